@@ -1,0 +1,88 @@
+"""Adapt open language models inside firms that have something to lose.
+
+from sdk import Project, DeploymentStrategy
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdk.advise import DeploymentStrategy, find_gpu, find_model
+    from sdk.errors import InvalidInput, MissingExtra, OutOfOrder, Refused, SDKError, StepFailed, Tampered
+    from sdk.hardware import probe
+    from sdk.project import Project
+    from sdk.records import (
+        Advice,
+        Approval,
+        Hardware,
+        Needs,
+        Package,
+        Release,
+        Run,
+        Scores,
+        Scrubbed,
+        TrainSettings,
+    )
+
+_HOME = {  # name -> module, so that importing sdk imports nothing heavy
+    "Project": "sdk.project",
+    "DeploymentStrategy": "sdk.advise",
+    "find_gpu": "sdk.advise",
+    "find_model": "sdk.advise",
+    "probe": "sdk.hardware",
+    **dict.fromkeys(
+        ("SDKError", "InvalidInput", "OutOfOrder", "MissingExtra", "Refused", "Tampered", "StepFailed"), "sdk.errors"
+    ),
+    **dict.fromkeys(
+        (
+            "Advice",
+            "Approval",
+            "Hardware",
+            "Needs",
+            "Package",
+            "Release",
+            "Run",
+            "Scores",
+            "Scrubbed",
+            "TrainSettings",
+        ),
+        "sdk.records",
+    ),
+}
+
+__all__ = [
+    "Advice",
+    "Approval",
+    "DeploymentStrategy",
+    "Hardware",
+    "InvalidInput",
+    "MissingExtra",
+    "Needs",
+    "OutOfOrder",
+    "Package",
+    "Project",
+    "Refused",
+    "Release",
+    "Run",
+    "SDKError",
+    "Scores",
+    "Scrubbed",
+    "StepFailed",
+    "Tampered",
+    "TrainSettings",
+    "find_gpu",
+    "find_model",
+    "probe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sdk' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,172 @@
+"""How to learn, once it is known what fits: rank, learning rate, batch, epochs and the rest, each with its reason.
+
+[QLoRA]: arXiv 2305.14314, tables 9 and 10. [FT]: this project's founding document: QLoRA comes to LoRA's level with a
+higher rank (32 at 24 GB, 64 at 48 GB), a learning rate of 5e-5 to 1e-4, 8 to 16 accumulation steps and 50 to 100 % more
+steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from sdk.advise.memory import parameters
+from sdk.records import Hardware, Method, ModelShape, Needs, TrainSettings
+
+# Tiny models, such as the embedded base, were never taught what an adapter has to teach them. Measured on such a base.
+TINY_PARAMETERS = 100_000_000
+TINY_LEARNING_RATE = 2e-3  # above, training diverged
+TINY_STEPS = 800  # the loss was flat by then
+TINY_EPOCHS = 30.0  # where the number of rows is not known
+TINY_LORA_R = 32
+TINY_BATCH = 16
+
+LARGE_PARAMETERS = 15_000_000_000  # [QLoRA] changes its learning rate between the 13B and the 33B class
+LORA_R = 16
+MIN_LORA_R = 8
+ALPHA_BY_R = 2  # the usual scale with adapters on all linear layers
+LORA_DROPOUT = 0.05  # [QLoRA] for 33B and 65B; 0.1 below, which short runs do not need
+LEARNING_RATE = 2e-4  # [QLoRA] up to 13B; some ten times that of full fine-tuning
+LARGE_LEARNING_RATE = 1e-4  # [QLoRA] 33B and 65B
+HIGH_RANK_BY_GIB = ((44.0, 64), (21.5, 32))  # [FT]; cards sold with 48 and 24 GB have somewhat less
+HIGH_RANK = 32
+HIGH_RANK_LEARNING_RATE = 1e-4  # [FT]
+HIGH_RANK_LARGE_LEARNING_RATE = 5e-5  # [FT]
+HIGH_RANK_STEPS = 1.5  # [FT]
+HIGH_RANK_ACCUMULATION = 8  # [FT]
+ROWS_PER_STEP = 16  # [QLoRA] up to 33B
+BATCH = 8
+WARMUP_RATIO = 0.03  # [QLoRA]
+EPOCHS, FEW_ROWS_EPOCHS, MANY_ROWS_EPOCHS = 3.0, 5.0, 1.0
+FEW_ROWS, MANY_ROWS = 1_000, 50_000
+SEED = 42
+
+Reasoned = dict[str, tuple[Any, str]]  # field of TrainSettings -> (value, reason)
+
+
+class Choice(NamedTuple):
+    """What decides memory."""
+
+    method: Method
+    lora_r: int
+    batch: int
+    checkpointing: bool
+
+
+def is_tiny(shape: ModelShape) -> bool:
+    return parameters(shape) < TINY_PARAMETERS
+
+
+def wants_accuracy(needs: Needs) -> bool:
+    if needs.accuracy is not None:
+        return needs.accuracy != "economy"
+    return needs.application_type in (None, "high_performance")
+
+
+def ranks(shape: ModelShape, hardware: Hardware, needs: Needs, method: Method) -> list[int]:
+    """Ranks to try, best first; the domain's own is not changed."""
+    if needs.lora_r is not None:
+        return [needs.lora_r]
+    best = TINY_LORA_R if is_tiny(shape) else LORA_R
+    if method == "qlora-4bit" and wants_accuracy(needs):
+        best = max([best, *(rank for gib, rank in HIGH_RANK_BY_GIB if hardware.gpu_memory_gib >= gib)])
+    return [best >> halvings for halvings in range(10) if best >> halvings >= MIN_LORA_R]
+
+
+def largest_batch(shape: ModelShape, method: Method, lora_r: int) -> int:
+    if is_tiny(shape):
+        return TINY_BATCH
+    return ROWS_PER_STEP // HIGH_RANK_ACCUMULATION if _high_rank(shape, method, lora_r) else BATCH
+
+
+def learning_settings(shape: ModelShape, needs: Needs, choice: Choice) -> tuple[TrainSettings, dict[str, str]]:
+    """The settings, and the reasons of all fields but the method."""
+    reasoned = {
+        **_adapter(shape, needs, choice),
+        **_rate(shape, choice),
+        **_duration(shape, needs, choice),
+        **_batches(shape, needs, choice),
+        "seed": (SEED, "Fixed, so that the same data and settings give the same adapter."),
+    }
+    settings = TrainSettings(method=choice.method, **{field: value for field, (value, _) in reasoned.items()})
+    return settings, {field: reason for field, (_, reason) in reasoned.items()}
+
+
+def _high_rank(shape: ModelShape, method: Method, lora_r: int) -> bool:
+    return method == "qlora-4bit" and lora_r >= HIGH_RANK and not is_tiny(shape)
+
+
+def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
+    domain = f"The domain's starting value: {needs.adapter_reason or 'no reason given'}"
+    if needs.lora_r is not None:
+        rank_reason = domain
+    elif _high_rank(shape, choice.method, choice.lora_r):
+        rank_reason = "A high rank brings QLoRA near LoRA's accuracy; this GPU has the memory for it."
+    elif is_tiny(shape):
+        rank_reason = "A tiny base knows little, so its adapter has to hold more."
+    else:
+        rank_reason = f"{LORA_R} is enough for most domains" + (
+            "." if choice.lora_r == LORA_R else f"; {choice.lora_r} because more does not fit."
+        )
+    return {
+        "lora_r": (choice.lora_r, rank_reason),
+        "lora_alpha": (needs.lora_alpha, domain)
+        if needs.lora_alpha is not None
+        else (ALPHA_BY_R * choice.lora_r, f"{ALPHA_BY_R} × rank, the usual scale with adapters on all linear layers."),
+        "lora_dropout": (needs.lora_dropout, domain)
+        if needs.lora_dropout is not None
+        else (LORA_DROPOUT, "A little dropout keeps few rows from being learned by heart."),
+        "target_modules": ("all-linear", "Adapters on attention alone stay below full fine-tuning (QLoRA paper)."),
+    }
+
+
+def _rate(shape: ModelShape, choice: Choice) -> Reasoned:
+    large = parameters(shape) >= LARGE_PARAMETERS
+    if is_tiny(shape):
+        rate, why = TINY_LEARNING_RATE, "Tiny models need, and take, a high rate; above this one training diverged."
+    elif _high_rank(shape, choice.method, choice.lora_r):
+        rate = HIGH_RANK_LARGE_LEARNING_RATE if large else HIGH_RANK_LEARNING_RATE
+        why = "A high rank on a quantized base is trained gently: 5e-5 to 1e-4, less for large models."
+    else:
+        rate = LARGE_LEARNING_RATE if large else LEARNING_RATE
+        why = "Some ten times that of full fine-tuning; the QLoRA paper takes 2e-4 up to 13B and 1e-4 above."
+    return {
+        "learning_rate": (rate, why),
+        "lr_scheduler_type": ("cosine", "Ends near zero, so the last steps settle whatever the length of the run."),
+        "warmup_ratio": (WARMUP_RATIO, "AdamW's moments are unreliable in the first steps; the QLoRA paper takes 3 %."),
+    }
+
+
+def _duration(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
+    if is_tiny(shape):
+        epochs = math.ceil(TINY_STEPS * ROWS_PER_STEP / needs.rows) if needs.rows else TINY_EPOCHS
+        why = f"A tiny base learns the domain from scratch: some {TINY_STEPS} steps."
+    elif needs.rows is not None and needs.rows < FEW_ROWS:
+        epochs, why = FEW_ROWS_EPOCHS, f"Fewer than {FEW_ROWS:,} rows give few steps in each pass."
+    elif needs.rows is not None and needs.rows > MANY_ROWS:
+        epochs, why = MANY_ROWS_EPOCHS, f"More than {MANY_ROWS:,} rows are learned in one pass."
+    else:
+        epochs, why = EPOCHS, "Three passes are the usual length for instruction data; more begin to learn it by heart."
+    if _high_rank(shape, choice.method, choice.lora_r):
+        epochs, why = epochs * HIGH_RANK_STEPS, f"{why} Half as many again, because the rate is low."
+    return {"num_train_epochs": (float(epochs), why), "max_steps": (-1, "The epochs decide.")}
+
+
+def _batches(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
+    accumulation = math.ceil(ROWS_PER_STEP / choice.batch)
+    length = min(needs.max_length, shape.max_position_embeddings)
+    largest = choice.batch == largest_batch(shape, choice.method, choice.lora_r)
+    return {
+        "per_device_train_batch_size": (
+            choice.batch,
+            "Enough rows to keep the processor busy." if largest else "The most that fits and still gains speed.",
+        ),
+        "gradient_accumulation_steps": (accumulation, f"{choice.batch * accumulation} rows in one optimizer step."),
+        "gradient_checkpointing": (
+            choice.checkpointing,
+            "Activations would not fit in a batch worth its while; recomputing them costs a third of the matrix work."
+            if choice.checkpointing
+            else "All activations fit, so nothing has to be computed twice.",
+        ),
+        "max_length": (length, "The longest row asked for." if length == needs.max_length else "The model's limit."),
+    }

@@ -1,0 +1,5 @@
+"""The `sdk` command: parse, call one verb of Project, print. The only place that prints and exits."""
+
+from sdk.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,106 @@
+"""The application, its output and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from sdk.cli.progress import Bars
+from sdk.errors import SDKError
+
+if TYPE_CHECKING:
+    from sdk.project import Project
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 advice says it does not fit; 2 bad input or wrong order; 3 refused by policy or approvers;
+4 something was tampered with; 5 a third party failed (memory, disk, registry); 130 interrupted."""
+
+app = typer.Typer(
+    name="sdk",
+    help="Adapt an open language model to your own sensitive text, on your own hardware, with proof of what was done."
+    "\n\n"
+    "The way of the data: init, advise, scrub, train, evaluate, register, approve, load. `sdk run` goes all of it.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", "-p", envvar="SDK_PROJECT", help="The project's folder.", show_default="here")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+HERE = Path()
+
+
+class Output:
+    """Results go to standard output, progress to standard error; with --json only JSON goes to standard output."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+        self.console = Console(highlight=False, width=width)
+        self.errors = Console(stderr=True, highlight=False, width=width)
+
+    def show(self, *parts: RenderableType) -> None:
+        if not self.as_json:
+            self.console.print(*parts, sep="\n")
+
+    def result(self, value: Any, *parts: RenderableType) -> None:
+        """value: JSON; parts: what a person sees instead."""
+        if self.as_json:
+            self.console.file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+        else:
+            self.show(*parts)
+
+    def fail(self, error: SDKError) -> None:
+        if self.as_json:
+            self.result({"error": {"type": type(error).__name__, "message": error.message, "faults": error.faults}})
+        else:
+            self.errors.print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}")
+
+
+@contextmanager
+def output(as_json: bool) -> Iterator[Output]:
+    """Every command's body: errors of ours become one message and their exit code."""
+    out = Output(as_json)
+    try:
+        yield out
+    except SDKError as error:
+        out.fail(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        out.errors.print("[yellow]Interrupted.[/] Nothing is lost; run the same command again and it goes on.")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def working(project: Path, as_json: bool) -> Iterator[tuple[Output, Project]]:
+    """A command on an existing project, with a progress bar on standard error."""
+    from sdk.project import Project
+
+    with output(as_json) as out, Bars(out.errors) as bars:
+        yield out, Project.open(project, on_progress=bars)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from sdk.cli import commands, flow, keys  # noqa: F401 - they register themselves
+
+    # dependencies warn on standard error about things that no user of ours can change
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    app(arguments)
+
+
+Command = Callable[..., None]
+__all__ = ["HERE", "JsonOption", "Output", "ProjectOption", "TyperGroup", "app", "main", "output", "working"]

@@ -1,0 +1,292 @@
+"""One command for each verb of Project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+
+from sdk.cli import show
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output, working
+from sdk.records import Accuracy, ApplicationType, Hardware, Method, Needs, TrainSettings
+
+FIELDS = TrainSettings.model_fields
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new project's folder.")] = HERE,
+    domain: Annotated[str, typer.Option(help="A shipped domain (finance, medical) or a folder.")] = "finance",
+    domain_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copy the domain's folder to this new folder, to make a domain of your own, and do nothing else."
+        ),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="'embedded', a folder in Hugging Face's format, or a hub's model name.")
+    ] = "embedded",
+    policy: Annotated[
+        str | None, typer.Option(help="A shipped policy or a file.", show_default="the domain's own")
+    ] = None,
+    trainer: Annotated[
+        str | None, typer.Option(help="Who holds the signing key.", show_default="the user's name")
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database.", show_default="a database in the project")
+    ] = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="In an existing project: take in changed domain or policy files.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a project, or a domain of your own.
+
+    `sdk init claims --domain medical` makes a project on the embedded base model.
+
+    `sdk init --domain finance --domain-from my-domain` copies a domain for you to edit; then
+    `sdk init claims --domain my-domain`.
+
+    `sdk init claims --adopt` takes in the edits that you made in the project's domain/ or policy.yaml.
+    """
+    from sdk.charter import copy_domain
+    from sdk.project import Project
+
+    with output(json) as out:
+        if domain_from is not None:
+            copy_domain(domain, domain_from)
+            out.result(
+                {"domain": str(domain_from)},
+                f"A copy of domain {escape(domain)} is in [bold]{escape(str(domain_from))}[/]. Edit domain.yaml, "
+                f"train.jsonl, eval.jsonl and recognizers.yaml, then `sdk init NAME --domain "
+                f"{escape(str(domain_from))}`.",
+            )
+            return
+        if adopt:
+            project = Project.open(folder)
+            given = typer_given("domain")
+            project.adopt(domain=domain if given else None, policy=policy)
+        else:
+            project = Project.create(
+                folder, domain=domain, base=base, policy=policy, trainer=trainer, tracking_uri=tracking_uri
+            )
+        charter = project.trail().charter
+        out.result(
+            charter.model_dump(mode="json"),
+            f"Project [bold]{escape(charter.name)}[/]: domain {charter.domain}, policy {charter.policy}, base "
+            f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
+        )
+
+
+def typer_given(name: str) -> bool:
+    """Whether an option was given on the command line rather than left at its default."""
+    source = typer.main.get_current_context().get_parameter_source(name)  # type: ignore[attr-defined]
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@app.command()
+def advise(
+    model: Annotated[
+        str | None, typer.Option(help="A model by name or folder.", show_default="the project's base")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU by name.", show_default="this machine")] = None,
+    accuracy: Annotated[Accuracy | None, typer.Option(help="How much accuracy is needed.")] = None,
+    application_type: Annotated[ApplicationType | None, typer.Option(help="What matters most instead.")] = None,
+    seq: Annotated[int | None, typer.Option("--seq", "--max-length", min=1, help="Tokens in the longest row.")] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Pick LoRA, QLoRA-4bit or QLoRA-8bit and every training setting, each with its reason.
+
+    With `--model` it answers for any model on any GPU, and records nothing:
+    `sdk advise --model llama-3.1-8b --gpu "rtx 4090" --accuracy high --json`.
+    Without, it advises for the project's base and domain, and `sdk train` follows the advice.
+
+    Exit code 0: it fits. 1: it does not. 2: bad input.
+    """
+    from sdk.advise import advise as work_out
+    from sdk.advise import find_gpu, find_model
+    from sdk.hardware import probe
+
+    with output(json) as out:
+        hardware: Hardware = find_gpu(gpu) if gpu else probe()
+        if model is None:
+            from sdk.project import Project
+
+            advice = Project.open(project).advise(
+                accuracy=accuracy, application_type=application_type, hardware=hardware, max_length=seq
+            )
+        else:
+            needs: dict[str, Any] = {"accuracy": accuracy, "application_type": application_type, "max_length": seq}
+            given = {name: value for name, value in needs.items() if value is not None}
+            advice = work_out(find_model(model), hardware, Needs(**given))
+        value = {**advice.model_dump(mode="json"), "memory_total_gib": advice.memory.total}
+        out.result(value, show.advice(advice))
+        if not advice.fits:
+            raise typer.Exit(1)
+
+
+@app.command()
+def scrub(
+    data: Annotated[
+        Path | None, typer.Option(help="Training rows (JSONL, JSON, CSV, Parquet).", show_default="the domain's")
+    ] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
+    ] = None,
+    skip_detectors: Annotated[
+        bool, typer.Option("--skip-detectors", help="Leave personal data in; only where the policy allows it.")
+    ] = False,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Find personal data with Presidio and remove it as the policy says.
+
+    Layouts are detected: alpaca (instruction, input, output), OpenAI messages, sharegpt conversations, prompt and
+    completion. Counts and offsets are recorded, text never.
+    """
+    with working(project, json) as (out, opened):
+        record = opened.scrub(data, evaluation, detect=not skip_detectors)
+        out.result(record.model_dump(mode="json"), show.scrubbed(record))
+
+
+@app.command()
+def train(
+    method: Annotated[Method | None, typer.Option(help=FIELDS["method"].description)] = None,
+    lora_r: Annotated[int | None, typer.Option(help=FIELDS["lora_r"].description)] = None,
+    lora_alpha: Annotated[int | None, typer.Option(help=FIELDS["lora_alpha"].description)] = None,
+    lora_dropout: Annotated[float | None, typer.Option(help=FIELDS["lora_dropout"].description)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help=FIELDS["learning_rate"].description)] = None,
+    num_train_epochs: Annotated[float | None, typer.Option(help=FIELDS["num_train_epochs"].description)] = None,
+    max_steps: Annotated[int | None, typer.Option(help=FIELDS["max_steps"].description)] = None,
+    per_device_train_batch_size: Annotated[
+        int | None, typer.Option(help=FIELDS["per_device_train_batch_size"].description)
+    ] = None,
+    gradient_accumulation_steps: Annotated[
+        int | None, typer.Option(help=FIELDS["gradient_accumulation_steps"].description)
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help=FIELDS["max_length"].description)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything random; the same seed, the same adapter.")
+    ] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Train the adapter on the scrubbed rows with the advised settings; options override single ones.
+
+    Interrupted? Run it again: it goes on from the last whole checkpoint.
+    """
+    given = {name: value for name, value in locals().items() if name in FIELDS and value is not None}
+    with working(project, json) as (out, opened):
+        if not json:
+            out.show(show.preview(opened.preview(**given)))
+        record = opened.train(**given)
+        out.result(record.model_dump(mode="json"), show.run(record))
+
+
+@app.command()
+def evaluate(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Ask the domain's evaluation questions of the base and of the adapted model."""
+    with working(project, json) as (out, opened):
+        record = opened.evaluate()
+        out.result(record.model_dump(mode="json"), show.scores(record))
+
+
+@app.command()
+def register(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Seal the adapter (checksums, signature, encryption) and register the package in MLflow as `candidate`.
+
+    MLflow is down? Nothing is lost; run it again later.
+    """
+    with working(project, json) as (out, opened):
+        record = opened.register()
+        out.result(record.model_dump(mode="json"), show.release(record))
+
+
+@app.command()
+def approve(
+    key: Annotated[str, typer.Option(help="The approver's private key: file:PATH or env:NAME.")],
+    reason: Annotated[str, typer.Option(help="Why; it is signed and kept.")],
+    reject: Annotated[bool, typer.Option("--reject", help="Say no instead.")] = False,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Sign a decision over the newest release's package.
+
+    Once the policy's number of approvals is reached, the alias `champion` moves and `sdk load` serves it.
+    """
+    decision: Literal["approve", "reject"] = "reject" if reject else "approve"
+    with working(project, json) as (out, opened):
+        record = opened.approve(key=key, reason=reason, decision=decision)
+        out.result(record.model_dump(mode="json"), show.approval(record))
+
+
+@app.command()
+def load(
+    questions: Annotated[
+        list[str] | None, typer.Argument(help="Questions; without any, they are read line by line.")
+    ] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Verify everything, decrypt in memory, and answer questions with the approved model."""
+    with working(project, json) as (out, opened):
+        model = opened.load()
+        asked = questions or [line.strip() for line in sys.stdin if line.strip()]
+        answers = model.generate(asked) if asked else []
+        pairs = [{"question": q, "answer": a} for q, a in zip(asked, answers, strict=True)]
+        out.result(pairs, *(f"[dim]{escape(pair['question'])}[/]\n{escape(pair['answer'])}" for pair in pairs))
+
+
+app.command("generate", help="The same as `sdk load`.", hidden=True)(load)
+
+
+@app.command()
+def history(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Who did what to which digest, when, under which policy, with what outcome."""
+    with working(project, json) as (out, opened):
+        events = opened.history()
+        out.result([event.model_dump(mode="json") for event in events], show.history(events))
+
+
+@app.command()
+def verify(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Check the trail, records, files, packages, approvals and MLflow; name the first thing that is wrong."""
+    with working(project, json) as (out, opened):
+        found = opened.verify()
+        out.result(
+            found.model_dump(mode="json"),
+            f"[bold green]Verified[/] {found.events} events, {found.records} records, {found.files} files, "
+            f"{found.packages} packages, {found.approvals} approvals.",
+            f"[dim]Head of the trail: {found.head}. Keep it elsewhere to notice a trail that was cut or replaced.",
+        )
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
+    project: ProjectOption = HERE,
+) -> None:
+    """Open the stock MLflow UI on this project's runs, models and reports."""
+    with output(False) as out:
+        from sdk.project import Project
+
+        command = Project.open(project).ui_command(port)
+        out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - our own command
+
+
+@app.command()
+def doctor(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Print what a bug report needs and nothing secret: versions, machine, project state."""
+    from sdk.cli.doctor import examine
+
+    with output(json) as out:
+        facts = examine(project)
+        out.result(facts, show.grid([(name, escape(str(value))) for name, value in facts.items()]))

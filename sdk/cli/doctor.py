@@ -1,0 +1,58 @@
+"""What a bug report needs and nothing secret."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sdk.errors import SDKError
+from sdk.hardware import probe
+from sdk.project import Project
+
+PACKAGES = (
+    "domain-adaptation-sdk",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "bitsandbytes",
+    "datasets",
+    "mlflow",
+    "presidio-analyzer",
+    "cryptography",
+    "pydantic",
+)
+SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def examine(project: Path) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "python": sys.version.split()[0],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        **{name: _version(name) for name in PACKAGES},
+        "machine": probe().model_dump(),
+        **{name: os.environ.get(name, "not set") for name in SWITCHES},
+    }
+    try:
+        trail = Project.open(project).trail()
+    except SDKError as error:
+        return {**facts, "project": f"{type(error).__name__}: {error.message}"}
+    last = trail.events[-1]
+    return {
+        **facts,
+        "project": "trail verifies",
+        "domain": trail.charter.domain,
+        "policy": trail.charter.policy,
+        "events": len(trail.events),
+        "last event": f"{last.action} {last.phase}",
+    }

@@ -1,0 +1,177 @@
+"""`sdk run`: the whole way of the data in one command, and its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from sdk import crypto
+from sdk.cli import show
+from sdk.cli.app import JsonOption, Output, app, output
+from sdk.cli.progress import Bars
+from sdk.errors import InvalidInput
+from sdk.project import Project
+from sdk.records import Accuracy, Advice, Approval, Release, Run, Scores, Scrubbed
+from sdk.verify import Verified
+
+PLAYED = "demo-approver"
+PLAYED_REASON = "Demonstration: scores, personal data and lineage in the report were looked at."
+
+
+class Result(NamedTuple):
+    advice: Advice
+    scrubbed: Scrubbed
+    run: Run
+    scores: Scores
+    release: Release
+    approval: Approval | None
+    answers: list[tuple[str, str]]
+    verified: Verified | None
+
+
+@app.command("run")
+def run_all(
+    folder: Annotated[Path, typer.Argument(help="The project's folder; made if it does not exist.")],
+    domain: Annotated[str, typer.Option(help="A shipped domain or a folder.")] = "finance",
+    base: Annotated[str, typer.Option(help="'embedded', a folder, or a hub's model name.")] = "embedded",
+    policy: Annotated[str | None, typer.Option(help="A policy.", show_default="the domain's own")] = None,
+    data: Annotated[Path | None, typer.Option(help="Training rows.", show_default="the domain's")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
+    ] = None,
+    accuracy: Annotated[Accuracy | None, typer.Option(help="How much accuracy is needed.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.", min=1)] = None,
+    approver_key: Annotated[str | None, typer.Option(help="An enrolled approver's key: file:PATH or env:NAME.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The approver's reason.")] = None,
+    play_approver: Annotated[
+        bool, typer.Option("--play-approver", help="For a try only: make an approver's key and decide with it.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Go the whole way: init, advise, scrub, train, evaluate, register, approve, load.
+
+    What is done already is not done again, so the same command goes on after an interruption. Without an approver's
+    key it ends before the approval.
+    """
+    with output(json) as out:
+        if approver_key and not reason:
+            raise InvalidInput("An approval needs a reason; give --reason.")
+        project = _open(out, folder, domain, base, policy)
+        if play_approver:
+            approver_key, reason = _play_approver(out, project), PLAYED_REASON
+        steps = {"max_steps": max_steps} if max_steps else {}
+
+        def step(title: str, verb: Callable[[Project], Any], view: Callable[[Any], RenderableType]) -> Any:
+            if not json:
+                show.title(out.console, title)
+            with Bars(out.errors) as bars:
+                record = verb(Project(project.root, on_progress=bars))
+            out.show(view(record), "")
+            return record
+
+        advice = step("1  Advise", lambda p: p.advise(accuracy=accuracy), show.advice)
+        scrubbed = step("2  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
+        if not json:
+            out.show(show.preview(project.preview(**steps)))
+        run = step("3  Train", lambda p: p.train(**steps), show.run)
+        scores = step("4  Evaluate", lambda p: p.evaluate(), show.scores)
+        release = step("5  Seal and register", lambda p: p.register(), show.release)
+        approval, answers, verified = None, [], None
+        if approver_key and reason:
+            key, why = approver_key, reason
+            approval = step("6  Approve", lambda p: p.approve(release, key=key, reason=why), show.approval)
+            answers = step("7  Load and ask", _ask, _answers)
+            with Bars(out.errors):
+                verified = project.verify()
+        result = Result(advice, scrubbed, run, scores, release, approval, answers, verified)
+        out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
+
+
+def _open(out: Output, folder: Path, domain: str, base: str, policy: str | None) -> Project:
+    if folder.is_dir() and any(folder.iterdir()):
+        out.show(f"[dim]Going on with the project in {escape(str(folder))}; what is done is not done again.")
+        return Project.open(folder)
+    return Project.create(folder, domain=domain, base=base, policy=policy)
+
+
+def _play_approver(out: Output, project: Project) -> str:
+    """A second key beside the project, as if it were another person's."""
+    path = project.root.with_name(f"{project.root.name}.{PLAYED}.pem")
+    if not path.exists():
+        crypto.save_key(crypto.SigningKey.random(), path)
+    project.enroll(PLAYED, f"file:{path}")
+    out.show(
+        "[yellow]This run plays both trainer and approver, with two keys.[/] In your firm the approver is another "
+        "person, whose key you never see.\n"
+    )
+    return f"file:{path}"
+
+
+def _ask(project: Project) -> list[tuple[str, str]]:
+    """Three of the evaluation questions, which the model has not seen in this wording."""
+    model = project.load()
+    questions = project.sample_questions(3)
+    return list(zip(questions, model.generate(questions), strict=True))
+
+
+def _answers(answers: list[tuple[str, str]]) -> RenderableType:
+    return show.grid([(escape(question), f"[bold]{escape(answer)}") for question, answer in answers])
+
+
+def _summary(project: Project, result: Result) -> RenderableType:
+    advice, scrubbed, run, scores = result.advice, result.scrubbed, result.run, result.scores
+    losses = [point.loss for point in run.losses]
+    before, after = scores.base["all"].exact_match, scores.adapted["all"].exact_match
+    kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
+    recall = scrubbed.recall_planted
+    folder = escape(str(project.root))
+    rows: list[tuple[str, RenderableType]] = [
+        ("advice", f"[bold]{show.METHODS[run.settings.method]}[/]: {advice.reasons['method']}"),
+        ("personal data", ", ".join(f"{kind} {count}" for kind, count in kinds)),
+        ("", f"{recall.found} of {recall.planted} planted spans removed ({recall.found / max(1, recall.planted):.1%})"),
+        ("loss", f"{losses[0]:.2f} [cyan]{show.sparkline(losses)}[/] {losses[-1]:.2f}"),
+        (
+            "exact match",
+            f"{before.value:.2f} before, [bold green]{after.value:.2f}[/] after ({after.low:.2f} to {after.high:.2f})",
+        ),
+        ("package", f"sha256:{result.release.package}"),
+        ("MLflow", f"model {escape(result.release.model_name)} version {result.release.version}"),
+    ]
+    if result.approval is None:
+        rows += [
+            ("approved by", "[yellow]nobody yet"),
+            (
+                "next",
+                f"`sdk approve -p {folder} --key file:KEY --reason …` by somebody enrolled with `sdk keys enroll`",
+            ),
+        ]
+    else:
+        rows += [
+            ("approved by", f"{escape(result.approval.approver)} (key {result.approval.key_fingerprint[:16]})"),
+        ]
+    if result.verified:
+        rows += [
+            ("audit trail", f"[bold green]verifies[/]: {result.verified.events} events, {result.verified.files} files"),
+            ("look", f"`sdk ui -p {folder}` opens MLflow: model, loss curve, report.html"),
+            (
+                "next",
+                f'`sdk history -p {folder}`, `sdk load -p {folder} "your question"`, `sdk advise --model llama-3.1-8b`',
+            ),
+            ("", "your own rows: `sdk run mine --data rows.jsonl --eval questions.jsonl`"),
+        ]
+    return show.grid([(name, Text.from_markup(value) if isinstance(value, str) else value) for name, value in rows])
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        for name, value in result._asdict().items()
+    }
+    return values

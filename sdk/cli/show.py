@@ -1,0 +1,193 @@
+"""What records look like on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sdk.audit import Event
+from sdk.records import Advice, Approval, Interval, Release, Run, Scores, Scrubbed
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 48
+METHODS = {
+    "lora": "LoRA on a 16-bit base",
+    "qlora-4bit": "QLoRA on a 4-bit base (NF4)",
+    "qlora-8bit": "QLoRA on an 8-bit base",
+}
+
+
+def grid(rows: Sequence[tuple[str, RenderableType]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def bar(value: float, largest: float, width: int = 24) -> str:
+    return "█" * max(1, round(width * value / largest)) if value > 0 and largest > 0 else ""
+
+
+def sparkline(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    size = max(1, -(-len(values) // SPARK_WIDTH))
+    means = [sum(values[i : i + size]) / len(values[i : i + size]) for i in range(0, len(values), size)]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    return "".join(BLOCKS[round((mean - low) / span * (len(BLOCKS) - 1))] for mean in means)
+
+
+def advice(advice: Advice) -> RenderableType:
+    settings = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("setting", "value", "why"):
+        settings.add_column(column, overflow="fold")
+    for name, reason in advice.reasons.items():
+        settings.add_row(name, str(getattr(advice.settings, name)), f"[dim]{reason}")
+    terms = advice.memory.model_dump()
+    memory = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("memory", "GiB", ""):
+        memory.add_column(column, justify="right" if column == "GiB" else "left")
+    for name, value in terms.items():
+        memory.add_row(name, f"{value:.3f}", f"[cyan]{bar(value, max(terms.values()))}")
+    memory.add_row(
+        "[bold]peak", f"[bold]{advice.memory.total:.3f}", f"of {advice.available_gib:.1f} GiB that can be used"
+    )
+    others = [
+        f"[dim]not {other.method}:[/] {other.reason} ({other.memory_gib:.3g} GiB)" for other in advice.alternatives
+    ]
+    verdict = "[green]it fits" if advice.fits else "[red]it does not fit"
+    machine = advice.hardware
+    where = f"{machine.gpu_count} x {machine.gpu}" if machine.gpu_count else f"CPU, {machine.cpu_cores} cores"
+    return Group(
+        Text.from_markup(f"[bold]{METHODS[advice.settings.method]}[/] for {advice.shape.name} on {where}: {verdict}"),
+        settings,
+        memory,
+        *(Text.from_markup(line) for line in others),
+        *(Text.from_markup(f"[yellow]note:[/] {note}") for note in advice.notes),
+    )
+
+
+def scrubbed(scrubbed: Scrubbed) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("personal data", "found", "", "recall on planted"):
+        table.add_column(column, justify="right" if column == "found" else "left")
+    for kind in sorted(scrubbed.counts, key=scrubbed.counts.__getitem__, reverse=True):
+        planted = scrubbed.recall_by_kind.get(kind)
+        found = f"{planted.found}/{planted.planted}" if planted else ""
+        count = scrubbed.counts[kind]
+        table.add_row(kind, str(count), f"[cyan]{bar(count, max(scrubbed.counts.values()))}", found)
+    recall = scrubbed.recall_planted
+    share = f"{recall.found / recall.planted:.1%}" if recall.planted else "nothing planted"
+    rows = ", ".join(f"{count} {split}" for split, count in scrubbed.rows.items())
+    formats = ", ".join(f"{split}: {layout}" for split, layout in scrubbed.formats.items())
+    return Group(
+        Text.from_markup(f"[dim]read[/] {rows} rows ({formats}); {scrubbed.rows_changed} rows changed"),
+        table,
+        Text.from_markup(f"[bold]recall on planted spans {share}[/] ({recall.found} of {recall.planted})"),
+    )
+
+
+def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
+    """Rows as they will be trained; the loss is taken on what is green."""
+    lines = []
+    for row in rows:
+        text = Text()
+        for piece, in_loss in row:
+            text.append(piece, style="bold green" if in_loss else "dim")
+        lines.append(Panel(text, padding=(0, 1), border_style="dim"))
+    return Group(
+        Text.from_markup("Rows as they will be trained; [bold green]loss on this[/], [dim]not on this[/]:"), *lines
+    )
+
+
+def run(run: Run) -> RenderableType:
+    losses = [point.loss for point in run.losses]
+    return grid(
+        [
+            (
+                "method",
+                f"{METHODS[run.settings.method]}, r {run.settings.lora_r}, {run.trainable_parameters:,} parameters",
+            ),
+            ("loss", f"{losses[0]:.3f} [cyan]{sparkline(losses)}[/] {losses[-1]:.3f} in {run.steps} steps"),
+            ("time", f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"),
+            ("memory", f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"),
+        ]
+    )
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.2f} [dim]({interval.low:.2f} to {interval.high:.2f})"
+
+
+def scores(scores: Scores) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in (
+        "questions",
+        "exact match before",
+        "after",
+        "token F1 before",
+        "after",
+        "perplexity before",
+        "after",
+    ):
+        table.add_column(column)
+    for name, before in scores.base.items():
+        after = scores.adapted[name]
+        table.add_row(
+            f"{name} ({after.questions})",
+            _interval(before.exact_match),
+            f"[bold green]{_interval(after.exact_match)}",
+            _interval(before.f1),
+            f"[bold green]{_interval(after.f1)}",
+            f"{before.perplexity:,.1f}",
+            f"[bold green]{after.perplexity:,.1f}",
+        )
+    return Group(table, Text.from_markup("[dim]in brackets: 95 % bootstrap interval"))
+
+
+def release(release: Release) -> RenderableType:
+    return grid(
+        [
+            ("package", f"sha256:{release.package}"),
+            ("model version", f"{release.model_name} version {release.version} in {release.tracking_uri}"),
+            ("run", release.run_id),
+        ]
+    )
+
+
+def approval(approval: Approval) -> RenderableType:
+    verb = {"approve": "[green]approved", "reject": "[red]rejected"}[approval.decision]
+    return Text.from_markup(
+        f"{verb}[/] by [bold]{approval.approver}[/] (key {approval.key_fingerprint[:16]}): {approval.reason}"
+    )
+
+
+def history(events: Sequence[Event]) -> RenderableType:
+    styles = {"started": "dim", "finished": "green", "refused": "yellow", "failed": "red"}
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("#", "time (UTC)", "who", "did", "outcome", "under", "made or why"):
+        table.add_column(column, overflow="fold")
+    for event in events:
+        made = event.objects.get("record") or event.objects.get("charter") or ""
+        what = made[:12] or event.detail.get("reason") or event.detail.get("error", "")
+        table.add_row(
+            str(event.seq),
+            event.time[:19].replace("T", " "),
+            event.actor,
+            event.action,
+            f"[{styles[event.phase]}]{event.phase}",
+            event.policy,
+            what,
+        )
+    return table
+
+
+def title(console: Console, text: str) -> None:
+    console.rule(f"[bold]{text}", align="left", style="dim")

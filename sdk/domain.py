@@ -1,0 +1,49 @@
+"""Domains: a folder with the prompt, the metric, the floors, the data and the recognizers of one field of work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from sdk.errors import InvalidInput
+from sdk.policy import read_yaml, validation_faults
+from sdk.records import Accuracy, Frozen
+
+FILES = ("domain.yaml", "recognizers.yaml", "train.jsonl", "eval.jsonl")
+
+
+class AdapterStart(Frozen):
+    lora_r: int = Field(gt=0, le=4096)
+    lora_alpha: int = Field(gt=0)
+    lora_dropout: float = Field(ge=0, lt=1)
+    reason: str = Field(min_length=1)
+
+
+class Domain(Frozen):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    version: int = Field(ge=1)
+    title: str
+    languages: tuple[Literal["en", "zh"], ...] = Field(min_length=1)
+    prompt: str = Field(description="system message of every row that has none")
+    metric: Literal["exact_match", "f1"]
+    floors: dict[str, float] = Field(description="'all' or a language -> least score on the metric")
+    accuracy: Accuracy = Field(description="the accuracy need that advice starts from")
+    max_new_tokens: int = Field(gt=0, le=4096, description="length of a generated answer, tokens")
+    adapter: AdapterStart
+    policy: str = Field(description="name of the policy that a project of this domain starts with")
+
+
+def read_domain(folder: Path) -> Domain:
+    missing = [f"{name} is missing" for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise InvalidInput(f"{folder} is not a domain; copy one with `sdk init --domain-from`.", missing)
+    try:
+        domain = Domain.model_validate(read_yaml(folder / "domain.yaml"))
+    except ValidationError as error:
+        raise InvalidInput(f"{folder / 'domain.yaml'} is malformed.", validation_faults(error)) from None
+    unknown = sorted(set(domain.floors) - {"all", *domain.languages})
+    if unknown or not domain.floors:
+        raise InvalidInput(f"{folder / 'domain.yaml'}: floors must name 'all' or a language of the domain.", unknown)
+    return domain

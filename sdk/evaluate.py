@@ -1,0 +1,201 @@
+"""The evaluation step: the domain's own questions, the base model against the adapted one."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from sdk.data import Row, answer, read_rows
+from sdk.domain import Domain
+from sdk.errors import InvalidInput, StepFailed
+from sdk.model import Chat, Encoded, attach_adapter, conversation, encode_rows, generate_ids, load_base
+from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
+
+RESAMPLES = 2_000
+_BATCH_ROWS = 32
+_BATCH_TOKENS = 4_096
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+# A point between digits, a minus in front of a number and the percent sign carry the value; a comma in 1,200 does not.
+_PUNCTUATION = re.compile(r"(?<=\d)[.](?=\d)|(?<![\w)])-(?=\d)|%|(?P<drop>.)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One model's result on one question: exact match, F1, negative log-likelihood of the reference and its tokens."""
+
+    exact: bool
+    f1: float
+    nll: float
+    tokens: int
+
+
+def evaluate(
+    data: Path,
+    base: str,
+    method: Method,
+    adapter_config: Mapping[str, Any],
+    adapter_weights: bytes,
+    prompt: str,
+    domain: Domain,
+    on_progress: OnProgress,
+    seed: int = 0,
+) -> Scores:
+    """Ask both models every question of a scrubbed evaluation file and compare with its reference answers.
+
+    adapter_config, adapter_weights: content of adapter_config.json and bytes of adapter_model.safetensors, which are
+    attached from memory. seed: of the bootstrap's resamples.
+    Raises InvalidInput with every row that does not fit the model, StepFailed where a perplexity is not finite.
+    """
+    began = time.monotonic()
+    rows = read_rows(data).rows
+    if not rows:
+        raise InvalidInput(f"{data} holds no questions.")
+    model, tokenizer = load_base(base, method)
+    chat = Chat(tokenizer)
+    encoded = encode_rows(chat, rows, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
+    before, _ = _ask(model, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "base"))
+    adapted = attach_adapter(model, adapter_config, adapter_weights)
+    after, speed = _ask(adapted, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "adapted"))
+    return Scores(
+        metric=domain.metric,
+        base=_by_language(rows, before, "base", seed),
+        adapted=_by_language(rows, after, "adapted", seed),
+        outcomes=tuple(
+            Outcome(
+                row=row.id,
+                language=row.language,
+                base_exact=old.exact,
+                adapted_exact=new.exact,
+                base_f1=old.f1,
+                adapted_f1=new.f1,
+            )
+            for row, old, new in zip(rows, before, after, strict=True)
+        ),
+        tokens_per_second=speed,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _named(on_progress: OnProgress, which: str) -> OnProgress:
+    return lambda what, done, total, figures: on_progress(f"{what} ({which})", done, total, figures)
+
+
+def _ask(
+    model: PreTrainedModel | PeftModel,
+    chat: Chat,
+    rows: Sequence[Row],
+    encoded: Sequence[Encoded],
+    prompt: str,
+    max_new_tokens: int,
+    on_progress: OnProgress,
+) -> tuple[list[Answered], float]:
+    """Every question's result, and the tokens generated per second."""
+    questions = [conversation(row, prompt)[:-1] for row in rows]
+    began = time.monotonic()
+    generated = generate_ids(model, chat, questions, max_new_tokens, _BATCH_ROWS, on_progress)
+    speed = sum(map(len, generated)) / (time.monotonic() - began)
+    losses = _negative_log_likelihoods(model, encoded, chat.tokenizer.pad_token_id)
+    results = []
+    for row, ids, item, loss in zip(rows, generated, encoded, losses, strict=True):
+        text = str(chat.tokenizer.decode(ids, skip_special_tokens=True))
+        exact, f1 = score(text, answer(row), row.language)
+        results.append(Answered(exact, f1, loss, sum(item.in_loss)))
+    return results, speed
+
+
+@torch.inference_mode()
+def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Sequence[Encoded], pad: int) -> list[float]:
+    """Sum over each row's learned tokens, in nats."""
+    losses = [0.0] * len(encoded)
+    order = sorted(range(len(encoded)), key=lambda place: len(encoded[place].input_ids))
+    while order:
+        size = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // len(encoded[order[-1]].input_ids)))
+        batch, order = order[-size:], order[:-size]
+        width = max(len(encoded[place].input_ids) for place in batch)
+        ids = torch.full((len(batch), width), pad)
+        labels = torch.full((len(batch), width), -100)
+        for line, place in enumerate(batch):
+            length = len(encoded[place].input_ids)
+            ids[line, :length] = torch.tensor(encoded[place].input_ids)
+            labels[line, :length] = torch.tensor(encoded[place].labels)
+        ids, targets = ids.to(model.device), labels[:, 1:].to(model.device)
+        # Padding stands behind the row, where a causal model does not look.
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        learned = targets != -100
+        nll = torch.zeros_like(targets, dtype=torch.float32)
+        nll[learned] = torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="none")
+        for place, value in zip(batch, nll.sum(dim=1).tolist(), strict=True):
+            losses[place] = value
+    return losses
+
+
+def _by_language(rows: Sequence[Row], answered: Sequence[Answered], which: str, seed: int) -> dict[str, Metrics]:
+    groups = {"all": list(answered)}
+    for language in sorted({row.language for row in rows}):
+        groups[language] = [item for row, item in zip(rows, answered, strict=True) if row.language == language]
+    return {name: _metrics(group, f"{which} model, {name}", seed) for name, group in groups.items()}
+
+
+def _metrics(group: Sequence[Answered], what: str, seed: int) -> Metrics:
+    mean = sum(item.nll for item in group) / sum(item.tokens for item in group)
+    # exp overflows above 709 nats a token.
+    if not mean < 700:
+        raise StepFailed(
+            f"The perplexity of the {what}, is not a finite number ({mean} nats a token): the weights overflow in this "
+            "precision. Use method lora (16-bit weights), or train again with a lower learning rate."
+        )
+    return Metrics(
+        questions=len(group),
+        exact_match=bootstrap([float(item.exact) for item in group], seed),
+        f1=bootstrap([item.f1 for item in group], seed),
+        perplexity=math.exp(mean),
+    )
+
+
+def bootstrap(values: Sequence[float], seed: int) -> Interval:
+    """Mean and 95 % percentile interval over questions drawn with replacement (Efron and Tibshirani 1993, ch. 13)."""
+    observed = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(observed), size=(RESAMPLES, len(observed)))
+    low, high = np.percentile(observed[drawn].mean(axis=1), [2.5, 97.5])
+    return Interval(value=float(observed.mean()), low=float(low), high=float(high))
+
+
+def score(given: str, reference: str, language: str) -> tuple[bool, float]:
+    """(exact match, F1) after normalization as in SQuAD (Rajpurkar et al. 2016), with characters as Chinese words."""
+    one, other = words(given, language), words(reference, language)
+    shared = sum((Counter(one) & Counter(other)).values())
+    if not one or not other:
+        return one == other, float(one == other)
+    return one == other, 2 * shared / (len(one) + len(other))
+
+
+def words(text: str, language: str) -> list[str]:
+    """Comparable units of an answer: NFKC, lower case, no punctuation, no English articles; characters in Chinese.
+
+    Unlike SQuAD, what makes a number another number stays: 3.5 is not 35, and -2 % is not 2.
+    """
+    folded = unicodedata.normalize("NFKC", text).lower()
+    folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded).replace("−", "-")
+    kept = _PUNCTUATION.sub(_without_punctuation, folded)
+    if language == "zh":
+        return [character for character in kept if not character.isspace()]
+    return _ARTICLES.sub(" ", kept).split()
+
+
+def _without_punctuation(match: re.Match[str]) -> str:
+    character = match["drop"]
+    if character is None:
+        return match[0]
+    return " " if unicodedata.category(character).startswith("P") else character

@@ -1,0 +1,56 @@
+"""Base models: where they are, whether they can be used, loading them in 16, 8 or 4 bits, adapters, chat text and generation.
+
+The libraries read these variables when they are first imported, so they are set before that, here and nowhere else.
+"""
+
+import logging
+import os
+import warnings
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# bitsandbytes warns in every layer of every step that int8 products cast their inputs, which is what they are for.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+# peft asks transformers by a name that the latter has renamed.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+
+from sdk.model.adapter import adapter_config, adapter_weights, attach_adapter, set_adapter_weights  # noqa: E402
+from sdk.model.base import (  # noqa: E402
+    EMBEDDED,
+    base_digest,
+    base_files,
+    base_name,
+    check_base,
+    fetch_base,
+    resolve_base,
+)
+from sdk.model.chat import Chat, Encoded, conversation, encode_rows  # noqa: E402
+from sdk.model.generate import generate, generate_ids  # noqa: E402
+from sdk.model.load import compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
+
+__all__ = [
+    "EMBEDDED",
+    "Chat",
+    "Encoded",
+    "adapter_config",
+    "adapter_weights",
+    "attach_adapter",
+    "base_digest",
+    "base_files",
+    "base_name",
+    "check_base",
+    "compute_dtype",
+    "conversation",
+    "encode_rows",
+    "fetch_base",
+    "generate",
+    "generate_ids",
+    "load_base",
+    "load_chat",
+    "load_tokenizer",
+    "resolve_base",
+    "set_adapter_weights",
+]

@@ -1,0 +1,45 @@
+"""The model that a project serves: the base with its approved adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
+from sdk.model.adapter import attach_adapter
+from sdk.model.generate import generate
+from sdk.model.load import load_base
+from sdk.records import Method
+
+BATCH_ROWS = 16
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """`model` and `tokenizer` are PEFT's and transformers' own; `prompt` is the domain's system message."""
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    prompt: str
+    max_new_tokens: int
+
+    def generate(self, questions: str | Sequence[str]) -> list[str]:
+        """One greedy answer for each question."""
+        asked = [questions] if isinstance(questions, str) else list(questions)
+        conversations = [
+            [{"role": "system", "content": self.prompt}, {"role": "user", "content": question}] for question in asked
+        ]
+        return generate(
+            self.model, self.tokenizer, conversations, self.max_new_tokens, BATCH_ROWS, lambda *progress: None
+        )
+
+
+def load_adapted(
+    base: str, method: Method, config: Mapping[str, Any], weights: bytes, prompt: str, max_new_tokens: int
+) -> AdaptedModel:
+    """Load the base as it was trained (16, 8 or 4 bits) and attach the adapter from memory."""
+    model, tokenizer = load_base(base, method)
+    return AdaptedModel(attach_adapter(model, config, weights), tokenizer, prompt, max_new_tokens)

@@ -1,0 +1,156 @@
+"""Conversations as token ids with a loss mask, through the base model's own chat template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from sdk.data import Row
+from sdk.errors import InvalidInput
+
+Messages = Sequence[Mapping[str, str]]
+
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_PROBE = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation; in_loss marks the tokens that the model learns: every answer and the token that ends it."""
+
+    input_ids: list[int]
+    in_loss: list[bool]
+
+    @property
+    def labels(self) -> list[int]:
+        return [token if learned else -100 for token, learned in zip(self.input_ids, self.in_loss, strict=True)]
+
+
+class Chat:
+    """A tokenizer's chat template, with the way to find the answers in what it renders.
+
+    Templates with a {% generation %} block mark the answers themselves. Others mark nothing: there an answer is what is
+    added to the rendered prompt, which holds only where the prompt's tokens begin the whole, so that is checked each time.
+    Raises InvalidInput where neither works or where an answer ends with no token to stop at.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._special = set(tokenizer.all_special_ids)
+        self._special |= {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        texts = sorted((tokenizer.convert_ids_to_tokens(index) for index in self._special), key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
+        self._marked = bool(_GENERATION.search(tokenizer.get_chat_template()))
+        probe = self.encode(_PROBE)
+        last = max((place for place, learned in enumerate(probe.in_loss) if learned), default=-1)
+        if last < 0 or probe.input_ids[last] not in self._special:
+            raise InvalidInput(
+                "The chat template ends an answer with no special token, so a model could not learn to stop; "
+                "let it end every answer with the end token."
+            )
+        self.stop_ids = tuple(sorted({probe.input_ids[last], *_ids(tokenizer.eos_token_id)}))
+
+    def encode(self, messages: Messages) -> Encoded:
+        """Token ids and loss mask of a conversation. Raises InvalidInput, which never quotes it."""
+        faults = self.faults(messages)
+        if faults:
+            raise InvalidInput("A conversation cannot be rendered.", faults)
+        try:
+            encoded = self._encode_marked(messages) if self._marked else self._encode_by_prefix(messages)
+        except (TemplateError, TypeError, ValueError, IndexError):
+            raise InvalidInput("The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)) from None
+        return self._ended(encoded)
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        """Token ids of a conversation whose next turn is the assistant's."""
+        faults = self.faults(messages)
+        if faults:
+            raise InvalidInput("A conversation cannot be rendered.", faults)
+        try:
+            return self._ids(messages, prompt=True)
+        except (TemplateError, TypeError, ValueError, IndexError):
+            raise InvalidInput("The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)) from None
+
+    def faults(self, messages: Messages) -> list[str]:
+        """Messages whose text the tokenizer would read as its own control tokens."""
+        return [
+            f"message {place} holds a control token of the base model; take it out"
+            for place, message in enumerate(messages)
+            if self._control.search(message["content"])
+        ]
+
+    def _ids(self, messages: Messages, prompt: bool) -> list[int]:
+        rendered = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=prompt, return_dict=True
+        )
+        return list(rendered["input_ids"])
+
+    def _encode_marked(self, messages: Messages) -> Encoded:
+        rendered = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages], return_dict=True, return_assistant_tokens_mask=True
+        )
+        return Encoded(list(rendered["input_ids"]), [bool(mark) for mark in rendered["assistant_masks"]])
+
+    def _encode_by_prefix(self, messages: Messages) -> Encoded:
+        whole = self._ids(messages, prompt=False)
+        in_loss = [False] * len(whole)
+        for place, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before = self._ids(messages[:place], prompt=True)
+            after = self._ids(messages[: place + 1], prompt=False)
+            if whole[: len(before)] != before or whole[: len(after)] != after or len(after) <= len(before):
+                raise InvalidInput(
+                    "The chat template has no {% generation %} block, and its prompt does not begin the whole "
+                    "conversation, so the answers cannot be found; put the block around the assistant's text."
+                )
+            end = max((i for i in range(len(before), len(after)) if whole[i] in self._special), default=len(after) - 1)
+            in_loss[len(before) : end + 1] = [True] * (end + 1 - len(before))
+        return Encoded(whole, in_loss)
+
+    def _ended(self, encoded: Encoded) -> Encoded:
+        """A template may leave the token that ends an answer outside its block; it has to be learned all the same."""
+        ids, in_loss = encoded.input_ids, list(encoded.in_loss)
+        for place in range(1, len(ids)):
+            if in_loss[place - 1] and not in_loss[place] and ids[place] in self._special and ids[place - 1] not in self._special:
+                in_loss[place] = True
+        return Encoded(ids, in_loss)
+
+
+def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
+    """A row's messages, with the domain's prompt as the system message where the row has none."""
+    messages = [{"role": message.role, "content": message.content} for message in row.messages]
+    if prompt and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": prompt})
+    return messages
+
+
+def encode_rows(chat: Chat, rows: Sequence[Row], prompt: str, max_length: int) -> list[Encoded]:
+    """Every row as token ids with its loss mask, in the order given; nothing is ever cut.
+
+    Raises InvalidInput that lists, by id, every row that is longer than max_length tokens, has nothing to learn or
+    cannot be rendered.
+    """
+    encoded, faults = [], []
+    for row in rows:
+        try:
+            item = chat.encode(conversation(row, prompt))
+        except InvalidInput as error:
+            faults += [f"row {row.id}: {fault}" for fault in error.faults or (error.message,)]
+            continue
+        if len(item.input_ids) > max_length:
+            faults.append(f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length as far as the model goes")
+        elif not any(item.in_loss):
+            faults.append(f"row {row.id}: no token of an answer is left to learn; check its assistant messages")
+        encoded.append(item)
+    if faults:
+        raise InvalidInput(f"{len(faults)} of {len(rows)} rows cannot be used with at most {max_length} tokens; none is cut.", faults)
+    return encoded
+
+
+def _ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    return () if value is None else (value,) if isinstance(value, int) else tuple(value)

@@ -1,0 +1,527 @@
+"""The Project: the only caller of steps, the only writer of records and events."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from sdk import crypto
+from sdk.audit import Event
+from sdk.charter import (
+    SECRET_KEY,
+    SIGNING_KEY,
+    adopt,
+    find_domain,
+    found,
+    make_charter,
+    make_holder,
+    open_or_make,
+    read_public_pem,
+)
+from sdk.errors import InvalidInput, OutOfOrder, Refused
+from sdk.perform import Request, perform, recorded
+from sdk.policy import read_policy, require, validation_faults
+from sdk.records import (
+    Accuracy,
+    Advice,
+    ApplicationType,
+    Approval,
+    Hardware,
+    Holder,
+    Needs,
+    OnProgress,
+    Package,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+    TrainSettings,
+    canonical_json,
+    sha256,
+)
+from sdk.store import EMBEDDED, file_ref, locked
+from sdk.trail import Trail
+
+if TYPE_CHECKING:
+    from sdk.model.adapted import AdaptedModel
+    from sdk.verify import Verified
+
+LOCK = "project.lock"
+
+
+def _quiet(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+    pass
+
+
+def _settings_digest(**settings: Any) -> str:
+    return sha256(canonical_json(settings))
+
+
+class Project:
+    """A folder in which one model is adapted under one policy. Make one with `create`, come back with `open`."""
+
+    def __init__(self, root: Path, on_progress: OnProgress | None = None) -> None:
+        self.root = root
+        self._on_progress = on_progress or _quiet
+
+    # -- making and opening ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        *,
+        domain: str | Path = "finance",
+        base: str = "embedded",
+        policy: str | Path | None = None,
+        trainer: str | None = None,
+        signing_key: str = SIGNING_KEY,
+        secret_key: str = SECRET_KEY,
+        tracking_uri: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Project:
+        """Make the project's folder.
+
+        domain and policy are names of shipped ones or paths; base is "embedded", a folder in Hugging Face's format or
+        a hub's model name; keys are URIs, made where the default files do not exist yet; trainer is who holds the
+        signing key (the user by default). Raises InvalidInput if the folder exists and is not empty.
+        """
+        from sdk.model import base_digest, base_name, fetch_base, resolve_base
+
+        root = Path(folder)
+        if root.exists() and any(root.iterdir()):
+            raise InvalidInput(f"{root} exists and is not empty; open it with Project.open, or name another folder.")
+        root.parent.mkdir(parents=True, exist_ok=True)
+        making = root.with_name(f".{root.name}.making")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        try:
+            new_domain, new_policy = adopt(making, find_domain(domain), policy)
+            from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
+            require(read_policy(making / "policy.yaml"), "train", {"from_hub": from_hub})
+            base_folder = fetch_base(base)
+            key = open_or_make(signing_key, making, SIGNING_KEY, crypto.open_signing_key, crypto.SigningKey.random)
+            secret = open_or_make(secret_key, making, SECRET_KEY, crypto.open_secret, crypto.Secret.random)
+            charter = make_charter(
+                name=root.resolve().name,
+                base=base if base == EMBEDDED else str(base_folder.resolve()),
+                base_name=base_name(base),
+                base_from_hub=from_hub,
+                base_digest=base_digest(base_folder),
+                **new_domain,
+                **new_policy,
+                signing_key=signing_key,
+                secret_key=secret_key,
+                secret_key_id=secret.key_id,
+                holders=(make_holder(trainer or getpass.getuser(), "trainer", key.public_pem),),
+                tracking_uri=tracking_uri,
+            )
+            found(making, charter, key)
+            if root.exists():
+                root.rmdir()
+            making.rename(root)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+        return cls(root, on_progress)
+
+    @classmethod
+    def open(cls, folder: str | Path, on_progress: OnProgress | None = None) -> Project:
+        """A project that exists; OutOfOrder if there is none, Tampered if its trail does not verify."""
+        Trail(Path(folder))
+        return cls(Path(folder), on_progress)
+
+    def adopt(self, *, domain: str | Path | None = None, policy: str | Path | None = None) -> None:
+        """Take in changed files: another domain or policy, or edits made in the project's own copies. An event."""
+        with self._working() as trail:
+            source = find_domain(domain) if domain is not None else self.root / "domain"
+            new_policy = policy if policy is not None else self.root / trail.charter.policy_file.path
+            new_domain, adopted = adopt(self.root, source, new_policy)
+            self._amend(trail, "init", {**new_domain, **adopted})
+
+    def enroll(self, name: str, key: str) -> Holder:
+        """Let the holder of a key decide on packages; `key` is a key URI or the path of a public key in PEM format."""
+        with self._working() as trail:
+            public = crypto.open_signing_key(key).public_pem if ":" in key else read_public_pem(Path(key))
+            holder = make_holder(name, "approver", public)
+            taken = [h for h in trail.charter.holders if h.name == name or h.fingerprint == holder.fingerprint]
+            if holder in taken:
+                return holder
+            if taken:
+                raise InvalidInput(f"{taken[0].name} ({taken[0].role}) has this name or this key already.")
+            self._amend(trail, "enroll", {"holders": (*trail.charter.holders, holder)})
+            return holder
+
+    # -- the steps ---------------------------------------------------------------------------------------------------
+
+    def advise(
+        self,
+        *,
+        accuracy: Accuracy | None = None,
+        application_type: ApplicationType | None = None,
+        hardware: Hardware | None = None,
+        max_length: int | None = None,
+    ) -> Advice:
+        """Pick method and settings for the project's base on `hardware` (None: this machine)."""
+        from sdk.advise import advise, find_model
+        from sdk.hardware import probe
+
+        with self._working() as trail:
+            domain = trail.domain()
+            shape = find_model(str(trail.base_folder()))
+            needs = Needs(
+                application_type=application_type,
+                accuracy=accuracy or (None if application_type else domain.accuracy),
+                max_length=max_length or min(1024, shape.max_position_embeddings),
+                lora_r=domain.adapter.lora_r,
+                lora_alpha=domain.adapter.lora_alpha,
+                lora_dropout=domain.adapter.lora_dropout,
+                adapter_reason=domain.adapter.reason,
+            )
+            machine = hardware or probe()
+            inputs = {
+                **self._common(trail),
+                "base": trail.charter.base_digest,
+                "settings": _settings_digest(needs=needs.model_dump(), hardware=machine.model_dump()),
+            }
+            return perform(trail, Request("advise", Advice, inputs, lambda folder: advise(shape, machine, needs)))
+
+    def scrub(
+        self, data: str | Path | None = None, evaluation: str | Path | None = None, *, detect: bool = True
+    ) -> Scrubbed:
+        """Remove personal data from training and evaluation rows (the domain's own where None) as the policy says."""
+        from sdk.scrub import scrub
+
+        with self._working() as trail:
+            policy = trail.policy()
+            _, secret = trail.keys()
+            sources = {
+                "train": Path(data) if data else trail.domain_folder / "train.jsonl",
+                "eval": Path(evaluation) if evaluation else trail.domain_folder / "eval.jsonl",
+            }
+            missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
+            if missing:
+                raise InvalidInput("Data files are missing.", missing)
+            tokens = secret.derive("tokens")
+            inputs = {
+                **self._common(trail),
+                **{split: file_ref(path, path.parent).sha256 for split, path in sources.items()},
+                "settings": _settings_digest(detect=detect, key=tokens.key_id),
+            }
+
+            def work(folder: Path) -> Scrubbed:
+                return scrub(
+                    sources=sources,
+                    recognizers=trail.domain_folder / "recognizers.yaml",
+                    rules=policy.scrub,
+                    detect=detect,
+                    token_key=tokens.expose(),
+                    out=folder,
+                    on_progress=self._on_progress,
+                    measured=[trail.domain_folder / "train.jsonl"] if data else [],
+                )
+
+            def after(scrubbed: Scrubbed) -> Mapping[str, Any]:
+                recall = scrubbed.recall_planted
+                return {"scrubbed": detect, "recall": recall.found / recall.planted if recall.planted else 0.0}
+
+            return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
+
+    def train(self, **settings: Any) -> Run:
+        """Train the adapter as advised; keyword arguments override fields of TrainSettings."""
+        from sdk.train import train
+
+        with self._working() as trail:
+            advice, scrubbed = trail.latest(Advice, "advise"), trail.latest(Scrubbed, "scrub")
+            chosen = _override(advice.settings, settings)
+            others = {other.method: other.memory_gib for other in advice.alternatives}
+            inputs = {
+                **self._common(trail),
+                "base": trail.charter.base_digest,
+                "advice": advice.digest,
+                "scrubbed": scrubbed.digest,
+                "settings": _settings_digest(**chosen.model_dump()),
+            }
+
+            def work(folder: Path) -> Run:
+                return train(
+                    data=trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path,
+                    base=trail.charter.base,
+                    prompt=trail.domain().prompt,
+                    settings=chosen,
+                    memory_predicted_gib=others.get(chosen.method, advice.memory.total),
+                    hardware=advice.hardware,
+                    out=folder,
+                    on_progress=self._on_progress,
+                )
+
+            before = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
+            return perform(trail, Request("train", Run, inputs, work, before))
+
+    def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
+        """Three scrubbed rows as they will be trained: pieces of text, each with whether the loss is taken on it."""
+        from sdk.train import preview
+
+        trail = Trail(self.root)
+        scrubbed = trail.latest(Scrubbed, "scrub")
+        chosen = _override(trail.latest(Advice, "advise").settings, settings)
+        data = trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+        rows = preview(data, trail.charter.base, trail.domain().prompt, chosen.max_length)
+        return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
+
+    def sample_questions(self, count: int) -> list[str]:
+        """Scrubbed evaluation questions, evenly taken from the file."""
+        from sdk.data import question, read_rows
+
+        trail = Trail(self.root)
+        scrubbed = trail.latest(Scrubbed, "scrub")
+        rows = read_rows(trail.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path).rows
+        return [question(rows[i * len(rows) // count]) for i in range(count)]
+
+    def evaluate(self) -> Scores:
+        """Ask the evaluation questions of the base and of the adapted model."""
+        from sdk.evaluate import evaluate
+        from sdk.seal import read_adapter
+
+        with self._working() as trail:
+            domain = trail.domain()
+            run = trail.latest(Run, "train")
+            scrubbed = trail.lineage(Scrubbed, run, "scrubbed")
+            inputs = {**self._common(trail), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
+
+            def work(folder: Path) -> Scores:
+                config, weights = read_adapter(trail.folder("train", run.inputs))
+                return evaluate(
+                    data=trail.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path,
+                    base=trail.charter.base,
+                    method=run.settings.method,
+                    adapter_config=config,
+                    adapter_weights=weights,
+                    prompt=domain.prompt,
+                    domain=domain,
+                    on_progress=self._on_progress,
+                )
+
+            def after(scores: Scores) -> Mapping[str, Any]:
+                value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
+                low = [
+                    f"{name} {value[name]:.3f} < {floor}"
+                    for name, floor in domain.floors.items()
+                    if name in value and value[name] < floor
+                ]
+                return {
+                    "questions": scores.adapted["all"].questions,
+                    "below_floor": ", ".join(low),
+                    "improvement": value["all"] - getattr(scores.base["all"], scores.metric).value,
+                }
+
+            return perform(trail, Request("evaluate", Scores, inputs, work, after=after))
+
+    def register(self) -> Release:
+        """Seal the evaluated adapter and register the package in MLflow under the alias `candidate`."""
+        from sdk.registry import Tracking, register
+        from sdk.verify import BASE_TAG, HEAD_TAG, adaptation
+
+        with self._working() as trail:
+            scores = trail.latest(Scores, "evaluate")
+            run = trail.lineage(Run, scores, "run")
+            if trail.latest(Run, "train").digest != run.digest:
+                raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
+            scrubbed, advice = trail.lineage(Scrubbed, run, "scrubbed"), trail.lineage(Advice, run, "advice")
+            package = self._seal(trail, advice, scrubbed, run, scores)
+            inputs = {
+                "package": package.digest,
+                "settings": _settings_digest(tracking_uri=trail.charter.tracking_uri),
+            }
+
+            def work(folder: Path) -> Release:
+                return register(
+                    adaptation(trail, package),
+                    trail.folder("seal", package.inputs),
+                    {BASE_TAG: package.inputs["base"], HEAD_TAG: trail.events[-1].hash},
+                    Tracking(self.root, trail.charter.tracking_uri),
+                    folder,
+                    self._on_progress,
+                )
+
+            release = perform(trail, Request("register", Release, inputs, work))
+            self._promote_if_approved(trail, release)
+            return release
+
+    def approve(
+        self,
+        release: Release | None = None,
+        *,
+        key: str,
+        reason: str,
+        decision: Literal["approve", "reject"] = "approve",
+    ) -> Approval:
+        """Sign a decision over a release's package (the newest); enough approvals move alias `champion`."""
+        from sdk.approve import decide, find_holder
+
+        with self._working() as trail:
+            chosen = release or trail.latest(Release, "register")
+            signer = crypto.open_signing_key(key)
+            holder = find_holder(trail.charter.holders, signer.fingerprint)
+            earlier = [
+                approval
+                for approval in trail.all(Approval, "approve")
+                if approval.package == chosen.package and approval.key_fingerprint == holder.fingerprint
+            ]
+            repeated = bool(earlier) and (earlier[-1].decision, earlier[-1].reason) == (decision, reason)
+            inputs = {
+                "package": chosen.package,
+                "release": chosen.digest,
+                "policy": trail.policy().digest,
+                "settings": _settings_digest(
+                    decision=decision, reason=reason, key=holder.fingerprint, turn=len(earlier) - repeated
+                ),
+            }
+
+            def work(folder: Path) -> Approval:
+                return decide(chosen.package, decision, reason, holder, signer, trail.charter.policy, inputs)
+
+            before = {"reason_length": len(reason.strip()), "approver_is_trainer": holder.role == "trainer"}
+            actor = (holder.name, f"key:{holder.fingerprint}")
+            approval = perform(trail, Request("approve", Approval, inputs, work, before, actor=actor))
+            self._promote_if_approved(trail, chosen)
+            return approval
+
+    def load(self, release: Release | None = None) -> AdaptedModel:
+        """The model of a release (the promoted one by default), after everything has been verified and approved."""
+        from sdk.approve import tally
+        from sdk.model.adapted import load_adapted
+        from sdk.seal import open_package, unseal
+        from sdk.verify import verify_project
+
+        with self._working() as trail:
+            promoted = [event for event in trail.events if event.action == "promote" and event.phase == "finished"]
+            if release is None and not promoted:
+                raise Refused("No release has been approved yet; have it approved with `sdk approve`.")
+            chosen = release or trail.records.get(Release, promoted[-1].objects["release"])
+            with recorded(trail, "load", {"release": chosen.digest, "package": chosen.package}):
+                verify_project(trail, registry=trail.charter.tracking_uri is None)
+                policy = trail.policy()
+                approvals = trail.all(Approval, "approve")
+                require(policy, "approve", tally(approvals, trail.charter.holders, chosen.package, policy.digest))
+                package = trail.lineage(Package, chosen, "package")
+                folder = trail.folder("seal", package.inputs)
+                manifest = open_package(folder, package, trail.trainer.public_key)
+                config, weights = unseal(folder, manifest, trail.keys()[1])
+                method = trail.lineage(Run, package, "run").settings.method
+                return load_adapted(
+                    trail.charter.base, method, config, weights, manifest.prompt, manifest.max_new_tokens
+                )
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def history(self) -> list[Event]:
+        return Trail(self.root).events
+
+    def verify(self) -> Verified:
+        """Check everything that the folder and MLflow hold; Tampered names the first thing that is wrong."""
+        from sdk.verify import verify_project
+
+        return verify_project(Trail(self.root), registry=True)
+
+    def trail(self) -> Trail:
+        return Trail(self.root)
+
+    def ui_command(self, port: int) -> list[str]:
+        """The command that serves the stock MLflow UI on this project, on 127.0.0.1 only."""
+        from sdk.registry import Tracking, ui_command
+
+        return ui_command(Tracking(self.root.resolve(), Trail(self.root).charter.tracking_uri), port)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _working(self) -> Iterator[Trail]:
+        if not self.root.is_dir():
+            raise OutOfOrder(f"{self.root} is not a project; make one with `sdk init`.")
+        with locked(self.root / LOCK):
+            yield Trail(self.root)
+
+    @staticmethod
+    def _common(trail: Trail) -> dict[str, str]:
+        return {"policy": trail.policy().digest, "domain": trail.domain_digest()}
+
+    def _seal(self, trail: Trail, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores) -> Package:
+        from sdk.seal import ADAPTER, Facts, seal
+
+        key, secret = trail.keys()
+        policy = trail.policy()
+        records = {"advice": advice.digest, "scrubbed": scrubbed.digest, "run": run.digest, "scores": scores.digest}
+        inputs = {
+            **self._common(trail),
+            **records,
+            "base": run.inputs["base"],
+            "settings": _settings_digest(key=key.fingerprint),
+        }
+        domain = trail.domain()
+        facts = Facts(
+            project=trail.charter.name,
+            base=run.base,
+            base_digest=run.inputs["base"],
+            method=run.settings.method,
+            records=records,
+            data={split: ref.sha256 for split, ref in scrubbed.data.items()},
+            policy=policy.name,
+            policy_digest=policy.digest,
+            domain=trail.charter.domain,
+            domain_digest=trail.domain_digest(),
+            prompt=domain.prompt,
+            max_new_tokens=domain.max_new_tokens,
+            code=run.versions,
+        )
+        training = trail.folder("train", run.inputs)
+
+        def work(folder: Path) -> Package:
+            signer = trail.trainer.name
+            return seal(training / ADAPTER, facts, policy.seal.encrypt, signer, key, secret, folder)
+
+        package = perform(trail, Request("seal", Package, inputs, work))
+        shutil.rmtree(training, ignore_errors=True)  # from here on the weights exist in the package only
+        return package
+
+    def _promote_if_approved(self, trail: Trail, release: Release) -> None:
+        from sdk.approve import tally
+        from sdk.registry import Tracking, promote
+        from sdk.verify import HEAD_TAG
+
+        policy = trail.policy()
+        facts = tally(trail.all(Approval, "approve"), trail.charter.holders, release.package, policy.digest)
+        try:
+            require(policy, "approve", facts)
+        except Refused:
+            return  # more decisions are to come; `load` refuses until they have
+        objects = {"release": release.digest, "package": release.package}
+        promoted = [event.objects for event in trail.events if (event.action, event.phase) == ("promote", "finished")]
+        if not promoted or promoted[-1] != objects:
+            with recorded(trail, "promote", objects):
+                promote(
+                    Tracking(self.root, trail.charter.tracking_uri),
+                    release.model_name,
+                    release.version,
+                    {HEAD_TAG: trail.events[-1].hash},
+                )
+
+    def _amend(self, trail: Trail, action: str, changes: Mapping[str, Any]) -> None:
+        charter = trail.charter.model_copy(update=dict(changes))
+        if charter == trail.charter:
+            return
+        with recorded(trail, action, {}) as made:
+            made["charter"] = trail.records.put(charter)
+
+
+def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:
+    try:
+        return TrainSettings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as error:
+        raise InvalidInput("A training setting is wrong.", validation_faults(error)) from None

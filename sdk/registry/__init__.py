@@ -1,0 +1,23 @@
+"""Register: a sealed package and everything a reviewer wants to see become a model version in MLflow.
+
+MLflow shows; it proves nothing (its artifacts have no checksums, its tags no history). `check_release` therefore
+compares what it says with the records.
+"""
+
+from sdk.registry.connection import Tracking, ui_command
+from sdk.registry.entry import Adaptation
+from sdk.registry.register import ALIAS_APPROVED, ALIAS_REGISTERED, promote, register
+from sdk.registry.verify import Version, check_release, read_version
+
+__all__ = [
+    "ALIAS_APPROVED",
+    "ALIAS_REGISTERED",
+    "Adaptation",
+    "Tracking",
+    "Version",
+    "check_release",
+    "promote",
+    "read_version",
+    "register",
+    "ui_command",
+]

@@ -1,0 +1,115 @@
+"""Which MLflow to talk to, and what to say when it does not answer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+# MLflow reads these when it is imported and at every request. No telemetry, nothing printed. A request is never
+# repeated by itself: had the lost answer been that of a creation, it would create a second one.
+os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+os.environ.update(MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
+os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from sdk.errors import InvalidInput, StepFailed
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+SERVERS = ("http", "https")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """An MLflow server (http, https) or database by its URI; without one, a database in the project's folder.
+
+    In the latter case the artifacts lie in the folder too, and MLflow notes their absolute path in its database.
+    """
+
+    folder: Path
+    uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.uri is not None and urlsplit(self.uri).scheme.split("+")[0] not in (*SERVERS, *DATABASES):
+            allowed = ", ".join((*SERVERS, *DATABASES))
+            raise InvalidInput(
+                f"The tracking URI must begin with one of {allowed}; leave it out for the project's own."
+            )
+
+    @property
+    def backend(self) -> str:
+        path = str(self.folder.resolve() / DATABASE)
+        for character in "%?#":
+            path = path.replace(character, quote(character))
+        return self.uri or f"sqlite:///{path}"
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where a new experiment's artifacts go; None leaves it to the server."""
+        return None if self.uri else (self.folder.resolve() / ARTIFACTS).as_uri()
+
+    @property
+    def public(self) -> str:
+        """The URI without credentials, path and query."""
+        parts = urlsplit(self.backend)
+        if parts.scheme.startswith("sqlite"):
+            return f"sqlite:///{Path(parts.path).name}"
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}"
+
+    @property
+    def is_server(self) -> bool:
+        return urlsplit(self.backend).scheme in SERVERS
+
+    def connect(self) -> MlflowClient:
+        if not self.uri:
+            self._create_database()
+        return MlflowClient(tracking_uri=self.backend, registry_uri=self.backend)
+
+    def _create_database(self) -> None:
+        """One process at a time: several that find it missing would all create its tables, and fail."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{DATABASE}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            SqlAlchemyStore(self.backend, self.artifact_location)
+
+
+FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
+
+
+@contextmanager
+def talking(tracking: Tracking, what: str, again: str) -> Iterator[None]:
+    """What MLflow raises becomes StepFailed. Its own text is left out: it may repeat the URI with a password."""
+    try:
+        yield
+    except FAILURES as error:
+        code = getattr(error, "error_code", None)
+        cause = type(error).__name__ + (f", {code}" if code else "")
+        raise StepFailed(
+            f"MLflow at {tracking.public} failed while {what} ({cause}). Nothing is lost: see that it runs and may be "
+            f"written to, then run `{again}` again."
+        ) from None
+
+
+def ui_command(tracking: Tracking, port: int) -> list[str]:
+    """The command that serves the MLflow UI on 127.0.0.1; run it with this process's environment (no telemetry)."""
+    if tracking.is_server:
+        raise InvalidInput(f"{tracking.public} is a server with a UI of its own; open it in a browser.")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.backend, "--workers", "1"]
+    if tracking.artifact_location:
+        command += ["--default-artifact-root", tracking.artifact_location]
+    return [*command, "--host", "127.0.0.1", "--port", str(port)]

@@ -1,0 +1,181 @@
+"""What MLflow is told: parameters, metrics, tags and description, all of it taken from the records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sdk.records import Advice, Interval, Package, Run, Scores, Scrubbed
+
+PACKAGE_TAG = "sdk.package"
+MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
+SHARE = {"exact_match": "exact match", "f1": "token F1"}
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Everything that a reviewer of one package is shown."""
+
+    project: str
+    model_name: str
+    domain: str  # name@version
+    policy: str  # id@version
+    advice: Advice
+    scrubbed: Scrubbed
+    run: Run
+    scores: Scores
+    package: Package
+
+    @property
+    def digests(self) -> dict[str, str]:
+        records = (self.advice, self.scrubbed, self.run, self.scores, self.package)
+        return {record.kind: record.digest for record in records}
+
+
+@dataclass(frozen=True)
+class Value:
+    key: str
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """All that MLflow is told of a package, besides files."""
+
+    project: str
+    model_name: str
+    run_name: str
+    package: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: tuple[Value, ...]
+    description: str  # Markdown
+
+
+def tell(adaptation: Adaptation, more_tags: Mapping[str, str]) -> Told:
+    package = adaptation.package
+    return Told(
+        project=adaptation.project,
+        model_name=adaptation.model_name,
+        run_name=f"{adaptation.project}-{package.package[:12]}",
+        package=package.package,
+        tags={
+            **more_tags,
+            PACKAGE_TAG: package.package,
+            "sdk.policy": adaptation.policy,
+            "sdk.domain": adaptation.domain,
+            "sdk.signed_by": package.signed_by,
+            **{f"sdk.record.{kind}": digest for kind, digest in adaptation.digests.items()},
+        },
+        params=_params(adaptation),
+        metrics=_metrics(adaptation),
+        description=_description(adaptation),
+    )
+
+
+def _params(adaptation: Adaptation) -> dict[str, str]:
+    run = adaptation.run
+    hardware = f"{run.hardware.gpu_count} x {run.hardware.gpu}" if run.hardware.gpu_count else "CPU"
+    values = {
+        **run.settings.model_dump(mode="json"),
+        "base": run.base,
+        "policy": adaptation.policy,
+        "domain": adaptation.domain,
+        "hardware": hardware,
+        "steps": run.steps,
+        "trainable_parameters": run.trainable_parameters,
+        **{f"rows.{split}": rows for split, rows in adaptation.scrubbed.rows.items()},
+        **{f"version.{name}": version for name, version in run.versions.items()},
+    }
+    return {_nameable(key): _cut(str(value)) for key, value in values.items()}
+
+
+def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
+    run, scrubbed = adaptation.run, adaptation.scrubbed
+    values = {
+        "train.seconds": run.seconds,
+        "train.tokens_per_second": run.tokens_per_second,
+        "memory.predicted_gib": run.memory_predicted_gib,
+        "memory.measured_gib": run.memory_measured_gib,
+        "scrub.recall_planted": scrubbed.recall_planted.found / max(1, scrubbed.recall_planted.planted),
+        "scrub.rows_changed": scrubbed.rows_changed,
+        "generate.tokens_per_second": adaptation.scores.tokens_per_second,
+        **{f"personal_data.{kind}": count for kind, count in scrubbed.counts.items()},
+        **dict(_score_values(adaptation.scores)),
+    }
+    curve = [Value(key="loss", step=point.step, value=point.loss) for point in run.losses]
+    curve += [Value(key="learning_rate", step=point.step, value=point.learning_rate) for point in run.losses]
+    return (*curve, *(Value(key=_nameable(key), step=0, value=value) for key, value in values.items()))
+
+
+def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
+    for who, by_language in (("base", scores.base), ("adapted", scores.adapted)):
+        for language, found in by_language.items():
+            for name, interval in (("exact_match", found.exact_match), ("f1", found.f1)):
+                yield f"{who}.{language}.{name}", interval.value
+                yield f"{who}.{language}.{name}_low", interval.low
+                yield f"{who}.{language}.{name}_high", interval.high
+            yield f"{who}.{language}.perplexity", found.perplexity
+
+
+def primary(scores: Scores, who: str, language: str) -> Interval:
+    """The domain's own metric of `base` or `adapted`."""
+    found = (scores.base if who == "base" else scores.adapted)[language]
+    return found.exact_match if scores.metric == "exact_match" else found.f1
+
+
+def _description(adaptation: Adaptation) -> str:
+    """Markdown for the model version's page."""
+    run, scrubbed, scores, package = adaptation.run, adaptation.scrubbed, adaptation.scores, adaptation.package
+    settings = run.settings
+    kinds = ", ".join(f"{_code(kind)} {count}" for kind, count in sorted(scrubbed.counts.items())) or "none"
+    rows = [
+        f"| {language} | {_shown(primary(scores, 'base', language))} | {_shown(primary(scores, 'adapted', language))} |"
+        for language in scores.adapted
+    ]
+    weights = "encrypted" if package.encrypted else "not encrypted"
+    return "\n".join(
+        [
+            f"Adapter of project {_code(adaptation.project)} for the domain {_code(adaptation.domain)}, "
+            f"on the base model {_code(run.base)}.",
+            "",
+            f"**Method** {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
+            f"{run.trainable_parameters:,} trained parameters, {run.steps} steps, seed {settings.seed}.",
+            "",
+            f"**{SHARE[scores.metric].capitalize()}** on {scores.adapted['all'].questions} questions, "
+            "with 95 % bootstrap interval:",
+            "",
+            "| language | base | adapted |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"**Personal data removed** from {scrubbed.rows_changed} rows: {kinds}. On planted personal data "
+            f"{scrubbed.recall_planted.found} of {scrubbed.recall_planted.planted} were found.",
+            "",
+            f"**Package** {_code(package.package)}, signed by {_code(package.signed_by)}, weights {weights}, "
+            f"under the policy {_code(adaptation.policy)}.",
+            "",
+            "**To check and to use it**, in the project's folder: `sdk verify`, then `sdk approve` as the policy asks, "
+            "then `sdk load`. This page shows; the signed package and the audit trail prove.",
+        ]
+    )
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'").replace("|", "/").replace("\n", " ") + "`"
+
+
+def _nameable(key: str) -> str:
+    return _UNNAMEABLE.sub("_", key)
+
+
+def _cut(value: str) -> str:
+    note = f" … cut, {len(value)} characters in all"
+    return value if len(value) <= MAX_PARAM else value[: MAX_PARAM - len(note)] + note

@@ -1,0 +1,119 @@
+"""The four plots of the report, as PNG. The same records give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sdk.registry.entry import SHARE, Adaptation, primary
+
+BASE, ADAPTED, ACCENT, GRID = "#9aa5b1", "#0b6e99", "#c0562f", "#e3e8ee"
+INK = "#243b53"
+SHADES = ("#0b6e99", "#2f8fb3", "#5aabc8", "#86c5da", "#b0dbe8", "#d2ebf2", "#e8f4f8")  # one for each term of Memory
+
+
+def draw(adaptation: Adaptation) -> dict[str, bytes]:
+    """Name -> PNG."""
+    return {name: _png(plot, adaptation) for name, plot in PLOTS.items()}
+
+
+def _png(plot: Callable[[Axes, Adaptation], None], adaptation: Adaptation) -> bytes:
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(BASE)
+    plot(axes, adaptation)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    out = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return out.getvalue()
+
+
+def _loss(axes: Axes, adaptation: Adaptation) -> None:
+    points = adaptation.run.losses
+    axes.plot([p.step for p in points], [p.loss for p in points], color=ADAPTED, linewidth=1.8, label="loss")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("training loss (answers only)")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color=GRID)
+    rate = axes.twinx()
+    rate.plot([p.step for p in points], [p.learning_rate for p in points], color=ACCENT, linewidth=1, linestyle="--")
+    rate.set_ylabel("learning rate", color=ACCENT)
+    rate.tick_params(colors=ACCENT, labelsize=9)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    rate.set_ylim(bottom=0)
+    rate.spines["top"].set_visible(False)
+
+
+def _scores(axes: Axes, adaptation: Adaptation) -> None:
+    scores = adaptation.scores
+    languages = list(scores.adapted)
+    width = 0.36
+    for offset, who, color in ((-width / 2, "base", BASE), (width / 2, "adapted", ADAPTED)):
+        intervals = [primary(scores, who, language) for language in languages]
+        places = [index + offset for index in range(len(languages))]
+        heights = [interval.value for interval in intervals]
+        below = [max(0.0, i.value - i.low) for i in intervals]
+        above = [max(0.0, i.high - i.value) for i in intervals]
+        axes.bar(places, heights, width, color=color, label=who)
+        axes.errorbar(places, heights, (below, above), fmt="none", ecolor=INK, elinewidth=1.2, capsize=4)
+        for place, interval in zip(places, intervals, strict=True):
+            axes.annotate(f"{interval.value:.2f}", (place, interval.high), (0, 4), textcoords="offset points",
+                          ha="center", fontsize=9, color=INK)  # fmt: skip
+    axes.set_xticks(range(len(languages)), [f"{name} ({scores.adapted[name].questions})" for name in languages])
+    axes.set_xlabel("language (questions)")
+    axes.set_ylabel(SHARE[scores.metric])
+    axes.set_ylim(0, 1.12)
+    axes.grid(axis="y", color=GRID)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+
+
+def _personal_data(axes: Axes, adaptation: Adaptation) -> None:
+    counts = sorted(adaptation.scrubbed.counts.items(), key=lambda item: (item[1], item[0]))
+    if not counts:
+        axes.text(0.5, 0.5, "none found", ha="center", va="center", color=INK, transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    axes.figure.set_figheight(max(3.6, 1.2 + 0.24 * len(counts)))  # type: ignore[union-attr]
+    bars = axes.barh([kind for kind, _ in counts], [count for _, count in counts], color=ADAPTED)
+    axes.bar_label(bars, padding=3, fontsize=8, color=INK)
+    axes.set_xlabel("findings removed from the data")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="x", color=GRID)
+
+
+def _memory(axes: Axes, adaptation: Adaptation) -> None:
+    """By terms where the prediction is that of the advice; a run with other settings has a prediction of its own."""
+    run, memory = adaptation.run, adaptation.advice.memory
+    if abs(memory.total - run.memory_predicted_gib) <= 0.01 * memory.total:
+        start = 0.0
+        for (term, size), shade in zip(memory.model_dump().items(), SHADES, strict=True):
+            axes.barh("predicted", size, left=start, color=shade, edgecolor="white", linewidth=0.5, label=term)
+            start += size
+        axes.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.45, -0.2))
+    bars = axes.barh(["predicted", "measured"], [run.memory_predicted_gib, run.memory_measured_gib], color="none")
+    axes.bar_label(bars, fmt="{:.3g}", padding=3, fontsize=9, color=INK)
+    axes.barh("measured", run.memory_measured_gib, color=ACCENT)
+    if not axes.get_legend():
+        axes.barh("predicted", run.memory_predicted_gib, color=ADAPTED)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("peak training memory, GiB")
+    axes.grid(axis="x", color=GRID)
+
+
+PLOTS: dict[str, Callable[[Axes, Adaptation], None]] = {
+    "scores": _scores,
+    "loss": _loss,
+    "personal_data": _personal_data,
+    "memory": _memory,
+}

@@ -1,0 +1,217 @@
+"""One model version for one package, however often it is tried.
+
+Every piece is looked up before it is made, and is made by one call that either happened or did not:
+
+1. the experiment, by the project's name
+2. the run, by its tag `sdk.package`
+3. tags and parameters that are missing
+4. metric values that are missing; their time is the run's start, so that MLflow itself knows a repeated value
+5. artifacts that are missing or hold other bytes (a copy may have been cut off)
+6. the registered model
+7. the model version, by its run; its tags and description
+8. the alias `candidate`
+9. the status FINISHED, last: a run that has it is whole
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from sdk.errors import InvalidInput
+from sdk.records import FileRef, OnProgress, Package, Release
+from sdk.registry.connection import FAILURES, Tracking, talking
+from sdk.registry.entry import PACKAGE_TAG, Adaptation, Told, tell
+from sdk.registry.plots import draw
+from sdk.registry.report import render
+from sdk.store import check_ref, file_ref, write_atomic
+
+ALIAS_REGISTERED = "candidate"
+ALIAS_APPROVED = "champion"
+PACKAGE_FOLDER = "package"
+ATTEMPTS = 3
+PAUSE_SECONDS = 1.0
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one call of log_batch
+
+
+@dataclass(frozen=True)
+class Upload:
+    local: Path
+    ref: FileRef  # path below the run's artifact root
+
+
+def register(
+    adaptation: Adaptation,
+    package_folder: Path,
+    tags: Mapping[str, str],
+    tracking: Tracking,
+    out: Path,
+    on_progress: OnProgress,
+) -> Release:
+    """Write report and plots to `out`, then bring everything to MLflow. Called again, it completes what is missing.
+
+    `tags` go to run and model version (base digest, head of the audit trail …). Raises Tampered when a file of the
+    package has been altered, StepFailed when MLflow fails or cannot be reached.
+    """
+    told = tell(adaptation, tags)
+    uploads = [*_package_files(adaptation.package, package_folder), *_report_files(adaptation, out)]
+    with talking(tracking, "registering the package", "sdk register"):
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return complete(tracking.connect(), tracking, told, uploads, on_progress)
+            except FAILURES:
+                if attempt == ATTEMPTS:
+                    raise
+                time.sleep(PAUSE_SECONDS * attempt)
+    raise AssertionError("unreachable")
+
+
+def complete(
+    client: MlflowClient, tracking: Tracking, told: Told, uploads: list[Upload], on_progress: OnProgress
+) -> Release:
+    """The nine steps above, through this client."""
+    on_progress("run", 0, None, {})
+    experiment_id = _experiment(client, told.project, tracking.artifact_location)
+    run = _run(client, experiment_id, told)
+    run_id: str = run.info.run_id
+    _log_missing(client, run, told)
+    _upload_missing(client, run_id, uploads, on_progress)
+    on_progress("model version", 0, None, {})
+    version = _version(client, told, run_id)
+    _set_alias(client, told.model_name, ALIAS_REGISTERED, version)
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
+    return Release(
+        package=told.package,
+        tracking_uri=tracking.public,
+        experiment_id=experiment_id,
+        run_id=run_id,
+        model_name=told.model_name,
+        version=version,
+        artifacts=tuple(upload.ref for upload in uploads),
+    )
+
+
+def promote(
+    tracking: Tracking, model_name: str, version: str, tags: Mapping[str, str], alias: str = ALIAS_APPROVED
+) -> None:
+    """Put the tags on the model version, then move the alias to it."""
+    with talking(tracking, f"moving the alias {alias}", "sdk approve"):
+        client = tracking.connect()
+        _set_version_tags(client, client.get_model_version(model_name, version), tags)
+        _set_alias(client, model_name, alias, version)
+
+
+def _package_files(package: Package, folder: Path) -> list[Upload]:
+    if not package.files:
+        raise InvalidInput("The package's record names no files; seal it again.")
+    return [
+        Upload(check_ref(folder, ref), ref.model_copy(update={"path": f"{PACKAGE_FOLDER}/{ref.path}"}))
+        for ref in package.files
+    ]
+
+
+def _report_files(adaptation: Adaptation, out: Path) -> list[Upload]:
+    plots = draw(adaptation)
+    files = {"report.html": render(adaptation, plots), **{f"plots/{name}.png": plots[name] for name in plots}}
+    for name, data in files.items():
+        write_atomic(out / name, data)
+    return [Upload(out / name, file_ref(out / name, out)) for name in files]
+
+
+def _experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location))
+    if found.lifecycle_stage != "active":
+        raise InvalidInput(
+            f"The experiment {name} was deleted in MLflow; restore it there, then run `sdk register` again."
+        )
+    return str(found.experiment_id)
+
+
+def _run(client: MlflowClient, experiment_id: str, told: Told) -> Any:
+    query = f"tags.`{PACKAGE_TAG}` = '{told.package}'"
+    found = client.search_runs([experiment_id], query, max_results=1, order_by=["attributes.start_time ASC"])
+    return found[0] if found else client.create_run(experiment_id, tags=told.tags, run_name=told.run_name)
+
+
+def _log_missing(client: MlflowClient, run: Any, told: Told) -> None:
+    run_id, started = run.info.run_id, run.info.start_time
+    steps: defaultdict[str, set[int]] = defaultdict(set)
+    for key in {value.key for value in told.metrics} & set(run.data.metrics):
+        steps[key] = {metric.step for metric in client.get_metric_history(run_id, key)}
+    missing: dict[str, list[Any]] = {
+        "metrics": [Metric(v.key, v.value, started, v.step) for v in told.metrics if v.step not in steps[v.key]],
+        "params": [Param(key, value) for key, value in told.params.items() if key not in run.data.params],
+        "tags": [RunTag(key, value) for key, value in told.tags.items() if run.data.tags.get(key) != value],
+    }
+    for kind, items in missing.items():
+        for start in range(0, len(items), BATCH[kind]):
+            client.log_batch(run_id, **{kind: items[start : start + BATCH[kind]]})
+
+
+def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
+    """Every file below the run's artifact root."""
+    for info in client.list_artifacts(run_id, folder):
+        if info.is_dir:
+            yield from artifact_paths(client, run_id, info.path)
+        else:
+            yield info.path
+
+
+def stored_as(client: MlflowClient, run_id: str, ref: FileRef) -> bool:
+    """Whether MLflow gives back the very bytes; they are fetched into a private folder that is removed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(client.download_artifacts(run_id, ref.path, folder))
+        return file_ref(path, path.parent).model_copy(update={"path": ref.path}) == ref
+
+
+def _upload_missing(client: MlflowClient, run_id: str, uploads: list[Upload], on_progress: OnProgress) -> None:
+    there = set(artifact_paths(client, run_id))
+    for done, upload in enumerate(uploads):
+        on_progress("artifacts", done, len(uploads), {})
+        path = upload.ref.path
+        if path not in there or not stored_as(client, run_id, upload.ref):
+            client.log_artifact(run_id, str(upload.local), path.rpartition("/")[0] or None)
+    on_progress("artifacts", len(uploads), len(uploads), {})
+
+
+def _version(client: MlflowClient, told: Told, run_id: str) -> str:
+    name = told.model_name
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name)
+    found = [v for v in client.search_model_versions(f"run_id='{run_id}'") if v.name == name]
+    if not found:
+        source = f"runs:/{run_id}/{PACKAGE_FOLDER}"
+        created = client.create_model_version(name, source, run_id, tags=told.tags, description=told.description)
+        return str(created.version)
+    version = min(found, key=lambda v: int(v.version))
+    _set_version_tags(client, version, told.tags)
+    if version.description != told.description:
+        client.update_model_version(name, version.version, told.description)
+    return str(version.version)
+
+
+def _set_version_tags(client: MlflowClient, version: Any, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        if version.tags.get(key) != value:
+            client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def _set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:
+    if str(client.get_registered_model(name).aliases.get(alias)) != version:
+        client.set_registered_model_alias(name, alias, version)

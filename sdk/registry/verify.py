@@ -1,0 +1,113 @@
+"""What MLflow says about a model version, and whether it is what was registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from sdk.errors import InvalidInput, Tampered
+from sdk.records import Release
+from sdk.registry.connection import Tracking, talking
+from sdk.registry.entry import PACKAGE_TAG, Adaptation, Told, Value, tell
+from sdk.registry.register import PACKAGE_FOLDER, artifact_paths, stored_as
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model version with its run, as MLflow tells it."""
+
+    run_id: str
+    source: str
+    description: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    status: str
+    run_tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]  # the last value of each
+
+
+def read_version(tracking: Tracking, model_name: str, version: str) -> Version:
+    with talking(tracking, f"reading {model_name} version {version}", "sdk verify"):
+        return _read(tracking.connect(), model_name, version)
+
+
+def check_release(release: Release, adaptation: Adaptation, tags: Mapping[str, str], tracking: Tracking) -> None:
+    """Compare the model version, its run and every artifact with the records; `tags` as given to `register`.
+
+    Tampered names the first difference; StepFailed: MLflow could not be asked; InvalidInput: it is another MLflow now.
+    """
+    if tracking.public != release.tracking_uri:
+        raise InvalidInput(
+            f"{release.model_name} version {release.version} was registered in {release.tracking_uri}, and the project "
+            f"now uses {tracking.public}; set the tracking URI back to check it."
+        )
+    with talking(tracking, f"reading {release.model_name} version {release.version}", "sdk verify"):
+        for difference in _differences(tracking.connect(), release, tell(adaptation, tags)):
+            raise Tampered(f"MLflow, {release.model_name} version {release.version}: {difference}.")
+
+
+def _read(client: MlflowClient, model_name: str, version: str) -> Version:
+    try:
+        found = client.get_model_version(model_name, version)
+        run = client.get_run(found.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise Tampered(f"MLflow no longer has {model_name} version {version} with its run.") from None
+    return Version(
+        run_id=found.run_id,
+        source=found.source,
+        description=found.description or "",
+        tags=dict(found.tags),
+        aliases=tuple(found.aliases),
+        status=run.info.status if run.info.lifecycle_stage == "active" else "DELETED",
+        run_tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+    )
+
+
+def _differences(client: MlflowClient, release: Release, told: Told) -> Iterator[str]:
+    found = _read(client, release.model_name, release.version)
+    if (found.run_id, found.source) != (release.run_id, f"runs:/{release.run_id}/{PACKAGE_FOLDER}"):
+        yield "it belongs to another run"
+    if found.tags.get(PACKAGE_TAG) != release.package:
+        yield f"the tag {PACKAGE_TAG} is not the recorded one"
+    if found.status != "FINISHED":
+        yield f"its run is {found.status}"
+    yield from _artifact_differences(client, release)
+    tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in told.tags.items()}
+    run_tags = {f"the run's tag {key}": (found.run_tags.get(key), value) for key, value in told.tags.items()}
+    params = {
+        f"the parameter {key}": (found.params.get(key), told.params.get(key)) for key in {*found.params, *told.params}
+    }
+    description = {"the description": (found.description, told.description)}
+    pairs = {**tags, **run_tags, **dict(sorted(params.items())), **description}
+    yield from (f"{what} is not the recorded one" for what, (now, then) in pairs.items() if now != then)
+    yield from _metric_differences(client, release.run_id, found.metrics, told.metrics)
+
+
+def _metric_differences(
+    client: MlflowClient, run_id: str, found: Mapping[str, float], values: tuple[Value, ...]
+) -> Iterator[str]:
+    recorded: dict[str, list[tuple[int, float]]] = {}
+    for value in values:
+        recorded.setdefault(value.key, []).append((value.step, value.value))
+    for key in sorted({*recorded, *found}):
+        history = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
+        if sorted(history) != sorted(recorded.get(key, [])):
+            yield f"the metric {key} is not the recorded one"
+
+
+def _artifact_differences(client: MlflowClient, release: Release) -> Iterator[str]:
+    there = set(artifact_paths(client, release.run_id))
+    recorded = {ref.path for ref in release.artifacts}
+    yield from (f"the artifact {path} is missing" for path in sorted(recorded - there))
+    yield from (f"the artifact {path} was not registered" for path in sorted(there - recorded))
+    for ref in release.artifacts:
+        if not stored_as(client, release.run_id, ref):
+            yield f"the artifact {ref.path} has been altered: its SHA-256 is not the recorded one"

@@ -1,0 +1,184 @@
+"""Presidio's analyzer, offline and failing closed, with the recognizers of a domain's recognizers.yaml."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import regex
+from presidio_analyzer import AnalyzerEngine, EntityRecognizer, PatternRecognizer, RemoteRecognizer
+from presidio_analyzer.nlp_engine import NoOpNlpEngine
+from presidio_analyzer.recognizer_registry import RecognizerRegistry, RecognizerRegistryProvider
+from presidio_analyzer.recognizer_registry.recognizers_loader_utils import (
+    PredefinedRecognizerNotFoundError,
+    RecognizerListLoader,
+)
+
+from sdk.errors import InvalidInput
+from sdk.policy import read_yaml
+from sdk.scrub import checksums, names
+from sdk.scrub.actions import Span, merged
+from sdk.scrub.context import WindowContextEnhancer
+
+# What recognizers of any origin are known to raise; a class outside this list still ends the run, with its traceback.
+DETECTOR_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError, OSError,
+    RuntimeError, TypeError, ValueError, regex.error,
+)  # fmt: skip
+REGEX_FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)  # Presidio's default
+OWN = (checksums, names)  # imported so that Presidio finds their classes by name
+# modules of Presidio whose recognizers load a model or ask a server, and the one class that asks publicsuffix.org
+NOT_OFFLINE = ("presidio_analyzer.predefined_recognizers.third_party", "presidio_analyzer.predefined_recognizers.ner")
+ASKS_THE_NETWORK = frozenset({"EmailRecognizer"})
+NEEDS_A_MODEL = "presidio_analyzer.predefined_recognizers.nlp_engine_recognizers"
+COMMON_KEYS = frozenset("name class_name enabled type supported_language supported_languages supported_entity context".split())
+CUSTOM_KEYS = COMMON_KEYS | {"patterns", "deny_list", "deny_list_score", "country_code"}
+PREDEFINED_KEYS = COMMON_KEYS | {"supported_entities", "country_code"}
+TOP_KEYS = frozenset({"supported_languages", "global_regex_flags", "recognizers"})
+
+
+class DetectorFailed(RuntimeError):
+    """Presidio logged a warning, such as a pattern that timed out, where it should have raised."""
+
+
+class _Alarm(logging.Handler):
+    """Keeps that something was logged; what was logged may be customers' text, so it goes nowhere."""
+
+    heard = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard = True
+
+
+@contextmanager
+def _presidio_silenced() -> Iterator[_Alarm]:
+    logger, alarm = logging.getLogger("presidio-analyzer"), _Alarm()
+    kept = (logger.handlers, logger.propagate, logger.level)
+    logger.handlers, logger.propagate = [alarm], False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield alarm
+    finally:
+        logger.handlers, logger.propagate = kept[0], kept[1]
+        logger.setLevel(kept[2])
+
+
+class _Folding(dict[int, str]):
+    """Full-width forms, odd spaces and dashes, foreign digits -> ASCII, one character for one: offsets hold."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        folded = unicodedata.normalize("NFKC", character)
+        if unicodedata.decimal(character, None) is not None:
+            folded = str(unicodedata.decimal(character))
+        elif unicodedata.category(character) == "Pd" or character == "−":
+            folded = "-"
+        elif unicodedata.category(character) in ("Zs", "Cf"):
+            folded = " "
+        self[code] = folded if len(folded) == 1 else character
+        return self[code]
+
+
+_FOLDING = _Folding()
+
+
+class Detector:
+    """Finds personal data in the languages that its recognizers.yaml supports."""
+
+    def __init__(self, recognizers: Path, score_threshold: float) -> None:
+        registry = _registry(recognizers)
+        self.languages = frozenset(registry.supported_languages)
+        self.kinds = frozenset(kind for recognizer in registry.recognizers for kind in recognizer.supported_entities)
+        engine = NoOpNlpEngine([{"lang_code": code, "model_name": "none"} for code in registry.supported_languages])
+        with _presidio_silenced():
+            engine.load()
+            self._analyzer = AnalyzerEngine(
+                registry=registry,
+                nlp_engine=engine,
+                supported_languages=list(registry.supported_languages),
+                context_aware_enhancer=WindowContextEnhancer(),
+            )
+        self._score_threshold = score_threshold
+
+    def find(self, text: str, language: str) -> list[Span]:
+        """Disjoint spans in order. DETECTOR_ERRORS, DetectorFailed among them: the text counts as not scanned."""
+        folded = text if text.isascii() else text.translate(_FOLDING)
+        with _presidio_silenced() as alarm:
+            results = self._analyzer.analyze(folded, language, score_threshold=self._score_threshold)
+        if alarm.heard:
+            raise DetectorFailed
+        return merged(Span(r.start, r.end, r.entity_type, r.score) for r in results)
+
+
+def _registry(path: Path) -> RecognizerRegistry:
+    """InvalidInput lists every fault that can be told without Presidio, else the first that Presidio tells."""
+    document = read_yaml(path)
+    faults = _faults(document)
+    if faults:
+        raise InvalidInput(f"{path} is malformed; its format is that of Presidio's recognizer registry.", faults)
+    configuration = {"global_regex_flags": REGEX_FLAGS, **document}
+    with _presidio_silenced() as alarm:
+        try:
+            registry = RecognizerRegistryProvider(registry_configuration=configuration).create_recognizer_registry()
+        except (ValueError, TypeError, KeyError, AttributeError, PredefinedRecognizerNotFoundError) as error:
+            raise InvalidInput(f"{path}: Presidio refuses it: {error}") from None
+    if alarm.heard:
+        raise InvalidInput(f"{path}: a recognizer's language is not among supported_languages; add it there.")
+    faults = [fault for recognizer in registry.recognizers for fault in _compile(recognizer, configuration)]
+    if faults:
+        raise InvalidInput(f"{path} holds patterns that are no regular expressions.", sorted(set(faults)))
+    return registry
+
+
+def _faults(document: Any) -> list[str]:
+    if not isinstance(document, dict):
+        return ["top level: must be a mapping with the key recognizers"]
+    faults = [f"top level: unknown key {key}" for key in document if key not in TOP_KEYS]
+    languages, entries = document.get("supported_languages"), document.get("recognizers")
+    if not isinstance(languages, list) or not languages or not all(isinstance(code, str) for code in languages):
+        faults.append("supported_languages: must be a list of language codes, such as [en, zh]")
+    if not isinstance(entries, list) or not entries:
+        return [*faults, "recognizers: must be a list and not empty"]
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            # Presidio drops a bare string without a word
+            faults.append(f"recognizer {number}: must be a mapping with a name; a bare word would be ignored")
+        else:
+            faults += [f"recognizer {number}, {entry['name']}: {fault}" for fault in _entry_faults(entry)]
+    return faults
+
+
+def _entry_faults(entry: Mapping[str, Any]) -> list[str]:
+    custom = entry.get("type") == "custom" or ("type" not in entry and ("patterns" in entry or "deny_list" in entry))
+    known = CUSTOM_KEYS if custom else PREDEFINED_KEYS
+    faults = [f"unknown key {key}" for key in entry if key not in known]
+    if custom:
+        if not entry.get("patterns") and not entry.get("deny_list"):
+            faults.append("needs patterns or a deny_list")
+        return faults
+    class_name = str(entry.get("class_name") or entry["name"])
+    try:
+        found = RecognizerListLoader.get_existing_recognizer_cls(class_name)
+    except PredefinedRecognizerNotFoundError:
+        return [*faults, f"no recognizer class {class_name} is known; mend the name, or give it patterns and an entity"]
+    if found.__module__.startswith(NEEDS_A_MODEL) and entry.get("enabled", True):
+        faults.append("needs a language model, which this engine does not load; remove it")
+    if issubclass(found, RemoteRecognizer) or class_name in ASKS_THE_NETWORK or found.__module__.startswith(NOT_OFFLINE):
+        faults.append("asks the network or downloads a model; use patterns instead")
+    return faults
+
+
+def _compile(recognizer: EntityRecognizer, configuration: Mapping[str, Any]) -> list[str]:
+    """Compile as Presidio would at the first text, so that a bad pattern is told before any row is read."""
+    faults = []
+    for pattern in recognizer.patterns if isinstance(recognizer, PatternRecognizer) else ():
+        try:
+            pattern.compiled_regex = regex.compile(pattern.regex, flags=configuration["global_regex_flags"])
+            pattern.compiled_with_flags = configuration["global_regex_flags"]
+        except (regex.error, TypeError) as error:
+            faults.append(f"{recognizer.name}, pattern {pattern.name}: {error}")
+    return faults

@@ -1,0 +1,148 @@
+"""What a project's folder says happened: its audit trail joined with its records.
+
+audit.jsonl, audit.head     the events
+records/DIGEST.json         the records that events name
+policy.yaml, domain/        what the charter adopted, by digest
+artifacts/STEP/REQUEST/     the files of one step's request
+keys/                       the embedded default for the two keys
+mlflow.db, mlartifacts/     the embedded default for MLflow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from sdk import crypto
+from sdk.audit import Audit, Event, Phase
+from sdk.domain import Domain, read_domain
+from sdk.errors import OutOfOrder, Tampered
+from sdk.policy import Policy, read_policy
+from sdk.records import Charter, Holder, Record, canonical_json, sha256
+from sdk.store import EMBEDDED, Records, check_ref, embedded_base, folder_refs, refs_digest
+
+R = TypeVar("R", bound=Record)
+
+VERB = {  # step -> the verb that does it
+    "init": "init",
+    "advise": "advise",
+    "scrub": "scrub",
+    "train": "train",
+    "evaluate": "evaluate",
+    "seal": "register",
+    "register": "register",
+    "approve": "approve",
+    "promote": "approve",
+}
+
+
+class Trail:
+    """One reading of the project's folder; its chain and signatures have been verified."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.audit = Audit(root / "audit.jsonl")
+        self.records = Records(root / "records")
+        if not self.audit.head_path.exists() and not self.audit.path.exists():
+            raise OutOfOrder(f"{root} is not a project; make one with `sdk init`.")
+        self.charter = self._charter(self.audit.events())
+        self.events = self.audit.check(self.trainer.public_key)
+
+    def _charter(self, events: list[Event]) -> Charter:
+        for event in reversed(events):
+            if event.phase == "finished" and "charter" in event.objects:
+                return self.records.get(Charter, event.objects["charter"])
+        raise OutOfOrder(f"The making of {self.root} was interrupted; delete it and run `sdk init` again.")
+
+    @property
+    def trainer(self) -> Holder:
+        return next(holder for holder in self.charter.holders if holder.role == "trainer")
+
+    @property
+    def domain_folder(self) -> Path:
+        return self.root / "domain"
+
+    def base_folder(self) -> Path:
+        return embedded_base() if self.charter.base == EMBEDDED else Path(self.charter.base)
+
+    def policy(self) -> Policy:
+        self._check_adopted()
+        return read_policy(self.root / self.charter.policy_file.path)
+
+    def domain(self) -> Domain:
+        self._check_adopted()
+        return read_domain(self.domain_folder)
+
+    def domain_digest(self) -> str:
+        return refs_digest(self.charter.domain_files)
+
+    def _check_adopted(self) -> None:
+        how = "If you changed it, adopt the change with `sdk init --adopt`."
+        try:
+            check_ref(self.root, self.charter.policy_file)
+            for ref in self.charter.domain_files:
+                check_ref(self.domain_folder, ref)
+        except Tampered as error:
+            raise Tampered(f"{error} {how}") from None
+        if folder_refs(self.domain_folder) != self.charter.domain_files:
+            raise Tampered(f"{self.domain_folder} holds files that the project has not adopted. {how}")
+
+    def keys(self) -> tuple[crypto.SigningKey, crypto.Secret]:
+        """The trainer's signing key and the project's secret; Tampered if either is not the charter's."""
+        key = crypto.open_signing_key(self.charter.signing_key, self.root)
+        secret = crypto.open_secret(self.charter.secret_key, self.root)
+        if key.fingerprint != self.trainer.fingerprint:
+            raise Tampered(f"Key {self.charter.signing_key} is not the project's signing key.")
+        if secret.key_id != self.charter.secret_key_id:
+            raise Tampered(f"Key {self.charter.secret_key} is not the project's secret key.")
+        return key, secret
+
+    def append(
+        self,
+        key: crypto.SigningKey,
+        action: str,
+        phase: Phase,
+        objects: Mapping[str, str],
+        detail: Mapping[str, str],
+        actor: tuple[str, str] | None = None,
+    ) -> None:
+        self.events.append(self.audit.append(key, action, phase, objects, self.charter.policy, detail, actor))
+
+    def all(self, kind: type[R], step: str) -> list[R]:
+        """Every finished record of the step, oldest first."""
+        return [
+            self.records.get(kind, event.objects["record"])
+            for event in self.events
+            if event.action == step and event.phase == "finished"
+        ]
+
+    def latest(self, kind: type[R], step: str) -> R:
+        found = self.find_latest(kind, step)
+        if found is None:
+            raise OutOfOrder(f"There is no {kind.__name__.lower()} yet; run `sdk {VERB[step]}` first.")
+        return found
+
+    def find_latest(self, kind: type[R], step: str) -> R | None:
+        for event in reversed(self.events):
+            if event.action == step and event.phase == "finished":
+                return self.records.get(kind, event.objects["record"])
+        return None
+
+    def done(self, kind: type[R], step: str, inputs: Mapping[str, str]) -> R | None:
+        """The finished record of this very request; made the latest again by its event's place only."""
+        for event in reversed(self.events):
+            if event.action == step and event.phase == "finished" and self._asked(event.objects) == dict(inputs):
+                return self.records.get(kind, event.objects["record"])
+        return None
+
+    @staticmethod
+    def _asked(objects: Mapping[str, str]) -> dict[str, str]:
+        return {name: digest for name, digest in objects.items() if name != "record"}
+
+    def folder(self, step: str, inputs: Mapping[str, str]) -> Path:
+        request = sha256(canonical_json({"step": step, "inputs": dict(inputs)}))
+        return self.root / "artifacts" / step / request[:16]
+
+    def lineage(self, kind: type[R], record: Record, name: str) -> R:
+        return self.records.get(kind, record.inputs[name])

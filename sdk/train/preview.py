@@ -1,0 +1,53 @@
+"""Rows as they will be trained, with their loss mask, for the terminal only: this holds customers' text."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from sdk.data import read_rows
+from sdk.model import Encoded, encode_rows, load_chat
+from sdk.records import Frozen
+
+
+class Segment(Frozen):
+    """Neighbouring tokens that are all learned or all not."""
+
+    text: str
+    in_loss: bool
+
+
+class Preview(Frozen):
+    row: str
+    tokens: int
+    tokens_in_loss: int
+    segments: tuple[Segment, ...]
+
+
+def preview(data: Path, base: str, prompt: str, max_length: int, rows: int = 3) -> tuple[Preview, ...]:
+    """The first rows of a scrubbed file as they will be trained; never to be stored.
+
+    Raises InvalidInput where one of them cannot be trained, as the training step does.
+    """
+    chat = load_chat(base)
+    shown = read_rows(data).rows[:rows]
+    encoded = encode_rows(chat, shown, prompt, max_length)
+    return tuple(
+        Preview(
+            row=row.id,
+            tokens=len(item.input_ids),
+            tokens_in_loss=sum(item.in_loss),
+            segments=_segments(chat.tokenizer, item),
+        )
+        for row, item in zip(shown, encoded, strict=True)
+    )
+
+
+def _segments(tokenizer: PreTrainedTokenizerBase, item: Encoded) -> tuple[Segment, ...]:
+    pairs = zip(item.input_ids, item.in_loss, strict=True)
+    return tuple(
+        Segment(text=str(tokenizer.decode([token for token, _ in run])), in_loss=learned)
+        for learned, run in groupby(pairs, key=lambda pair: pair[1])
+    )

@@ -1,0 +1,236 @@
+"""train(): scrubbed rows and a base model in, an adapter and its Run out."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import math
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from sdk.data import read_rows
+from sdk.errors import InvalidInput, StepFailed
+from sdk.model import (
+    Chat,
+    Encoded,
+    adapter_config,
+    adapter_weights,
+    base_digest,
+    base_name,
+    encode_rows,
+    fetch_base,
+    load_base,
+)
+from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
+from sdk.store import file_ref, write_atomic
+from sdk.train.checkpoints import Checkpoints
+from sdk.train.memory import PeakMemory
+from sdk.train.order import training_order
+from sdk.train.trainer import Collator, Trainer, Watch, sft_config
+
+_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
+
+
+def train(
+    data: Path,
+    base: str,
+    prompt: str,
+    settings: TrainSettings,
+    memory_predicted_gib: float,
+    hardware: Hardware,
+    out: Path,
+    on_progress: OnProgress,
+    checkpoint_seconds: float = 15.0,
+) -> Run:
+    """Train a LoRA adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
+
+    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints.
+    prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
+    Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
+    """
+    began = time.monotonic()
+    with _failures(settings), PeakMemory() as memory:
+        # Before the adapter is built, because its first weights are drawn then.
+        set_seed(settings.seed)
+        folder = fetch_base(base)
+        model, tokenizer = load_base(base, settings.method)
+        length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
+        rows = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length)
+        key = _key(data, base_digest(folder), prompt, settings)
+        checkpoints = Checkpoints(out / "checkpoints", key)
+        lengths = [len(row.input_ids) for row in rows]
+        order = training_order(lengths, _rows_in_all(len(rows), settings), settings.per_device_train_batch_size, settings.seed)
+        tokens = _tokens_per_step(lengths, order, settings)
+        watch = Watch(tokens, memory, on_progress, checkpoint_seconds)
+        trainer = _trainer(model, tokenizer, rows, order, settings, checkpoints, watch)
+        resumed, seconds = _run(trainer, checkpoints)
+        write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
+        write_atomic(out / "adapter" / "adapter_model.safetensors", adapter_weights(trainer.model))
+    steps = trainer.state.global_step
+    run = Run(
+        settings=settings,
+        base=base_name(base),
+        adapter=tuple(file_ref(path, out) for path in sorted((out / "adapter").glob("adapter_*"))),
+        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        steps=steps,
+        losses=_losses(trainer),
+        seconds=time.monotonic() - began,
+        tokens_per_second=sum(tokens[resumed:steps]) / seconds if seconds else 0.0,
+        memory_predicted_gib=memory_predicted_gib,
+        memory_measured_gib=max(memory.gib, 0.0),
+        hardware=hardware,
+        resumed_from_step=resumed,
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    )
+    checkpoints.remove()
+    return run
+
+
+def _run(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float]:
+    """Train to the end; the step it went on from and the seconds it took. StepFailed where a check does not hold."""
+    before = _base_hash(trainer.model)
+    initial = {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
+    checkpoint = checkpoints.newest()
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - began
+    if _base_hash(trainer.model) != before:
+        raise StepFailed("The base's weights changed while the adapter was trained; nothing was kept.")
+    still = [name for name, value in trainer.model.named_parameters() if name in initial and torch.equal(value, initial[name])]
+    if still:
+        raise StepFailed(
+            f"{len(still)} of {len(initial)} adapter matrices did not move; raise the learning rate or the steps.", still
+        )
+    return int(checkpoint.name) if checkpoint else 0, seconds
+
+
+def _trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Encoded],
+    order: Sequence[int],
+    settings: TrainSettings,
+    checkpoints: Checkpoints,
+    watch: Watch,
+) -> Trainer:
+    args = sft_config(
+        checkpoints.folder,
+        {
+            "learning_rate": settings.learning_rate,
+            "lr_scheduler_type": settings.lr_scheduler_type,
+            "warmup_steps": settings.warmup_ratio,
+            "max_steps": settings.max_steps,
+            "per_device_train_batch_size": settings.per_device_train_batch_size,
+            "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+            "activation_checkpointing": settings.gradient_checkpointing,
+            "seed": settings.seed,
+        },
+    )
+    return Trainer(
+        checkpoints,
+        model=model,
+        args=args,
+        processing_class=tokenizer,
+        # Held in memory: the tokens of customers' text go into no cache.
+        train_dataset=Dataset.from_dict(
+            {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
+        ).select(order, keep_in_memory=True),
+        data_collator=Collator(tokenizer.pad_token_id),
+        peft_config=LoraConfig(
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=_target_modules(model, settings.target_modules),
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[watch],
+    )
+
+
+def _rows_in_all(rows: int, settings: TrainSettings) -> int:
+    if settings.max_steps > 0:
+        return settings.max_steps * settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    return math.ceil(rows * settings.num_train_epochs)
+
+
+def _tokens_per_step(lengths: Sequence[int], order: Sequence[int], settings: TrainSettings) -> list[int]:
+    """Tokens of each optimizer step, padding not counted."""
+    size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    return [sum(lengths[row] for row in order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
+    """all-linear, or a list with commas of linear layers' names; InvalidInput names those that the model has not."""
+    if wanted == "all-linear":
+        return wanted
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    names = [name.strip() for name in wanted.split(",")]
+    unknown = [f"{name!r} is no linear layer of this model" for name in names if name not in linear]
+    if unknown:
+        raise InvalidInput(f"target_modules: use all-linear or some of {', '.join(sorted(linear))}.", unknown)
+    return names
+
+
+def _base_hash(model: torch.nn.Module) -> str:
+    """SHA-256 of everything but the adapter; for a quantized base of its packed weights and their scales."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if "lora_" in name or not isinstance(value, torch.Tensor):
+            continue
+        digest.update(name.encode())
+        digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _key(data: Path, base: str, prompt: str, settings: TrainSettings) -> str:
+    """What a checkpoint must share with a run that goes on from it."""
+    given = [sha256(data.read_bytes()), base, prompt, settings.model_dump(mode="json"), version("torch")]
+    return sha256(canonical_json(given))
+
+
+def _losses(trainer: Trainer) -> tuple[LossPoint, ...]:
+    return tuple(
+        LossPoint(step=entry["step"], loss=entry["loss"], learning_rate=entry["learning_rate"])
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    )
+
+
+@contextmanager
+def _failures(settings: TrainSettings) -> Iterator[None]:
+    """What the libraries say when memory or disk give out, as StepFailed."""
+    smaller = (
+        f"Memory is too small for {settings.per_device_train_batch_size} rows of up to {settings.max_length} tokens at "
+        "once; halve per_device_train_batch_size and double gradient_accumulation_steps, turn gradient_checkpointing "
+        "on, or use qlora-4bit."
+    )
+    full = "The disk is full; free some space and run the same command again: training goes on where it was."
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise StepFailed(smaller) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StepFailed(full) from error
+    except RuntimeError as error:
+        # torch has no types of its own for these two.
+        if "DefaultCPUAllocator" in str(error):
+            raise StepFailed(smaller) from error
+        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+            raise StepFailed(full) from error
+        raise

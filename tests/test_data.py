@@ -1,0 +1,398 @@
+"""Every layout in every container becomes the same rows; every kind of bad row is named and its text is not."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from sdk.data import Message, Planted, Row, answer, normalized, question, read_rows, refuse_overlap, write_rows
+from sdk.errors import InvalidInput
+
+SECRET = "Zanzibar-Quill"  # stands in every bad row; no error may repeat it
+ASKED, ANSWERED = "What does ROE stand for?", "return on equity"
+CHAT = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "alpaca": {"instruction": ASKED, "output": ANSWERED},
+    "messages": {"messages": CHAT},
+    "sharegpt": {"conversations": [{"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWERED}]},
+    "prompt-completion": {"prompt": ASKED, "completion": ANSWERED},
+}
+EXPECTED = (Message(role="user", content=ASKED), Message(role="assistant", content=ANSWERED))
+
+
+def as_csv(rows: list[dict[str, Any]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]))
+    writer.writeheader()
+    for row in rows:
+        cells = {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
+        writer.writerow(cells)
+    return out.getvalue().encode()
+
+
+def as_parquet(rows: list[dict[str, Any]]) -> bytes:
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+def as_jsonl(rows: list[Any]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+WRITERS = {
+    "a.jsonl": as_jsonl,
+    "a.json": lambda rows: json.dumps(rows).encode(),
+    "data.json": lambda rows: json.dumps({"data": rows}).encode(),
+    "bom.json": lambda rows: b"\xef\xbb\xbf" + json.dumps(rows).encode(),
+    "BOM.JSONL": lambda rows: b"\xef\xbb\xbf" + as_jsonl(rows),
+    "crlf.jsonl": lambda rows: as_jsonl(rows).replace(b"\n", b"\r\n") + b"\r\n",
+    "a.csv": as_csv,
+    "bom.csv": lambda rows: b"\xef\xbb\xbf" + as_csv(rows),
+    "a.parquet": as_parquet,
+}
+
+
+def save(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_layout_in_every_container(tmp_path: Path, name: str, layout: str) -> None:
+    data = WRITERS[name]([LAYOUTS[layout], {"id": "x-2", "language": "zh", "topic": "ratios", **LAYOUTS[layout]}][::-1])
+    table = read_rows(save(tmp_path, name, data))
+    assert (table.layout, table.container) == (layout, name.lower().rpartition(".")[2])
+    assert table.sha256 == hashlib.sha256(data).hexdigest()
+    assert [row.messages for row in table.rows] == [EXPECTED, EXPECTED]
+    assert [(r.id, r.language, r.topic) for r in table.rows] == [("x-2", "zh", "ratios"), ("row-2", "en", None)]
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    ("fields", "contents"),
+    [
+        ({"instruction": "Sum up.", "input": "A long text.", "output": "Text."}, ["Sum up.\n\nA long text.", "Text."]),
+        ({"instruction": "Sum up.", "input": " ", "output": "Text."}, ["Sum up.", "Text."]),
+        ({"instruction": "Sum up.", "input": None, "output": "Text."}, ["Sum up.", "Text."]),
+        ({"messages": [SYSTEM, *CHAT, *CHAT]}, ["Be brief.", ASKED, ANSWERED, ASKED, ANSWERED]),
+        ({"prompt": CHAT[:1], "completion": CHAT[1:]}, [ASKED, ANSWERED]),
+        ({"prompt": [SYSTEM, CHAT[0]], "completion": CHAT[1:]}, ["Be brief.", ASKED, ANSWERED]),
+        ({"prompt": " padded ", "completion": "kept \u2028 as it is\n"}, [" padded ", "kept \u2028 as it is\n"]),
+    ],
+)
+def test_contents(tmp_path: Path, fields: dict[str, Any], contents: list[str]) -> None:
+    row = read_rows(save(tmp_path, "a.jsonl", as_jsonl([fields]))).rows[0]
+    assert [message.content for message in row.messages] == contents
+    assert answer(row) == contents[-1]
+
+
+def span(**fields: Any) -> dict[str, Any]:
+    return {"start": 9, "end": 20, "entity_type": "PERSON", **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"instruction": "Customer Anna Keller asks", "output": "ok", "spans": [span(field="instruction")]},
+            (0, 9, 20),
+        ),
+        (
+            {"instruction": "Answer.", "input": "Customer Anna Keller", "output": "ok", "spans": [span(field="input")]},
+            (0, 18, 29),
+        ),
+        ({"prompt": "who?", "completion": "That was Anna Keller.", "spans": [span(field="completion")]}, (1, 9, 20)),
+        ({"messages": [SYSTEM, *CHAT], "spans": [span(message=1)]}, (1, 9, 20)),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_spans_follow_their_text(tmp_path: Path, name: str, fields: dict[str, Any], expected: tuple[int, ...]) -> None:
+    row = read_rows(save(tmp_path, name, WRITERS[name]([fields]))).rows[0]
+    assert row.spans == (Planted(message=expected[0], start=expected[1], end=expected[2], entity_type="PERSON"),)
+    if "Anna Keller" in json.dumps(fields):
+        assert row.messages[expected[0]].content[expected[1] : expected[2]] == "Anna Keller"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("What does ROE stand for?", "en"),
+        ("ROE 是什么意思?", "zh"),
+        ("EBITDA margin 怎么算", "zh"),
+        ("Customer 张伟 asks what the ratio of debt to equity tells a reader", "en"),
+        ("1 + 1", "en"),
+    ],
+)
+def test_language_is_detected(tmp_path: Path, text: str, language: str) -> None:
+    data = as_jsonl([{"instruction": text, "output": "42"}])
+    assert read_rows(save(tmp_path, "a.jsonl", data)).rows[0].language == language
+
+
+GOOD = {"instruction": ASKED, "output": ANSWERED}
+U, A = {"role": "user", "content": SECRET}, {"role": "assistant", "content": SECRET}
+BAD_ROWS: dict[str, tuple[Any, str]] = {
+    "unknown column": (
+        {**GOOD, "label": SECRET},
+        "unknown columns label; rename or remove them; known are instruction",
+    ),
+    "unknown column that may be text": ({**GOOD, SECRET + " !": 1}, "unknown columns (a name that is not shown)"),
+    "no known column": ({"text": SECRET}, "unknown columns text"),
+    "metadata only": ({"topic": SECRET}, "no column with text; known are alpaca: instruction"),
+    "two layouts in one row": ({**GOOD, "prompt": SECRET}, "columns of several layouts (alpaca, prompt-completion)"),
+    "another layout": ({"prompt": SECRET, "completion": SECRET}, "layout prompt-completion, but line 1 has alpaca"),
+    "answer missing": ({"instruction": SECRET}, "column output is missing"),
+    "answer null": ({"instruction": SECRET, "output": None}, "column output is missing"),
+    "answer empty": ({"instruction": SECRET, "output": " \n\u3000"}, "output is empty"),
+    "question empty": ({"instruction": "\t", "output": SECRET}, "instruction is empty"),
+    "answer a number": ({"instruction": SECRET, "output": 7}, "output must be a string"),
+    "input a list": ({**GOOD, "input": [SECRET]}, "input must be a string"),
+    "id a list": ({**GOOD, "id": [SECRET]}, "id must be a number or a string of 1 to 200"),
+    "id true": ({**GOOD, "id": True}, "id must be a number or a string"),
+    "id empty": ({**GOOD, "id": ""}, "id must be a number or a string"),
+    "id with line break": ({**GOOD, "id": "a\nb"}, "id must be a number or a string"),
+    "language": ({**GOOD, "language": SECRET}, "language must be en or zh"),
+    "topic": ({**GOOD, "topic": {SECRET: 1}}, "topic must be a string"),
+    "not an object": ([SECRET], "must be a JSON object"),
+    "surrogate": ({**GOOD, "output": SECRET + "\ud800"}, "output holds half of a surrogate pair"),
+    "surrogate deep": ({"messages": [U, {**A, "content": "\udc00"}]}, "messages holds half of a surrogate pair"),
+    "nul": ({**GOOD, "instruction": SECRET + "\0"}, "instruction holds a NUL character"),
+    "spans no list": ({**GOOD, "spans": SECRET}, "spans must be a list"),
+    "span no object": ({**GOOD, "spans": [SECRET]}, "spans[0] must be an object with field (one of instruction, input"),
+    "span extra key": ({**GOOD, "spans": [span(field="output", text=SECRET)]}, "spans[0] must be an object"),
+    "span unknown field": ({**GOOD, "spans": [span(field=SECRET)]}, "spans[0] must be an object with field (one of"),
+    "span outside": ({**GOOD, "spans": [span(field="output", end=17)]}, "start < end <= length (16)"),
+    "span reversed": ({**GOOD, "spans": [span(field="output", start=3, end=3)]}, "0 <= start < end"),
+    "span negative": ({**GOOD, "spans": [span(field="output", start=-1)]}, "0 <= start < end"),
+    "span fraction": ({**GOOD, "spans": [span(field="output", start=1.0)]}, "must be whole numbers"),
+    "span bool": ({**GOOD, "spans": [span(field="output", start=True)]}, "must be whole numbers"),
+    "span kind": (
+        {**GOOD, "spans": [span(field="output", end=12, entity_type=SECRET)]},
+        "entity_type must be in capital",
+    ),
+    "span of absent input": ({**GOOD, "spans": [span(field="input")]}, "<= length (0)"),
+}
+BAD_CHATS: dict[str, tuple[Any, str]] = {
+    "messages no list": (SECRET, "messages must be a list of messages"),
+    "messages empty": ([], "messages must be a list of messages, and not empty"),
+    "message no object": ([SECRET], "messages[0] must be an object with the strings role and content"),
+    "message with more": ([{**U, "name": SECRET}, A], "messages[0] must be an object"),
+    "content a list": ([{**U, "content": [SECRET]}, A], "messages[0] must be an object with the strings"),
+    "content null": ([U, {"role": "assistant", "content": None}], "messages[1] must be an object"),
+    "role unknown": ([{**U, "role": SECRET}, A], "messages[0].role must be one of system, user, assistant"),
+    "role tool": ([U, {**A, "role": "tool"}, A], "messages[1].role must be one of"),
+    "content empty": ([U, {**A, "content": " "}], "messages[1].content is empty"),
+    "no assistant": ([U], "no message of the assistant"),
+    "last is the user's": ([U, A, U], "the last message must be the assistant's"),
+    "begins with assistant": ([A], "roles out of order"),
+    "two users": ([U, U, A], "roles out of order"),
+    "system in the middle": ([U, A, {**U, "role": "system"}, A], "roles out of order"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_bad_row_is_named(tmp_path: Path, case: str) -> None:
+    row, expected = BAD_ROWS[case]
+    data = b"".join(json.dumps(item).encode() + b"\n" for item in (GOOD, row, GOOD))
+    faults = refused(save(tmp_path, "rows.jsonl", data))
+    assert any(fault.startswith("line 2") and expected in fault for fault in faults), faults
+    assert all(fault.startswith("line 2") or "layout" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("case", BAD_CHATS)
+def test_bad_chat_is_named(tmp_path: Path, case: str) -> None:
+    messages, expected = BAD_CHATS[case]
+    faults = refused(save(tmp_path, "rows.json", json.dumps([{"messages": CHAT}, {"messages": messages}]).encode()))
+    assert [fault[:7] for fault in faults] == ["row 2: "]
+    assert expected in faults[0]
+
+
+def refused(path: Path) -> tuple[str, ...]:
+    with pytest.raises(InvalidInput) as caught:
+        read_rows(path)
+    text = "\n".join([caught.value.message, *caught.value.faults])
+    assert str(path) in text
+    assert SECRET not in text
+    assert SECRET.lower() not in text.lower()
+    return caught.value.faults or (caught.value.message,)
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps({**GOOD, **fields}).encode()
+
+
+BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
+    "every bad row": (
+        "a.jsonl",
+        b"\n".join(
+            [line(id="a"), line(id="b", output=" "), b"", line(output=7), line(id="a"), b'{"id": "Zanzibar-Quill']
+        ),
+        [
+            "line 2, id b: output is empty",
+            "line 4: output must be",
+            "line 5, id a: the same id as line 1",
+            "line 6: not valid",
+        ],
+    ),
+    "given id equal to a made one": (
+        "a.jsonl",
+        line() + b"\n" + line(id="row-1"),
+        ["line 2, id row-1: the same id as line 1"],
+    ),
+    "ids 1 and '1'": ("a.json", b"[" + line(id=1) + b"," + line(id="1") + b"]", ["row 2, id 1: the same id as row 1"]),
+    "broken UTF-8": (
+        "a.jsonl",
+        line() + b"\n" + line()[:-3] + b'\xff"}\n' + "中".encode()[:2] + b"\n",
+        ["line 2: not UTF-8 at byte", "line 3: not UTF-8 at byte 1"],
+    ),
+    "UTF-16": ("a.jsonl", line().decode().encode("utf-16"), ["line 1: not UTF-8 at byte 1"]),
+    "broken UTF-8 in JSON": ("a.json", b"[\n" + line() + b",\n" + b'"\xe4"]', ["line 3: not UTF-8 at byte 2"]),
+    "broken UTF-8 in CSV": ("a.csv", b"prompt,completion\na,b\nc,\xe4\n", ["line 3: not UTF-8"]),
+    "truncated JSON": ("a.json", b"[\n" + line() + b",\n" + line()[:-5], ["line 3 column"]),
+    "JSONL named JSON": ("a.json", line() + b"\n" + line(), ["name the file .jsonl"]),
+    "top level a string": ("a.json", b'"Zanzibar-Quill"', ["the top level must be a list"]),
+    "data beside other keys": ("a.json", b'{"data": [], "Zanzibar-Quill": 1}', ["the top level must be a list"]),
+    "data twice": ("a.json", b'{"data": [], "data": []}', ["the top level must be a list"]),
+    "a row no object": ("a.json", b"[" + line() + b", null]", ["row 2: must be an object"]),
+    "key twice": ("a.jsonl", b'{"instruction": "a", "output": "b", "output": "c"}', ["line 1: a key is given twice"]),
+    "key twice, deep": (
+        "a.jsonl",
+        b'{"messages": [{"role": "user", "role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+        ["line 1: messages: a key is given twice"],
+    ),
+    "nested too deeply": ("a.jsonl", b'{"messages": ' + b"[" * 200_000, ["line 1: not valid JSON"]),
+    "number too long": ("a.jsonl", b'{"id": ' + b"1" * 5000 + b"}", ["line 1: not valid JSON"]),
+    "empty": ("a.jsonl", b"", ["is empty"]),
+    "blank": ("a.csv", b" \n\n", ["is empty"]),
+    "no rows in JSON": ("a.json", b"[]", ["holds no rows"]),
+    "no rows in CSV": ("a.csv", b"prompt,completion\n", ["holds no rows"]),
+    "unknown extension": ("a.txt", b"Zanzibar-Quill", ["use one of .jsonl, .json, .csv, .parquet"]),
+    "no extension": ("rows", b"Zanzibar-Quill", ["use one of .jsonl"]),
+    "CSV without header": ("a.csv", b"Zanzibar-Quill,b\nc,d\n", ["line 1: none of the columns that hold text"]),
+    "CSV unknown column": ("a.csv", b"prompt,completion,label\na,b,c\n", ["line 1: unknown columns label"]),
+    "CSV column twice": ("a.csv", b"prompt,completion,prompt\na,b,c\n", ["line 1: column prompt stands there twice"]),
+    "CSV ragged": (
+        "a.csv",
+        b'prompt,completion\n"a\nb",c\nd\ne,f,Zanzibar-Quill\n',
+        ["line 4: 1 cells, the header has 2", "line 5: 3 cells"],
+    ),
+    "CSV open quote": ("a.csv", b'prompt,completion\na,b\nc,"Zanzibar-Quill\n', ["line 3: not valid CSV"]),
+    "CSV bad rows": (
+        "a.csv",
+        b'id,prompt,completion,spans\n1,a,b,\n1,"a\nb",\n'[:-1] + b",\n3,a,b,[Zanzibar-Quill\n",
+        [
+            "line 3, id 1: completion is empty",
+            "line 3, id 1: the same id as line 2",
+            "line 5: spans must be a list written as",
+        ],
+    ),
+    "CSV nul": ("a.csv", b"prompt,completion\na,b\0\n", ["line 2: completion holds a NUL"]),
+    "Parquet cut off": ("a.parquet", as_parquet([GOOD])[:-9], ["not a whole Parquet file"]),
+    "Parquet bytes": (
+        "a.parquet",
+        as_parquet([GOOD | {"output": b"Zanzibar-Quill"}]),
+        ["row 1: output must be a string"],
+    ),
+    "Parquet unknown column": ("a.parquet", as_parquet([GOOD | {"label": "x"}]), ["header: unknown columns label"]),
+    "Parquet null": (
+        "a.parquet",
+        as_parquet([GOOD | {"id": "p"}, {"id": "q", "instruction": "a", "output": None}]),
+        ["row 2, id q: column output is missing"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_file_names_every_fault(tmp_path: Path, case: str) -> None:
+    name, data, expected = BAD_FILES[case]
+    faults = refused(save(tmp_path, name, data))
+    assert len(faults) == len(expected), faults
+    for text in expected:
+        assert any(text in fault for fault in faults), (text, faults)
+
+
+def test_parquet_with_broken_utf8_names_the_row(tmp_path: Path) -> None:
+    raw = pyarrow.array([b"fine", b"\xff" + SECRET.encode()]).cast(pyarrow.binary()).view(pyarrow.string())
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": raw, "completion": ["a", "b"]}), path)
+    assert any(fault.startswith("row 2: prompt is not UTF-8") for fault in refused(path))
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    assert "cannot be read" in refused(tmp_path / "none.jsonl")[0]
+    (tmp_path / "folder.csv").mkdir()
+    assert "cannot be read" in refused(tmp_path / "folder.csv")[0]
+
+
+def test_written_rows_read_back(tmp_path: Path) -> None:
+    rows = [
+        Row(
+            id="中-1",
+            language="zh",
+            topic="比率",
+            messages=(Message(role="user", content="什么是 ROE?\u2028"), EXPECTED[1]),
+        ),
+        Row(
+            id="b", language="en", messages=EXPECTED, spans=(Planted(message=0, start=0, end=4, entity_type="PERSON"),)
+        ),
+    ]
+    path = tmp_path / "out.jsonl"
+    path.write_text("what was there before")
+    size, digest = write_rows(path, iter(rows))
+    data = path.read_bytes()
+    assert (size, digest) == (len(data), hashlib.sha256(data).hexdigest())
+    assert read_rows(path).rows == (rows[0], rows[1].model_copy(update={"spans": ()}))
+    assert b"PERSON" not in data
+    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What does ROE stand for?", "what does ROE stand for", True),
+        ("What does ROE stand for?", "WHAT  does\nR.O.E. stand for ?!", True),
+        ("什么是ROE?", "什么是\u3000ROE?", True),
+        ("Straße", "STRASSE", True),
+        ("a\u200bb", "ab", True),
+        ("5 > 3", "5 < 3", False),
+        ("What does ROE stand for?", "What does ROA stand for?", False),
+    ],
+)
+def test_normalized(one: str, other: str, same: bool) -> None:
+    assert (normalized(one) == normalized(other)) is same
+
+
+def test_overlap_is_refused_with_every_row(tmp_path: Path) -> None:
+    train = read_rows(
+        save(tmp_path, "t.jsonl", as_jsonl([{"id": "t1", **GOOD}, {"id": "t2", **GOOD, "instruction": "???"}]))
+    )
+    chat = [SYSTEM, {"role": "user", "content": ASKED.upper() + "!"}, CHAT[1]]
+    clean = {"id": "e2", "messages": [{"role": "user", "content": "What is ROA?"}, CHAT[1]]}
+    nothing = {"id": "e4", "messages": [{"role": "user", "content": "!!!"}, CHAT[1]]}
+    rows = [{"id": "e1", "messages": chat}, clean, {"id": "e3", "messages": CHAT}, nothing]
+    evaluation = read_rows(save(tmp_path, "e.jsonl", as_jsonl(rows)))
+    with pytest.raises(InvalidInput) as caught:
+        refuse_overlap(train, evaluation)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["id e1", "id e3"]
+    assert "training row t1" in caught.value.faults[0]
+    assert ASKED not in str(caught.value)
+    refuse_overlap(train, read_rows(save(tmp_path, "ok.jsonl", as_jsonl([clean]))))
+
+
+def test_question_is_every_message_of_the_user(tmp_path: Path) -> None:
+    path = save(
+        tmp_path, "a.jsonl", as_jsonl([{"messages": [SYSTEM, *CHAT, {"role": "user", "content": "And ROA?"}, CHAT[1]]}])
+    )
+    assert question(read_rows(path).rows[0]) == f"{ASKED}\nAnd ROA?"
