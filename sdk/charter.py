@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sdk import crypto
 from sdk.audit import Audit
-from sdk.domain import read_domain
+from sdk.domain import DATA, SETTINGS, read_domain, require_files
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy, validation_faults
 from sdk.records import Charter, Holder
@@ -44,21 +44,32 @@ def find_policy(policy: str | Path) -> Path:
     return _find(policy, "policies", lambda folder: [file.stem for file in files], ".yaml")
 
 
-def adopt(root: Path, domain: Path, policy: str | Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Copy domain and policy into the project; the charter's fields about each."""
-    read = read_domain(domain)
-    policy_path = find_policy(policy or read.policy)
-    rules = read_policy(policy_path)
-    folder, file = root / "domain", root / "policy.yaml"
-    if domain.resolve() != folder.resolve():
+def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
+    """Copy a domain's settings, but never its data, into the project; the charter's fields about it."""
+    require_files(source, DATA)
+    read = read_domain(settings)
+    folder = root / "domain"
+    if settings.resolve() != folder.resolve():
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(domain, folder)
-    if policy_path.resolve() != file.resolve():
-        shutil.copyfile(policy_path, file)
-    return (
-        {"domain": f"{read.name}@{read.version}", "domain_files": folder_refs(folder)},
-        {"policy": rules.name, "policy_file": file_ref(file, root)},
-    )
+        folder.mkdir(parents=True)
+        for name in SETTINGS:
+            shutil.copyfile(settings / name, folder / name)
+    is_shipped = source.resolve().parent == shipped("domains").resolve()
+    return {
+        "domain": f"{read.name}@{read.version}",
+        "domain_files": folder_refs(folder),
+        "domain_source": source.name if is_shipped else str(source.resolve()),
+        "domain_data": tuple(file_ref(source / name, source) for name in DATA),
+    }
+
+
+def adopt_policy(root: Path, source: Path) -> dict[str, Any]:
+    """Copy a policy into the project; the charter's fields about it."""
+    rules = read_policy(source)
+    file = root / "policy.yaml"
+    if source.resolve() != file.resolve():
+        shutil.copyfile(source, file)
+    return {"policy": rules.name, "policy_file": file_ref(file, root)}
 
 
 K = TypeVar("K", crypto.SigningKey, crypto.Secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,8 @@ from sdk.errors import InvalidInput
 from sdk.policy import read_yaml, validation_faults
 from sdk.records import Accuracy, Frozen
 
-FILES = ("domain.yaml", "recognizers.yaml", "train.jsonl", "eval.jsonl")
+SETTINGS = ("domain.yaml", "recognizers.yaml")
+DATA = ("train.jsonl", "eval.jsonl")
 
 
 class AdapterStart(Frozen):
@@ -35,10 +37,15 @@ class Domain(Frozen):
     policy: str = Field(description="name of the policy that a project of this domain starts with")
 
 
-def read_domain(folder: Path) -> Domain:
-    missing = [f"{name} is missing" for name in FILES if not (folder / name).is_file()]
+def require_files(folder: Path, names: Sequence[str]) -> None:
+    missing = [f"{name} is missing" for name in names if not (folder / name).is_file()]
     if missing:
         raise InvalidInput(f"{folder} is not a domain; copy one with `sdk init --domain-from`.", missing)
+
+
+def read_domain(folder: Path) -> Domain:
+    """The settings of a domain; its data are read by the step that scrubs them."""
+    require_files(folder, SETTINGS)
     try:
         domain = Domain.model_validate(read_yaml(folder / "domain.yaml"))
     except ValidationError as error:

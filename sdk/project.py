@@ -16,14 +16,17 @@ from sdk.audit import Event
 from sdk.charter import (
     SECRET_KEY,
     SIGNING_KEY,
-    adopt,
+    adopt_domain,
+    adopt_policy,
     find_domain,
+    find_policy,
     found,
     make_charter,
     make_holder,
     open_or_make,
     read_public_pem,
 )
+from sdk.domain import read_domain
 from sdk.errors import InvalidInput, OutOfOrder, Refused
 from sdk.perform import Request, perform, recorded
 from sdk.policy import read_policy, require, validation_faults
@@ -42,6 +45,7 @@ from sdk.records import (
     Scores,
     Scrubbed,
     TrainSettings,
+    Verified,
     canonical_json,
     sha256,
 )
@@ -50,7 +54,6 @@ from sdk.trail import Trail
 
 if TYPE_CHECKING:
     from sdk.model.adapted import AdaptedModel
-    from sdk.verify import Verified
 
 LOCK = "project.lock"
 
@@ -102,7 +105,9 @@ class Project:
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
         try:
-            new_domain, new_policy = adopt(making, find_domain(domain), policy)
+            source = find_domain(domain)
+            new_domain = adopt_domain(making, source, source)
+            new_policy = adopt_policy(making, find_policy(policy or read_domain(source).policy))
             from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
             require(read_policy(making / "policy.yaml"), "train", {"from_hub": from_hub})
             base_folder = fetch_base(base)
@@ -140,10 +145,11 @@ class Project:
     def adopt(self, *, domain: str | Path | None = None, policy: str | Path | None = None) -> None:
         """Take in changed files: another domain or policy, or edits made in the project's own copies. An event."""
         with self._working() as trail:
-            source = find_domain(domain) if domain is not None else self.root / "domain"
-            new_policy = policy if policy is not None else self.root / trail.charter.policy_file.path
-            new_domain, adopted = adopt(self.root, source, new_policy)
-            self._amend(trail, "init", {**new_domain, **adopted})
+            settings = find_domain(domain) if domain is not None else self.root / "domain"
+            source = settings if domain is not None else trail.domain_source
+            chosen = find_policy(policy) if policy is not None else self.root / trail.charter.policy_file.path
+            changes = {**adopt_domain(self.root, source, settings), **adopt_policy(self.root, chosen)}
+            self._amend(trail, "init", changes)
 
     def enroll(self, name: str, key: str) -> Holder:
         """Let the holder of a key decide on packages; `key` is a key URI or the path of a public key in PEM format."""
@@ -179,6 +185,7 @@ class Project:
                 application_type=application_type,
                 accuracy=accuracy or (None if application_type else domain.accuracy),
                 max_length=max_length or min(1024, shape.max_position_embeddings),
+                rows=_line_count(trail.domain_data() / "train.jsonl"),
                 lora_r=domain.adapter.lora_r,
                 lora_alpha=domain.adapter.lora_alpha,
                 lora_dropout=domain.adapter.lora_dropout,
@@ -201,9 +208,10 @@ class Project:
         with self._working() as trail:
             policy = trail.policy()
             _, secret = trail.keys()
+            own = trail.domain_data()
             sources = {
-                "train": Path(data) if data else trail.domain_folder / "train.jsonl",
-                "eval": Path(evaluation) if evaluation else trail.domain_folder / "eval.jsonl",
+                "train": Path(data) if data else own / "train.jsonl",
+                "eval": Path(evaluation) if evaluation else own / "eval.jsonl",
             }
             missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
             if missing:
@@ -224,7 +232,7 @@ class Project:
                     token_key=tokens.expose(),
                     out=folder,
                     on_progress=self._on_progress,
-                    measured=[trail.domain_folder / "train.jsonl"] if data else [],
+                    measured=[own / "train.jsonl"] if data else [],
                 )
 
             def after(scrubbed: Scrubbed) -> Mapping[str, Any]:
@@ -235,12 +243,12 @@ class Project:
 
     def train(self, **settings: Any) -> Run:
         """Train the adapter as advised; keyword arguments override fields of TrainSettings."""
+        from sdk.advise import estimate
         from sdk.train import train
 
         with self._working() as trail:
             advice, scrubbed = trail.latest(Advice, "advise"), trail.latest(Scrubbed, "scrub")
             chosen = _override(advice.settings, settings)
-            others = {other.method: other.memory_gib for other in advice.alternatives}
             inputs = {
                 **self._common(trail),
                 "base": trail.charter.base_digest,
@@ -255,7 +263,7 @@ class Project:
                     base=trail.charter.base,
                     prompt=trail.domain().prompt,
                     settings=chosen,
-                    memory_predicted_gib=others.get(chosen.method, advice.memory.total),
+                    memory_predicted_gib=estimate(advice.shape, chosen, advice.hardware).total,
                     hardware=advice.hardware,
                     out=folder,
                     on_progress=self._on_progress,
@@ -525,3 +533,8 @@ def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSetti
         return TrainSettings.model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
         raise InvalidInput("A training setting is wrong.", validation_faults(error)) from None
+
+
+def _line_count(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())

@@ -163,7 +163,9 @@ class Charter(Record):
     base_from_hub: bool
     base_digest: Sha256
     domain: str = Field(description="name@version")
-    domain_files: tuple[FileRef, ...]
+    domain_files: tuple[FileRef, ...] = Field(description="the adopted copies of domain.yaml and recognizers.yaml")
+    domain_source: str = Field(description="a shipped domain's name, or the folder of its data, which is never copied")
+    domain_data: tuple[FileRef, ...] = Field(description="train.jsonl and eval.jsonl in the source")
     policy: str = Field(description="id@version")
     policy_file: FileRef
     signing_key: str = Field(description="URI of the trainer's key; it signs packages and events")
@@ -212,8 +214,9 @@ class Scrubbed(Record):
     actions: dict[str, int] = Field(description="action -> findings")
     recall_planted: Recall = Field(description="on the domain's planted spans")
     recall_by_kind: dict[str, Recall]
+    unplanted_findings: int = Field(ge=0, description="findings that touch no planted span")
     rows_changed: int = Field(ge=0)
-    formats: dict[str, str] = Field(description="split -> container and layout that were detected")
+    formats: dict[str, str] = Field(description="split -> layout and container that were detected")
     seconds: float = Field(ge=0)
 
 
@@ -302,3 +305,16 @@ class Approval(Record):
     policy: str = Field(description="id@version")
     time: str = Field(description="UTC, ISO 8601")
     signature: str = Field(description="base64, ECDSA P-256 over the record without this field and files")
+
+
+class Verified(Frozen):
+    """How much `verify` checked."""
+
+    events: int = Field(gt=0)
+    records: int
+    files: int
+    packages: int
+    approvals: int
+    head: str = Field(
+        description="hash of the last event; keep it elsewhere to notice a trail that was cut or replaced"
+    )

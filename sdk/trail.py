@@ -2,7 +2,7 @@
 
 audit.jsonl, audit.head     the events
 records/DIGEST.json         the records that events name
-policy.yaml, domain/        what the charter adopted, by digest
+policy.yaml, domain/        the policy and the domain's settings, as adopted
 artifacts/STEP/REQUEST/     the files of one step's request
 keys/                       the embedded default for the two keys
 mlflow.db, mlartifacts/     the embedded default for MLflow
@@ -19,11 +19,12 @@ from sdk.audit import Audit, Event, Phase
 from sdk.domain import Domain, read_domain
 from sdk.errors import OutOfOrder, Tampered
 from sdk.policy import Policy, read_policy
-from sdk.records import Charter, Holder, Record, canonical_json, sha256
-from sdk.store import EMBEDDED, Records, check_ref, embedded_base, folder_refs, refs_digest
+from sdk.records import Charter, FileRef, Holder, Record, canonical_json, sha256
+from sdk.store import EMBEDDED, Records, check_ref, embedded_base, folder_refs, refs_digest, shipped
 
 R = TypeVar("R", bound=Record)
 
+ADOPT = "If you changed it, adopt the change with `sdk init --adopt`."
 VERB = {  # step -> the verb that does it
     "init": "init",
     "advise": "advise",
@@ -75,18 +76,32 @@ class Trail:
         return read_domain(self.domain_folder)
 
     def domain_digest(self) -> str:
-        return refs_digest(self.charter.domain_files)
+        return refs_digest((*self.charter.domain_files, *self.charter.domain_data))
+
+    @property
+    def domain_source(self) -> Path:
+        inside = shipped("domains") / self.charter.domain_source
+        return inside if inside.parent == shipped("domains") else Path(self.charter.domain_source)
+
+    def domain_data(self) -> Path:
+        """The folder of the domain's own rows, which are those that were adopted."""
+        for ref in self.charter.domain_data:
+            self._adopted(self.domain_source, ref)
+        return self.domain_source
 
     def _check_adopted(self) -> None:
-        how = "If you changed it, adopt the change with `sdk init --adopt`."
-        try:
-            check_ref(self.root, self.charter.policy_file)
-            for ref in self.charter.domain_files:
-                check_ref(self.domain_folder, ref)
-        except Tampered as error:
-            raise Tampered(f"{error} {how}") from None
+        self._adopted(self.root, self.charter.policy_file)
+        for ref in self.charter.domain_files:
+            self._adopted(self.domain_folder, ref)
         if folder_refs(self.domain_folder) != self.charter.domain_files:
-            raise Tampered(f"{self.domain_folder} holds files that the project has not adopted. {how}")
+            raise Tampered(f"{self.domain_folder} holds files that the project has not adopted. {ADOPT}")
+
+    @staticmethod
+    def _adopted(folder: Path, ref: FileRef) -> None:
+        try:
+            check_ref(folder, ref)
+        except Tampered as error:
+            raise Tampered(f"{error} {ADOPT}") from None
 
     def keys(self) -> tuple[crypto.SigningKey, crypto.Secret]:
         """The trainer's signing key and the project's secret; Tampered if either is not the charter's."""

@@ -12,12 +12,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from sdk.approve import check_approval
 from sdk.errors import Refused, Tampered
 from sdk.model import base_digest
-from sdk.records import Advice, Approval, Frozen, Package, Record, Release, Run, Scores, Scrubbed
+from sdk.records import Advice, Approval, Package, Record, Release, Run, Scores, Scrubbed, Verified
 from sdk.registry import Adaptation, Tracking, check_release, read_version
 from sdk.seal import open_package
 from sdk.store import ASIDE, check_ref
@@ -36,19 +34,6 @@ KINDS: dict[str, type[Record]] = {
 
 BASE_TAG = "sdk.base"
 HEAD_TAG = "sdk.audit_head"
-
-
-class Verified(Frozen):
-    """How much was checked."""
-
-    events: int = Field(gt=0)
-    records: int
-    files: int
-    packages: int
-    approvals: int
-    head: str = Field(
-        description="hash of the last event; keep it elsewhere to notice a trail that was cut or replaced"
-    )
 
 
 def check_records(trail: Trail) -> dict[str, list[Record]]:

@@ -71,7 +71,9 @@ def advice() -> Advice:
         needs=Needs(accuracy="high"),
         settings=SETTINGS,
         reasons=reasons,
-        memory=Memory(weights=0.02, adapters=0.01, gradients=0.01, optimizer=0.02, activations=0.3, logits=0.05, workspace=0.2),
+        memory=Memory(
+            weights=0.02, adapters=0.01, gradients=0.01, optimizer=0.02, activations=0.3, logits=0.05, workspace=0.2
+        ),
         available_gib=6.0,
         fits=True,
         alternatives=(),
@@ -88,6 +90,7 @@ def scrubbed() -> Scrubbed:
         actions={"placeholder": 191, "token": 31},
         recall_planted=Recall(planted=225, found=222),
         recall_by_kind={"PERSON": Recall(planted=121, found=119), "IBAN_CODE": Recall(planted=9, found=9)},
+        unplanted_findings=2,
         rows_changed=171,
         formats={"train": "jsonl, alpaca", "eval": "jsonl, alpaca"},
         seconds=3.5,

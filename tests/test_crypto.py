@@ -1,5 +1,6 @@
 """Keys hide, signatures bind, ciphertexts fail closed; known answers come from outside."""
 
+import base64
 import json
 import os
 import pickle
@@ -90,7 +91,8 @@ def test_encryption_is_gcm_and_binds_its_context() -> None:
     assert key.decrypt(sealed, b"context", "file") == b"weights"
     assert key.encrypt(b"weights", b"context") != sealed
     damaged = [bytes([*sealed[:i], sealed[i] ^ 1, *sealed[i + 1 :]]) for i in range(len(sealed))]
-    for data, context in [*((d, b"context") for d in damaged), (sealed, b"other"), (sealed[:-1], b"context"), (b"", b"")]:
+    wrong = [*((data, b"context") for data in damaged), (sealed, b"other"), (sealed[:-1], b"context"), (b"", b"")]
+    for data, context in wrong:
         with pytest.raises(Tampered, match="file"):
             key.decrypt(data, context, "file")
 
@@ -98,8 +100,6 @@ def test_encryption_is_gcm_and_binds_its_context() -> None:
 def test_data_keys_are_wrapped_by_rfc_3394() -> None:
     wrapping, data_key = crypto.Secret.random(), crypto.Secret.random()
     wrapped = wrapping.wrap(data_key)
-    import base64
-
     assert aes_key_unwrap(wrapping.expose(), base64.b64decode(wrapped)) == data_key.expose()
     assert wrapping.unwrap(wrapped).expose() == data_key.expose()
     with pytest.raises(Tampered):
@@ -125,8 +125,6 @@ def test_wycheproof_ecdsa_p256() -> None:
         for case in group["tests"]:
             if group["sha"] != "SHA-256":
                 continue
-            import base64
-
             signature = base64.b64encode(bytes.fromhex(case["sig"])).decode()
             accepted = True
             try:

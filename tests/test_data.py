@@ -132,6 +132,7 @@ def test_spans_follow_their_text(tmp_path: Path, name: str, fields: dict[str, An
         ("What does ROE stand for?", "en"),
         ("ROE 是什么意思?", "zh"),
         ("EBITDA margin 怎么算", "zh"),
+        ("EPS diluted basic 怎么", "zh"),
         ("Customer 张伟 asks what the ratio of debt to equity tells a reader", "en"),
         ("1 + 1", "en"),
     ],

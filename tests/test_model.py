@@ -32,7 +32,7 @@ from sdk.model import (
     load_tokenizer,
     resolve_base,
 )
-from tests.tiny import MARKED, UNMARKED, make_base
+from tests.tiny import MARKED, UNMARKED, make_base, one_thread  # noqa: F401 - one_thread is a fixture
 
 TURNS = [
     {"role": "user", "content": "what is x"},
@@ -190,7 +190,9 @@ def test_the_prompt_is_added_only_where_there_is_none() -> None:
     assert [m["content"] for m in conversation(given, "")] == ["a", "b"]
 
 
-@pytest.mark.parametrize(("method", "stored"), [("lora", torch.float32), ("qlora-4bit", torch.uint8), ("qlora-8bit", torch.int8)])
+@pytest.mark.parametrize(
+    ("method", "stored"), [("lora", torch.float32), ("qlora-4bit", torch.uint8), ("qlora-8bit", torch.int8)]
+)
 def test_methods_load_as_they_say(base: Path, method: Any, stored: torch.dtype) -> None:
     if method == "lora" and torch.cuda.is_available():
         stored = torch.bfloat16
@@ -276,7 +278,9 @@ def adapter(base: Path) -> tuple[dict[str, Any], bytes, torch.Tensor]:
     return json.loads(adapter_config(adapted, "tiny-base")), adapter_weights(adapted), logits
 
 
-def test_an_adapter_from_memory_computes_the_same(base: Path, adapter: tuple[dict[str, Any], bytes, torch.Tensor]) -> None:
+def test_an_adapter_from_memory_computes_the_same(
+    base: Path, adapter: tuple[dict[str, Any], bytes, torch.Tensor]
+) -> None:
     config, weights, logits = adapter
     model, _ = load_base(str(base), "lora")
     ids = torch.arange(20, device=model.device)[None]
@@ -284,10 +288,10 @@ def test_an_adapter_from_memory_computes_the_same(base: Path, adapter: tuple[dic
         before = model(ids).logits
         attached = attach_adapter(model, config, weights)
         assert torch.equal(attached(ids).logits, logits)
+        assert not any(parameter.requires_grad for parameter in attached.parameters())
         with attached.disable_adapter():
             assert torch.equal(attached(ids).logits, before)
     assert not torch.equal(before, logits)
-    assert not any(parameter.requires_grad for parameter in attached.parameters())
     assert adapter_weights(attached) == weights
 
 

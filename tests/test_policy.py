@@ -23,8 +23,11 @@ def lab() -> dict[str, Any]:
     return yaml.safe_load((shipped("policies") / "unsafe-lab.yaml").read_text())
 
 
-def keys(document: dict[str, Any], rooms: tuple[str, ...] = ("scrub", "train", "evaluate", "seal", "approve")) -> set[str]:
-    return {f"{room}.{key}" for room in rooms for key in document[room]}
+ROOMS = ("scrub", "train", "evaluate", "seal", "approve")
+
+
+def keys(document: dict[str, Any]) -> set[str]:
+    return {f"{room}.{key}" for room in ROOMS for key in document[room]}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +67,7 @@ def test_a_policy_without_a_key_or_with_an_unknown_one_is_malformed(key: str, tm
 
 @pytest.mark.parametrize(
     "text",
-    ["id: [", "id: a\nid: b\n", "just text", "- a\n- b\n", "", "? [a]\n: b\n", "id: !!python/object/apply:os.system [ls]"],
+    ["id: [", "id: a\nid: b\n", "text", "- a\n- b\n", "", "? [a]\n: b\n", "id: !!python/object/apply:os.system [ls]"],
 )
 def test_bad_yaml_names_the_file(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"

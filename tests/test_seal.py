@@ -76,10 +76,10 @@ def test_added_missing_and_linked_files_are_refused(tmp_path: Path) -> None:
     config = out / "adapter_config.json"
     moved = tmp_path / "elsewhere.json"
     config.rename(moved)
-    with pytest.raises(Tampered, match="adapter_config.json is missing"):
+    with pytest.raises(Tampered, match=r"adapter_config\.json is missing"):
         open_package(out, package, KEY.public_pem)
     config.symlink_to(moved)
-    with pytest.raises(Tampered, match="adapter_config.json is missing"):
+    with pytest.raises(Tampered, match=r"adapter_config\.json is missing"):
         open_package(out, package, KEY.public_pem)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,6 +18,15 @@ MARKED = (
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
 UNMARKED = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A model this small is slower on several cores, much slower where others use them too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def make_base(folder: Path, template: str = MARKED, positions: int = 256) -> Path:
@@ -69,4 +80,6 @@ def write_rows(path: Path, pairs: list[tuple[str, str]], language: str = "en", p
 
 
 def pairs(count: int) -> list[tuple[str, str]]:
-    return [(f"What is item {place}" + " really" * (place % 5) + "?", f"It is {place * 7 % 10}.") for place in range(count)]
+    return [
+        (f"What is item {place}" + " really" * (place % 5) + "?", f"It is {place * 7 % 10}.") for place in range(count)
+    ]

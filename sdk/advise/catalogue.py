@@ -21,11 +21,10 @@ CONFIG_BYTES = 1 << 20  # no published config.json comes near
 NEAREST = 5
 # Words that name a vendor, a variant of one shape or a form factor: "meta-llama/Llama-3.1-8B-Instruct" is "llama318b".
 NOISE = {
-    "model": frozenset("meta instruct chat hf it base pt 4k 128k".split()),
-    "gpu": frozenset(
-        "nvidia geforce tesla quadro rtx gtx gpu generation hbm2 hbm2e hbm3 hbm3e sxm sxm2 sxm3 sxm4 sxm5 sxm6 pcie".split()
-    ),
+    "model": {"meta", "instruct", "chat", "hf", "it", "base", "pt", "4k", "128k"},
+    "gpu": {"nvidia", "geforce", "tesla", "quadro", "rtx", "gtx", "gpu", "generation", "pcie"},
 }
+FORM_FACTOR = re.compile(r"(sxm|hbm)\d?e?")
 SHAPE_KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
@@ -65,7 +64,7 @@ def gpus() -> tuple[Hardware, ...]:
 
 def _key(name: str, kind: str) -> str:
     words = re.findall(r"[a-z0-9.]+", name.casefold())
-    kept = [word for word in words if word not in NOISE[kind]]
+    kept = [word for word in words if word not in NOISE[kind] and not FORM_FACTOR.fullmatch(word)]
     return re.sub(r"[^a-z0-9]", "", "".join(kept))
 
 
@@ -123,7 +122,10 @@ def _read_config(path: Path) -> ModelShape:
     }
     if not faults:
         try:
-            return ModelShape.model_validate(values, strict=True)
+            shape = ModelShape.model_validate(values, strict=True)
+            if shape.num_attention_heads % shape.num_key_value_heads == 0:
+                return shape
+            faults = ["num_attention_heads must be a multiple of num_key_value_heads"]
         except ValidationError as error:
             faults = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
     raise InvalidInput(f"{path} does not describe a model that can be adapted.", faults)

@@ -40,7 +40,7 @@ NAMES: dict[Method, str] = {"lora": "16-bit LoRA", "qlora-4bit": "QLoRA-4bit", "
 # First choice, then what to fall back to; every list ends with the leanest.
 BY_ACCURACY: dict[Accuracy, tuple[tuple[Method, ...], str]] = {
     "highest": (("lora", "qlora-8bit", "qlora-4bit"), "highest accuracy asks for an unquantized base"),
-    "high": (("lora", "qlora-4bit"), "high accuracy asks for an unquantized base or, failing that, a high rank on 4 bits"),
+    "high": (("lora", "qlora-4bit"), "high accuracy asks for an unquantized base, else a high rank on 4 bits"),
     "balanced": (("qlora-4bit",), "balanced accuracy: 4 bits at a high rank come near 16-bit LoRA at half the memory"),
     "economy": (("qlora-4bit",), "economy asks for the least memory"),
 }  # fmt: skip
@@ -126,9 +126,7 @@ def _choices(shape: ModelShape, hardware: Hardware, needs: Needs, method: Method
             yield Choice(method, rank, batch, checkpointing=True)
 
 
-def _method_reason(
-    method: Method, order: tuple[Method, ...], why: str, found: dict[Method, _Fit], room: float
-) -> str:
+def _method_reason(method: Method, order: tuple[Method, ...], why: str, found: dict[Method, _Fit], room: float) -> str:
     skipped = list(order[: order.index(method)]) if method in order else list(order)
     if not skipped:
         return f"{why[0].upper()}{why[1:]}."

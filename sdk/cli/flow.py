@@ -18,8 +18,7 @@ from sdk.cli.app import JsonOption, Output, app, output
 from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
 from sdk.project import Project
-from sdk.records import Accuracy, Advice, Approval, Release, Run, Scores, Scrubbed
-from sdk.verify import Verified
+from sdk.records import Accuracy, Advice, Approval, Release, Run, Scores, Scrubbed, Verified
 
 PLAYED = "demo-approver"
 PLAYED_REASON = "Demonstration: scores, personal data and lineage in the report were looked at."

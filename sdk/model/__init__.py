@@ -1,4 +1,4 @@
-"""Base models: where they are, whether they can be used, loading them in 16, 8 or 4 bits, adapters, chat text and generation.
+"""Base models in 16, 8 or 4 bits, their chat text, their adapters and generation.
 
 The libraries read these variables when they are first imported, so they are set before that, here and nowhere else.
 """

@@ -29,9 +29,8 @@ class AdaptedModel:
     def generate(self, questions: str | Sequence[str]) -> list[str]:
         """One greedy answer for each question."""
         asked = [questions] if isinstance(questions, str) else list(questions)
-        conversations = [
-            [{"role": "system", "content": self.prompt}, {"role": "user", "content": question}] for question in asked
-        ]
+        system = [{"role": "system", "content": self.prompt}] if self.prompt else []
+        conversations = [[*system, {"role": "user", "content": question}] for question in asked]
         return generate(
             self.model, self.tokenizer, conversations, self.max_new_tokens, BATCH_ROWS, lambda *progress: None
         )

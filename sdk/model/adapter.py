@@ -49,7 +49,10 @@ def adapter_config(model: PeftModel, base_name: str) -> bytes:
 def adapter_weights(model: PeftModel) -> bytes:
     """adapter_model.safetensors of a trained adapter, float32."""
     state = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME)
-    return safetensors.torch.save({name: value.detach().float().cpu().contiguous() for name, value in state.items()}, {"format": "pt"})
+    data: bytes = safetensors.torch.save(
+        {name: value.detach().float().cpu().contiguous() for name, value in state.items()}, {"format": "pt"}
+    )
+    return data
 
 
 def set_adapter_weights(model: PeftModel, weights: bytes) -> None:
@@ -60,7 +63,9 @@ def set_adapter_weights(model: PeftModel, weights: bytes) -> None:
     try:
         given = safetensors.torch.load(weights)
     except SafetensorError as error:
-        raise InvalidInput("The adapter's weights are no safetensors file; take them from an intact package.") from error
+        raise InvalidInput(
+            "The adapter's weights are no safetensors file; take them from an intact package."
+        ) from error
     expected = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME)
     faults = [f"{name} is missing" for name in sorted(expected.keys() - given.keys())]
     faults += [f"{name} is not part of this adapter" for name in sorted(given.keys() - expected.keys())]

@@ -123,7 +123,9 @@ def _read_json(path: Path, faults: list[str]) -> Mapping[str, Any]:
 
 
 def _own_code_fault(name: str) -> str:
-    return f"{name} asks for code of its own (auto_map), which is never run; use a model that transformers supports itself"
+    return (
+        f"{name} asks for code of its own (auto_map), which is never run; use a model that transformers supports itself"
+    )
 
 
 def _config_faults(folder: Path) -> list[str]:
@@ -172,5 +174,7 @@ def _tokenizer_faults(folder: Path) -> list[str]:
     if "auto_map" in config:
         faults.append(_own_code_fault(path.name))
     if not config.get("chat_template") and not any(folder.glob("chat_template.*")):
-        faults.append("there is no chat template; use the model's instruct version, or write chat_template.jinja beside it")
+        faults.append(
+            "there is no chat template; use the model's instruct version, or write chat_template.jinja beside it"
+        )
     return faults

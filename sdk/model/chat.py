@@ -33,8 +33,8 @@ class Encoded:
 class Chat:
     """A tokenizer's chat template, with the way to find the answers in what it renders.
 
-    Templates with a {% generation %} block mark the answers themselves. Others mark nothing: there an answer is what is
-    added to the rendered prompt, which holds only where the prompt's tokens begin the whole, so that is checked each time.
+    Templates with a {% generation %} block mark the answers themselves. Others mark nothing: there an answer is what
+    follows the rendered prompt, which holds only where the prompt's tokens begin the whole, so it is checked.
     Raises InvalidInput where neither works or where an answer ends with no token to stop at.
     """
 
@@ -62,7 +62,9 @@ class Chat:
         try:
             encoded = self._encode_marked(messages) if self._marked else self._encode_by_prefix(messages)
         except (TemplateError, TypeError, ValueError, IndexError):
-            raise InvalidInput("The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)) from None
+            raise InvalidInput(
+                "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
+            ) from None
         return self._ended(encoded)
 
     def prompt_ids(self, messages: Messages) -> list[int]:
@@ -73,7 +75,9 @@ class Chat:
         try:
             return self._ids(messages, prompt=True)
         except (TemplateError, TypeError, ValueError, IndexError):
-            raise InvalidInput("The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)) from None
+            raise InvalidInput(
+                "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
+            ) from None
 
     def faults(self, messages: Messages) -> list[str]:
         """Messages whose text the tokenizer would read as its own control tokens."""
@@ -116,7 +120,12 @@ class Chat:
         """A template may leave the token that ends an answer outside its block; it has to be learned all the same."""
         ids, in_loss = encoded.input_ids, list(encoded.in_loss)
         for place in range(1, len(ids)):
-            if in_loss[place - 1] and not in_loss[place] and ids[place] in self._special and ids[place - 1] not in self._special:
+            if (
+                in_loss[place - 1]
+                and not in_loss[place]
+                and ids[place] in self._special
+                and ids[place - 1] not in self._special
+            ):
                 in_loss[place] = True
         return Encoded(ids, in_loss)
 
@@ -143,12 +152,16 @@ def encode_rows(chat: Chat, rows: Sequence[Row], prompt: str, max_length: int) -
             faults += [f"row {row.id}: {fault}" for fault in error.faults or (error.message,)]
             continue
         if len(item.input_ids) > max_length:
-            faults.append(f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length as far as the model goes")
+            faults.append(
+                f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length if the model can"
+            )
         elif not any(item.in_loss):
             faults.append(f"row {row.id}: no token of an answer is left to learn; check its assistant messages")
         encoded.append(item)
     if faults:
-        raise InvalidInput(f"{len(faults)} of {len(rows)} rows cannot be used with at most {max_length} tokens; none is cut.", faults)
+        raise InvalidInput(
+            f"{len(faults)} of {len(rows)} rows cannot be used with at most {max_length} tokens; none is cut.", faults
+        )
     return encoded
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from sdk.errors import InvalidInput, StepFailed
@@ -43,12 +49,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
-        raise InvalidInput(f"{folder}: its tokenizer cannot be loaded ({type(error).__name__}); fetch it again.") from error
+        raise InvalidInput(
+            f"{folder}: its tokenizer cannot be loaded ({type(error).__name__}); fetch it again."
+        ) from error
     if not tokenizer.is_fast:
         raise InvalidInput(f"{folder}: its tokenizer has no fast version; save one as tokenizer.json.")
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
-            raise InvalidInput(f"{folder}: its tokenizer names no end token (eos_token); add it to tokenizer_config.json.")
+            raise InvalidInput(
+                f"{folder}: its tokenizer names no end token (eos_token); add it to tokenizer_config.json."
+            )
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
@@ -69,7 +79,9 @@ def load_base(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTok
     try:
         model = _load_weights(folder, method)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise StepFailed(f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base.") from error
+        raise StepFailed(
+            f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
+        ) from error
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise InvalidInput(
@@ -99,9 +111,13 @@ def _load_weights(folder: Path, method: Method) -> PreTrainedModel:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise InvalidInput(f"{folder} cannot be loaded ({type(error).__name__}): weights and config.json disagree.") from error
+        raise InvalidInput(
+            f"{folder} cannot be loaded ({type(error).__name__}): weights and config.json disagree."
+        ) from error
     faults = [f"{name} is missing" for name in sorted(found["missing_keys"])]
-    faults += [f"{str(item[0] if isinstance(item, tuple) else item)} has another shape" for item in found["mismatched_keys"]]
+    faults += [
+        f"{item[0] if isinstance(item, tuple) else item!s} has another shape" for item in found["mismatched_keys"]
+    ]
     if faults:
         raise InvalidInput(f"{folder}: its weights do not fit its config.json.", faults)
     loaded: PreTrainedModel = model

@@ -22,19 +22,19 @@ def draw(adaptation: Adaptation) -> dict[str, bytes]:
 
 
 def _png(plot: Callable[[Axes, Adaptation], None], adaptation: Adaptation) -> bytes:
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.6), dpi=144, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(BASE)
     plot(axes, adaptation)
+    for part in figure.axes:  # a twin has spines of its own
+        part.spines["top"].set_visible(False)
+        part.spines["right"].set_visible(False)
+        part.spines[:].set_color(BASE)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
     out = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
     return out.getvalue()
 
 
@@ -51,7 +51,6 @@ def _loss(axes: Axes, adaptation: Adaptation) -> None:
     rate.tick_params(colors=ACCENT, labelsize=9)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rate.set_ylim(bottom=0)
-    rate.spines["top"].set_visible(False)
 
 
 def _scores(axes: Axes, adaptation: Adaptation) -> None:
@@ -74,7 +73,7 @@ def _scores(axes: Axes, adaptation: Adaptation) -> None:
     axes.set_ylabel(SHARE[scores.metric])
     axes.set_ylim(0, 1.12)
     axes.grid(axis="y", color=GRID)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _personal_data(axes: Axes, adaptation: Adaptation) -> None:

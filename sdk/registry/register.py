@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,9 +147,11 @@ def _run(client: MlflowClient, experiment_id: str, told: Told) -> Any:
 
 def _log_missing(client: MlflowClient, run: Any, told: Told) -> None:
     run_id, started = run.info.run_id, run.info.start_time
-    steps: defaultdict[str, set[int]] = defaultdict(set)
-    for key in {value.key for value in told.metrics} & set(run.data.metrics):
-        steps[key] = {metric.step for metric in client.get_metric_history(run_id, key)}
+    values = Counter(value.key for value in told.metrics)
+    steps: dict[str, set[int]] = {key: set() for key in values}
+    for key in values.keys() & run.data.metrics.keys():
+        history = client.get_metric_history(run_id, key) if values[key] > 1 else [Metric(key, 0, started, 0)]
+        steps[key] = {metric.step for metric in history}
     missing: dict[str, list[Any]] = {
         "metrics": [Metric(v.key, v.value, started, v.step) for v in told.metrics if v.step not in steps[v.key]],
         "params": [Param(key, value) for key, value in told.params.items() if key not in run.data.params],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import regex
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, PatternRecognizer, RemoteRecognizer
+from presidio_analyzer import AnalyzerEngine, RemoteRecognizer
 from presidio_analyzer.nlp_engine import NoOpNlpEngine
 from presidio_analyzer.recognizer_registry import RecognizerRegistry, RecognizerRegistryProvider
 from presidio_analyzer.recognizer_registry.recognizers_loader_utils import (
@@ -26,8 +26,8 @@ from sdk.scrub.context import WindowContextEnhancer
 
 # What recognizers of any origin are known to raise; a class outside this list still ends the run, with its traceback.
 DETECTOR_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError, OSError,
-    RuntimeError, TypeError, ValueError, regex.error,
+    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError,
+    OSError, RuntimeError, TypeError, ValueError, regex.error,
 )  # fmt: skip
 REGEX_FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)  # Presidio's default
 OWN = (checksums, names)  # imported so that Presidio finds their classes by name
@@ -35,7 +35,9 @@ OWN = (checksums, names)  # imported so that Presidio finds their classes by nam
 NOT_OFFLINE = ("presidio_analyzer.predefined_recognizers.third_party", "presidio_analyzer.predefined_recognizers.ner")
 ASKS_THE_NETWORK = frozenset({"EmailRecognizer"})
 NEEDS_A_MODEL = "presidio_analyzer.predefined_recognizers.nlp_engine_recognizers"
-COMMON_KEYS = frozenset("name class_name enabled type supported_language supported_languages supported_entity context".split())
+COMMON_KEYS = {
+    "name", "class_name", "enabled", "type", "supported_language", "supported_languages", "supported_entity", "context"
+}  # fmt: skip
 CUSTOM_KEYS = COMMON_KEYS | {"patterns", "deny_list", "deny_list_score", "country_code"}
 PREDEFINED_KEYS = COMMON_KEYS | {"supported_entities", "country_code"}
 TOP_KEYS = frozenset({"supported_languages", "global_regex_flags", "recognizers"})
@@ -115,7 +117,7 @@ class Detector:
 
 
 def _registry(path: Path) -> RecognizerRegistry:
-    """InvalidInput lists every fault that can be told without Presidio, else the first that Presidio tells."""
+    """InvalidInput lists every fault that is told here; what is left to Presidio, its first."""
     document = read_yaml(path)
     faults = _faults(document)
     if faults:
@@ -128,9 +130,6 @@ def _registry(path: Path) -> RecognizerRegistry:
             raise InvalidInput(f"{path}: Presidio refuses it: {error}") from None
     if alarm.heard:
         raise InvalidInput(f"{path}: a recognizer's language is not among supported_languages; add it there.")
-    faults = [fault for recognizer in registry.recognizers for fault in _compile(recognizer, configuration)]
-    if faults:
-        raise InvalidInput(f"{path} holds patterns that are no regular expressions.", sorted(set(faults)))
     return registry
 
 
@@ -159,7 +158,7 @@ def _entry_faults(entry: Mapping[str, Any]) -> list[str]:
     if custom:
         if not entry.get("patterns") and not entry.get("deny_list"):
             faults.append("needs patterns or a deny_list")
-        return faults
+        return [*faults, *_pattern_faults(entry.get("patterns") or [])]
     class_name = str(entry.get("class_name") or entry["name"])
     try:
         found = RecognizerListLoader.get_existing_recognizer_cls(class_name)
@@ -167,18 +166,23 @@ def _entry_faults(entry: Mapping[str, Any]) -> list[str]:
         return [*faults, f"no recognizer class {class_name} is known; mend the name, or give it patterns and an entity"]
     if found.__module__.startswith(NEEDS_A_MODEL) and entry.get("enabled", True):
         faults.append("needs a language model, which this engine does not load; remove it")
-    if issubclass(found, RemoteRecognizer) or class_name in ASKS_THE_NETWORK or found.__module__.startswith(NOT_OFFLINE):
+    if (
+        issubclass(found, RemoteRecognizer)
+        or class_name in ASKS_THE_NETWORK
+        or found.__module__.startswith(NOT_OFFLINE)
+    ):
         faults.append("asks the network or downloads a model; use patterns instead")
     return faults
 
 
-def _compile(recognizer: EntityRecognizer, configuration: Mapping[str, Any]) -> list[str]:
-    """Compile as Presidio would at the first text, so that a bad pattern is told before any row is read."""
+def _pattern_faults(patterns: Any) -> list[str]:
     faults = []
-    for pattern in recognizer.patterns if isinstance(recognizer, PatternRecognizer) else ():
+    for number, pattern in enumerate(patterns if isinstance(patterns, list) else [None], 1):
+        if not isinstance(pattern, dict) or set(pattern) != {"name", "regex", "score"}:
+            faults.append(f"pattern {number}: must be a mapping of name, regex and score")
+            continue
         try:
-            pattern.compiled_regex = regex.compile(pattern.regex, flags=configuration["global_regex_flags"])
-            pattern.compiled_with_flags = configuration["global_regex_flags"]
-        except (regex.error, TypeError) as error:
-            faults.append(f"{recognizer.name}, pattern {pattern.name}: {error}")
+            regex.compile(str(pattern["regex"]))
+        except regex.error as error:
+            faults.append(f"pattern {pattern['name']}: no regular expression: {error}")
     return faults

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import regex
 from presidio_analyzer import LocalRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
-from sdk.scrub.gazetteer import (
-    CHINESE_COMPOUND_SURNAMES,
-    CHINESE_STOP_WORDS,
-    CHINESE_SURNAMES,
-    GIVEN_NAMES,
-    PINYIN_SURNAMES,
-    STOP_WORDS,
-)
+from sdk.policy import read_yaml
 
-TITLES = frozenset("mr mrs ms mx miss dr prof professor sir madam mme sr sra herr frau rev judge nurse doctor".split())
-ROLES = frozenset(
-    "customer client patient applicant borrower lender cardholder accountholder holder beneficiary payee payer insured policyholder "
-    "claimant member subscriber employee visitor resident caller guarantor depositor trustee executor investor user physician "
-    "prescriber surgeon therapist caregiver guardian spouse wife husband mother father son daughter sibling brother sister "
-    "contact owner director manager officer advisor witness tenant guest traveler traveller".split()
-)
+_LISTS: dict[str, str] = read_yaml(Path(__file__).with_name("gazetteer.yaml"))
+GIVEN_NAMES = frozenset(" ".join(v for k, v in _LISTS.items() if k.startswith("given_names_")).split())
+PINYIN_SURNAMES = frozenset(_LISTS["pinyin_surnames"].split())
+TITLES = frozenset(_LISTS["titles"].split())
+ROLES = frozenset(_LISTS["roles"].split())
+STOP_WORDS = frozenset(_LISTS["stop_words"].split())
 INTRODUCERS = ROLES | {"dear", "hi", "hello", "regards", "sincerely", "attn", "contact", "signed", "answer"}
 MOST_WORDS = 4  # of a name, particles not counted
 SURE, LIKELY = 0.85, 0.6
 
 _PARTICLES = "de|da|do|dos|das|del|della|di|du|la|le|van|von|der|den|ter|ten|bin|binti|ibn|al|el|y|zu|af|av"
+_ANY_ROLE = "|".join(sorted(ROLES))
 _WORD = r"(?:[dlDL]['’])?\p{Lu}(?:[\p{L}\p{M}]|['’\-](?=\p{L}))*\.?"
 _TOKEN = regex.compile(rf"{_WORD}|(?:{_PARTICLES})\b")
 _RUN = regex.compile(rf"(?<![\p{{Latin}}0-9_@./\-]){_WORD}(?:[ \t]{{1,3}}(?:(?:{_PARTICLES})[ \t]+)*{_WORD})*")
 _INTRODUCED = regex.compile(
-    rf"(?:\b(?P<title>{'|'.join(sorted(TITLES))})\.?|\b(?:{'|'.join(sorted(ROLES))}|account for|name(?:d| is|'s)?|called|"
-    r"i am|i'm|this is|regards|sincerely|dear|attn|signed|answer|contact|on behalf of|"
-    r"(?:e-?mail|mail|letter|call|message|note|request|referral|signed|written|prepared|reviewed|reply|write) (?:from|by|for|to)))"
-    r"[\s:,\-]{1,3}\Z",
+    rf"(?:\b(?P<title>{'|'.join(sorted(TITLES))})\.?|\b(?:{_ANY_ROLE}|{'|'.join(sorted(INTRODUCERS - ROLES))}|"
+    r"account for|name(?:d| is|'s)?|called|i am|i'm|this is|on behalf of|"
+    r"(?:e-?mail|letter|call|message|note|request|referral|signed|written|prepared|reviewed|reply|write) "
+    r"(?:from|by|for|to)))[\s:,\-]{1,3}\Z",
     regex.IGNORECASE,
 )
 _SURNAME_FIRST = regex.compile(
-    rf"(?:^|[:;(]\s?|\b(?:name|{'|'.join(sorted(ROLES))})\s)\K(?-i:(?P<surname>{_WORD}),[ ]{{1,2}}(?P<given>{_WORD}))",
+    rf"(?:^|[:;(]\s?|\b(?:name|{_ANY_ROLE})\s)\K(?-i:(?P<surname>{_WORD}),[ ]{{1,2}}(?P<given>{_WORD}))",
     regex.IGNORECASE | regex.MULTILINE,
 )
-_COMMON_ENDING = regex.compile(r"(?:tion|sion|ment|ness|ity|ship|ance|ence|ology|ing|able|ical|ary)s?", regex.IGNORECASE)
+_COMMON_ENDING = regex.compile(r"(?:tion|sion|ment|ness|ity|ship|ance|ence|ology|able|ical)s?\Z", regex.IGNORECASE)
 
 
 class EnglishNameRecognizer(LocalRecognizer):
@@ -59,7 +54,9 @@ class EnglishNameRecognizer(LocalRecognizer):
     def load(self) -> None:
         """Nothing to load."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:
+    def analyze(
+        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
         found: list[RecognizerResult] = []
         for run in _RUN.finditer(text):
             tokens = [(m.start(), m.end(), m.group()) for m in _TOKEN.finditer(text, run.start(), run.end())]
@@ -136,18 +133,15 @@ def _score(words: list[str], introduced: bool, titled: bool) -> float:
     return 0.0
 
 
-_SURNAME = rf"(?!{CHINESE_STOP_WORDS})(?:{'|'.join(CHINESE_COMPOUND_SURNAMES)}|[{CHINESE_SURNAMES}])"
-_ROLE = (
-    "客户|顾客|储户|用户|患者|病人|病员|患儿|家属|家长|陪护|护工|联系人|申请人|持卡人|开户人|户主|户名|姓名|法人|法定代表人|负责人|经办人|"
-    "收款人|付款人|汇款人|借款人|贷款人|担保人|保证人|投保人|被保险人|受益人|委托人|代理人|受托人|持有人|股东|董事|医生|医师|大夫|护士|"
-    "药师|主任|经理|主管|柜员|会员|员工|同事|同学|老师|学生|名叫|我叫|我是|本人|名字是|叫做|找|联系|致电|签字|签名|监护人|父亲|母亲|儿子|女儿|"
-    "妻子|丈夫|配偶|爱人|老人|老伴|居民|公民|市民|旅客|乘客|租户|业主|司机"
-)
-_TITLE = "先生|女士|小姐|太太|夫人|医生|医师|大夫|护士|主任|教授|经理|老师|律师|同学|阿姨|大爷|大妈|老人|患者"
-_FOLLOWING = (
-    r"[^\p{Han}]|\Z|" + _TITLE + "|的|问|询问|咨询|来电|来信|来函|来访|想|要|需|申请|办理|反映|投诉|表示|称|说|手机|电话|邮箱|身份证|银行卡|"
-    "信用卡|卡号|账号|账户|出生|现年|今年|年龄|住|在|于|因|已|持|提|通过|用|和|与|及|男|女|入院|出院|就诊|主诉|留言"
-)
+def _any_of(name: str) -> str:
+    return "|".join(_LISTS[name].split())
+
+
+_ONE_CHARACTER = "".join(_LISTS["chinese_surnames"].split())
+_SURNAME = rf"(?!{_any_of('chinese_stop_words')})(?:{_any_of('chinese_compound_surnames')}|[{_ONE_CHARACTER}])"
+_ROLE = _any_of("chinese_roles")
+_TITLE = _any_of("chinese_titles")
+_FOLLOWING = rf"[^\p{{Han}}]|\Z|{_TITLE}|{_any_of('chinese_following')}"
 _SECOND = r"(?![的问要需称说已住因与及被把对向想在用持])\p{Han}"
 _GIVEN = rf"(?:\p{{Han}}{_SECOND}(?={_FOLLOWING})|\p{{Han}}(?={_FOLLOWING})|\p{{Han}}{_SECOND}|\p{{Han}})"
 
@@ -156,14 +150,20 @@ class ChineseNameRecognizer(PatternRecognizer):
     """A surname and one or two characters, after a role or before a title; the longer reading wins where both fit."""
 
     PATTERNS = (
-        Pattern("after a role", rf"(?:{_ROLE})(?:姓名|名称|名字)?(?:为|是|叫)?[\s:,(“\"]{{0,2}}\K{_SURNAME}{_GIVEN}", 0.7),
+        Pattern(
+            "after a role", rf"(?:{_ROLE})(?:姓名|名称|名字)?(?:为|是|叫)?[\s:,(“\"]{{0,2}}\K{_SURNAME}{_GIVEN}", 0.7
+        ),
         Pattern("before a title", rf"(?<![基资奖现]){_SURNAME}\p{{Han}}{{0,2}}(?={_TITLE})", 0.7),
         Pattern(
             "at the beginning",
             rf"(?<![\p{{Han}}]){_SURNAME}\p{{Han}}{{1,2}}(?=用(?:信用卡|银行卡|手机)|的(?:手机|电话|邮箱|身份证|银行卡|信用卡|账户|病历))",
             0.6,
         ),
-        Pattern("with a middle dot", rf"\p{{Han}}{{2,6}}[·•・](?:\p{{Han}}{{2,8}}?(?={_FOLLOWING})|\p{{Han}}{{2,4}})", 0.6),
+        Pattern(
+            "with a middle dot",
+            rf"(?:(?:{_ROLE})[\s:]?)?+\K\p{{Han}}{{2,6}}[·•・](?:\p{{Han}}{{2,8}}?(?={_FOLLOWING})|\p{{Han}}{{2,4}})",
+            0.6,
+        ),
     )
 
     def __init__(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdk.data import Message, Planted, Row, Table, read_rows, write_rows
+from sdk.data import Message, Planted, Row, Table, read_rows, refuse_overlap, write_rows
 from sdk.errors import InvalidInput, StepFailed
 from sdk.policy import Action, ScrubRules
 from sdk.records import FileRef, Finding, OnProgress, Recall, Scrubbed, canonical_json
@@ -52,6 +52,8 @@ def scrub(
     started = time.monotonic()
     tables = {split: read_rows(path) for split, path in sources.items()}
     extra = [read_rows(path) for path in measured]
+    if {"train", "eval"} <= set(tables):
+        refuse_overlap(tables["train"], tables["eval"])
     tally = _Tally()
     if detect:
         detector = _detector(recognizers, rules, token_key, [*tables.values(), *extra])
@@ -62,8 +64,11 @@ def scrub(
         _refuse(tally)
     else:
         rows = {split: list(table.rows) for split, table in tables.items()}
-        tally.planted.update(s.entity_type for table in [*tables.values(), *extra] for row in table.rows for s in row.spans)
-    return _write(rows, tally, out, time.monotonic() - started)
+        tally.planted.update(
+            s.entity_type for table in [*tables.values(), *extra] for row in table.rows for s in row.spans
+        )
+    formats = {split: f"{table.layout} in {table.container.upper()}" for split, table in tables.items()}
+    return _write(rows, formats, tally, out, time.monotonic() - started)
 
 
 def _row_count(tables: Sequence[Table]) -> int:
@@ -153,7 +158,7 @@ def _covered(row: Row, planted: Planted, spans: Sequence[Span]) -> bool:
 def _refuse(tally: _Tally) -> None:
     if tally.failed:
         raise StepFailed(
-            f"A detector failed on {len(tally.failed)} rows, so nothing was written; mend the recognizer or remove the rows.",
+            f"A detector failed on {len(tally.failed)} rows, so nothing was written; mend it or remove the rows.",
             tally.failed,
         )
     if tally.emptied:
@@ -164,7 +169,9 @@ def _refuse(tally: _Tally) -> None:
         )
 
 
-def _write(rows: Mapping[str, Sequence[Row]], tally: _Tally, out: Path, seconds: float) -> Scrubbed:
+def _write(
+    rows: Mapping[str, Sequence[Row]], formats: dict[str, str], tally: _Tally, out: Path, seconds: float
+) -> Scrubbed:
     out.mkdir(parents=True, exist_ok=True)
     data = {}
     for split, scrubbed in rows.items():
@@ -184,5 +191,6 @@ def _write(rows: Mapping[str, Sequence[Row]], tally: _Tally, out: Path, seconds:
         },
         unplanted_findings=tally.unplanted,
         rows_changed=tally.changed,
+        formats=formats,
         seconds=round(seconds, 3),
     )

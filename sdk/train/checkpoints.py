@@ -25,7 +25,7 @@ class Checkpoints:
         self.key = key
 
     def write(self, step: int, fill: Callable[[Path], None]) -> None:
-        """Let `fill` write a checkpoint's files. After it returns the checkpoint is on disk; before, it is not there."""
+        """Let `fill` write a checkpoint's files. Once this returns it is on disk; until then it is not there."""
         aside = self.folder / f"{step:09d}{_ASIDE}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)

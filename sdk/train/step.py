@@ -55,6 +55,7 @@ def train(
 
     The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints.
     prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
+    checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
     Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
     """
     began = time.monotonic()
@@ -68,7 +69,9 @@ def train(
         key = _key(data, base_digest(folder), prompt, settings)
         checkpoints = Checkpoints(out / "checkpoints", key)
         lengths = [len(row.input_ids) for row in rows]
-        order = training_order(lengths, _rows_in_all(len(rows), settings), settings.per_device_train_batch_size, settings.seed)
+        order = training_order(
+            lengths, _rows_in_all(len(rows), settings), settings.per_device_train_batch_size, settings.seed
+        )
         tokens = _tokens_per_step(lengths, order, settings)
         watch = Watch(tokens, memory, on_progress, checkpoint_seconds)
         trainer = _trainer(model, tokenizer, rows, order, settings, checkpoints, watch)
@@ -105,10 +108,15 @@ def _run(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float]:
     seconds = time.monotonic() - began
     if _base_hash(trainer.model) != before:
         raise StepFailed("The base's weights changed while the adapter was trained; nothing was kept.")
-    still = [name for name, value in trainer.model.named_parameters() if name in initial and torch.equal(value, initial[name])]
+    still = [
+        name
+        for name, value in trainer.model.named_parameters()
+        if name in initial and torch.equal(value, initial[name])
+    ]
     if still:
         raise StepFailed(
-            f"{len(still)} of {len(initial)} adapter matrices did not move; raise the learning rate or the steps.", still
+            f"{len(still)} of {len(initial)} adapter matrices did not move; raise the learning rate or the steps.",
+            still,
         )
     return int(checkpoint.name) if checkpoint else 0, seconds
 

@@ -17,6 +17,7 @@ from sdk.errors import StepFailed
 from sdk.model import adapter_weights, set_adapter_weights
 from sdk.records import OnProgress
 from sdk.train.checkpoints import Checkpoints
+from sdk.train.dropout import replace_dropout
 from sdk.train.memory import PeakMemory
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -34,6 +35,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+        if self.args.device.type == "cpu":
+            replace_dropout(self.model)
 
     def compute_loss(
         self,
@@ -102,7 +105,9 @@ class Collator:
 class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Shows each step, stops at a loss or gradient that is no number, and asks for checkpoints by the clock."""
 
-    def __init__(self, tokens: Sequence[int], memory: PeakMemory, on_progress: OnProgress, every_seconds: float) -> None:
+    def __init__(
+        self, tokens: Sequence[int], memory: PeakMemory, on_progress: OnProgress, every_seconds: float
+    ) -> None:
         self._tokens = tokens
         self._memory = memory
         self._on_progress = on_progress
@@ -124,7 +129,8 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._saved = time.monotonic()
-        self._every = max(self._every, _SAVE_SHARE * (self._saved - self._asked))
+        if self._every:
+            self._every = max(self._every, _SAVE_SHARE * (self._saved - self._asked))
 
     def on_log(
         self,
@@ -142,8 +148,8 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
             what = "loss" if not math.isfinite(loss) else "gradient"
             raise StepFailed(
                 f"Training stopped at step {step} of {state.max_steps}: the {what} is no longer a finite number "
-                f"(learning rate {figures['learning_rate']:.3g}). Try a third of the learning rate, a longer warm-up or, "
-                "where the base has been quantized, 16-bit weights."
+                f"(learning rate {figures['learning_rate']:.3g}). Try a third of the learning rate or a longer "
+                "warm-up; where the base is quantized, 16-bit weights."
             )
         seconds = time.monotonic() - self._began
         done = step - self._first

@@ -1,0 +1,342 @@
+"""Every example in the documentation runs, every command and option in it exists, and nothing public is left out.
+
+A block that cannot run is preceded by `<!-- not run: reason -->`; the commands in it are still parsed.
+
+    python tests/test_docs.py    writes docs/command-line.md anew
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import pytest
+import yaml
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+import sdk.cli.commands
+import sdk.cli.flow
+import sdk.cli.keys
+from sdk.cli import main
+from sdk.cli.app import EXIT_CODES, app
+from sdk.domain import DATA, SETTINGS, Domain
+from sdk.policy import RULES, Policy
+from sdk.records import TrainSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+COMMAND_LINE = DOCS / "command-line.md"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+MORE_PAGES = sorted([*(ROOT / "policies").glob("*.md"), *(ROOT / "domains").glob("*/*.md")])
+CLI: Any = get_command(app)
+NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]{10,}) -->\n\Z")
+SHELL = ("sh", "console", "bash", "shell")
+
+
+class Block(NamedTuple):
+    language: str
+    code: str
+    line: int
+    runs: bool
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        line = text.count("\n", 0, found.start()) + 2
+        yield Block(found[1], found[2], line, runs=not NOT_RUN.search(text[: found.start()]))
+
+
+def shell_lines(block: Block) -> list[str]:
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in block.code.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, offline, with the `sdk` command on the path."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    command = programs / "sdk"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from sdk.cli import main; main()" "$@"\n')
+    command.chmod(0o755)
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return desk
+
+
+def run_shell(line: str) -> None:
+    """A plain `sdk …` line runs in this process, where everything is imported already; any other in a shell."""
+    if line.startswith("sdk ") and not set("|&;<>$") & set(line):
+        with pytest.raises(SystemExit) as ended:
+            main(shlex.split(line)[1:])
+        code = ended.value.code
+    else:
+        code = subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=False).returncode
+    assert not code, f"`{line}` ended with exit code {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_examples_run(page: Path, desk: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if block.runs and block.language == "python":
+            # the empty lines bring the page's line numbers into tracebacks
+            exec(compile("\n" * (block.line - 1) + block.code, name(page), "exec"), namespace)
+        elif block.runs and block.language in SHELL:
+            for line in shell_lines(block):
+                run_shell(line)
+
+
+def test_readme_shows_how_to_begin() -> None:
+    first, *others = blocks(ROOT / "README.md")
+    assert [line.split()[:2] for line in shell_lines(first)] == [["make", "demo"], ["make", "test"]]
+    example = next(block for block in others if block.language == "python")
+    assert example.runs
+    assert len([line for line in example.code.splitlines() if line.strip() and "import" not in line]) <= 10
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=name)
+def test_blocks_are_marked_properly(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    marked = [block for block in blocks(page) if not block.runs]
+    assert text.count("<!-- not run") == len(marked), "a marker without a reason, or not right before its block"
+    assert all(block.language for block in blocks(page)), "a block without a language is never checked"
+
+
+def test_examples_folder_quickstart(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["quickstart.py", "ledger", "--max-steps", "10"])
+    runpy.run_path(str(ROOT / "examples" / "quickstart.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert re.search(r"package sha256:[0-9a-f]{64} is ledger version 1\n", printed)
+    assert "approved by Alice" in printed
+    assert "the trail verifies" in printed
+
+
+def test_examples_folder_own_domain(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["own_domain.py", "work"])
+    runpy.run_path(str(ROOT / "examples" / "own_domain.py"), run_name="__main__")
+    assert "customer numbers removed: 3 of 3\n" in capsys.readouterr().out
+    assert "KD-1002003" in (desk / "work/letters/train.jsonl").read_text(encoding="utf-8")
+    written = [path for path in (desk / "work/project").rglob("*") if path.is_file()]
+    assert [path for path in written if b"KD-1002003" in path.read_bytes()] == []
+
+
+def test_every_example_script_is_run() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {"quickstart.py", "own_domain.py"}
+
+
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that the words after `sdk` begin with, and the words left."""
+    command, left = CLI, list(words)
+    while isinstance(command, TyperGroup) and left:
+        assert left[0] in command.commands, f"there is no command {left[0]}"
+        command = command.commands[left.pop(0)]
+    return command, left
+
+
+def parse(line: str) -> None:
+    words = shlex.split(re.split(r"\s(?:\|\|?|&&|>|<|;)\s", line)[0])
+    command, left = find_command(words[1:])
+    command.make_context("sdk", left)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=name)
+def test_commands_in_blocks_parse(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for block in blocks(page):
+        for line in shell_lines(block) if block.language in SHELL else []:
+            if line.startswith("sdk "):
+                parse(line)
+            if line.startswith("make "):
+                assert line.split()[1] in targets
+
+
+def test_what_does_not_parse_is_noticed() -> None:
+    for line in ("sdk advise --modle llama-3.1-8b", "sdk advise --accuracy hgh", "sdk approve", "sdk keys new"):
+        with pytest.raises(TyperException):
+            parse(line)
+    with pytest.raises(AssertionError):
+        parse("sdk advice")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=name)
+def test_commands_and_options_in_running_text_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`(sdk [a-z][^`]*)`", text):
+        command, left = find_command(shlex.split(code)[1:])
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert {word for word in left if word.startswith("--")} <= known, code
+
+
+def every_option() -> set[str]:
+    return {option for _, command in every_command() for parameter in command.params for option in parameter.opts}
+
+
+def test_options_in_steps_exist() -> None:
+    text = (DOCS / "steps.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(--[a-z-]+)", text)) <= every_option()
+
+
+# -- links, and the site ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    missing = [
+        target
+        for target in targets
+        if not re.match(r"[a-z]+:", target) and not (page.parent / target.split("#")[0]).exists()
+    ]
+    assert missing == []
+
+
+def test_images_have_text_beside_them() -> None:
+    for page in PAGES:
+        for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert len(alternative) > 10, target
+
+
+def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
+    ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    built = {path.relative_to(site).with_suffix(".md").as_posix() for path in site.rglob("*.html")}
+    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} <= built
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>", text) == [], (
+            page
+        )
+
+
+# -- nothing public is left out ---------------------------------------------------------------------------------------
+
+
+def code_words(page: Path) -> set[str]:
+    return set(re.findall(r"[A-Za-z_][\w.-]*", " ".join(re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")))))
+
+
+def test_public_names_are_documented() -> None:
+    assert set(sdk.__all__) <= code_words(DOCS / "python.md")
+
+
+def test_verbs_of_a_project_are_documented() -> None:
+    verbs = {verb for verb in vars(sdk.Project) if not verb.startswith("_")} - {"trail", "ui_command"}
+    text = (DOCS / "python.md").read_text(encoding="utf-8")
+    assert [verb for verb in sorted(verbs) if f"roject.{verb}(" not in text] == []
+
+
+def test_policies_and_their_keys_are_documented() -> None:
+    words = code_words(ROOT / "policies" / "README.md")
+    assert '--8<-- "policies/README.md"' in (DOCS / "policies.md").read_text(encoding="utf-8")
+    shipped = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "policies").glob("*.yaml")]
+    assert shipped
+    for policy in shipped:
+        assert {policy["id"], *policy["aliases"]} <= words
+    sections = {key: field.annotation for key, field in Policy.model_fields.items()}
+    keys = {
+        f"{section}.{key}" if hasattr(kind, "model_fields") else section
+        for section, kind in sections.items()
+        for key in getattr(kind, "model_fields", {"": None})
+    }
+    assert keys | set(RULES) <= words
+    named = {word for word in words if "." in word and word.split(".")[0] in sections}
+    assert named <= keys
+
+
+def test_domains_and_their_keys_are_documented() -> None:
+    words = code_words(DOCS / "domains.md")
+    assert {folder.name for folder in (ROOT / "domains").iterdir() if folder.is_dir()} <= words
+    assert {*Domain.model_fields, *SETTINGS, *DATA} <= words
+
+
+def test_methods_are_documented() -> None:
+    assert set(get_args(TrainSettings.model_fields["method"].annotation)) <= code_words(DOCS / "steps.md")
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    headings = re.findall(r"^## (\S+)$", (DOCS / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == version
+
+
+def test_the_licence_is_the_one_declared() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+# -- the page that is written by this file ----------------------------------------------------------------------------
+
+
+def every_command(group: Any = None, path: str = "sdk") -> Iterator[tuple[str, Any]]:
+    for word, command in (group or CLI).commands.items():
+        if isinstance(command, TyperGroup):
+            yield from every_command(command, f"{path} {word}")
+        elif not command.hidden:
+            yield f"{path} {word}", command
+
+
+def _value(annotation: Any) -> str:
+    """What may be given, for a reader."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"{_value(get_args(annotation)[0])} …"
+    return {str: "text", Path: "path", int: "whole number", float: "number", bool: ""}[annotation]
+
+
+def _row(parameter: Any) -> str:
+    is_option = parameter.opts[0].startswith("-")
+    shown = ", ".join(f"`{option}`" for option in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+    default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    default = "required" if parameter.required else "" if default in (None, False) else str(default)
+    default = "here" if default == "." else default
+    return f"| {shown} | {_value(parameter.type_descriptor.annotation)} | {default} | {parameter.help} |"
+
+
+def command_line_page() -> str:
+    parts = [
+        "# Command line",
+        "This page is written from the commands themselves. `SDK_PROJECT` in the environment stands for `--project`.",
+        f"{EXIT_CODES}",
+    ]
+    for path, command in every_command():
+        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        table = "\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *rows])
+        parts += [f"## {path}", command.help, table]
+    return "\n\n".join(parts) + "\n"
+
+
+def test_the_command_line_page_is_up_to_date() -> None:
+    assert COMMAND_LINE.read_text(encoding="utf-8") == command_line_page(), "run `python tests/test_docs.py`"
+
+
+if __name__ == "__main__":
+    COMMAND_LINE.write_text(command_line_page(), encoding="utf-8")

@@ -1,0 +1,125 @@
+"""The rules between rooms, by reading every import. There is no exception list."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sdk
+
+ROOT = Path(sdk.__file__).parent
+LAYERS = [  # a room imports from itself and from layers above its own line
+    ["errors"],
+    ["records"],
+    ["crypto", "store", "policy"],
+    ["audit", "domain", "data", "hardware"],
+    ["base", "model"],
+    ["advise", "scrub", "train", "evaluate", "seal", "registry", "approve"],
+    ["trail", "charter"],
+    ["perform", "verify"],
+    ["project"],
+    ["cli"],
+]
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+HOMES = {  # heavy library -> the rooms that may import it
+    "presidio_analyzer": {"scrub"},
+    "spacy": {"scrub"},
+    "trl": {"train"},
+    "torch": {"model", "train", "evaluate", "base"},
+    "transformers": {"model", "train", "evaluate", "base"},
+    "peft": {"model", "train", "evaluate"},
+    "bitsandbytes": {"model", "train", "evaluate"},
+    "datasets": {"train"},
+    "mlflow": {"registry"},
+    "matplotlib": {"registry"},
+    "cryptography": {"crypto"},
+    "rich": {"cli"},
+    "typer": {"cli"},
+}
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """(module, stands in a function)"""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in hidden) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"sdk.{alias.name}" for alias in node.names] if node.module == "sdk" else [str(node.module)]
+            found += [(name, id(node) in hidden) for name in names]
+    return found
+
+
+def test_every_room_has_a_layer() -> None:
+    assert {room(path) for path in FILES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_and_libraries_stay_home(path: Path) -> None:
+    own = room(path)
+    for module, in_function in imports(path):
+        parts = module.split(".")
+        if parts[0] == "sdk" and parts[1] != own:
+            assert LEVEL[parts[1]] < LEVEL[own], f"{own} may not import {module}"
+        if parts[0] in HOMES:
+            assert own in HOMES[parts[0]], f"{module} has its home in {HOMES[parts[0]]}"
+        if in_function:
+            assert own in {"project", "cli"}, f"{module} is imported inside a function"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in FILES:
+        if room(path) in {"cli", "base"}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+            assert called not in {"print", "exit", "input"}, f"{path}: {called}"
+
+
+def test_data_folders_hold_no_code() -> None:
+    for folder in ("policies", "domains"):
+        assert not list((ROOT.parent / folder).rglob("*.py"))
+
+
+def test_public_names_are_these_and_exist() -> None:
+    assert sdk.__all__ == sorted(sdk.__all__, key=str)
+    assert len(sdk.__all__) <= 25
+    for name in sdk.__all__:
+        assert getattr(sdk, name).__name__ == name or callable(getattr(sdk, name))
+    with pytest.raises(AttributeError):
+        sdk.nothing_of_this_name  # noqa: B018
+
+
+HEAVY = ("torch", "transformers", "mlflow", "presidio_analyzer", "trl", "peft", "datasets", "spacy", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sdk",
+        "from sdk import Project, DeploymentStrategy, TrainSettings, Refused",
+        "from sdk import DeploymentStrategy as D\n"
+        "D(hardware_config={'gpu_memory': 24}, application_type='cost_efficient').recommend_strategy()",
+        "from sdk.cli import main\ntry: main(['advise', '--model', 'llama-3.1-8b', '--gpu', 'rtx 4090', '--json'])\n"
+        "except SystemExit as e: assert e.code == 0, e.code",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    check = f"{code}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,173 @@
+"""What must not pass does not: each refusal by its own error, with an event that says so, and nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+from workshop import REASON, Workshop, whole_way, write_policy
+
+from sdk import InvalidInput, Project, Refused, StepFailed
+from sdk.records import Release, Run
+
+RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
+
+
+def project(workshop: Workshop, folder: Path, **changes: object) -> Project:
+    policy = write_policy(folder / "policy.yaml", **{**RELAXED, **changes})
+    return Project.create(folder / "p", domain=workshop.domain, base=str(workshop.base), policy=policy)
+
+
+def last(made: Project) -> tuple[str, str]:
+    event = made.history()[-1]
+    return event.action, event.phase
+
+
+def test_detectors_may_not_be_skipped(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path)
+    with pytest.raises(Refused, match=r"scrub\.required"):
+        made.scrub(detect=False)
+    assert last(made) == ("scrub", "refused")
+    assert not list((tmp_path / "p" / "artifacts").rglob("*.jsonl"))
+
+
+def test_low_recall_is_refused_and_its_files_are_removed(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path, scrub__min_recall=1.0)
+    recognizers = tmp_path / "p" / "domain" / "recognizers.yaml"
+    text = recognizers.read_text()
+    start = text.index("  - name:")
+    recognizers.write_text(text[:start] + text[text.index("  - name:", start + 1) :])  # one recognizer less
+    made.adopt()
+    with pytest.raises(Refused, match=r"scrub\.min_recall"):
+        made.scrub()
+    assert last(made) == ("scrub", "refused")
+    assert not list((tmp_path / "p" / "artifacts").rglob("*.jsonl"))
+
+
+def test_a_method_that_the_policy_does_not_name(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path, train__methods=["qlora-4bit"])
+    made.advise()
+    made.scrub()
+    with pytest.raises(Refused, match=r"train\.methods"):
+        made.train(method="lora", max_steps=1)
+    assert made.train(method="qlora-4bit", max_steps=1).settings.method == "qlora-4bit"
+
+
+def test_a_hub_base_where_the_policy_forbids_it(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    policy = write_policy(tmp_path / "policy.yaml", train__allow_hub=False)
+    with pytest.raises(Refused, match=r"train\.allow_hub"):
+        Project.create(tmp_path / "p", domain=workshop.domain, base="some/model", policy=policy)
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"evaluate__domain_floors": True}, "evaluate.domain_floors"),
+        ({"evaluate__min_questions": 1000}, "evaluate.min_questions"),
+        ({"evaluate__must_improve": True}, "evaluate.must_improve"),
+    ],
+)
+def test_scores_that_do_not_suffice(workshop: Workshop, tmp_path: Path, change: dict[str, object], rule: str) -> None:
+    made = project(workshop, tmp_path, **change)
+    made.advise()
+    made.scrub()
+    made.train(max_steps=1)
+    with pytest.raises(Refused, match=rule):
+        made.evaluate()
+    assert last(made) == ("evaluate", "refused")
+
+
+def test_who_may_decide_and_how(finished: Project, workshop: Workshop, tmp_path: Path) -> None:
+    release = finished.trail().latest(Release, "register")
+    own = f"file:{finished.root / 'keys' / 'signing.pem'}"
+    with pytest.raises(Refused, match="trainer_may_approve"):
+        finished.approve(release, key=own, reason=REASON)
+    with pytest.raises(Refused, match="min_reason_length"):
+        finished.approve(release, key=workshop.approver("ada"), reason="ok")
+    with pytest.raises(Refused, match="sdk keys enroll"):
+        finished.approve(release, key=workshop.approver("stranger"), reason=REASON)
+    with pytest.raises(InvalidInput, match="Ada"):
+        finished.enroll("Ada", workshop.approver("another"))
+    with pytest.raises(InvalidInput, match="trainer"):
+        finished.enroll("Me again", own)
+
+
+def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path, approve__approvals=2)
+    whole_way(made, workshop.approver("ada"))
+    release = made.trail().latest(Release, "register")
+    with pytest.raises(Refused, match="No release has been approved"):
+        made.load()
+    with pytest.raises(Refused, match="1 of 2 approvals"):
+        made.load(release)
+    assert last(made) == ("load", "refused")
+    made.enroll("Bob", workshop.approver("bob"))
+    made.approve(key=workshop.approver("bob"), reason=REASON)
+    assert made.load().generate("What is a bond?")
+    made.approve(key=workshop.approver("bob"), reason="I found a fault in it.", decision="reject")
+    with pytest.raises(Refused, match="1 rejections"):
+        made.load()
+    made.approve(key=workshop.approver("bob"), reason=REASON)
+    assert made.load()
+
+
+def test_a_changed_policy_needs_new_approvals(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path)
+    whole_way(made, workshop.approver("ada"))
+    made.load()
+    made.adopt(policy=write_policy(tmp_path / "stricter.yaml", **{**RELAXED, "approve__min_reason_length": 12}))
+    with pytest.raises(Refused, match="0 of 1 approvals"):
+        made.load()
+    made.approve(key=workshop.approver("ada"), reason=REASON)
+    assert made.load()
+
+
+def test_without_its_keys_a_project_does_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path)
+    events = len(made.history())
+    (tmp_path / "p" / "keys" / "signing.pem").rename(tmp_path / "away.pem")
+    with pytest.raises(InvalidInput, match="signing"):
+        made.advise()
+    assert len(made.history()) == events
+
+
+def test_what_cannot_be_recorded_does_not_happen(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sdk.audit
+
+    made = project(workshop, tmp_path)
+    made.advise()
+    made.scrub()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sdk.audit.os, "fsync", full)
+    with pytest.raises(StepFailed, match="nothing is done without a record"):
+        made.train(max_steps=1)
+    monkeypatch.undo()
+    assert made.trail().find_latest(Run, "train") is None
+    assert not (tmp_path / "p" / "artifacts" / "train").exists()
+    assert made.train(max_steps=1).steps == 1
+
+
+def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    made = Project.create(
+        tmp_path / "p",
+        domain=workshop.domain,
+        base=str(workshop.base),
+        policy=workshop.policy,
+        tracking_uri="http://127.0.0.1:9",
+    )
+    made.advise()
+    made.scrub()
+    run = made.train(max_steps=1)
+    made.evaluate()
+    with pytest.raises(StepFailed, match="sdk register"):
+        made.register()
+    assert last(made) == ("register", "failed")
+    assert made.trail().latest(Run, "train") == run
+    assert made.trail().audit.events()[-3].action == "seal"

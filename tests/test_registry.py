@@ -1,0 +1,396 @@
+"""Against real MLflow databases and servers: one run and one version per package, wherever it was cut off."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from registry_records import STEPS, adaptation, make_package
+
+from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.records import Release, sha256
+from sdk.registry import Adaptation, Tracking, check_release, promote, read_version, register, ui_command
+from sdk.registry.entry import MAX_PARAM, tell
+from sdk.registry.register import _package_files, _report_files, complete
+
+TAGS = {"sdk.base_digest": "b" * 64, "sdk.audit_head": "a" * 64}
+FILES = {
+    "package/adapter_config.json",
+    "package/adapter_model.safetensors.enc",
+    "package/manifest.json",
+    "package/manifest.sig",
+    "plots/loss.png",
+    "plots/memory.png",
+    "plots/personal_data.png",
+    "plots/scores.png",
+    "report.html",
+}
+
+
+def silent(what: str, done: int, total: int | None, figures: Any) -> None:
+    assert total is None or done <= total
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database to copy, since making its tables takes a second."""
+    folder = tmp_path_factory.mktemp("fresh")
+    Tracking(folder).connect()
+    return folder
+
+
+@pytest.fixture
+def root(fresh: Path, tmp_path: Path) -> Path:
+    shutil.copy(fresh / "mlflow.db", tmp_path)
+    return tmp_path
+
+
+def registered(root: Path, steps: int = STEPS) -> tuple[Release, Adaptation]:
+    made = adaptation(root / "package", steps=steps)
+    return register(made, root / "package", TAGS, Tracking(root), root / "out", silent), made
+
+
+def everything(root: Path) -> MlflowClient:
+    return MlflowClient(Tracking(root).backend, Tracking(root).backend)
+
+
+def assert_one_of_everything(client: MlflowClient, release: Release, made: Adaptation) -> None:
+    runs = client.search_runs([release.experiment_id])
+    assert [run.info.run_id for run in runs] == [release.run_id]
+    assert runs[0].info.status == "FINISHED"
+    assert [str(version.version) for version in client.search_model_versions("name='claims'")] == [release.version]
+    database = sqlite3.connect(client.tracking_uri.removeprefix("sqlite:///"))
+    stored = database.execute("SELECT key, step, value FROM metrics ORDER BY key, step").fetchall()
+    assert stored == sorted((value.key, value.step, value.value) for value in tell(made, TAGS).metrics)
+    assert len(stored) > 2 * len(made.run.losses)
+    assert dict(client.get_registered_model("claims").aliases) == {"candidate": 1}
+    assert {ref.path for ref in release.artifacts} == FILES
+
+
+def test_what_a_reviewer_sees(root: Path) -> None:
+    release, made = registered(root)
+    assert_one_of_everything(everything(root), release, made)
+    check_release(release, made, TAGS, Tracking(root))
+    version = read_version(Tracking(root), "claims", release.version)
+    assert version.params["method"] == "qlora-4bit"
+    assert version.params["policy"] == "finance@1"
+    assert version.metrics["adapted.zh.exact_match"] == 0.7
+    assert version.metrics["memory.predicted_gib"] == 0.61
+    assert version.metrics["personal_data.CN_RESIDENT_ID"] == 18
+    assert version.tags.items() >= {**TAGS, "sdk.package": made.package.package, "sdk.policy": "finance@1"}.items()
+    assert version.source == f"runs:/{release.run_id}/package"
+    for text in ("0.009 (0.000 to 0.079) | 0.750", "222 of 225", made.package.package, "`sdk verify`"):
+        assert text in version.description
+    assert release.tracking_uri == "sqlite:///mlflow.db"
+    stored = Path(everything(root).download_artifacts(release.run_id, "package/manifest.json"))
+    assert stored.read_bytes() == (root / "package" / "manifest.json").read_bytes()
+
+
+def test_twice_changes_nothing(root: Path) -> None:
+    first, made = registered(root)
+    before = list(sqlite3.connect(root / "mlflow.db").iterdump())
+    second, _ = registered(root)
+    assert second == first
+    assert list(sqlite3.connect(root / "mlflow.db").iterdump()) == before
+    assert_one_of_everything(everything(root), second, made)
+
+
+def test_another_package_is_another_version(root: Path) -> None:
+    registered(root)
+    other = adaptation(root / "other", "two")
+    release = register(other, root / "other", TAGS, Tracking(root), root / "out2", silent)
+    assert release.version == "2"
+    assert dict(everything(root).get_registered_model("claims").aliases) == {"candidate": 2}
+    assert len(everything(root).search_runs([release.experiment_id])) == 2
+
+
+class Cut(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+class CutOff:
+    """A client whose process ends when its n-th call has reached MLflow, before it hears of it."""
+
+    def __init__(self, client: MlflowClient, call: int) -> None:
+        self.client, self.left = client, call
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            answer = getattr(self.client, name)(*args, **more)
+            self.left -= 1
+            if self.left == 0:
+                raise Cut
+            return answer
+
+        return call
+
+
+def test_cut_off_after_every_call(fresh: Path, tmp_path: Path) -> None:
+    made = adaptation(tmp_path / "package", steps=520)  # more values than one call may bring
+    uploads = [*_package_files(made.package, tmp_path / "package"), *_report_files(made, tmp_path / "out")]
+    told = tell(made, TAGS)
+    call = 0
+    while True:
+        call += 1
+        root = tmp_path / str(call)
+        root.mkdir()
+        shutil.copy(fresh / "mlflow.db", root)
+        tracking = Tracking(root)
+        client = everything(root)
+        try:
+            release = complete(CutOff(client, call), tracking, told, uploads, silent)  # type: ignore[arg-type]
+        except Cut:
+            release = complete(client, tracking, told, uploads, silent)
+            assert_one_of_everything(client, release, made)
+            continue
+        assert_one_of_everything(client, release, made)
+        assert call > len(FILES) + 8
+        return
+
+
+def test_cut_off_again_and_again(root: Path) -> None:
+    """Each attempt gets one call further on the same database; nothing is ever made twice."""
+    made = adaptation(root / "package")
+    uploads = [*_package_files(made.package, root / "package"), *_report_files(made, root / "out")]
+    for call in range(1, 60):
+        client = CutOff(everything(root), call)
+        try:
+            release = complete(client, Tracking(root), tell(made, TAGS), uploads, silent)  # type: ignore[arg-type]
+        except Cut:
+            continue
+        assert_one_of_everything(everything(root), release, made)
+        check_release(release, made, TAGS, Tracking(root))
+        return
+    pytest.fail("never completed")
+
+
+def test_half_an_artifact_is_sent_again(root: Path) -> None:
+    release, made = registered(root)
+    stored = artifact(root, release, "package/adapter_model.safetensors.enc")
+    stored.write_bytes(stored.read_bytes()[:100])
+    registered(root)
+    check_release(release, made, TAGS, Tracking(root))
+
+
+def artifact(root: Path, release: Release, path: str) -> Path:
+    return root / "mlartifacts" / release.run_id / "artifacts" / path
+
+
+def set_param(root: Path) -> None:
+    with sqlite3.connect(root / "mlflow.db") as database:
+        database.execute("UPDATE params SET value = '9' WHERE key = 'lora_r'")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+# what is done with (root, client, run id, artifact folder) -> what the error says
+TAMPERINGS: dict[str, tuple[Callable[[Path, MlflowClient, str, Path], Any], str]] = {
+    "tag": (lambda r, c, i, f: c.set_model_version_tag("claims", "1", "sdk.package", "0" * 64), "the tag sdk.package"),
+    "given tag": (lambda r, c, i, f: c.delete_model_version_tag("claims", "1", "sdk.audit_head"), "the tag sdk.audit"),
+    "run's tag": (lambda r, c, i, f: c.set_tag(i, "sdk.policy", "x"), "the run's tag sdk.policy"),
+    "description": (lambda r, c, i, f: c.update_model_version("claims", "1", "Good."), "the description"),
+    "parameter": (lambda r, c, i, f: set_param(r), "the parameter lora_r"),
+    "parameter more": (lambda r, c, i, f: c.log_param(i, "better", "1"), "the parameter better"),
+    "metric more": (lambda r, c, i, f: c.log_metric(i, "auc", 1), "the metric auc"),
+    "metric again": (lambda r, c, i, f: c.log_metric(i, "adapted.all.f1", 0.99), "the metric adapted.all.f1"),
+    "step again": (lambda r, c, i, f: c.log_metric(i, "loss", 0.1, step=STEPS), "the metric loss"),
+    "byte": (lambda r, c, i, f: flip(f / "package/manifest.sig"), "package/manifest.sig has been altered"),
+    "report": (lambda r, c, i, f: flip(f / "report.html"), "report.html has been altered"),
+    "artifact gone": (lambda r, c, i, f: (f / "plots/loss.png").unlink(), "plots/loss.png is missing"),
+    "artifact more": (lambda r, c, i, f: (f / "package/x").write_text("x"), "package/x was not registered"),
+    "version gone": (lambda r, c, i, f: c.delete_model_version("claims", "1"), "no longer has claims version 1"),
+    "run deleted": (lambda r, c, i, f: c.delete_run(i), "its run is DELETED"),
+    "status": (lambda r, c, i, f: c.set_terminated(i, "FAILED"), "its run is FAILED"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERINGS)
+def test_check_names_what_was_changed(root: Path, case: str) -> None:
+    release, made = registered(root)
+    tamper, expected = TAMPERINGS[case]
+    tamper(root, everything(root), release.run_id, artifact(root, release, ""))
+    with pytest.raises(Tampered, match=expected):
+        check_release(release, made, TAGS, Tracking(root))
+
+
+def test_check_against_other_records(root: Path) -> None:
+    release, made = registered(root)
+    other = replace(made, run=made.run.model_copy(update={"seconds": 1.0}))
+    with pytest.raises(Tampered, match=r"sdk\.record\.run"):
+        check_release(release, other, TAGS, Tracking(root))
+    with pytest.raises(InvalidInput, match="was registered in sqlite:///mlflow"):
+        check_release(release, made, TAGS, Tracking(root, "http://127.0.0.1:1"))
+
+
+def test_promote_moves_the_alias(root: Path) -> None:
+    release, made = registered(root)
+    promote(Tracking(root), "claims", release.version, {"sdk.approvals": "2"})
+    promote(Tracking(root), "claims", release.version, {"sdk.approvals": "2"})
+    version = read_version(Tracking(root), "claims", release.version)
+    assert sorted(version.aliases) == ["candidate", "champion"]
+    assert version.tags["sdk.approvals"] == "2"
+    check_release(release, made, TAGS, Tracking(root))
+    other = register(adaptation(root / "b", "two"), root / "b", TAGS, Tracking(root), root / "out2", silent)
+    promote(Tracking(root), "claims", other.version, {})
+    assert dict(everything(root).get_registered_model("claims").aliases) == {"candidate": 2, "champion": 2}
+
+
+def test_altered_package_is_not_uploaded(root: Path) -> None:
+    made = adaptation(root / "package")
+    flip(root / "package" / "adapter_model.safetensors.enc")
+    with pytest.raises(Tampered, match=r"adapter_model\.safetensors\.enc has been altered"):
+        register(made, root / "package", TAGS, Tracking(root), root / "out", silent)
+    assert everything(root).get_experiment_by_name("claims") is None
+    empty = replace(made, package=make_package(root / "package").model_copy(update={"files": ()}))
+    with pytest.raises(InvalidInput, match="names no files"):
+        register(empty, root / "package", TAGS, Tracking(root), root / "out", silent)
+
+
+def test_no_path_and_no_user_in_the_database(root: Path) -> None:
+    """Except where the project's own artifacts lie, which MLflow must know."""
+    release, _ = registered(root)
+    dump = "\n".join(sqlite3.connect(root / "mlflow.db").iterdump())
+    for location in (everything(root).get_run(release.run_id).info.artifact_uri, Tracking(root).artifact_location):
+        assert location in dump
+        dump = dump.replace(location, "")
+    for private in (str(root), str(Path.cwd()), str(Path.home()), socket.gethostname()):
+        assert private not in dump
+    users = sqlite3.connect(root / "mlflow.db").execute("SELECT DISTINCT user_id FROM runs").fetchall()
+    assert getpass.getuser() not in {user for (user,) in users}
+    assert not [tag for tag in everything(root).get_run(release.run_id).data.tags if tag.startswith("mlflow.source")]
+
+
+def test_long_parameter_is_cut_with_a_note(root: Path) -> None:
+    made = adaptation(root / "package")
+    made = replace(made, run=made.run.model_copy(update={"versions": {"strange name/°": "9" * 7000}}))
+    release = register(made, root / "package", TAGS, Tracking(root), root / "out", silent)
+    value = read_version(Tracking(root), "claims", release.version).params["version.strange_name__"]
+    assert len(value) == MAX_PARAM
+    assert value.endswith("9 … cut, 7000 characters in all")
+
+
+def test_database_made_by_several_processes_at_once(tmp_path: Path) -> None:
+    """In a folder whose name needs care in a URI."""
+    folder = tmp_path / "50% of #1? 中文"
+    code = "import sys, pathlib; from sdk.registry import Tracking; Tracking(pathlib.Path(sys.argv[1])).connect()"
+    command = [sys.executable, "-c", code, str(folder)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(3)]
+    assert [(process.communicate()[0], process.returncode) for process in started] == [(b"", 0)] * 3
+    release, made = registered(folder)
+    check_release(release, made, TAGS, Tracking(folder))
+
+
+@pytest.mark.parametrize(
+    ("uri", "public"),
+    [
+        ("http://me:hunter2@mlflow.bank.example:5000/path?token=x", "http://mlflow.bank.example:5000"),
+        ("https://mlflow.bank.example", "https://mlflow.bank.example"),
+        ("postgresql+psycopg2://me:hunter2@db.bank.example/mlflow", "postgresql+psycopg2://db.bank.example"),
+        ("sqlite:////srv/secret place/runs.db", "sqlite:///runs.db"),
+    ],
+)
+def test_public_uri(tmp_path: Path, uri: str, public: str) -> None:
+    assert Tracking(tmp_path, uri).public == public
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///srv/mlruns", "databricks", "ftp://me:hunter2@x", ""])
+def test_other_uris_are_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(InvalidInput, match="must begin with one of http") as caught:
+        Tracking(tmp_path, uri)
+    assert "hunter2" not in str(caught.value)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_server_that_is_down(tmp_path: Path) -> None:
+    made = adaptation(tmp_path / "package")
+    tracking = Tracking(tmp_path, f"http://me:hunter2@127.0.0.1:{free_port()}")
+    begin = time.monotonic()
+    with pytest.raises(StepFailed, match=r"Nothing is lost.*`sdk register` again") as caught:
+        register(made, tmp_path / "package", TAGS, tracking, tmp_path / "out", silent)
+    assert time.monotonic() - begin < 15
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def serving(command: list[str], port: int, folder: Path) -> Iterator[str]:
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        try:
+            for _ in range(240):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, (folder / "server.log").read_text()
+                    time.sleep(0.25)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(30)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    folder, port = tmp_path / "far", free_port()
+    folder.mkdir()
+    backend, artifacts = f"sqlite:///{folder}/far.db", (folder / "artifacts").as_uri()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--serve-artifacts"]
+    command += ["--artifacts-destination", artifacts, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    yield from serving(command, port, folder)
+
+
+def test_a_real_server(tmp_path: Path, server: str) -> None:
+    made = adaptation(tmp_path / "package")
+    tracking = Tracking(tmp_path, server)
+    release = register(made, tmp_path / "package", TAGS, tracking, tmp_path / "out", silent)
+    assert register(made, tmp_path / "package", TAGS, tracking, tmp_path / "out", silent) == release
+    check_release(release, made, TAGS, tracking)
+    promote(tracking, "claims", release.version, {"sdk.approvals": "1"})
+    assert "champion" in read_version(tracking, "claims", release.version).aliases
+    client = MlflowClient(server, server)
+    loss = client.get_metric_history(release.run_id, "loss")
+    assert [m.step for m in loss] == [p.step for p in made.run.losses]
+    assert len(client.search_runs([release.experiment_id])) == 1
+    assert not (tmp_path / "mlflow.db").exists()
+    (stored,) = (tmp_path / "far" / "artifacts").rglob("manifest.json")
+    flip(stored)
+    with pytest.raises(Tampered, match=r"package/manifest\.json has been altered"):
+        check_release(release, made, TAGS, tracking)
+    with pytest.raises(InvalidInput, match="open it in a browser"):
+        ui_command(tracking, 5000)
+
+
+def test_ui_serves_the_embedded_database(root: Path) -> None:
+    release, _ = registered(root)
+    port = free_port()
+    for address in serving(ui_command(Tracking(root), port), port, root):
+        for path in ("report.html", "plots/loss.png", "package/manifest.json"):
+            url = f"{address}/get-artifact?path={path}&run_uuid={release.run_id}"
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                data = answer.read()
+            assert sha256(data) == next(ref.sha256 for ref in release.artifacts if ref.path == path)
+        with urllib.request.urlopen(f"{address}/ajax-api/3.0/mlflow/ui-telemetry", timeout=20) as answer:
+            assert b'"disable_ui_telemetry":true' in answer.read().replace(b" ", b"")

@@ -1,0 +1,149 @@
+"""The report is one file that needs nothing from outside, says what the records say, and nothing that could run."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from registry_records import adaptation, run
+
+from sdk.records import Advice, Outcome
+from sdk.registry import Adaptation
+from sdk.registry.plots import draw
+from sdk.registry.report import render
+
+PNG = b"\x89PNG\r\n\x1a\n"
+VOID = {"meta", "img"}
+EVIL = "<script>alert(1)</script>\"'&"
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, the text, and whether the tags are balanced."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(data.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + "\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Adaptation:
+    return adaptation(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def plots(made: Adaptation) -> dict[str, bytes]:
+    return draw(made)
+
+
+def test_nothing_from_outside(made: Adaptation, plots: dict[str, bytes]) -> None:
+    data = render(made, plots)
+    page = Page(data)
+    assert page.open == []
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "form", "a", "base", "video"} == set()
+    attributes = [(name, value or "") for _, attrs in page.tags for name, value in attrs.items()]
+    assert [name for name, _ in attributes if name.startswith("on") or name == "href"] == []
+    sources = [value for name, value in attributes if name == "src"]
+    assert [base64.b64decode(s.removeprefix("data:image/png;base64,")) for s in sources] == [
+        plots[name] for name in ("scores", "loss", "personal_data", "memory")
+    ]
+    assert not re.search(rb"https?:|url\(|@import", data)
+    assert len(data) < 1_000_000
+
+
+def test_what_it_says(made: Adaptation, plots: dict[str, bytes]) -> None:
+    text = Page(render(made, plots)).text
+    expected = [
+        "0.01 → 0.75",
+        "0.700 (0.620 – 0.770)",
+        "222 of 225",
+        "CN_RESIDENT_ID",
+        "qlora-4bit",
+        "0.58 GiB",
+        "4-bit fits <5 GiB & leaves room",
+        "8-bit was left out: more memory than 4-bit.",
+        made.package.package,
+        made.run.digest,
+        made.scrubbed.data["train"].sha256,
+        "finance@1",
+        "fin-zh-0110",
+        "83 gained, 0 lost",
+    ]
+    assert [piece for piece in expected if piece not in text] == []
+
+
+def test_every_question_is_a_row(made: Adaptation, plots: dict[str, bytes]) -> None:
+    outcome = Outcome(row="only-1", language="zh", base_exact=True, adapted_exact=False, base_f1=1, adapted_f1=0.25)
+    one = replace(made, scores=made.scores.model_copy(update={"outcomes": (outcome,)}))
+    text = Page(render(one, plots)).text.split()
+    assert " ".join(text[text.index("only-1") :]) == "only-1 zh yes no 1.00 0.25"
+    assert render(made, plots).count(b"<code>fin-") == len(made.scores.outcomes)
+
+
+def test_a_reason_is_not_shown_for_another_value(made: Adaptation, plots: dict[str, bytes]) -> None:
+    settings = made.run.settings.model_copy(update={"lora_r": 64})
+    by_hand = replace(made, run=made.run.model_copy(update={"settings": settings}))
+    text = Page(render(by_hand, plots)).text
+    assert "the domain's starting rank" not in text
+    assert "set by hand" in text
+
+
+def test_everything_is_escaped(made: Adaptation) -> None:
+    evil = replace(
+        made,
+        project=EVIL,
+        domain=EVIL,
+        policy=EVIL,
+        advice=Advice.model_validate({**dict(made.advice), "reasons": {"method": EVIL}, "notes": (EVIL,)}),
+        run=made.run.model_copy(update={"base": EVIL, "versions": {EVIL: EVIL}}),
+        scrubbed=made.scrubbed.model_copy(update={"counts": {EVIL: 3}, "actions": {EVIL: 3}}),
+        package=made.package.model_copy(update={"signed_by": EVIL}),
+        scores=made.scores.model_copy(
+            update={
+                "base": {"all": made.scores.base["all"], EVIL: made.scores.base["en"]},
+                "adapted": {"all": made.scores.adapted["all"], EVIL: made.scores.adapted["en"]},
+                "outcomes": (made.scores.outcomes[0].model_copy(update={"row": EVIL, "language": EVIL}),),
+            }
+        ),
+    )
+    data = render(evil, draw(evil))
+    assert b"<script" not in data
+    assert Page(data).text.count(EVIL) >= 10
+
+
+def test_same_records_same_bytes(made: Adaptation, plots: dict[str, bytes]) -> None:
+    assert draw(made) == plots
+    assert all(image.startswith(PNG) for image in plots.values())
+    other = replace(made, run=run(steps=30))
+    assert {name for name, image in draw(other).items() if image != plots[name]} == {"loss"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": {}, "recall_by_kind": {}, "actions": {}},
+        {"counts": {f"KIND_NUMBER_{n}": n for n in range(45)}},
+    ],
+)
+def test_no_kinds_and_many(made: Adaptation, change: dict[str, object], tmp_path: Path) -> None:
+    other = replace(made, scrubbed=made.scrubbed.model_copy(update=change))
+    data = render(other, draw(other))
+    assert Page(data).open == []
+    assert (b"KIND_NUMBER_44" in data) == bool(change["counts"])

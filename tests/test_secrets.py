@@ -1,0 +1,142 @@
+"""Planted personal data and secrets are in nothing that the flow writes: files, MLflow, terminal, errors, logs."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from workshop import REASON, Workshop, rows, write_policy
+
+from sdk import InvalidInput, Project
+from sdk.store import shipped
+
+MARKED = {  # value -> how it stands in a sentence
+    "Zebulon Quarrington": "Customer {} asks: what is a bond?",
+    "zq.marked.8841@example.com": "Write to {} about the bond.",
+    "4539 1488 0343 6467": "My card 4539 1488 0343 6467 was charged. What is a fee?",
+    "GB33BUKB20201555555555": "Transfer to IBAN GB33BUKB20201555555555 please. What is a transfer?",
+    "536-90-4399": "My SSN is 536-90-4399. What is a credit score?",
+    "13987654321": "客户电话13987654321问:什么是债券?",
+    "11010519491231002X": "身份证号11010519491231002X,请问什么是基金?",
+    "203.0.113.77": "Login from 203.0.113.77 failed. What is a token?",
+}
+
+
+def forms(value: str) -> Iterator[bytes]:
+    """A value as it stands, without separators, escaped, in base64 at each alignment, and in UTF-16."""
+    for text in {value, re.sub(r"[\s-]", "", value)}:
+        yield text.encode()
+        yield json.dumps(text).strip('"').encode()
+        yield text.encode("utf-16-le")
+        for shift in range(3):
+            yield base64.b64encode(b"\0" * shift + text.encode())[4 if shift else 0 : -4]
+
+
+def leaks(folder: Path, values: dict[str, str] | list[str]) -> list[str]:
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            found += [f"{path.name}: {value[:3]}…" for value in values for form in forms(value) if form in data]
+    return found
+
+
+def marked_rows(path: Path) -> Path:
+    lines = [
+        {"id": f"m{i}", "instruction": text.format(value), "output": f"answer {i}"}
+        for i, (value, text) in enumerate(MARKED.items())
+    ]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("action", ["placeholder", "token"])
+def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_path: Path, action: str) -> None:
+    data = marked_rows(tmp_path / "marked.jsonl")
+    # every value stands in the input, so a search that finds nothing afterwards means something
+    assert {entry.split(": ")[1] for entry in leaks(tmp_path, MARKED)} == {f"{value[:3]}…" for value in MARKED}
+    work, temporary = tmp_path / "work", tmp_path / "tmp"
+    work.mkdir()
+    temporary.mkdir()
+    policy = write_policy(
+        work / "policy.yaml",
+        "gdpr",
+        scrub__default_action=action,
+        scrub__min_recall=0.9,
+        evaluate__domain_floors=False,
+        evaluate__must_improve=False,
+        evaluate__min_questions=1,
+        approve__approvals=1,
+    )
+    key = work / "ada.pem"
+    environment = {**os.environ, "TMPDIR": str(temporary), "MLFLOW_TRACKING_PASSWORD": "marked-password-5150"}
+    project = str(work / "p")
+    output = b""
+    for command in [
+        ["init", project, "--domain", str(workshop.domain), "--base", str(workshop.base), "--policy", str(policy)],
+        ["keys", "new", str(key)],
+        ["keys", "enroll", "Ada", f"{key}.pub", "-p", project],
+        ["advise", "-p", project],
+        ["scrub", "-p", project, "--data", str(data), "--eval", str(data)],  # refused: the same questions
+        ["scrub", "-p", project, "--data", str(data)],
+        ["train", "-p", project, "--max-steps", "2"],
+        ["evaluate", "-p", project, "--json"],
+        ["register", "-p", project],
+        ["approve", "-p", project, "--key", f"file:{key}", "--reason", REASON],
+        ["load", "-p", project, "What is a bond?"],
+        ["history", "-p", project],
+        ["verify", "-p", project],
+        ["doctor", "-p", project],
+    ]:
+        call = [sys.executable, "-c", "from sdk.cli import main; main()", *command]
+        done = subprocess.run(call, capture_output=True, env=environment, cwd=work)
+        refused = command[0] == "scrub" and "--eval" in command
+        assert done.returncode == (2 if refused else 0), (command, done.stdout[-2000:], done.stderr[-2000:])
+        output += done.stdout + done.stderr
+    secret = [(work / "p" / "keys" / "secret.key").read_text().strip(), "marked-password-5150"]
+    assert leaks(work / "p", MARKED) == []
+    assert leaks(temporary, MARKED) == []
+    assert [value for value in [*MARKED, *secret] if any(form in output for form in forms(value))] == []
+    assert {entry.split(":")[0] for entry in leaks(work, secret)} <= {"secret.key"}
+    private = key.read_text().splitlines()[1]
+    assert {entry.split(":")[0] for entry in leaks(work, [private])} == {"ada.pem"}
+
+
+def test_the_domains_planted_values_are_not_in_the_project(finished: Project, workshop: Workshop) -> None:
+    values = {
+        str(row[span["field"]])[span["start"] : span["end"]]
+        for name in ("train.jsonl", "eval.jsonl")
+        for row in rows(workshop.domain / name)
+        for span in row["spans"]  # type: ignore[attr-defined]
+    }
+    long_enough = sorted(value for value in values if len(value) >= 8)
+    assert len(long_enough) >= 20
+    assert leaks(finished.root, long_enough) == []
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "csv", "json"])
+def test_errors_about_bad_rows_do_not_quote_them(tmp_path: Path, workshop: Workshop, layout: str) -> None:
+    bad = tmp_path / f"bad.{layout}"
+    value = "Zebulon Quarrington"
+    text = {
+        "jsonl": f'{{"instruction": "{value}", "output": ""}}\n{{"instruction": "{value}", "{value}": 1}}\n{{"instr',
+        "csv": f"instruction,output\n{value},\n{value},{value},{value}\n",
+        "json": f'[{{"instruction": "{value}", "output": 5}}, "{value}"]',
+    }[layout]
+    bad.write_text(text)
+    project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
+    with pytest.raises(InvalidInput) as caught:
+        project.scrub(bad)
+    assert value not in str(caught.value)
+    assert leaks(tmp_path / "p", [value]) == []
+
+
+def test_shipped_evaluation_rows_are_not_in_the_training_rows() -> None:
+    for domain in ("finance", "medical"):
+        asked = {row["instruction"] for row in rows(shipped("domains") / domain / "train.jsonl")}
+        assert not asked & {row["instruction"] for row in rows(shipped("domains") / domain / "eval.jsonl")}

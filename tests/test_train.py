@@ -1,0 +1,408 @@
+"""The training step: what moves and what must not, the same bytes from the same seed, going on after a kill."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from trl import SFTTrainer
+
+from sdk.errors import InvalidInput, StepFailed
+from sdk.model import base_digest
+from sdk.records import Hardware, Run, TrainSettings
+from sdk.store import check_ref
+from sdk.train import preview, train
+from sdk.train.checkpoints import Checkpoints
+from sdk.train.dropout import Dropout
+from sdk.train.order import training_order
+from sdk.train.trainer import Trainer
+from tests.tiny import UNMARKED, make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("train") / "tiny-base")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", pairs(12))
+
+
+def settings(**changes: Any) -> TrainSettings:
+    given: dict[str, Any] = {
+        "method": "lora",
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.1,
+        "learning_rate": 5e-3,
+        "warmup_ratio": 0.0,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "gradient_checkpointing": False,
+        "max_length": 128,
+    }
+    return TrainSettings(**{**given, **changes})
+
+
+class Steps:
+    """on_progress that keeps what it is told and may interrupt."""
+
+    def __init__(self, at: int = -1, error: BaseException | None = None) -> None:
+        self.told: list[tuple[str, int, int | None, Mapping[str, float]]] = []
+        self.at, self.error = at, error
+
+    def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        self.told.append((what, done, total, figures))
+        if done == self.at and self.error is not None:
+            raise self.error
+
+
+def run(base: Path, data: Path, out: Path, steps: Steps | None = None, seconds: float = 1e9, **changes: Any) -> Run:
+    given = settings(**changes)
+    return train(data, str(base), "brief", given, 1.5, Hardware(), out, steps or Steps(), checkpoint_seconds=seconds)
+
+
+def weights(out: Path) -> bytes:
+    return (out / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The adapter of an uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole")
+    run(base, data, out)
+    return weights(out)
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora-4bit", "qlora-8bit"])
+def test_the_adapter_moves_and_the_base_does_not(base: Path, data: Path, tmp_path: Path, method: Any) -> None:
+    before = base_digest(base)
+    steps = Steps()
+    done = run(base, data, tmp_path, steps, method=method)
+    assert base_digest(base) == before
+    moved = safetensors.torch.load(weights(tmp_path))
+    assert len(moved) == 2 * 2 * 7  # A and B of seven linear layers in each of two blocks
+    assert all(value.dtype == torch.float32 and float(value.abs().sum()) > 0 for value in moved.values())
+    assert sum(value.numel() for value in moved.values()) == done.trainable_parameters
+    assert done.steps == STEPS
+    assert [point.step for point in done.losses] == list(range(1, STEPS + 1))
+    assert done.losses[-1].loss < done.losses[0].loss
+    assert [point.learning_rate for point in done.losses[:1]] == [5e-3]
+    assert (done.base, done.memory_predicted_gib, done.resumed_from_step) == ("tiny-base", 1.5, 0)
+    assert done.tokens_per_second > 0
+    assert [ref.path for ref in done.adapter] == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    for ref in done.adapter:
+        check_ref(tmp_path, ref)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    assert [told[:3] for told in steps.told] == [("train", step, STEPS, *()) for step in range(1, STEPS + 1)]
+    assert set(steps.told[0][3]) == {"loss", "tokens_per_second", "memory_gib", "seconds_left"}
+    assert steps.told[-1][3]["seconds_left"] == 0
+
+
+def test_the_adapter_is_an_ordinary_one_and_holds_no_path(base: Path, data: Path, tmp_path: Path, whole: bytes) -> None:
+    run(base, data, tmp_path)
+    config = (tmp_path / "adapter" / "adapter_config.json").read_text()
+    assert json.loads(config)["base_model_name_or_path"] == "tiny-base"
+    assert str(base.parent) not in config
+    model = AutoModelForCausalLM.from_pretrained(base)
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        plain = model(ids).logits
+        loaded = PeftModel.from_pretrained(model, str(tmp_path / "adapter"))
+        assert not torch.equal(loaded(ids).logits, plain)
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(base: Path, data: Path, tmp_path: Path, whole: bytes) -> None:
+    torch.manual_seed(99)
+    run(base, data, tmp_path / "again")
+    assert weights(tmp_path / "again") == whole
+    run(base, data, tmp_path / "other", seed=43)
+    assert weights(tmp_path / "other") != whole
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    dropout = Dropout(0.1)
+    x = torch.full((501, 333), 2.0, requires_grad=True)
+    torch.manual_seed(3)
+    once = dropout(x)
+    torch.manual_seed(3)
+    assert torch.equal(once, dropout(x))
+    assert not torch.equal(once, dropout(x))
+    assert float((once == 0).float().mean()) == pytest.approx(0.1, abs=0.005)
+    assert once.unique().tolist() == pytest.approx([0.0, 2 / 0.9])
+    neighbours = (once[:, 1:] == 0) & (once[:, :-1] == 0)
+    assert float(neighbours.float().mean()) == pytest.approx(0.01, abs=0.002)
+    once.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad * 2, once)
+    assert dropout.eval()(x) is x
+
+
+def test_gradient_checkpointing_changes_nothing(base: Path, data: Path, tmp_path: Path, whole: bytes) -> None:
+    run(base, data, tmp_path, gradient_checkpointing=True)
+    given, expected = safetensors.torch.load(weights(tmp_path)), safetensors.torch.load(whole)
+    for name in expected:
+        torch.testing.assert_close(given[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_that_of_trl_on_the_answers_only(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[float, float]] = []
+    original = Trainer.compute_loss
+
+    def both(
+        self: Trainer, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        ours = original(self, model, dict(inputs), return_outputs, num_items_in_batch)
+        theirs = SFTTrainer.compute_loss(self, model, dict(inputs), return_outputs, num_items_in_batch)
+        compared.append((float(ours), float(theirs)))
+        return ours
+
+    monkeypatch.setattr(Trainer, "compute_loss", both)
+    done = run(base, data, tmp_path, lora_dropout=0.0, gradient_accumulation_steps=2)
+    assert done.steps == STEPS // 2
+    assert len(compared) == STEPS
+    for ours, theirs in compared:
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+# Interruptions
+
+
+def test_ctrl_c_and_the_same_call_again_ends_where_an_uninterrupted_run_ends(
+    base: Path, data: Path, tmp_path: Path, whole: bytes
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(base, data, tmp_path, Steps(4, KeyboardInterrupt()), seconds=0)
+    assert not (tmp_path / "adapter").exists()
+    done = run(base, data, tmp_path, seconds=0)
+    assert done.resumed_from_step == 3
+    assert [point.step for point in done.losses] == list(range(1, STEPS + 1))
+    assert weights(tmp_path) == whole
+    assert not (tmp_path / "checkpoints").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sdk.records import Hardware, TrainSettings
+from sdk.train import train
+
+def on_progress(what, done, total, figures):
+    if done == int(sys.argv[5]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+base, data, out, settings = sys.argv[1:5]
+given = TrainSettings.model_validate_json(settings)
+train(Path(data), base, "brief", given, 1.5, Hardware(), Path(out), on_progress, 0)
+"""
+
+
+def test_kill_and_the_same_call_again_ends_where_an_uninterrupted_run_ends(
+    base: Path, data: Path, tmp_path: Path, whole: bytes
+) -> None:
+    step = random.randint(2, STEPS)
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(base),
+        str(data),
+        str(tmp_path),
+        settings().model_dump_json(),
+        str(step),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+    }
+    killed = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert run(base, data, tmp_path).resumed_from_step == step - 1
+    assert weights(tmp_path) == whole
+
+
+@pytest.mark.parametrize("method", ["qlora-4bit", "qlora-8bit"])
+def test_quantized_runs_go_on_as_if_uninterrupted(base: Path, data: Path, tmp_path: Path, method: Any) -> None:
+    run(base, data, tmp_path / "whole", method=method)
+    with pytest.raises(KeyboardInterrupt):
+        run(base, data, tmp_path / "cut", Steps(3, KeyboardInterrupt()), seconds=0, method=method)
+    run(base, data, tmp_path / "cut", method=method)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("spoilt", [1, 2])
+def test_damaged_checkpoints_are_skipped(base: Path, data: Path, tmp_path: Path, whole: bytes, spoilt: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(base, data, tmp_path, Steps(5, KeyboardInterrupt()), seconds=0)
+    folders = sorted((tmp_path / "checkpoints").iterdir(), reverse=True)
+    assert [int(folder.name) for folder in folders] == [4, 3]
+    for folder, name in zip(folders[:spoilt], ("optimizer.pt", "rng_state.pth"), strict=False):
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+    done = run(base, data, tmp_path)
+    assert done.resumed_from_step == [3, 0][spoilt - 1]
+    assert weights(tmp_path) == whole
+
+
+def test_checkpoints_of_another_run_are_not_resumed(base: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(base, data, tmp_path, Steps(4, KeyboardInterrupt()), seconds=0)
+    assert run(base, data, tmp_path, learning_rate=4e-3).resumed_from_step == 0
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "key")
+
+    def full(folder: Path) -> None:
+        (folder / "state").write_text("a")
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        checkpoints.write(1, full)
+    assert list(tmp_path.iterdir()) == []
+    for step in (1, 2, 3):
+        checkpoints.write(step, lambda folder: (folder / "state").write_text("whole") and None)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["000000002", "000000003"]
+    (tmp_path / "000000004.tmp").mkdir()
+    assert checkpoints.newest() == tmp_path / "000000003"
+    assert Checkpoints(tmp_path, "other").newest() is None
+    for name, spoil in (("000000003", lambda f: (f / "more").touch()), ("000000002", lambda f: (f / "state").unlink())):
+        spoil(tmp_path / name)
+        assert checkpoints.newest() != tmp_path / name
+    assert checkpoints.newest() is None
+
+
+# What stops a run
+
+
+def test_rows_that_are_too_long_are_all_named_and_none_is_cut(base: Path, tmp_path: Path) -> None:
+    given = [("short", "secret"), ("long " * 60, "secret"), ("fine", "secret"), ("secret " * 300, "x")]
+    data = write_rows(tmp_path / "train.jsonl", given)
+    with pytest.raises(InvalidInput) as caught:
+        run(base, data, tmp_path / "out", max_length=100_000)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["row r001", "row r003"]
+    assert "secret" not in str(caught.value)
+    assert "at most 256 tokens" in str(caught.value)  # what the model can take, not what was asked for
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_stop_the_run(base: Path, data: Path, tmp_path: Path, value: float) -> None:
+    spoilt = make_base(tmp_path / "spoilt")
+    content = safetensors.torch.load_file(spoilt / "model.safetensors")
+    content["model.norm.weight"][3] = value
+    safetensors.torch.save_file(content, spoilt / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StepFailed, match=r"step 1 of 6: the loss is no longer a finite number \(learning rate 0.005\)"):
+        run(spoilt, data, tmp_path / "out")
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
+def test_a_base_that_changes_stops_the_run(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.training_step
+
+    def leaky(self: Trainer, model: torch.nn.Module, *rest: Any) -> torch.Tensor:
+        frozen = next(value for name, value in model.named_parameters() if "layers.1.mlp.up_proj.base" in name)
+        frozen.data[0, 0] += 1e-3
+        return original(self, model, *rest)
+
+    monkeypatch.setattr(Trainer, "training_step", leaky)
+    with pytest.raises(StepFailed, match="base's weights changed"):
+        run(base, data, tmp_path)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_that_does_not_move_stops_the_run(base: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="14 of 28 adapter matrices did not move"):
+        run(base, data, tmp_path, learning_rate=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "no space"), "disk is full"),
+        (torch.OutOfMemoryError("out"), "halve per_device_train_batch_size"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "halve per_device_train_batch_size",
+        ),
+        (RuntimeError("PytorchStreamWriter failed writing file"), "disk is full"),
+    ],
+)
+def test_what_gives_out_is_said(base: Path, data: Path, tmp_path: Path, error: Exception, said: str) -> None:
+    with pytest.raises(StepFailed, match=said):
+        run(base, data, tmp_path, Steps(2, error))
+
+
+def test_other_errors_show_themselves(base: Path, data: Path, tmp_path: Path) -> None:
+    for error in (PermissionError(errno.EACCES, "no"), RuntimeError("a bug")):
+        with pytest.raises(type(error)):
+            run(base, data, tmp_path, Steps(1, error))
+
+
+def test_target_modules(base: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        run(base, data, tmp_path, target_modules="q_proj, w_proj, lm_head")
+    assert len(caught.value.faults) == 2
+    assert "down_proj" in caught.value.message
+    run(base, data, tmp_path, target_modules="q_proj,v_proj")
+    assert len(safetensors.torch.load(weights(tmp_path))) == 2 * 2 * 2
+
+
+def test_max_steps_goes_over_the_rows_as_often_as_needed(base: Path, data: Path, tmp_path: Path) -> None:
+    done = run(base, data, tmp_path, max_steps=8)
+    assert (done.steps, len(done.losses)) == (8, 8)
+
+
+# What is shown and in which order rows come
+
+
+def test_the_preview_shows_the_text_with_its_mask(base: Path, data: Path, tmp_path: Path) -> None:
+    for folder in (base, make_base(tmp_path / "unmarked", UNMARKED)):
+        shown = preview(data, str(folder), "brief", 128, rows=2)
+        assert [item.row for item in shown] == ["r000", "r001"]
+        assert [(part.text, part.in_loss) for part in shown[0].segments][:2] == [
+            ("<|start|>system\nbrief<|end|><|start|>user\nWhat is item 0?<|end|><|start|>assistant\n", False),
+            ("It is 0.<|end|>", True),
+        ]
+        assert 0 < shown[0].tokens_in_loss < shown[0].tokens
+    with pytest.raises(InvalidInput, match="row r000"):
+        preview(data, str(base), "brief", 10)
+
+
+def test_the_order_is_by_epochs_of_similar_length_with_the_longest_first() -> None:
+    draw = random.Random(0)
+    lengths = [int(draw.lognormvariate(3, 0.7)) + 1 for _ in range(400)]
+    order = training_order(lengths, 1000, 8, seed=1)
+    assert order == training_order(lengths, 1000, 8, seed=1) != training_order(lengths, 1000, 8, seed=2)
+    counts = [order.count(row) for row in range(400)]
+    assert (min(counts), max(counts), sum(counts)) == (2, 3, 1000)
+    assert max(lengths) in [lengths[row] for row in order[:8]]
+
+    def padding(rows: list[int]) -> float:
+        batches = [[lengths[row] for row in rows[start : start + 8]] for start in range(0, len(rows), 8)]
+        return 1 - sum(map(sum, batches)) / sum(max(batch) * len(batch) for batch in batches)
+
+    assert padding(order) < 0.15 < 0.4 < padding(draw.sample(range(400), 400))
