@@ -125,7 +125,7 @@ def test_blocks_are_marked_properly(page: Path) -> None:
 def test_examples_folder_quickstart(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["quickstart.py", "ledger", "--max-steps", "10"])
+    monkeypatch.setattr(sys, "argv", ["quickstart.py", "ledger", "--max-steps", "4"])
     runpy.run_path(str(ROOT / "examples" / "quickstart.py"), run_name="__main__")
     printed = capsys.readouterr().out
     assert re.search(r"package sha256:[0-9a-f]{64} is ledger version 1\n", printed)
