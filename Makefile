@@ -22,7 +22,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 docs: .venv/installed-dev
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

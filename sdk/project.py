@@ -173,19 +173,25 @@ class Project:
         application_type: ApplicationType | None = None,
         hardware: Hardware | None = None,
         max_length: int | None = None,
+        data: str | Path | None = None,
     ) -> Advice:
-        """Pick method and settings for the project's base on `hardware` (None: this machine)."""
+        """Pick method and settings for the project's base on `hardware` (None: this machine).
+
+        max_length in tokens; without it, room for the longest row of `data` (None: the domain's own training rows).
+        """
         from sdk.advise import advise, find_model
+        from sdk.data import longest_row, read_rows
         from sdk.hardware import probe
 
         with self._working() as trail:
             domain = trail.domain()
             shape = find_model(str(trail.base_folder()))
+            rows = read_rows(Path(data) if data else trail.domain_data() / "train.jsonl").rows
             needs = Needs(
                 application_type=application_type,
                 accuracy=accuracy or (None if application_type else domain.accuracy),
-                max_length=max_length or min(1024, shape.max_position_embeddings),
-                rows=_line_count(trail.domain_data() / "train.jsonl"),
+                max_length=max_length or min(longest_row(rows, domain.prompt), shape.max_position_embeddings),
+                rows=len(rows),
                 lora_r=domain.adapter.lora_r,
                 lora_alpha=domain.adapter.lora_alpha,
                 lora_dropout=domain.adapter.lora_dropout,
@@ -277,8 +283,8 @@ class Project:
         from sdk.train import preview
 
         trail = Trail(self.root)
-        scrubbed = trail.latest(Scrubbed, "scrub")
         chosen = _override(trail.latest(Advice, "advise").settings, settings)
+        scrubbed = trail.latest(Scrubbed, "scrub")
         data = trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
         rows = preview(data, trail.charter.base, trail.domain().prompt, chosen.max_length)
         return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
@@ -410,10 +416,11 @@ class Project:
 
         with self._working() as trail:
             promoted = [event for event in trail.events if event.action == "promote" and event.phase == "finished"]
-            if release is None and not promoted:
-                raise Refused("No release has been approved yet; have it approved with `sdk approve`.")
-            chosen = release or trail.records.get(Release, promoted[-1].objects["release"])
-            with recorded(trail, "load", {"release": chosen.digest, "package": chosen.package}):
+            objects = {"release": release.digest, "package": release.package} if release else {}
+            with recorded(trail, "load", objects or (promoted[-1].objects if promoted else {})):
+                if release is None and not promoted:
+                    raise Refused("No release has been approved yet; have it approved with `sdk approve`.")
+                chosen = release or trail.records.get(Release, promoted[-1].objects["release"])
                 verify_project(trail, registry=trail.charter.tracking_uri is None)
                 policy = trail.policy()
                 approvals = trail.all(Approval, "approve")
@@ -526,6 +533,7 @@ class Project:
             return
         with recorded(trail, action, {}) as made:
             made["charter"] = trail.records.put(charter)
+            trail.charter = charter
 
 
 def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:
@@ -533,8 +541,3 @@ def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSetti
         return TrainSettings.model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
         raise InvalidInput("A training setting is wrong.", validation_faults(error)) from None
-
-
-def _line_count(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())

@@ -135,7 +135,7 @@ class Trail:
     def latest(self, kind: type[R], step: str) -> R:
         found = self.find_latest(kind, step)
         if found is None:
-            raise OutOfOrder(f"There is no {kind.__name__.lower()} yet; run `sdk {VERB[step]}` first.")
+            raise OutOfOrder(f"There is nothing from `sdk {VERB[step]}` yet; run it first.")
         return found
 
     def find_latest(self, kind: type[R], step: str) -> R | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from sdk.approve import check_approval
 from sdk.errors import Refused, Tampered
 from sdk.model import base_digest
-from sdk.records import Advice, Approval, Package, Record, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import Advice, Approval, Charter, Package, Record, Release, Run, Scores, Scrubbed, Verified
 from sdk.registry import Adaptation, Tracking, check_release, read_version
 from sdk.seal import open_package
 from sdk.store import ASIDE, check_ref
@@ -37,8 +37,10 @@ HEAD_TAG = "sdk.audit_head"
 
 
 def check_records(trail: Trail) -> dict[str, list[Record]]:
-    """Steps 3: step -> its finished records."""
+    """Step 3: step -> its finished records."""
     named = {event.objects["charter"] for event in trail.events if "charter" in event.objects}
+    for digest in sorted(named):
+        trail.records.get(Charter, digest)
     records: dict[str, list[Record]] = {}
     for step, kind in KINDS.items():
         records[step] = list({record.digest: record for record in trail.all(kind, step)}.values())

@@ -133,7 +133,7 @@ def test_keys_are_made_and_enrolled(workshop: Workshop, tmp_path: Path) -> None:
 def test_run_goes_on_to_the_approval_and_no_further_without_a_key(workshop: Workshop, tmp_path: Path) -> None:
     arguments = (
         "run", tmp_path / "p", "--domain", workshop.domain, "--base", workshop.base, "--policy", workshop.policy,
-        "--max-steps", "2",
+        "--max-steps", "3",
     )  # fmt: skip
     first = call(*arguments, "--json")
     assert first.returncode == 0, first.stderr

@@ -96,15 +96,15 @@ def test_a_setting_asked_for_again_becomes_the_newest_again(workshop: Workshop) 
     project = workshop.project("again")
     project.advise()
     project.scrub()
-    first = project.train(max_steps=1)
-    second = project.train(max_steps=2)
+    first = project.train(max_steps=3)
+    second = project.train(max_steps=4)
     assert project.trail().latest(Run, "train") == second
-    assert project.train(max_steps=1) == first
+    assert project.train(max_steps=3) == first
     assert project.trail().latest(Run, "train") == first
     with pytest.raises(InvalidInput, match="lora_r"):
         project.train(lora_r=0)
     project.evaluate()
-    project.train(max_steps=2)
+    project.train(max_steps=4)
     with pytest.raises(OutOfOrder, match="sdk evaluate"):
         project.register()
 

@@ -47,8 +47,8 @@ def test_a_method_that_the_policy_does_not_name(workshop: Workshop, tmp_path: Pa
     made.advise()
     made.scrub()
     with pytest.raises(Refused, match=r"train\.methods"):
-        made.train(method="lora", max_steps=1)
-    assert made.train(method="qlora-4bit", max_steps=1).settings.method == "qlora-4bit"
+        made.train(method="lora", max_steps=3)
+    assert made.train(method="qlora-4bit", max_steps=3).settings.method == "qlora-4bit"
 
 
 def test_a_hub_base_where_the_policy_forbids_it(
@@ -73,7 +73,7 @@ def test_scores_that_do_not_suffice(workshop: Workshop, tmp_path: Path, change: 
     made = project(workshop, tmp_path, **change)
     made.advise()
     made.scrub()
-    made.train(max_steps=1)
+    made.train(max_steps=3)
     with pytest.raises(Refused, match=rule):
         made.evaluate()
     assert last(made) == ("evaluate", "refused")
@@ -147,11 +147,11 @@ def test_what_cannot_be_recorded_does_not_happen(
 
     monkeypatch.setattr(sdk.audit.os, "fsync", full)
     with pytest.raises(StepFailed, match="nothing is done without a record"):
-        made.train(max_steps=1)
+        made.train(max_steps=3)
     monkeypatch.undo()
     assert made.trail().find_latest(Run, "train") is None
     assert not (tmp_path / "p" / "artifacts" / "train").exists()
-    assert made.train(max_steps=1).steps == 1
+    assert made.train(max_steps=3).steps == 3
 
 
 def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path) -> None:
     )
     made.advise()
     made.scrub()
-    run = made.train(max_steps=1)
+    run = made.train(max_steps=3)
     made.evaluate()
     with pytest.raises(StepFailed, match="sdk register"):
         made.register()

@@ -84,7 +84,7 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
         ["advise", "-p", project],
         ["scrub", "-p", project, "--data", str(data), "--eval", str(data)],  # refused: the same questions
         ["scrub", "-p", project, "--data", str(data)],
-        ["train", "-p", project, "--max-steps", "2"],
+        ["train", "-p", project, "--max-steps", "3"],
         ["evaluate", "-p", project, "--json"],
         ["register", "-p", project],
         ["approve", "-p", project, "--key", f"file:{key}", "--reason", REASON],

@@ -44,7 +44,7 @@ def test_the_wheel_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:
     code = (
         "import sdk, sys; assert sdk.__file__.startswith(sys.argv[1]), sdk.__file__\n"
         "from sdk.cli import main\n"
-        "main(['run', 'p', '--domain', 'finance', '--policy', 'unsafe-lab', '--max-steps', '2', '--play-approver'])"
+        "main(['run', 'p', '--domain', 'finance', '--policy', 'unsafe-lab', '--max-steps', '3', '--play-approver'])"
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(

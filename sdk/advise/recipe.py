@@ -16,7 +16,7 @@ from sdk.records import Hardware, Method, ModelShape, Needs, TrainSettings
 # Measured on the embedded base (its model card); other models of this size are taken to be like it.
 TINY_PARAMETERS = 100_000_000
 TINY_LEARNING_RATE = 6e-3
-TINY_STEPS = 400  # exact match was level by then
+TINY_STEPS = 450  # exact match was level by then
 TINY_EPOCHS = 12.0  # where the number of rows is not known
 TINY_LORA_R = 32
 TINY_BATCH = 16
@@ -123,7 +123,10 @@ def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
 def _rate(shape: ModelShape, choice: Choice) -> Reasoned:
     large = parameters(shape) >= LARGE_PARAMETERS
     if is_tiny(shape):
-        rate, why = TINY_LEARNING_RATE, "Tiny models need, and take, a high rate; chosen by measurement on the embedded base."
+        rate, why = (
+            TINY_LEARNING_RATE,
+            "Tiny models need, and take, a high rate; chosen by measurement on the embedded base.",
+        )
     elif _high_rank(shape, choice.method, choice.lora_r):
         rate = HIGH_RANK_LARGE_LEARNING_RATE if large else HIGH_RANK_LEARNING_RATE
         why = "A high rank on a quantized base is trained gently: 5e-5 to 1e-4, less for large models."

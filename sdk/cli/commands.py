@@ -97,7 +97,13 @@ def advise(
     gpu: Annotated[str | None, typer.Option(help="A GPU by name.", show_default="this machine")] = None,
     accuracy: Annotated[Accuracy | None, typer.Option(help="How much accuracy is needed.")] = None,
     application_type: Annotated[ApplicationType | None, typer.Option(help="What matters most instead.")] = None,
-    seq: Annotated[int | None, typer.Option("--seq", "--max-length", min=1, help="Tokens in the longest row.")] = None,
+    seq: Annotated[
+        int | None,
+        typer.Option("--seq", "--max-length", min=1, help="Tokens in the longest row.", show_default="from the data"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Training rows to make room for.", show_default="the domain's")
+    ] = None,
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
@@ -119,7 +125,7 @@ def advise(
             from sdk.project import Project
 
             advice = Project.open(project).advise(
-                accuracy=accuracy, application_type=application_type, hardware=hardware, max_length=seq
+                accuracy=accuracy, application_type=application_type, hardware=hardware, max_length=seq, data=data
             )
         else:
             needs: dict[str, Any] = {"accuracy": accuracy, "application_type": application_type, "max_length": seq}

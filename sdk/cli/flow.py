@@ -75,7 +75,7 @@ def run_all(
             out.show(view(record), "")
             return record
 
-        advice = step("1  Advise", lambda p: p.advise(accuracy=accuracy), show.advice)
+        advice = step("1  Advise", lambda p: p.advise(accuracy=accuracy, data=data), show.advice)
         scrubbed = step("2  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
         if not json:
             out.show(show.preview(project.preview(**steps)))

@@ -12,7 +12,7 @@ from sdk import crypto
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output
 from sdk.store import write_atomic
 
-keys = typer.Typer(help="Make keys and enroll approvers.", no_args_is_help=True)
+keys = typer.Typer(help="Make keys, and enroll those who decide on packages with theirs.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
 

@@ -91,6 +91,7 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
         Text.from_markup(f"[dim]read[/] {rows} rows ({formats}); {scrubbed.rows_changed} rows changed"),
         table,
         Text.from_markup(f"[bold]recall on planted spans {share}[/] ({recall.found} of {recall.planted})"),
+        Text.from_markup("[dim]found: by the surest kind where two overlap; recall: removed under whatever kind"),
     )
 
 

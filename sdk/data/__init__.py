@@ -20,6 +20,7 @@ __all__ = [
     "Row",
     "Table",
     "answer",
+    "longest_row",
     "normalized",
     "question",
     "read_rows",
@@ -88,6 +89,16 @@ def refuse_overlap(train: Table, evaluation: Table) -> None:
             "reword or remove them.",
             faults,
         )
+
+
+def longest_row(rows: Iterable[Row], prompt: str) -> int:
+    """Tokens that no row exceeds on a byte-level tokenizer, placeholders included, in whole steps of 64.
+
+    A byte-level token holds a byte or more, so bytes bound tokens; the margin is for placeholders that are longer than
+    what they replace, and for the chat template.
+    """
+    size = max(len(prompt.encode()) + sum(len(m.content.encode()) for m in row.messages) for row in rows)
+    return -(-(size * 5 // 4 + 64) // 64) * 64
 
 
 def _question_key(row: Row) -> str:
