@@ -110,7 +110,9 @@ def advise(
     """Pick LoRA, QLoRA-4bit or QLoRA-8bit and every training setting, each with its reason.
 
     With `--model` it answers for any model on any GPU, and records nothing:
-    `sdk advise --model llama-3.1-8b --gpu "rtx 4090" --accuracy high --json`.
+
+    `sdk advise --model llama-3.1-8b --gpu "rtx 4090" --accuracy high --json`
+
     Without, it advises for the project's base and domain, and `sdk train` follows the advice.
 
     Exit code 0: it fits. 1: it does not. 2: bad input.
