@@ -61,8 +61,8 @@ def main() -> None:
     print(f"approved by {approval.approver}, key {approval.key_fingerprint[:16]}")
 
     model = project.load()
-    for question in project.sample_questions(3):
-        print(question, "->", model.generate(question)[0])
+    for question, reference in project.sample_questions(3):
+        print(f"{question} -> {model.generate(question)[0]} (expected: {reference})")
     print(f"the trail verifies: {project.verify().events} events")
 
 

@@ -289,14 +289,15 @@ class Project:
         rows = preview(data, trail.charter.base, trail.domain().prompt, chosen.max_length)
         return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
 
-    def sample_questions(self, count: int) -> list[str]:
-        """Scrubbed evaluation questions, evenly taken from the file."""
-        from sdk.data import question, read_rows
+    def sample_questions(self, count: int) -> list[tuple[str, str]]:
+        """Scrubbed evaluation questions with their reference answers, evenly taken from the file."""
+        from sdk.data import answer, question, read_rows
 
         trail = Trail(self.root)
         scrubbed = trail.latest(Scrubbed, "scrub")
         rows = read_rows(trail.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path).rows
-        return [question(rows[i * len(rows) // count]) for i in range(count)]
+        chosen = [rows[i * len(rows) // count] for i in range(count)]
+        return [(question(row), answer(row)) for row in chosen]
 
     def evaluate(self) -> Scores:
         """Ask the evaluation questions of the base and of the adapted model."""

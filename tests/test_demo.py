@@ -24,7 +24,7 @@ def test_the_demo_teaches_the_domain_in_both_languages(domain: str, tmp_path: Pa
         assert scores["adapted"][language]["exact_match"]["value"] >= 0.6, scores["adapted"]
     assert result["scrubbed"]["recall_planted"]["found"] >= 0.95 * result["scrubbed"]["recall_planted"]["planted"]
     assert result["run"]["losses"][-1]["loss"] < result["run"]["losses"][0]["loss"] / 3
-    assert len(result["answers"]) == 3
+    assert {"question", "reference", "answer"} == set(result["answers"][0])
     project = Project.open(tmp_path / domain)
     assert project.verify().approvals == 1
     planted = {

@@ -87,9 +87,9 @@ def test_what_a_reviewer_sees(root: Path) -> None:
     version = read_version(Tracking(root), "claims", release.version)
     assert version.params["method"] == "qlora-4bit"
     assert version.params["policy"] == "finance@1"
-    assert version.metrics["adapted.zh.exact_match"] == 0.7
-    assert version.metrics["memory.predicted_gib"] == 0.61
-    assert version.metrics["personal_data.CN_RESIDENT_ID"] == 18
+    assert version.metrics["adapted/exact_match.zh"] == 0.7
+    assert version.metrics["memory/predicted_gib"] == 0.61
+    assert version.metrics["personal_data/CN_RESIDENT_ID"] == 18
     assert version.tags.items() >= {**TAGS, "sdk.package": made.package.package, "sdk.policy": "finance@1"}.items()
     assert version.source == f"runs:/{release.run_id}/package"
     for text in ("0.009 (0.000 to 0.079) | 0.750", "222 of 225", made.package.package, "`sdk verify`"):
@@ -209,8 +209,8 @@ TAMPERINGS: dict[str, tuple[Callable[[Path, MlflowClient, str, Path], Any], str]
     "parameter": (lambda r, c, i, f: set_param(r), "the parameter lora_r"),
     "parameter more": (lambda r, c, i, f: c.log_param(i, "better", "1"), "the parameter better"),
     "metric more": (lambda r, c, i, f: c.log_metric(i, "auc", 1), "the metric auc"),
-    "metric again": (lambda r, c, i, f: c.log_metric(i, "adapted.all.f1", 0.99), "the metric adapted.all.f1"),
-    "step again": (lambda r, c, i, f: c.log_metric(i, "loss", 0.1, step=STEPS), "the metric loss"),
+    "metric again": (lambda r, c, i, f: c.log_metric(i, "adapted/f1.all", 0.99), "the metric adapted/f1.all"),
+    "step again": (lambda r, c, i, f: c.log_metric(i, "train/loss", 0.1, step=STEPS), "the metric train/loss"),
     "byte": (lambda r, c, i, f: flip(f / "package/manifest.sig"), "package/manifest.sig has been altered"),
     "report": (lambda r, c, i, f: flip(f / "report.html"), "report.html has been altered"),
     "artifact gone": (lambda r, c, i, f: (f / "plots/loss.png").unlink(), "plots/loss.png is missing"),
@@ -371,7 +371,7 @@ def test_a_real_server(tmp_path: Path, server: str) -> None:
     promote(tracking, "claims", release.version, {"sdk.approvals": "1"})
     assert "champion" in read_version(tracking, "claims", release.version).aliases
     client = MlflowClient(server, server)
-    loss = client.get_metric_history(release.run_id, "loss")
+    loss = client.get_metric_history(release.run_id, "train/loss")
     assert [m.step for m in loss] == [p.step for p in made.run.losses]
     assert len(client.search_runs([release.experiment_id])) == 1
     assert not (tmp_path / "mlflow.db").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -20,8 +22,15 @@ from sdk.errors import InvalidInput
 from sdk.project import Project
 from sdk.records import Accuracy, Advice, Approval, Release, Run, Scores, Scrubbed, Verified
 
+QUESTIONS = 4
 PLAYED = "demo-approver"
 PLAYED_REASON = "Demonstration: scores, personal data and lineage in the report were looked at."
+
+
+class Asked(NamedTuple):
+    question: str
+    reference: str
+    answer: str
 
 
 class Result(NamedTuple):
@@ -31,7 +40,7 @@ class Result(NamedTuple):
     scores: Scores
     release: Release
     approval: Approval | None
-    answers: list[tuple[str, str]]
+    answers: list[Asked]
     verified: Verified | None
 
 
@@ -113,15 +122,23 @@ def _play_approver(out: Output, project: Project) -> str:
     return f"file:{path}"
 
 
-def _ask(project: Project) -> list[tuple[str, str]]:
-    """Three of the evaluation questions, which the model has not seen in this wording."""
+def _ask(project: Project) -> list[Asked]:
+    """A few of the evaluation questions, which the model has not seen in this wording."""
     model = project.load()
-    questions = project.sample_questions(3)
-    return list(zip(questions, model.generate(questions), strict=True))
+    pairs = project.sample_questions(QUESTIONS)
+    answers = model.generate([question for question, _ in pairs])
+    return [Asked(question, reference, answer) for (question, reference), answer in zip(pairs, answers, strict=True)]
 
 
-def _answers(answers: list[tuple[str, str]]) -> RenderableType:
-    return show.grid([(escape(question), f"[bold]{escape(answer)}") for question, answer in answers])
+def _answers(answers: list[Asked]) -> RenderableType:
+    text = Text()
+    for asked in answers:
+        right = asked.answer == asked.reference
+        text.append(f"{asked.question}\n", style="dim")
+        text.append(f"  {asked.answer}", style="bold green" if right else "bold yellow")
+        text.append("\n" if right else f"  (expected: {asked.reference})\n")
+    text.rstrip()
+    return text
 
 
 def _summary(project: Project, result: Result) -> RenderableType:
@@ -130,7 +147,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
     before, after = scores.base["all"].exact_match, scores.adapted["all"].exact_match
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
     recall = scrubbed.recall_planted
-    folder = escape(str(project.root))
+    sdk, folder = _command(), escape(str(project.root))
     rows: list[tuple[str, RenderableType]] = [
         ("advice", f"[bold]{show.METHODS[run.settings.method]}[/]: {advice.reasons['method']}"),
         ("personal data", ", ".join(f"{kind} {count}" for kind, count in kinds)),
@@ -148,7 +165,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
             ("approved by", "[yellow]nobody yet"),
             (
                 "next",
-                f"`sdk approve -p {folder} --key file:KEY --reason …` by somebody enrolled with `sdk keys enroll`",
+                f"`{sdk} approve -p {folder} --key file:KEY --reason …` by somebody enrolled with `{sdk} keys enroll`",
             ),
         ]
     else:
@@ -158,19 +175,22 @@ def _summary(project: Project, result: Result) -> RenderableType:
     if result.verified:
         rows += [
             ("audit trail", f"[bold green]verifies[/]: {result.verified.events} events, {result.verified.files} files"),
-            ("look", f"`sdk ui -p {folder}` opens MLflow: model, loss curve, report.html"),
-            (
-                "next",
-                f'`sdk history -p {folder}`, `sdk load -p {folder} "your question"`, `sdk advise --model llama-3.1-8b`',
-            ),
-            ("", "your own rows: `sdk run mine --data rows.jsonl --eval questions.jsonl`"),
+            ("look", f"`{sdk} ui -p {folder}` opens MLflow: model, loss curve, report.html"),
+            ("next", f"`{sdk} history -p {folder}`, `{sdk} load -p {folder} 'your question'`"),
+            ("", f"another model or machine: `{sdk} advise --model llama-3.1-8b --gpu 'rtx 4090'`"),
+            ("", f"your own rows: `{sdk} run mine --data rows.jsonl --eval questions.jsonl`"),
         ]
     return show.grid([(name, Text.from_markup(value) if isinstance(value, str) else value) for name, value in rows])
+
+
+def _command() -> str:
+    """How this command was called, where it is not on the user's path."""
+    return "sdk" if shutil.which("sdk") or not sys.argv[0].endswith("sdk") else sys.argv[0]
 
 
 def _as_json(result: Result) -> dict[str, Any]:
     values: dict[str, Any] = {
         name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-        for name, value in result._asdict().items()
+        for name, value in {**result._asdict(), "answers": [asked._asdict() for asked in result.answers]}.items()
     }
     return values

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.audit import Event
-from sdk.records import Advice, Approval, Interval, Release, Run, Scores, Scrubbed
+from sdk.records import Advice, Approval, Release, Run, Scores, Scrubbed
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
@@ -123,34 +123,17 @@ def run(run: Run) -> RenderableType:
     )
 
 
-def _interval(interval: Interval) -> str:
-    return f"{interval.value:.2f} [dim]({interval.low:.2f} to {interval.high:.2f})"
-
-
 def scores(scores: Scores) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for column in (
-        "questions",
-        "exact match before",
-        "after",
-        "token F1 before",
-        "after",
-        "perplexity before",
-        "after",
-    ):
-        table.add_column(column)
+    for column in ("questions", "exact match", "95 % interval", "token F1", "95 % interval", "perplexity"):
+        table.add_column(column, no_wrap=True)
     for name, before in scores.base.items():
         after = scores.adapted[name]
-        table.add_row(
-            f"{name} ({after.questions})",
-            _interval(before.exact_match),
-            f"[bold green]{_interval(after.exact_match)}",
-            _interval(before.f1),
-            f"[bold green]{_interval(after.f1)}",
-            f"{before.perplexity:,.1f}",
-            f"[bold green]{after.perplexity:,.1f}",
-        )
-    return Group(table, Text.from_markup("[dim]in brackets: 95 % bootstrap interval"))
+        cells = [f"{name} ({after.questions})"]
+        for old, new in ((before.exact_match, after.exact_match), (before.f1, after.f1)):
+            cells += [f"{old.value:.2f} → [bold green]{new.value:.2f}", f"[dim]{new.low:.2f} to {new.high:.2f}"]
+        table.add_row(*cells, f"{before.perplexity:,.1f} → [bold green]{after.perplexity:,.1f}")
+    return Group(table, Text.from_markup("[dim]base model → adapted model; intervals by bootstrap"))
 
 
 def release(release: Release) -> RenderableType:

@@ -11,7 +11,7 @@ from sdk.records import Advice, Interval, Package, Run, Scores, Scrubbed
 PACKAGE_TAG = "sdk.package"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
 SHARE = {"exact_match": "exact match", "f1": "token F1"}
-_UNNAMEABLE = re.compile(r"[^A-Za-z0-9_.-]")
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,21 @@ def _params(adaptation: Adaptation) -> dict[str, str]:
 
 
 def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
+    """MLflow shows what stands before a slash as a section of its own."""
     run, scrubbed = adaptation.run, adaptation.scrubbed
     values = {
-        "train.seconds": run.seconds,
-        "train.tokens_per_second": run.tokens_per_second,
-        "memory.predicted_gib": run.memory_predicted_gib,
-        "memory.measured_gib": run.memory_measured_gib,
-        "scrub.recall_planted": scrubbed.recall_planted.found / max(1, scrubbed.recall_planted.planted),
-        "scrub.rows_changed": scrubbed.rows_changed,
-        "generate.tokens_per_second": adaptation.scores.tokens_per_second,
-        **{f"personal_data.{kind}": count for kind, count in scrubbed.counts.items()},
+        "train/seconds": run.seconds,
+        "train/tokens_per_second": run.tokens_per_second,
+        "memory/predicted_gib": run.memory_predicted_gib,
+        "memory/measured_gib": run.memory_measured_gib,
+        "personal_data/recall_planted": scrubbed.recall_planted.found / max(1, scrubbed.recall_planted.planted),
+        "personal_data/rows_changed": scrubbed.rows_changed,
+        "adapted/tokens_per_second": adaptation.scores.tokens_per_second,
+        **{f"personal_data/{kind}": count for kind, count in scrubbed.counts.items()},
         **dict(_score_values(adaptation.scores)),
     }
-    curve = [Value(key="loss", step=point.step, value=point.loss) for point in run.losses]
-    curve += [Value(key="learning_rate", step=point.step, value=point.learning_rate) for point in run.losses]
+    curve = [Value(key="train/loss", step=point.step, value=point.loss) for point in run.losses]
+    curve += [Value(key="train/learning_rate", step=point.step, value=point.learning_rate) for point in run.losses]
     return (*curve, *(Value(key=_nameable(key), step=0, value=value) for key, value in values.items()))
 
 
@@ -115,10 +116,10 @@ def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
     for who, by_language in (("base", scores.base), ("adapted", scores.adapted)):
         for language, found in by_language.items():
             for name, interval in (("exact_match", found.exact_match), ("f1", found.f1)):
-                yield f"{who}.{language}.{name}", interval.value
-                yield f"{who}.{language}.{name}_low", interval.low
-                yield f"{who}.{language}.{name}_high", interval.high
-            yield f"{who}.{language}.perplexity", found.perplexity
+                yield f"{who}/{name}.{language}", interval.value
+                yield f"{who}/{name}_low.{language}", interval.low
+                yield f"{who}/{name}_high.{language}", interval.high
+            yield f"{who}/perplexity.{language}", found.perplexity
 
 
 def primary(scores: Scores, who: str, language: str) -> Interval:

@@ -35,6 +35,8 @@ from sdk.registry.plots import draw
 from sdk.registry.report import render
 from sdk.store import check_ref, file_ref, write_atomic
 
+# without it MLflow opens an experiment on its page for traces of chat applications, which stays empty
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 ALIAS_REGISTERED = "candidate"
 ALIAS_APPROVED = "champion"
 PACKAGE_FOLDER = "package"
@@ -131,7 +133,7 @@ def _report_files(adaptation: Adaptation, out: Path) -> list[Upload]:
 def _experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location))
+        return str(client.create_experiment(name, artifact_location, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage != "active":
         raise InvalidInput(
             f"The experiment {name} was deleted in MLflow; restore it there, then run `sdk register` again."
