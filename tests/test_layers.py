@@ -79,7 +79,7 @@ def test_imports_go_down_and_libraries_stay_home(path: Path) -> None:
         if parts[0] in HOMES:
             assert own in HOMES[parts[0]], f"{module} has its home in {HOMES[parts[0]]}"
         if in_function:
-            assert own in {"project", "cli"}, f"{module} is imported inside a function"
+            assert own == "project", f"{module} is imported inside a function"
 
 
 def test_only_the_command_line_prints() -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -17,9 +17,7 @@ from typer.core import TyperGroup
 
 from sdk.cli.progress import Bars
 from sdk.errors import SDKError
-
-if TYPE_CHECKING:
-    from sdk.project import Project
+from sdk.project import Project
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 advice says it does not fit; 2 bad input or wrong order; 3 refused by policy or approvers;
@@ -88,15 +86,11 @@ def output(as_json: bool) -> Iterator[Output]:
 @contextmanager
 def working(project: Path, as_json: bool) -> Iterator[tuple[Output, Project]]:
     """A command on an existing project, with a progress bar on standard error."""
-    from sdk.project import Project
-
     with output(as_json) as out, Bars(out.errors) as bars:
         yield out, Project.open(project, on_progress=bars)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from sdk.cli import commands, flow, keys  # noqa: F401 - they register themselves
-
     # dependencies warn on standard error about things that no user of ours can change
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     app(arguments)

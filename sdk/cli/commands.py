@@ -11,8 +11,14 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from sdk.advise import advise as work_out
+from sdk.advise import find_gpu, find_model
+from sdk.charter import copy_domain
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output, working
+from sdk.cli.doctor import examine
+from sdk.hardware import probe
+from sdk.project import Project
 from sdk.records import Accuracy, ApplicationType, Hardware, Method, Needs, TrainSettings
 
 FIELDS = TrainSettings.model_fields
@@ -54,8 +60,6 @@ def init(
 
     `sdk init claims --adopt` takes in the edits that you made in the project's domain/ or policy.yaml.
     """
-    from sdk.charter import copy_domain
-    from sdk.project import Project
 
     with output(json) as out:
         if domain_from is not None:
@@ -117,15 +121,10 @@ def advise(
 
     Exit code 0: it fits. 1: it does not. 2: bad input.
     """
-    from sdk.advise import advise as work_out
-    from sdk.advise import find_gpu, find_model
-    from sdk.hardware import probe
 
     with output(json) as out:
         hardware: Hardware = find_gpu(gpu) if gpu else probe()
         if model is None:
-            from sdk.project import Project
-
             advice = Project.open(project).advise(
                 accuracy=accuracy, application_type=application_type, hardware=hardware, max_length=seq, data=data
             )
@@ -282,8 +281,6 @@ def ui(
 ) -> None:
     """Open the stock MLflow UI on this project's runs, models and reports."""
     with output(False) as out:
-        from sdk.project import Project
-
         command = Project.open(project).ui_command(port)
         out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
         environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -293,7 +290,6 @@ def ui(
 @app.command()
 def doctor(project: ProjectOption = HERE, json: JsonOption = False) -> None:
     """Print what a bug report needs and nothing secret: versions, machine, project state."""
-    from sdk.cli.doctor import examine
 
     with output(json) as out:
         facts = examine(project)

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from sdk import crypto
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output
+from sdk.project import Project
 from sdk.store import write_atomic
 
 keys = typer.Typer(help="Make keys, and enroll those who decide on packages with theirs.", no_args_is_help=True)
@@ -42,8 +43,6 @@ def enroll(
     json: JsonOption = False,
 ) -> None:
     """Let somebody decide on this project's packages. An event in the audit trail."""
-    from sdk.project import Project
-
     with output(json) as out:
         holder = Project.open(project).enroll(name, key)
         out.result(holder.model_dump(mode="json"), f"{escape(name)} may decide; key {holder.fingerprint[:16]}.")
