@@ -140,6 +140,8 @@ def test_run_goes_on_to_the_approval_and_no_further_without_a_key(workshop: Work
     result = json.loads(first.stdout)
     assert result["approval"] is None
     assert result["release"]["version"] == "1"
+    other = call("run", tmp_path / "p", "--domain", "medical", "--policy", "gdpr")
+    assert (other.returncode, "--domain medical" in other.stderr, "--policy gdpr" in other.stderr) == (2, True, True)
     again = call(*arguments, "--play-approver")
     assert again.returncode == 0, again.stderr
     for text in ("Summary", "both trainer and approver", "sdk ui", result["release"]["package"][:40], "verifies"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from sdk.cli.progress import Bars
 from sdk.errors import SDKError
@@ -90,11 +89,11 @@ def working(project: Path, as_json: bool) -> Iterator[tuple[Output, Project]]:
         yield out, Project.open(project, on_progress=bars)
 
 
+def given(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line rather than at its default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def main(arguments: list[str] | None = None) -> None:
-    # dependencies warn on standard error about things that no user of ours can change
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
     app(arguments)
-
-
-Command = Callable[..., None]
-__all__ = ["HERE", "JsonOption", "Output", "ProjectOption", "TyperGroup", "app", "main", "output", "working"]

@@ -15,7 +15,7 @@ from sdk.advise import advise as work_out
 from sdk.advise import find_gpu, find_model
 from sdk.charter import copy_domain
 from sdk.cli import show
-from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output, working
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, working
 from sdk.cli.doctor import examine
 from sdk.hardware import probe
 from sdk.project import Project
@@ -26,6 +26,7 @@ FIELDS = TrainSettings.model_fields
 
 @app.command()
 def init(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The new project's folder.")] = HERE,
     domain: Annotated[str, typer.Option(help="A shipped domain (finance, medical) or a folder.")] = "finance",
     domain_from: Annotated[
@@ -73,8 +74,7 @@ def init(
             return
         if adopt:
             project = Project.open(folder)
-            given = typer_given("domain")
-            project.adopt(domain=domain if given else None, policy=policy)
+            project.adopt(domain=domain if given(context, "domain") else None, policy=policy)
         else:
             project = Project.create(
                 folder, domain=domain, base=base, policy=policy, trainer=trainer, tracking_uri=tracking_uri
@@ -85,12 +85,6 @@ def init(
             f"Project [bold]{escape(charter.name)}[/]: domain {charter.domain}, policy {charter.policy}, base "
             f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
         )
-
-
-def typer_given(name: str) -> bool:
-    """Whether an option was given on the command line rather than left at its default."""
-    source = typer.main.get_current_context().get_parameter_source(name)  # type: ignore[attr-defined]
-    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()
@@ -130,8 +124,8 @@ def advise(
             )
         else:
             needs: dict[str, Any] = {"accuracy": accuracy, "application_type": application_type, "max_length": seq}
-            given = {name: value for name, value in needs.items() if value is not None}
-            advice = work_out(find_model(model), hardware, Needs(**given))
+            stated = {name: value for name, value in needs.items() if value is not None}
+            advice = work_out(find_model(model), hardware, Needs(**stated))
         value = {**advice.model_dump(mode="json"), "memory_total_gib": advice.memory.total}
         out.result(value, show.advice(advice))
         if not advice.fits:
@@ -188,11 +182,11 @@ def train(
 
     Interrupted? Run it again: it goes on from the last whole checkpoint.
     """
-    given = {name: value for name, value in locals().items() if name in FIELDS and value is not None}
+    changes = {name: value for name, value in locals().items() if name in FIELDS and value is not None}
     with working(project, json) as (out, opened):
         if not json:
-            out.show(show.preview(opened.preview(**given)))
-        record = opened.train(**given)
+            out.show(show.preview(opened.preview(**changes)))
+        record = opened.train(**changes)
         out.result(record.model_dump(mode="json"), show.run(record))
 
 

@@ -15,10 +15,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from sdk import crypto
+from sdk.charter import find_domain, find_policy
 from sdk.cli import show
-from sdk.cli.app import JsonOption, Output, app, output
+from sdk.cli.app import JsonOption, Output, app, given, output
 from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
+from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.records import Accuracy, Advice, Approval, Release, Run, Scores, Scrubbed, Verified
 
@@ -46,6 +48,7 @@ class Result(NamedTuple):
 
 @app.command("run")
 def run_all(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The project's folder; made if it does not exist.")],
     domain: Annotated[str, typer.Option(help="A shipped domain or a folder.")] = "finance",
     base: Annotated[str, typer.Option(help="'embedded', a folder, or a hub's model name.")] = "embedded",
@@ -71,7 +74,7 @@ def run_all(
     with output(json) as out:
         if approver_key and not reason:
             raise InvalidInput("An approval needs a reason; give --reason.")
-        project = _open(out, folder, domain, base, policy)
+        project = _open(context, out, folder, domain, base, policy)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
         steps = {"max_steps": max_steps} if max_steps else {}
@@ -102,11 +105,23 @@ def run_all(
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
 
 
-def _open(out: Output, folder: Path, domain: str, base: str, policy: str | None) -> Project:
-    if folder.is_dir() and any(folder.iterdir()):
-        out.show(f"[dim]Going on with the project in {escape(str(folder))}; what is done is not done again.")
-        return Project.open(folder)
-    return Project.create(folder, domain=domain, base=base, policy=policy)
+def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: str, policy: str | None) -> Project:
+    if not (folder.is_dir() and any(folder.iterdir())):
+        return Project.create(folder, domain=domain, base=base, policy=policy)
+    project = Project.open(folder)
+    trail = project.trail()
+    charter = trail.charter
+    others = []
+    if given(context, "domain") and find_domain(domain).resolve() != trail.domain_source.resolve():
+        others.append(f"--domain {domain}, where it has {charter.domain}")
+    if given(context, "base") and base != charter.base_name and Path(base).resolve() != trail.base_folder().resolve():
+        others.append(f"--base {base}, where it has {charter.base_name}")
+    if policy is not None and read_policy(find_policy(policy)).name != charter.policy:
+        others.append(f"--policy {policy}, where it has {charter.policy}")
+    if others:
+        raise InvalidInput(f"{folder} is a project made otherwise; name another folder, or leave these out.", others)
+    out.show(f"[dim]Going on with the project in {escape(str(folder))}; what is done is not done again.")
+    return project
 
 
 def _play_approver(out: Output, project: Project) -> str:
