@@ -73,7 +73,7 @@ class Secret:
 
     def unwrap(self, wrapped: str) -> Secret:
         try:
-            return Secret(aes_key_unwrap(self._value, base64.b64decode(wrapped, validate=True)))
+            return Secret(aes_key_unwrap(self._value, _from_base64(wrapped)))
         except (InvalidUnwrap, ValueError):
             raise Tampered("The wrapped data key does not open with this project's key.") from None
 
@@ -147,10 +147,18 @@ def fingerprint(public_pem: str) -> str:
     )
 
 
+def _from_base64(text: str) -> bytes:
+    """Only the one canonical form (RFC 4648, 3.5), so that no character of a signature can be changed unnoticed."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("base64 is not canonical")
+    return data
+
+
 def verify(public_pem: str, data: bytes, signature: str, name: str) -> None:
     """Raises Tampered that names `name` unless the signature is the key's over the data."""
     try:
-        _public_key(public_pem).verify(base64.b64decode(signature, validate=True), data, ec.ECDSA(hashes.SHA256()))
+        _public_key(public_pem).verify(_from_base64(signature), data, ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, ValueError):
         raise Tampered(f"The signature of {name} does not match.") from None
 

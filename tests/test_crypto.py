@@ -84,6 +84,16 @@ def test_signatures_bind_key_and_bytes() -> None:
             crypto.verify(pem, data, sig, "the manifest")
 
 
+def test_no_character_of_a_signature_can_be_changed() -> None:
+    for _ in range(20):  # the length of a DER signature, and so base64's unused bits, vary
+        key = crypto.SigningKey.random()
+        signature = key.sign(b"manifest")
+        for place in range(len(signature)):
+            changed = signature[:place] + chr(ord(signature[place]) ^ 1) + signature[place + 1 :]
+            with pytest.raises(Tampered):
+                crypto.verify(key.public_pem, b"manifest", changed, "the manifest")
+
+
 def test_encryption_is_gcm_and_binds_its_context() -> None:
     key = crypto.Secret.random()
     sealed = key.encrypt(b"weights", b"context")

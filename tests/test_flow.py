@@ -56,7 +56,7 @@ def test_the_same_command_again_does_nothing_again(finished: Project, workshop: 
         ("train", "sdk advise"),
         ("evaluate", "sdk train"),
         ("register", "sdk evaluate"),
-        ("preview", "sdk scrub"),
+        ("preview", "sdk advise"),
         ("load", "sdk approve"),
     ],
 )

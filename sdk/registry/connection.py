@@ -26,6 +26,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdk.errors import InvalidInput, StepFailed
+from sdk.store import ASIDE
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -81,11 +82,16 @@ class Tracking:
         return MlflowClient(tracking_uri=self.backend, registry_uri=self.backend)
 
     def _create_database(self) -> None:
-        """One process at a time: several that find it missing would all create its tables, and fail."""
+        """One process at a time, and aside: several would all create the tables, one that is killed half of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{DATABASE}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            SqlAlchemyStore(self.backend, self.artifact_location)
+            if (self.folder / DATABASE).exists():
+                return
+            aside = self.folder.resolve() / f"{DATABASE}{ASIDE}"
+            aside.unlink(missing_ok=True)
+            SqlAlchemyStore(f"sqlite:///{aside}", self.artifact_location).engine.dispose()
+            aside.rename(self.folder / DATABASE)
 
 
 FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
