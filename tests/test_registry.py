@@ -281,7 +281,7 @@ def test_long_parameter_is_cut_with_a_note(root: Path) -> None:
     made = adaptation(root / "package")
     made = replace(made, run=made.run.model_copy(update={"versions": {"strange name/°": "9" * 7000}}))
     release = register(made, root / "package", TAGS, Tracking(root), root / "out", silent)
-    value = read_version(Tracking(root), "claims", release.version).params["version.strange_name__"]
+    value = read_version(Tracking(root), "claims", release.version).params["version.strange_name/_"]
     assert len(value) == MAX_PARAM
     assert value.endswith("9 … cut, 7000 characters in all")
 

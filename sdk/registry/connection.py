@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 # MLflow reads these when it is imported and at every request. No telemetry, nothing printed. A request is never
 # repeated by itself: had the lost answer been that of a creation, it would create a second one.
@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from requests.exceptions import RequestException
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdk.errors import InvalidInput, StepFailed
@@ -32,6 +33,11 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def _sqlite(path: Path) -> str:
+    """The URI of a database file, also where the path holds ?, # or %."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,7 @@ class Tracking:
 
     @property
     def backend(self) -> str:
-        path = str(self.folder.resolve() / DATABASE)
-        for character in "%?#":
-            path = path.replace(character, quote(character))
-        return self.uri or f"sqlite:///{path}"
+        return self.uri or _sqlite(self.folder.resolve() / DATABASE)
 
     @property
     def artifact_location(self) -> str | None:
@@ -90,7 +93,7 @@ class Tracking:
                 return
             aside = self.folder.resolve() / f"{DATABASE}{ASIDE}"
             aside.unlink(missing_ok=True)
-            SqlAlchemyStore(f"sqlite:///{aside}", self.artifact_location).engine.dispose()
+            SqlAlchemyStore(_sqlite(aside), self.artifact_location).engine.dispose()
             aside.rename(self.folder / DATABASE)
 
 
