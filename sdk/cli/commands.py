@@ -19,7 +19,7 @@ from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, wor
 from sdk.cli.doctor import examine
 from sdk.hardware import probe
 from sdk.project import Project
-from sdk.records import Accuracy, ApplicationType, Hardware, Method, Needs, TrainSettings
+from sdk.records import Accuracy, ApplicationType, Hardware, Method, Needs, Release, TrainSettings
 
 FIELDS = TrainSettings.model_fields
 
@@ -275,8 +275,13 @@ def ui(
 ) -> None:
     """Open the stock MLflow UI on this project's runs, models and reports."""
     with output(False) as out:
-        command = Project.open(project).ui_command(port)
+        opened = Project.open(project)
+        command = opened.ui_command(port)
         out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
+        release = opened.trail().find_latest(Release, "register")
+        if release is not None:
+            for name, page in show.mlflow_pages(release).items():
+                out.console.print(f"[dim]{name:<14}[/] http://127.0.0.1:{port}/{page}", soft_wrap=True)
         environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - our own command
 

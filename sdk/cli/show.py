@@ -146,6 +146,18 @@ def release(release: Release) -> RenderableType:
     )
 
 
+def mlflow_pages(release: Release) -> dict[str, str]:
+    """Pages of MLflow's UI that a reviewer wants; its default view is that of chat applications."""
+    view = "?workflowType=machine_learning"
+    run = f"#/experiments/{release.experiment_id}/runs/{release.run_id}"
+    return {
+        "model version": f"#/models/{release.model_name}/versions/{release.version}{view}",
+        "report": f"{run}/artifacts/report.html{view}",
+        "metrics": f"{run}/model-metrics{view}",
+        "all runs": f"#/experiments/{release.experiment_id}/runs{view}",
+    }
+
+
 def approval(approval: Approval) -> RenderableType:
     verb = {"approve": "[green]approved", "reject": "[red]rejected"}[approval.decision]
     return Text.from_markup(
