@@ -130,7 +130,7 @@ def stop_in(step: str, delay: float, how: int, project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "delay"), [("scrub", 0.5), ("train", 0.7), ("evaluate", 0.05), ("seal", 0.0), ("register", 0.3)]
+    ("step", "delay"), [("scrub", 0.5), ("train", 0.7), ("evaluate", 0.05), ("seal", 0.0), ("register", 0.15)]
 )
 def test_killed_anywhere_the_same_calls_go_on(workshop: Workshop, tmp_path: Path, step: str, delay: float) -> None:
     project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)

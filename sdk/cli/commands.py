@@ -79,11 +79,13 @@ def init(
             project = Project.create(
                 folder, domain=domain, base=base, policy=policy, trainer=trainer, tracking_uri=tracking_uri
             )
-        charter = project.trail().charter
+        trail = project.trail()
+        charter = trail.charter
         out.result(
             charter.model_dump(mode="json"),
             f"Project [bold]{escape(charter.name)}[/]: domain {charter.domain}, policy {charter.policy}, base "
             f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
+            f"[dim]{charter.policy}: {escape(trail.policy().note)}",
         )
 
 
