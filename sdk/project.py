@@ -145,7 +145,7 @@ class Project:
     def adopt(self, *, domain: str | Path | None = None, policy: str | Path | None = None) -> None:
         """Take in changed files: another domain or policy, or edits made in the project's own copies. An event."""
         with self._working() as trail:
-            settings = find_domain(domain) if domain is not None else self.root / "domain"
+            settings = find_domain(domain) if domain is not None else trail.domain_folder
             source = settings if domain is not None else trail.domain_source
             chosen = find_policy(policy) if policy is not None else self.root / trail.charter.policy_file.path
             changes = {**adopt_domain(self.root, source, settings), **adopt_policy(self.root, chosen)}
@@ -416,7 +416,7 @@ class Project:
         from sdk.verify import verify_project
 
         with self._working() as trail:
-            promoted = [event for event in trail.events if event.action == "promote" and event.phase == "finished"]
+            promoted = trail.finished("promote")
             objects = {"release": release.digest, "package": release.package} if release else {}
             with recorded(trail, "load", objects or (promoted[-1].objects if promoted else {})):
                 if release is None and not promoted:
@@ -518,8 +518,8 @@ class Project:
         except Refused:
             return  # more decisions are to come; `load` refuses until they have
         objects = {"release": release.digest, "package": release.package}
-        promoted = [event.objects for event in trail.events if (event.action, event.phase) == ("promote", "finished")]
-        if not promoted or promoted[-1] != objects:
+        promoted = trail.finished("promote")
+        if not promoted or promoted[-1].objects != objects:
             with recorded(trail, "promote", objects):
                 promote(
                     Tracking(self.root, trail.charter.tracking_uri),

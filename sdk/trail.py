@@ -124,13 +124,13 @@ class Trail:
     ) -> None:
         self.events.append(self.audit.append(key, action, phase, objects, self.charter.policy, detail, actor))
 
+    def finished(self, action: str) -> list[Event]:
+        """The events that ended the action well, oldest first."""
+        return [event for event in self.events if event.action == action and event.phase == "finished"]
+
     def all(self, kind: type[R], step: str) -> list[R]:
         """Every finished record of the step, oldest first."""
-        return [
-            self.records.get(kind, event.objects["record"])
-            for event in self.events
-            if event.action == step and event.phase == "finished"
-        ]
+        return [self.records.get(kind, event.objects["record"]) for event in self.finished(step)]
 
     def latest(self, kind: type[R], step: str) -> R:
         found = self.find_latest(kind, step)
@@ -139,15 +139,13 @@ class Trail:
         return found
 
     def find_latest(self, kind: type[R], step: str) -> R | None:
-        for event in reversed(self.events):
-            if event.action == step and event.phase == "finished":
-                return self.records.get(kind, event.objects["record"])
-        return None
+        events = self.finished(step)
+        return self.records.get(kind, events[-1].objects["record"]) if events else None
 
     def done(self, kind: type[R], step: str, inputs: Mapping[str, str]) -> R | None:
-        """The finished record of this very request; made the latest again by its event's place only."""
-        for event in reversed(self.events):
-            if event.action == step and event.phase == "finished" and self._asked(event.objects) == dict(inputs):
+        """The finished record of this very request, if it was made."""
+        for event in reversed(self.finished(step)):
+            if self._asked(event.objects) == dict(inputs):
                 return self.records.get(kind, event.objects["record"])
         return None
 

@@ -63,11 +63,9 @@ def check_files(trail: Trail, records: dict[str, list[Record]]) -> int:
     for step, made in records.items():
         for record in made:
             folder = trail.folder(step, record.inputs)
-            plaintext_is_gone = record.digest in sealed
-            expected = set() if plaintext_is_gone else {folder / ref.path for ref in record.files}
-            for ref in () if plaintext_is_gone else record.files:
-                check_ref(folder, ref)
-                checked += 1
+            refs = () if record.digest in sealed else record.files
+            expected = {check_ref(folder, ref) for ref in refs}
+            checked += len(refs)
             present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
             extra = sorted(str(path) for path in present - expected if path.suffix != ASIDE)
             if extra:
