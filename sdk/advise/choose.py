@@ -75,7 +75,7 @@ def advise(shape: ModelShape, hardware: Hardware, needs: Needs) -> Advice:
         hardware=hardware,
         needs=needs,
         settings=settings,
-        reasons={field: reasons[field] for field in TrainSettings.model_fields},
+        reasons={field: reasons[field] for field in TrainSettings.model_fields if field in reasons},
         memory=memory,
         available_gib=room,
         fits=fits,

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from sdk.data import read_rows
-from sdk.errors import InvalidInput, StepFailed
+from sdk.errors import StepFailed
 from sdk.model import (
     Chat,
     Encoded,
@@ -33,9 +32,12 @@ from sdk.model import (
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
+from sdk.train.config import sft_config
 from sdk.train.memory import PeakMemory
+from sdk.train.methods import peft_config
 from sdk.train.order import training_order
-from sdk.train.trainer import Collator, Trainer, Watch, sft_config
+from sdk.train.trainer import Collator, Trainer
+from sdk.train.watch import Watch
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
 
@@ -130,36 +132,17 @@ def _trainer(
     checkpoints: Checkpoints,
     watch: Watch,
 ) -> Trainer:
-    args = sft_config(
-        checkpoints.folder,
-        {
-            "learning_rate": settings.learning_rate,
-            "lr_scheduler_type": settings.lr_scheduler_type,
-            "warmup_steps": settings.warmup_ratio,
-            "max_steps": settings.max_steps,
-            "per_device_train_batch_size": settings.per_device_train_batch_size,
-            "gradient_accumulation_steps": settings.gradient_accumulation_steps,
-            "activation_checkpointing": settings.gradient_checkpointing,
-            "seed": settings.seed,
-        },
-    )
     return Trainer(
         checkpoints,
         model=model,
-        args=args,
+        args=sft_config(checkpoints.folder, settings),
         processing_class=tokenizer,
         # Held in memory: the tokens of customers' text go into no cache.
         train_dataset=Dataset.from_dict(
             {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
         ).select(order, keep_in_memory=True),
         data_collator=Collator(tokenizer.pad_token_id),
-        peft_config=LoraConfig(
-            r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=_target_modules(model, settings.target_modules),
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=peft_config(model, settings),
         callbacks=[watch],
     )
 
@@ -174,23 +157,6 @@ def _tokens_per_step(lengths: Sequence[int], order: Sequence[int], settings: Tra
     """Tokens of each optimizer step, padding not counted."""
     size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
     return [sum(lengths[row] for row in order[start : start + size]) for start in range(0, len(order), size)]
-
-
-def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
-    """all-linear, or a list with commas of linear layers' names; InvalidInput names those that the model has not."""
-    if wanted == "all-linear":
-        return wanted
-    head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    names = [name.strip() for name in wanted.split(",")]
-    unknown = [f"{name!r} is no linear layer of this model" for name in names if name not in linear]
-    if unknown:
-        raise InvalidInput(f"target_modules: use all-linear or some of {', '.join(sorted(linear))}.", unknown)
-    return names
 
 
 def _base_hash(model: torch.nn.Module) -> str:

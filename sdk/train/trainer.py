@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
-from sdk.errors import StepFailed
 from sdk.model import adapter_weights, set_adapter_weights
-from sdk.records import OnProgress
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.dropout import replace_dropout
-from sdk.train.memory import PeakMemory
 
 _WEIGHTS = "adapter_model.safetensors"
 _STATE = "trainer_state.json"
-# At most one part in SAVE_SHARE of the time goes into checkpoints.
-_SAVE_SHARE = 20
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
@@ -100,101 +93,3 @@ class Collator:
             "attention_mask": attention,
             "position_ids": (attention.cumsum(-1) - 1).clamp(min=0),
         }
-
-
-class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Shows each step, stops at a loss or gradient that is no number, and asks for checkpoints by the clock."""
-
-    def __init__(
-        self, tokens: Sequence[int], memory: PeakMemory, on_progress: OnProgress, every_seconds: float
-    ) -> None:
-        self._tokens = tokens
-        self._memory = memory
-        self._on_progress = on_progress
-        self._every = every_seconds
-        self._saved = self._began = time.monotonic()
-        self._asked = self._began
-        self._first = 0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._saved = self._began = time.monotonic()
-        self._first = state.global_step
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._asked = time.monotonic()
-        if self._asked - self._saved >= self._every and state.global_step < state.max_steps:
-            control.should_save = True
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._saved = time.monotonic()
-        if self._every:
-            self._every = max(self._every, _SAVE_SHARE * (self._saved - self._asked))
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        figures = logs or {}
-        if "loss" not in figures:
-            return
-        step, loss, gradient = state.global_step, figures["loss"], figures.get("grad_norm", 0.0)
-        if not (math.isfinite(loss) and math.isfinite(gradient)):
-            what = "loss" if not math.isfinite(loss) else "gradient"
-            raise StepFailed(
-                f"Training stopped at step {step} of {state.max_steps}: the {what} is no longer a finite number "
-                f"(learning rate {figures['learning_rate']:.3g}). Try a third of the learning rate or a longer "
-                "warm-up; where the base is quantized, 16-bit weights."
-            )
-        seconds = time.monotonic() - self._began
-        done = step - self._first
-        self._on_progress(
-            "train",
-            step,
-            state.max_steps,
-            {
-                "loss": loss,
-                "tokens_per_second": sum(self._tokens[self._first : step]) / seconds,
-                "memory_gib": self._memory.gib,
-                "seconds_left": seconds / done * (state.max_steps - step),
-            },
-        )
-
-
-def sft_config(folder: Path, settings: dict[str, Any]) -> SFTConfig:
-    """trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
-    gpu = torch.cuda.is_available()
-    bf16 = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    config = SFTConfig(
-        output_dir=str(folder),
-        report_to="none",
-        disable_tqdm=True,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        eval_strategy="no",
-        train_sampling_strategy="sequential",
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        max_length=None,
-        num_train_epochs=1,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused",
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        dataloader_num_workers=0,
-        dataloader_pin_memory=gpu,
-        use_cpu=not gpu,
-        bf16=bf16,
-        fp16=gpu and not bf16,
-        **settings,
-    )
-    # Several visible GPUs would make the Trainer wrap the model in DataParallel, which trl refuses; one is used.
-    if config.n_gpu > 1:
-        config._n_gpu = 1
-    return config

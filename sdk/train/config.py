@@ -1,0 +1,52 @@
+"""trl's arguments from ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from trl import SFTConfig
+
+from sdk.records import TrainSettings
+
+
+def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
+    """trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
+    gpu = torch.cuda.is_available()
+    bf16 = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    config = SFTConfig(
+        output_dir=str(folder),
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        max_length=None,
+        num_train_epochs=1,
+        optim="adamw_torch_fused",
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        dataloader_num_workers=0,
+        dataloader_pin_memory=gpu,
+        use_cpu=not gpu,
+        bf16=bf16,
+        fp16=gpu and not bf16,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_ratio,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        activation_checkpointing=settings.gradient_checkpointing,
+        max_grad_norm=settings.max_grad_norm,
+        weight_decay=settings.weight_decay,
+        neftune_noise_alpha=settings.neftune_noise_alpha,
+        seed=settings.seed,
+    )
+    # Several visible GPUs would make the Trainer wrap the model in DataParallel, which trl refuses; one is used.
+    if config.n_gpu > 1:
+        config._n_gpu = 1
+    return config
