@@ -18,7 +18,6 @@ import safetensors.torch
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
-from trl import SFTTrainer
 
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import base_digest
@@ -27,7 +26,6 @@ from sdk.store import check_ref
 from sdk.train import preview, train
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.dropout import Dropout
-from sdk.train.order import training_order
 from sdk.train.trainer import Trainer
 from tests.tiny import UNMARKED, make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 
@@ -160,28 +158,6 @@ def test_gradient_checkpointing_changes_nothing(base: Path, data: Path, tmp_path
     given, expected = safetensors.torch.load(weights(tmp_path)), safetensors.torch.load(whole)
     for name in expected:
         torch.testing.assert_close(given[name], expected[name], rtol=1e-4, atol=1e-6)
-
-
-def test_the_loss_is_that_of_trl_on_the_answers_only(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared: list[tuple[float, float]] = []
-    original = Trainer.compute_loss
-
-    def both(
-        self: Trainer, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        ours = original(self, model, dict(inputs), return_outputs, num_items_in_batch)
-        theirs = SFTTrainer.compute_loss(self, model, dict(inputs), return_outputs, num_items_in_batch)
-        compared.append((float(ours), float(theirs)))
-        return ours
-
-    monkeypatch.setattr(Trainer, "compute_loss", both)
-    done = run(base, data, tmp_path, lora_dropout=0.0, gradient_accumulation_steps=2)
-    assert done.steps == STEPS // 2
-    assert len(compared) == STEPS
-    for ours, theirs in compared:
-        assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 # Interruptions
@@ -390,19 +366,3 @@ def test_the_preview_shows_the_text_with_its_mask(base: Path, data: Path, tmp_pa
         assert 0 < shown[0].tokens_in_loss < shown[0].tokens
     with pytest.raises(InvalidInput, match="row r000"):
         preview(data, str(base), "brief", 10)
-
-
-def test_the_order_is_by_epochs_of_similar_length_with_the_longest_first() -> None:
-    draw = random.Random(0)
-    lengths = [int(draw.lognormvariate(3, 0.7)) + 1 for _ in range(400)]
-    order = training_order(lengths, 1000, 8, seed=1)
-    assert order == training_order(lengths, 1000, 8, seed=1) != training_order(lengths, 1000, 8, seed=2)
-    counts = [order.count(row) for row in range(400)]
-    assert (min(counts), max(counts), sum(counts)) == (2, 3, 1000)
-    assert max(lengths) in [lengths[row] for row in order[:8]]
-
-    def padding(rows: list[int]) -> float:
-        batches = [[lengths[row] for row in rows[start : start + 8]] for start in range(0, len(rows), 8)]
-        return 1 - sum(map(sum, batches)) / sum(max(batch) * len(batch) for batch in batches)
-
-    assert padding(order) < 0.15 < 0.4 < padding(draw.sample(range(400), 400))

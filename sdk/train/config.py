@@ -28,7 +28,6 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         max_length=None,
         num_train_epochs=1,
         optim="adamw_torch_fused",
-        activation_checkpointing_kwargs={"use_reentrant": False},
         dataloader_num_workers=0,
         dataloader_pin_memory=gpu,
         use_cpu=not gpu,
@@ -38,9 +37,11 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=settings.warmup_ratio,
         max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.per_device_train_batch_size,
+        per_device_train_batch_size=1,  # an item is a micro-batch already
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing=False,  # the engine does it, layer by layer
+        activation_offloading=settings.activation_offloading,
+        router_aux_loss_coef=0.0,  # a frozen router cannot learn to balance its load
         max_grad_norm=settings.max_grad_norm,
         weight_decay=settings.weight_decay,
         neftune_noise_alpha=settings.neftune_noise_alpha,

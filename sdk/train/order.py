@@ -1,37 +1,96 @@
-"""In which order rows are trained: drawn once for the whole run, so that resuming needs no sampler's state."""
+"""Which rows go through the model together, and when: drawn once for the whole run, so no sampler has a state."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
-# Batches whose rows are sorted by length together: more saves padding, fewer mixes better.
-_WINDOW_BATCHES = 16
+from sdk.records import TrainSettings
+
+# Micro-batches that are filled side by side when rows are packed: more leave fewer gaps, fewer mix better.
+_OPEN = 32
 
 
-def training_order(lengths: Sequence[int], total: int, batch_size: int, seed: int) -> list[int]:
-    """`total` row numbers, epoch after epoch, in batches of rows of similar length.
+def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[int]]:
+    """Row numbers of each forward pass of the whole run, epoch after epoch; the fullest comes first.
 
-    lengths: tokens of each row. The longest row stands in the first batch, so that a lack of memory shows at once and
-    not after hours.
+    lengths: tokens of each row. With packing a micro-batch holds as many rows as fit into per_device_train_batch_size x
+    max_length tokens, else per_device_train_batch_size rows. The first step is the largest, so that a lack of memory
+    shows at once and not after hours.
     """
-    draw = random.Random(seed)  # noqa: S311 - decides an order, keeps no secret
-    rows: list[int] = []
-    while len(rows) < total:
-        epoch = list(range(len(lengths)))
+    draw = random.Random(settings.seed)  # noqa: S311 - decides an order, keeps no secret
+    size, needed = settings.per_device_train_batch_size, None
+    rows = _epochs(len(lengths), draw)
+    if settings.max_steps > 0:
+        needed = settings.max_steps * settings.gradient_accumulation_steps * settings.gpus
+    else:
+        rows = islice(rows, max(1, round(len(lengths) * settings.num_train_epochs)))
+    filled = _packed(rows, lengths, size * settings.max_length, draw) if settings.packing else _counted(rows, size)
+    batches = list(islice(filled, needed))
+    fullest = max(range(len(batches)), key=lambda place: sum(lengths[row] for row in batches[place]))
+    batches[0], batches[fullest] = batches[fullest], batches[0]
+    return batches
+
+
+def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:
+    """The same effective batch for models and adapters that cannot keep rows apart in one forward pass."""
+    return settings.model_copy(
+        update={
+            "packing": False,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": settings.gradient_accumulation_steps * settings.per_device_train_batch_size,
+        }
+    )
+
+
+def _epochs(count: int, draw: random.Random) -> Iterator[int]:
+    """All rows in an order of its own, again and again."""
+    while True:
+        epoch = list(range(count))
         draw.shuffle(epoch)
-        rows += epoch
-    order: list[int] = []
-    window = batch_size * _WINDOW_BATCHES
-    for start in range(0, total, window):
-        near = sorted(rows[start : min(start + window, total)], key=lambda row: lengths[row])
-        batches = [near[place : place + batch_size] for place in range(0, len(near), batch_size)]
-        # A batch that is not full may only stand at the very end; the others would no longer line up.
-        rest = batches.pop() if len(batches[-1]) < batch_size else []
-        draw.shuffle(batches)
-        order += [row for batch in batches for row in batch] + rest
-    longest = max(range(total), key=lambda place: lengths[order[place]])
-    start = longest // batch_size * batch_size
-    for place in range(min(batch_size, total - start)):
-        order[place], order[start + place] = order[start + place], order[place]
-    return order
+        yield from epoch
+
+
+def _counted(rows: Iterator[int], size: int) -> Iterator[list[int]]:
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def _packed(rows: Iterator[int], lengths: Sequence[int], room: int, draw: random.Random) -> Iterator[list[int]]:
+    """Best fit, longest row first, over as many rows as fill _OPEN micro-batches; what fills none well waits."""
+    waiting: list[int] = []
+    while True:
+        tokens = sum(lengths[row] for row in waiting)
+        ended = True
+        for row in rows:
+            waiting.append(row)
+            tokens += lengths[row]
+            if tokens >= _OPEN * room:
+                ended = False
+                break
+        bins = _best_fit(sorted(waiting, key=lambda row: -lengths[row]), lengths, room)
+        if ended:
+            draw.shuffle(bins)
+            yield from bins
+            return
+        bins.sort(key=lambda batch: sum(lengths[row] for row in batch))
+        waiting = bins.pop(0)
+        draw.shuffle(bins)
+        yield from bins
+
+
+def _best_fit(rows: Sequence[int], lengths: Sequence[int], room: int) -> list[list[int]]:
+    bins: list[list[int]] = []
+    free: list[tuple[int, int]] = []  # (room left, number of the bin), ascending
+    for row in rows:
+        place = bisect_left(free, (lengths[row], 0))
+        if place == len(free):
+            bins.append([])
+            left, number = room, len(bins) - 1
+        else:
+            left, number = free.pop(place)
+        bins[number].append(row)
+        insort(free, (left - lengths[row], number))
+    return bins

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ from sdk.data import read_rows
 from sdk.errors import StepFailed
 from sdk.model import (
     Chat,
-    Encoded,
     adapter_config,
     adapter_weights,
     base_digest,
@@ -32,10 +30,10 @@ from sdk.model import (
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
-from sdk.train.config import sft_config
+from sdk.train.engine import use_row_attention
 from sdk.train.memory import PeakMemory
 from sdk.train.methods import peft_config
-from sdk.train.order import training_order
+from sdk.train.order import micro_batches, one_row_at_a_time
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.watch import Watch
 
@@ -71,12 +69,12 @@ def train(
         key = _key(data, base_digest(folder), prompt, settings)
         checkpoints = Checkpoints(out / "checkpoints", key)
         lengths = [len(row.input_ids) for row in rows]
-        order = training_order(
-            lengths, _rows_in_all(len(rows), settings), settings.per_device_train_batch_size, settings.seed
-        )
-        tokens = _tokens_per_step(lengths, order, settings)
+        by_rows = use_row_attention(model)
+        running = settings if by_rows else one_row_at_a_time(settings)
+        batches = micro_batches(lengths, running)
+        tokens = _tokens_per_step(lengths, batches, running)
         watch = Watch(tokens, memory, on_progress, checkpoint_seconds)
-        trainer = _trainer(model, tokenizer, rows, order, settings, checkpoints, watch)
+        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch)
         resumed, seconds = _run(trainer, checkpoints)
         write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
         write_atomic(out / "adapter" / "adapter_model.safetensors", adapter_weights(trainer.model))
@@ -126,37 +124,30 @@ def _run(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float]:
 def _trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Encoded],
-    order: Sequence[int],
+    batches: Sequence[Sequence[int]],
+    collator: Collator,
     settings: TrainSettings,
     checkpoints: Checkpoints,
     watch: Watch,
 ) -> Trainer:
     return Trainer(
+        settings,
         checkpoints,
         model=model,
-        args=sft_config(checkpoints.folder, settings),
         processing_class=tokenizer,
-        # Held in memory: the tokens of customers' text go into no cache.
-        train_dataset=Dataset.from_dict(
-            {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
-        ).select(order, keep_in_memory=True),
-        data_collator=Collator(tokenizer.pad_token_id),
+        # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
+        train_dataset=Dataset.from_dict({"input_ids": batches}),
+        data_collator=collator,
         peft_config=peft_config(model, settings),
         callbacks=[watch],
     )
 
 
-def _rows_in_all(rows: int, settings: TrainSettings) -> int:
-    if settings.max_steps > 0:
-        return settings.max_steps * settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    return math.ceil(rows * settings.num_train_epochs)
-
-
-def _tokens_per_step(lengths: Sequence[int], order: Sequence[int], settings: TrainSettings) -> list[int]:
-    """Tokens of each optimizer step, padding not counted."""
-    size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    return [sum(lengths[row] for row in order[start : start + size]) for start in range(0, len(order), size)]
+def _tokens_per_step(lengths: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:
+    """Tokens of each optimizer step."""
+    size = settings.gradient_accumulation_steps * settings.gpus
+    tokens = [sum(lengths[row] for row in batch) for batch in batches]
+    return [sum(tokens[start : start + size]) for start in range(0, len(tokens), size)]
 
 
 def _base_hash(model: torch.nn.Module) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,20 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 
-from sdk.model import adapter_weights, set_adapter_weights
+from sdk.model import Encoded, adapter_weights, set_adapter_weights
+from sdk.records import TrainSettings
 from sdk.train.checkpoints import Checkpoints
+from sdk.train.config import sft_config
 from sdk.train.dropout import replace_dropout
+from sdk.train.engine import prepare
 
 _WEIGHTS = "adapter_model.safetensors"
 _STATE = "trainer_state.json"
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
-    def __init__(self, checkpoints: Checkpoints, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, settings: TrainSettings, checkpoints: Checkpoints, **options: Any) -> None:
+        super().__init__(args=sft_config(checkpoints.folder, settings), **options)
         self.checkpoints = checkpoints
         self.remove_callback(PrinterCallback)
         # trl rounds a quantized model's adapter to bfloat16, in which AdamW's small updates vanish.
@@ -30,6 +34,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
                 parameter.data = parameter.data.float()
         if self.args.device.type == "cpu":
             replace_dropout(self.model)
+        self.notes = prepare(self.model, settings)
 
     def compute_loss(
         self,
@@ -37,26 +42,12 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """Mean negative log-likelihood of the learned tokens.
-
-        On a GPU trl's fused head; on a CPU that one scores every token and its entropy, so the model's own head scores
-        only the last columns, which hold all answers because batches are padded on the left. Both without the metrics
-        that trl gathers in each step.
-        """
-        if self.aux_loss_enabled or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs["labels"]
-        count = (labels[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        if labels.device.type == "cuda":
-            return -model(**inputs, use_cache=False, fused_lm_head=True).log_probs.sum() / count
-        first = int((labels != -100).any(dim=0).to(torch.int8).argmax())
-        kept = labels.shape[1] - max(first, 1) + 1
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**given, use_cache=False, logits_to_keep=kept).logits[:, -kept:-1]
-        targets = labels[:, labels.shape[1] - kept + 1 :]
-        learned = targets != -100
-        return torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="sum") / count
+    ) -> torch.Tensor:
+        """Mean negative log-likelihood of the learned tokens, without the metrics that trl gathers in each step."""
+        count = len(inputs["targets"]) if num_items_in_batch is None else num_items_in_batch
+        given = {name: inputs[name] for name in inputs if name not in ("labels", "shift_labels")}
+        loss: torch.Tensor = model(**given, items=count, use_cache=False).loss
+        return loss
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         self.checkpoints.write(self.state.global_step, self._fill)
@@ -73,23 +64,38 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
 
 
 class Collator:
-    """Rows padded on the left to the longest of the batch, as int64 tensors of shape (rows, tokens)."""
+    """A micro-batch: its rows one behind the other, as one row of tokens without padding.
 
-    def __init__(self, pad_token_id: int) -> None:
-        self.pad = pad_token_id
+    input_ids, position_ids: (1, tokens), positions begin at 0 in each row; cu_seq_lens_q: int32 (rows + 1,), where each
+    row begins, and the end; learned: (n,), places whose next token is learned, counted from the end; labels, and
+    shift_labels and targets, which are the same: (n,), those tokens.
+    """
 
-    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        ids, labels, mask = [], [], []
+    def __init__(self, rows: Sequence[Encoded], row_attention: bool) -> None:
+        self._rows = rows
+        self._row_attention = row_attention
+
+    def __call__(self, items: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
+        rows = [self._rows[number] for item in items for number in item["input_ids"]]
+        lengths = [len(row.input_ids) for row in rows]
+        total = sum(lengths)
+        learned, targets, start = [], [], 0
         for row in rows:
-            gap = width - len(row["input_ids"])
-            ids.append([self.pad] * gap + row["input_ids"])
-            labels.append([-100] * gap + row["labels"])
-            mask.append([0] * gap + [1] * (width - gap))
-        attention = torch.tensor(mask)
-        return {
-            "input_ids": torch.tensor(ids),
-            "labels": torch.tensor(labels),
-            "attention_mask": attention,
-            "position_ids": (attention.cumsum(-1) - 1).clamp(min=0),
+            # The first token of a row follows nothing.
+            places = [place for place, label in enumerate(row.labels) if place and label != -100]
+            learned += [start + place - 1 - total for place in places]
+            targets += [row.labels[place] for place in places]
+            start += len(row.input_ids)
+        following = torch.tensor(targets)
+        batch: dict[str, Any] = {
+            "input_ids": torch.tensor([[token for row in rows for token in row.input_ids]]),
+            "learned": torch.tensor(learned),
+            "targets": following,
+            "shift_labels": following,
+            "labels": following,
         }
+        if self._row_attention:
+            batch["position_ids"] = torch.cat([torch.arange(length) for length in lengths])[None]
+            batch["cu_seq_lens_q"] = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            batch["max_length_q"] = max(lengths)
+        return batch

@@ -1,0 +1,106 @@
+"""The loss over a frozen head without the logits of all tokens.
+
+A head that is not trained needs the gradient of its input only, and that is known as soon as a chunk's logits are: so
+each chunk's logits are computed once, turned into their gradient in place, and forgotten (the idea of Liger's fused
+linear cross-entropy, arXiv 2410.10989, without the gradient of the weights).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+# Logits of one chunk: 256 MiB in float32. Larger chunks gained no speed.
+_CHUNK = 2**26
+
+
+class Head(NamedTuple):
+    """logits = cap(scale (hidden weight' + bias)) with cap(z) = softcap tanh(z / softcap)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, head: Head, targets: torch.Tensor) -> torch.Tensor:
+        weight, bias, scale, softcap = head
+        size = max(1, _CHUNK // weight.shape[0])
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        gradient = torch.empty_like(hidden)
+        for start in range(0, len(hidden), size):
+            part, target = hidden[start : start + size], targets[start : start + size, None]
+            logits = part @ weight.t() if bias is None else torch.addmm(bias, part, weight.t())
+            if scale != 1:
+                logits.mul_(scale)
+            slope = None
+            if softcap is not None:
+                logits.div_(softcap).tanh_()
+                slope = 1 - logits.square()
+                logits.mul_(softcap)
+            log_probabilities = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            chosen = log_probabilities.gather(1, target)
+            loss -= chosen.sum()
+            torch.exp(log_probabilities, out=logits)
+            logits.scatter_(1, target, (chosen.exp() - 1).to(logits.dtype))
+            if slope is not None:
+                logits.mul_(slope)
+            torch.mm(logits, weight, out=gradient[start : start + size])
+        ctx.save_for_backward(gradient)
+        ctx.scale = scale
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * (gradients[0] * ctx.scale).to(gradient.dtype), None, None
+
+
+def frozen_head_loss(hidden: torch.Tensor, head: Head, targets: torch.Tensor) -> torch.Tensor:
+    """Sum of the negative log-likelihoods, float32.
+
+    hidden: (tokens, size), after the last norm; head.weight: (vocabulary, size), frozen; targets: (tokens,), the token
+    that follows each.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        loss: torch.Tensor = _FrozenHead.apply(hidden.to(head.weight.dtype), head, targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def answer_with_loss(model: PreTrainedModel) -> None:
+    """Let the model's forward pass, when it is given `learned` and `targets`, return the loss and no logits.
+
+    learned: (n,), places in the last hidden states, counted from the end (negative); targets: (n,), the token that
+    follows each; items: what the sum is divided by.
+    """
+    original = model.forward
+
+    def forward(
+        *args: Any,
+        learned: torch.Tensor | None = None,
+        targets: torch.Tensor | None = None,
+        items: torch.Tensor | int = 1,
+        **kwargs: Any,
+    ) -> Any:
+        if learned is None or targets is None:
+            return original(*args, **kwargs)
+        hidden = model.base_model(*args, **kwargs).last_hidden_state[0]
+        layer = model.get_output_embeddings()
+        head = Head(layer.weight, layer.bias, *_scale_and_cap(model.config.get_text_config()))
+        return CausalLMOutput(loss=frozen_head_loss(hidden[learned], head, targets) / items)
+
+    model.forward = forward
+
+
+def _scale_and_cap(config: PretrainedConfig) -> tuple[float, float | None]:
+    """What some models do to their logits: Gemma caps, Cohere and Falcon-H1 multiply, Granite divides."""
+    scale = 1.0
+    for name in ("logit_scale", "lm_head_multiplier", "output_multiplier"):
+        scale *= getattr(config, name, None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    return scale, getattr(config, "final_logit_softcapping", None)

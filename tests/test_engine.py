@@ -1,0 +1,362 @@
+"""The engine computes what PEFT's and transformers' own layers compute."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear8bitLt
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import (
+    BitsAndBytesConfig,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from sdk.model import Encoded
+from sdk.records import TrainSettings
+from sdk.train.engine import prepare, use_row_attention
+from sdk.train.engine.head import Head, frozen_head_loss
+from sdk.train.engine.lora import fuse_lora
+from sdk.train.engine.weights import dense
+from sdk.train.order import micro_batches
+from sdk.train.trainer import Collator
+from tests.tiny import one_thread  # noqa: F401 - a fixture
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 120,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+    "tie_word_embeddings": False,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+LENGTHS = (5, 31, 1, 12)
+
+
+def settings(**changes: Any) -> TrainSettings:
+    given: dict[str, Any] = {
+        "method": "lora",
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.0,
+        "learning_rate": 1e-3,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "gradient_checkpointing": False,
+        "max_length": 64,
+    }
+    return TrainSettings(**{**given, **changes})
+
+
+def rows() -> list[Encoded]:
+    draw = torch.Generator().manual_seed(1)
+    made = []
+    for length in LENGTHS:
+        ids = torch.randint(1, 120, (length,), generator=draw).tolist()
+        made.append(Encoded(ids, [place % 3 != 1 for place in range(length)]))
+    return made
+
+
+def adapted(model: PreTrainedModel, **options: Any) -> Any:
+    torch.manual_seed(3)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **options)
+    made = get_peft_model(model, config)
+    for name, parameter in made.named_parameters():
+        if "lora_B" in name:  # zero at the start, which would hide the adapters' part
+            torch.nn.init.normal_(parameter, std=0.05)
+    return made.train()
+
+
+def llama(**changes: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**{**SHAPE, **changes})).requires_grad_(False)
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    found = {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
+    model.zero_grad()
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def loss_row_by_row(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    """As transformers computes it: each row on its own, the mean over all learned tokens."""
+    losses, count = [], 0
+    for row in rows():
+        logits = model(input_ids=torch.tensor([row.input_ids])).logits[0, :-1].float()
+        targets = torch.tensor(row.labels[1:], dtype=torch.long)
+        losses.append(torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=-100))
+        count += int((targets != -100).sum())
+    loss = torch.stack([value for value in losses if value.isfinite()]).sum() / count
+    loss.backward()
+    return float(loss.detach()), gradients(model)
+
+
+def loss_in_one(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    batch = Collator(rows(), row_attention=True)([{"input_ids": list(range(len(LENGTHS)))}])
+    given = {name: value for name, value in batch.items() if "labels" not in name}
+    loss = model(**given, items=len(batch["targets"]), use_cache=False).loss
+    loss.backward()
+    return float(loss.detach()), gradients(model)
+
+
+def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], rtol: float = 1e-4) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert float(value.abs().max()) > 0, name
+        assert float((ours[name] - value).norm() / value.norm()) < rtol, name
+
+
+FAMILIES: dict[str, Any] = {
+    "llama": lambda: llama(),
+    "tied": lambda: llama(tie_word_embeddings=True),
+    "qwen2 (biases)": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+    "mistral (window)": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=7)),
+    "gemma2 (caps)": lambda: Gemma2ForCausalLM(
+        Gemma2Config(
+            **SHAPE, sliding_window=7, attn_logit_softcapping=3.0, final_logit_softcapping=2.0, query_pre_attn_scalar=16
+        )
+    ),
+    "granite (scales)": lambda: GraniteForCausalLM(
+        GraniteConfig(**SHAPE, logits_scaling=3.0, embedding_multiplier=2.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_in_one_pass_learn_as_rows_alone(family: str) -> None:
+    torch.manual_seed(0)
+    model = FAMILIES[family]()
+    model.set_attn_implementation("eager")
+    model = adapted(model.requires_grad_(False))
+    loss, expected = loss_row_by_row(model)
+    assert use_row_attention(model.get_base_model())
+    prepare(model, settings())
+    ours, given = loss_in_one(model)
+    assert ours == pytest.approx(loss, rel=1e-5)
+    close(given, expected)
+
+
+def test_no_row_sees_another() -> None:
+    model = adapted(llama())
+    use_row_attention(model.get_base_model())
+    prepare(model, settings())
+    kept = rows()
+    changed = [kept[0], Encoded([7] * 31, kept[1].in_loss), *kept[2:]]
+
+    def hidden(given: list[Encoded]) -> torch.Tensor:
+        batch = Collator(given, row_attention=True)([{"input_ids": list(range(4))}])
+        names = ("input_ids", "position_ids", "cu_seq_lens_q", "max_length_q")
+        out: torch.Tensor = model.get_base_model().model(**{name: batch[name] for name in names}).last_hidden_state[0]
+        return out
+
+    with torch.no_grad():
+        before, after = hidden(kept), hidden(changed)
+    assert torch.equal(before[:5], after[:5])
+    assert torch.equal(before[36:], after[36:])
+    assert not torch.allclose(before[5:36], after[5:36])
+
+
+def quantized(bits: int, folder: Any) -> PreTrainedModel:
+    llama().save_pretrained(folder)
+    config = (
+        BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.float32,
+        )
+        if bits == 4
+        else BitsAndBytesConfig(load_in_8bit=True)
+    )
+    return LlamaForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32).train()
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+@pytest.mark.parametrize("modules", ["all-linear", ["q_proj", "up_proj"]])
+def test_fused_lora_is_lora(bits: int, modules: Any, tmp_path: Any) -> None:
+    base = llama() if bits == 16 else quantized(bits, tmp_path)
+    torch.manual_seed(3)
+    model: Any = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=modules, task_type="CAUSAL_LM"))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    model.train()
+    if bits == 8:  # bitsandbytes rounds the inputs too; what is asked for is the product with the stored weights
+        for layer in model.modules():
+            if isinstance(layer, Linear8bitLt):
+                layer.forward = _plain(layer)
+    loss, expected = loss_row_by_row(model)
+    for layer in model.modules():
+        if isinstance(layer, Linear8bitLt):
+            del layer.forward
+    names = {name for name, _ in model.named_parameters()}
+    fused = fuse_lora(model)
+    assert fused == 3 * (7 if modules == "all-linear" or bits != 16 else 2)
+    assert {name for name, _ in model.named_parameters()} == names
+    use_row_attention(model.get_base_model())
+    prepare(model, settings())
+    ours, given = loss_in_one(model)
+    assert ours == pytest.approx(loss, rel=1e-5)
+    close(given, expected)
+
+
+def _plain(layer: Linear8bitLt) -> Any:
+    return lambda x: torch.nn.functional.linear(x, dense(layer, x.dtype), layer.bias)
+
+
+def test_eight_bit_weights_are_those_that_bitsandbytes_stored(tmp_path: Any) -> None:
+    base = quantized(8, tmp_path)
+    original = llama()
+    layer, was = base.model.layers[1].mlp.up_proj, original.model.layers[1].mlp.up_proj
+    weights = dense(layer, torch.float32)
+    # bitsandbytes rounds to float16 before it counts the levels
+    step = was.weight.abs().amax(dim=1, keepdim=True) / 127
+    assert bool(((weights - was.weight).abs() <= step * 0.57).all())
+    layer(torch.ones(1, 64))  # the first forward pass moves the scales
+    assert torch.equal(dense(layer, torch.float32), weights)
+
+
+def test_variants_keep_pefts_own_forward_pass() -> None:
+    model = adapted(llama(), use_dora=True)
+    assert fuse_lora(model) == 0
+    assert fuse_lora(adapted(llama(), use_rslora=True)) == 21
+
+
+def test_dropout_acts_on_the_adapter_only() -> None:
+    model = adapted(llama(), lora_dropout=0.5)
+    use_row_attention(model.get_base_model())
+    prepare(model, settings())
+    torch.manual_seed(1)
+    first = loss_in_one(model)
+    torch.manual_seed(1)
+    again = loss_in_one(model)
+    assert first[0] == again[0]
+    assert loss_in_one(model)[0] != first[0]
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            torch.nn.init.zeros_(layer.lora_B["default"].weight)
+    assert loss_in_one(model)[0] == loss_in_one(model)[0]
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.elements = 0
+
+    def __call__(self, saved: torch.Tensor) -> torch.Tensor:
+        self.elements += saved.numel()
+        return saved
+
+
+@pytest.mark.parametrize("layers", [None, 2])
+def test_recomputing_keeps_less_and_changes_nothing(layers: int | None) -> None:
+    results = []
+    for checkpointing in (False, True):
+        model = adapted(llama())
+        use_row_attention(model.get_base_model())
+        prepare(model, settings(gradient_checkpointing=checkpointing, checkpointed_layers=layers))
+        with torch.autograd.graph.saved_tensors_hooks(counter := Counting(), lambda x: x):
+            results.append((*loss_in_one(model), counter.elements))
+        marks = [m.gradient_checkpointing for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        assert marks == ([place < (layers or 3) for place in range(3)] if checkpointing else [False] * 3)
+    assert results[0][0] == results[1][0]
+    close(results[1][1], results[0][1], rtol=1e-6)
+    assert results[1][2] < results[0][2]
+
+
+def test_embeddings_can_stay_on_the_host() -> None:
+    model = adapted(llama())
+    use_row_attention(model.get_base_model())
+    prepare(model, settings())
+    expected = loss_in_one(model)
+    assert prepare(model, settings(offload_embeddings=True)) == ()
+    embedding = model.get_base_model().get_input_embeddings()
+    model.to(torch.float64)
+    assert embedding.weight.dtype == torch.float32  # moving the model leaves it alone
+    model.to(torch.float32)
+    loss, given = loss_in_one(model)
+    assert loss == pytest.approx(expected[0])
+    close(given, expected[1])
+    tied = adapted(llama(tie_word_embeddings=True))
+    assert "stay" in prepare(tied, settings(offload_embeddings=True))[0]
+
+
+@pytest.mark.parametrize(("scale", "softcap", "bias"), [(1.0, None, False), (0.3, None, True), (1.7, 2.5, False)])
+def test_the_head_gives_loss_and_gradient_of_cross_entropy(
+    scale: float, softcap: float | None, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdk.train.engine.head._CHUNK", 50 * 7)
+    torch.manual_seed(0)
+    hidden = torch.randn(23, 16, requires_grad=True)
+    head = Head(torch.randn(50, 16), torch.randn(50) if bias else None, scale, softcap)
+    targets = torch.randint(0, 50, (23,))
+    loss = frozen_head_loss(hidden, head, targets)
+    (loss * 0.5).backward()
+    ours = hidden.grad
+    hidden.grad = None
+    logits = torch.nn.functional.linear(hidden, head.weight, head.bias) * scale
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    (expected * 0.5).backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours, hidden.grad, rtol=1e-4, atol=1e-5)
+
+
+# Which rows go together
+
+
+def lengths() -> list[int]:
+    draw = random.Random(0)
+    return [min(64, int(draw.lognormvariate(3, 0.7)) + 1) for _ in range(400)]
+
+
+def test_every_epoch_has_every_row_and_the_fullest_micro_batch_is_first() -> None:
+    given = lengths()
+    for packing in (False, True):
+        batches = micro_batches(given, settings(packing=packing, num_train_epochs=2.5))
+        assert batches == micro_batches(given, settings(packing=packing, num_train_epochs=2.5))
+        assert batches != micro_batches(given, settings(packing=packing, num_train_epochs=2.5, seed=7))
+        counts = Counter(row for batch in batches for row in batch)
+        assert (len(counts), min(counts.values()), max(counts.values()), counts.total()) == (400, 2, 3, 1000)
+        sizes = [sum(given[row] for row in batch) for batch in batches]
+        assert sizes[0] == max(sizes)
+
+
+def test_packing_fills_every_pass_and_no_more() -> None:
+    given = lengths()
+    batches = micro_batches(given, settings(packing=True, num_train_epochs=5))
+    sizes = [sum(given[row] for row in batch) for batch in batches]
+    assert max(sizes) <= 4 * 64
+    assert sum(sizes) == 5 * sum(given)
+    assert sum(sizes) / (len(sizes) * 4 * 64) > 0.98
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_max_steps_goes_over_the_rows_as_often_as_needed(packing: bool) -> None:
+    asked = settings(packing=packing, max_steps=70, gradient_accumulation_steps=3)
+    batches = micro_batches(lengths(), asked)
+    assert len(batches) == 210
+    assert all(batches)
