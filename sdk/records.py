@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Method = Literal["lora", "qlora-4bit", "qlora-8bit"]
+Method = Literal["lora", "qlora-4bit", "qlora-8bit", "lora-fp8"]
 PeftMethod = Literal["lora", "adalora", "prompt_tuning", "prefix_tuning", "p_tuning"]
 LoraInit = Literal["default", "gaussian", "pissa", "pissa_niter_4", "loftq"]
 Schedule = Literal[
@@ -111,7 +111,9 @@ class Needs(Frozen):
 class TrainSettings(Frozen):
     """What the training step runs with; names and meanings are those of peft, transformers and trl."""
 
-    method: Method = Field(description="lora (16-bit base), qlora-4bit (NF4, double quantization) or qlora-8bit")
+    method: Method = Field(
+        description="base in 16 bits (lora), NF4 (qlora-4bit), int8 (qlora-8bit) or 8-bit floats (lora-fp8)"
+    )
     peft_type: PeftMethod = Field(default="lora", description="kind of adapter, by PEFT's name")
     lora_r: int = Field(gt=0, le=4096, description="rank of the adapter")
     lora_alpha: int = Field(gt=0, description="scale of the adapter; its effect is alpha / r")

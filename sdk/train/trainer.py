@@ -72,30 +72,28 @@ class Collator:
     """
 
     def __init__(self, rows: Sequence[Encoded], row_attention: bool) -> None:
-        self._rows = rows
         self._row_attention = row_attention
+        self._ids = [torch.tensor(row.input_ids) for row in rows]
+        # The first token of a row follows nothing.
+        learned = [[place for place, label in enumerate(row.labels) if place and label != -100] for row in rows]
+        self._learned = [torch.tensor(places, dtype=torch.long) for places in learned]
 
     def __call__(self, items: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-        rows = [self._rows[number] for item in items for number in item["input_ids"]]
-        lengths = [len(row.input_ids) for row in rows]
-        total = sum(lengths)
-        learned, targets, start = [], [], 0
-        for row in rows:
-            # The first token of a row follows nothing.
-            places = [place for place, label in enumerate(row.labels) if place and label != -100]
-            learned += [start + place - 1 - total for place in places]
-            targets += [row.labels[place] for place in places]
-            start += len(row.input_ids)
-        following = torch.tensor(targets)
+        rows = [number for item in items for number in item["input_ids"]]
+        lengths = [len(self._ids[row]) for row in rows]
+        starts = [0, *accumulate(lengths)]
+        ids = torch.cat([self._ids[row] for row in rows])
+        learned = torch.cat([self._learned[row] + start for row, start in zip(rows, starts, strict=False)])
+        targets = ids[learned]
         batch: dict[str, Any] = {
-            "input_ids": torch.tensor([[token for row in rows for token in row.input_ids]]),
-            "learned": torch.tensor(learned),
-            "targets": following,
-            "shift_labels": following,
-            "labels": following,
+            "input_ids": ids[None],
+            "learned": learned - 1 - len(ids),
+            "targets": targets,
+            "shift_labels": targets,
+            "labels": targets,
         }
         if self._row_attention:
             batch["position_ids"] = torch.cat([torch.arange(length) for length in lengths])[None]
-            batch["cu_seq_lens_q"] = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            batch["cu_seq_lens_q"] = torch.tensor(starts, dtype=torch.int32)
             batch["max_length_q"] = max(lengths)
         return batch

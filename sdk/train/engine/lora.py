@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from peft.tuners.lora import Linear, Linear4bit, Linear8bitLt, LoraLayer
 
+from sdk.train.engine.fp8 import Fp8Linear, quantize_rows
 from sdk.train.engine.weights import dense, is_quantized
 
 # Layers that read the same input, by their usual names; a lone layer is a group of its own.
@@ -44,10 +45,9 @@ class _Projections(torch.autograd.Function):
         parts = iter(_split(reduced, downs) if reduced is not None else ())
         up = iter(ups)
         outputs = []
+        rows = quantize_rows(x) if isinstance(projections[0].base, Fp8Linear) else None
         for base, scale in projections:
-            weight, bias = dense(base, x.dtype), base.bias
-            out = x @ weight.t() if bias is None else torch.addmm(bias.to(x.dtype), x, weight.t())
-            del weight
+            out = base.project(rows, x.dtype) if rows is not None else _project_dense(base, x)
             if scale:
                 out.addmm_(next(parts), next(up).t().to(x.dtype), alpha=scale)
             outputs.append(out)
@@ -72,9 +72,13 @@ class _Projections(torch.autograd.Function):
                 of_matrices += [row.to(up.dtype), (grad.t() @ part).to(up.dtype).mul_(scale)]
         if ctx.needs_input_grad[0]:
             for grad, (base, _) in zip(gradients, ctx.projections, strict=True):
-                weight = dense(base, dtype)
-                of_x = grad @ weight if of_x is None else of_x.addmm_(grad, weight)
-                del weight
+                if isinstance(base, Fp8Linear):
+                    part = base.project_back(grad)
+                    of_x = part if of_x is None else of_x.add_(part)
+                else:
+                    weight = dense(base, dtype)
+                    of_x = grad @ weight if of_x is None else of_x.addmm_(grad, weight)
+                    del weight
         if of_reduced is not None:
             down = torch.cat([matrix.to(dtype) for matrix in downs])
             if not ctx.same:
@@ -82,6 +86,11 @@ class _Projections(torch.autograd.Function):
             elif of_x is not None:
                 of_x.addmm_(of_reduced, down)
         return of_x, of_dropped, None, *of_matrices
+
+
+def _project_dense(base: Any, x: torch.Tensor) -> torch.Tensor:
+    weight = dense(base, x.dtype)
+    return x @ weight.t() if base.bias is None else torch.addmm(base.bias.to(x.dtype), x, weight.t())
 
 
 def _split(reduced: torch.Tensor, downs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
@@ -130,7 +139,7 @@ def _project(layers: Sequence[torch.nn.Module], x: torch.Tensor) -> tuple[torch.
 def _fusible(layer: torch.nn.Module) -> bool:
     """A plain LoRA layer with one adapter, or a quantized layer without any."""
     if not isinstance(layer, LoraLayer):
-        return is_quantized(layer)
+        return is_quantized(layer) or isinstance(layer, Fp8Linear)
     if type(layer) not in (Linear, Linear4bit, Linear8bitLt) or len(layer.active_adapters) != 1 or layer.merged:
         return False
     name = layer.active_adapters[0]

@@ -1,0 +1,559 @@
+"""Speed and memory of training beside its peers, on one GPU, each case in a process of its own.
+
+    python tests/benchmarks/training.py                            every case of the standard list
+    python tests/benchmarks/training.py ours-4bit unsloth-4bit     these
+    python tests/benchmarks/training.py --list                     what there is
+
+Models have the shapes of Llama 3 and random weights: speed and memory do not depend on the values. Rows are synthetic,
+of log-normal length (median 270 tokens, cap 2,048), their tokens Zipf-distributed. A case is void unless every adapter
+matrix moved and no frozen byte changed; --parity compares 200 losses with plain PEFT on the same batches.
+Writes a table to the terminal, and training.json, training.csv and training.png to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.metadata
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+MEDIAN, SIGMA, CAP = 270, 0.8, 2048
+WARMUP, TIMED = 5, 10
+SHAPES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden": 256, "inner": 512, "layers": 2, "heads": 4, "kv": 2, "vocab": 1024},
+    "wide": {"hidden": 4096, "inner": 14336, "layers": 2, "heads": 32, "kv": 8, "vocab": 32000},
+    "1b": {"hidden": 2048, "inner": 8192, "layers": 16, "heads": 32, "kv": 8, "vocab": 128256},
+    "8b": {"hidden": 4096, "inner": 14336, "layers": 32, "heads": 32, "kv": 8, "vocab": 128256},
+    "70b": {"hidden": 8192, "inner": 28672, "layers": 80, "heads": 64, "kv": 8, "vocab": 128256},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    engine: str = "ours"
+    method: str = "qlora-4bit"
+    shape: str = "8b"
+    batch: int = 8
+    length: int = 2048
+    checkpointing: bool = False
+    layers: int | None = None  # how many recompute
+    offload: bool = False  # what is kept between layers, to the host
+    host_embeddings: bool = False
+    packing: bool = True
+
+
+CASES: dict[str, Case] = {
+    "tutorial-4bit": Case("tutorial", checkpointing=True, packing=False),
+    "trl-4bit": Case("trl", checkpointing=True, packing=False),
+    "trl-tuned-4bit": Case("trl-tuned"),
+    "unsloth-4bit": Case("unsloth"),
+    "unsloth-4bit-checkpointed": Case("unsloth", checkpointing=True),
+    "ours-4bit": Case(),
+    "ours-4bit-4x4096": Case(batch=4, length=4096),
+    "ours-4bit-half-checkpointed": Case(checkpointing=True, layers=16),
+    "ours-4bit-checkpointed": Case(checkpointing=True),
+    "ours-4bit-memory-first": Case(batch=2, checkpointing=True, host_embeddings=True),
+    "ours-4bit-memory-first-offload": Case(batch=4, checkpointing=True, host_embeddings=True, offload=True),
+    "ours-16bit": Case(method="lora"),
+    "ours-16bit-8k": Case(method="lora", batch=4),
+    "ours-4bit-8k": Case(batch=4),
+    "ours-16bit-checkpointed": Case(method="lora", checkpointing=True),
+    "ours-8bit": Case(method="qlora-8bit"),
+    "ours-8bit-8k": Case(method="qlora-8bit", batch=4),
+    "ours-8bit-checkpointed": Case(method="qlora-8bit", batch=4, checkpointing=True),
+    "ours-fp8": Case(method="lora-fp8"),
+    "ours-fp8-8k": Case(method="lora-fp8", batch=4),
+    "ours-70b-512": Case(shape="70b", batch=1, length=512, checkpointing=True, host_embeddings=True),
+    "ours-70b-8k": Case(shape="70b", batch=4, checkpointing=True, host_embeddings=True, offload=True),
+    "ours-1b-16bit": Case(shape="1b", method="lora"),
+    "ours-1b-8bit": Case(shape="1b", method="qlora-8bit"),
+    "ours-1b-4bit": Case(shape="1b"),
+    "ours-1b-fp8": Case(shape="1b", method="lora-fp8"),
+}
+
+
+@dataclass
+class Measured:
+    name: str
+    case: Case
+    tokens_per_second: float = 0.0
+    tokens_per_step: float = 0.0
+    peak_gib: float = 0.0
+    reserved_gib: float = 0.0
+    base_gib: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    valid: bool = False
+    error: str = ""
+
+
+# The model and the rows
+
+
+def build(case: Case, seed: int = 0) -> Any:
+    """A causal LM of the case's shape, its weights drawn layer by layer so that no copy in 16 bits is ever whole."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig
+    from transformers.quantizers import AutoHfQuantizer
+
+    shape, gpu = SHAPES[case.shape], torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = LlamaConfig(
+        hidden_size=shape["hidden"],
+        intermediate_size=shape["inner"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=shape["kv"],
+        vocab_size=shape["vocab"],
+        max_position_embeddings=8192,
+        rope_theta=500000.0,
+        tie_word_embeddings=case.shape == "1b",
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    draw = torch.Generator(gpu).manual_seed(seed)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear) and name != "lm_head":
+                setattr(parent, name, _linear(child, case.method, gpu, draw))
+            elif isinstance(child, torch.nn.Embedding | torch.nn.Linear):
+                child.weight = torch.nn.Parameter(_normal(child.weight.shape, gpu, draw))
+            elif child.__class__.__name__.endswith("RMSNorm"):
+                child.weight = torch.nn.Parameter(torch.ones(child.weight.shape, dtype=torch.bfloat16, device=gpu))
+            elif child.__class__.__name__.endswith("RotaryEmbedding"):
+                setattr(parent, name, type(child)(config).to(gpu))
+    model.tie_weights()
+    if case.method in ("qlora-4bit", "qlora-8bit"):
+        bits = {f"load_in_{case.method[6]}bit": True}
+        model.hf_quantizer = AutoHfQuantizer.from_config(BitsAndBytesConfig(**bits))
+        model.is_quantized = True
+        setattr(model, f"is_loaded_in_{case.method[6]}bit", True)
+    model.hf_device_map = {"": str(gpu)}
+    return model.requires_grad_(False)
+
+
+def _normal(shape: Any, device: Any, draw: Any) -> Any:
+    import torch
+
+    return torch.empty(shape, dtype=torch.bfloat16, device=device).normal_(0, 0.02, generator=draw)
+
+
+def _linear(layer: Any, method: str, device: Any, draw: Any) -> Any:
+    import torch
+    from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+
+    from sdk.train.engine.fp8 import Fp8Linear
+
+    inputs, outputs = layer.in_features, layer.out_features
+    weight = _normal((outputs, inputs), device, draw)
+    if method == "qlora-4bit":
+        made: Any = Linear4bit(
+            inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4", device="meta"
+        )
+        made.weight = Params4bit(weight, requires_grad=False, compress_statistics=True, quant_type="nf4", module=made)
+        made.weight = made.weight.to(device) if weight.is_cuda else made.weight._quantize(device)
+        return made
+    if method == "qlora-8bit":
+        made = Linear8bitLt(inputs, outputs, bias=False, has_fp16_weights=False, threshold=6.0, device="meta")
+        made.weight = Int8Params(weight.cpu().half(), requires_grad=False, has_fp16_weights=False).to(device)
+        return made
+    made = torch.nn.Linear(inputs, outputs, bias=False, device="meta")
+    made.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return Fp8Linear(made) if method == "lora-fp8" else made
+
+
+def synthetic(count: int, case: Case, seed: int = 1) -> list[Any]:
+    from sdk.model import Encoded
+
+    draw = random.Random(seed)
+    vocabulary = range(3, SHAPES[case.shape]["vocab"])
+    weights = [0.0]
+    for rank in range(1, len(vocabulary) + 1):
+        weights.append(weights[-1] + 1 / rank)
+    cumulative = weights[1:]
+    rows = []
+    for _ in range(count):
+        length = max(8, min(CAP, case.length, round(draw.lognormvariate(math.log(MEDIAN), SIGMA))))
+        rows.append(Encoded(draw.choices(vocabulary, cum_weights=cumulative, k=length), [True] * length))
+    return rows
+
+
+# The engines: each yields (tokens, loss) after every optimizer step
+
+
+Steps = Iterator[tuple[int, float]]
+
+
+def _settings(case: Case, steps: int) -> Any:
+    from sdk.records import TrainSettings
+
+    return TrainSettings(
+        method=case.method,
+        lora_r=16,
+        lora_alpha=32,
+        lora_dropout=0.0,
+        learning_rate=2e-4,
+        lr_scheduler_type="constant",
+        warmup_ratio=0.0,
+        num_train_epochs=1,
+        max_steps=steps,
+        per_device_train_batch_size=case.batch,
+        gradient_accumulation_steps=1,
+        packing=case.packing,
+        gradient_checkpointing=case.checkpointing,
+        checkpointed_layers=case.layers,
+        activation_offloading=case.offload,
+        offload_embeddings=case.host_embeddings,
+        max_length=case.length,
+    )
+
+
+def _stepwise(trainer: Any, tokens: Sequence[int], report: Callable[[int, float], None]) -> None:
+    """Run a transformers Trainer and report each step when the GPU has done it."""
+    import torch
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                report(tokens[state.global_step - 1], float(logs["loss"]))
+
+    trainer.add_callback(Clock())
+    trainer.train()
+
+
+def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None], start: Path | None = None) -> Any:
+    import safetensors.torch
+    from datasets import Dataset
+    from transformers import set_seed
+
+    from sdk.model import adapter_weights
+    from sdk.train.checkpoints import Checkpoints
+    from sdk.train.engine import use_row_attention
+    from sdk.train.methods import peft_config
+    from sdk.train.order import micro_batches
+    from sdk.train.trainer import Collator, Trainer
+
+    settings = _settings(case, steps)
+    rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
+    set_seed(0)
+    use_row_attention(model)
+    batches = micro_batches([len(row.input_ids) for row in rows], settings)
+    trainer = Trainer(
+        settings,
+        Checkpoints(Path("/tmp/benchmark-checkpoints"), "none"),
+        model=model,
+        processing_class=_tokenizer(),
+        train_dataset=Dataset.from_dict({"input_ids": batches}),
+        data_collator=Collator(rows, True),
+        peft_config=peft_config(model, settings),
+    )
+    if start is not None:
+        start.write_bytes(adapter_weights(trainer.model))
+        assert safetensors.torch.load_file(start)
+    _stepwise(trainer, [sum(len(rows[row].input_ids) for row in batch) for batch in batches], report)
+    return trainer.model
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = {"<pad>": 0, "<s>": 1, "</s>": 2}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(tokens, unk_token="<pad>")), pad_token="<pad>", eos_token="</s>"
+    )
+
+
+def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], None], start: Path | None = None) -> Any:
+    """The reference: PEFT's layers, torch's attention, the same rows padded, AdamW; no trl, no engine."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    from sdk.model import set_adapter_weights
+    from sdk.train.order import micro_batches
+
+    settings = _settings(case, steps)
+    rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
+    batches = micro_batches([len(row.input_ids) for row in rows], settings)
+    set_seed(0)
+    adapted: Any = get_peft_model(
+        model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if start is not None:
+        set_adapter_weights(adapted, start.read_bytes())
+    adapted.train()
+    if case.checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=2e-4, weight_decay=0.0, fused=True)
+    device = trained[0].device
+    for batch in batches:
+        count = sum(len(rows[row].input_ids) - 1 for row in batch)
+        total = 0.0
+        # In parts, because the logits of all tokens would not fit.
+        parts = [batch[place : place + 4] for place in range(0, len(batch), 4)]
+        for part in parts:
+            width = max(len(rows[row].input_ids) for row in part)
+            ids = torch.tensor([rows[row].input_ids + [0] * (width - len(rows[row].input_ids)) for row in part])
+            mask = torch.tensor([[1] * len(rows[r].input_ids) + [0] * (width - len(rows[r].input_ids)) for r in part])
+            labels = ids.masked_fill(mask == 0, -100)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                logits = adapted(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(
+                logits[:, :-1].reshape(-1, logits.shape[-1]).float(),
+                labels[:, 1:].reshape(-1).to(device),
+                reduction="sum",
+            )
+            (loss / count).backward()
+            total += float(loss.detach()) / count
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        report(sum(len(rows[row].input_ids) for row in batch), total)
+    return adapted
+
+
+def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None], **options: Any) -> Any:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
+    set_seed(0)
+    prepare = options.pop("prepare", False)
+    if prepare:
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model)
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir="/tmp/benchmark-trl",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=1,
+            save_strategy="no",
+            max_steps=steps,
+            per_device_train_batch_size=case.batch,
+            gradient_accumulation_steps=1,
+            learning_rate=2e-4,
+            lr_scheduler_type="constant",
+            bf16=torch.cuda.is_available(),
+            max_length=case.length,
+            packing=case.packing,
+            use_cpu=not torch.cuda.is_available(),
+            **options,
+        ),
+        processing_class=_tokenizer(),
+        train_dataset=Dataset.from_dict({"input_ids": [row.input_ids for row in rows]}),
+        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    counted: list[int] = []
+    collate = trainer.data_collator
+
+    def counting(items: Any) -> Any:
+        counted.append(sum(len(item["input_ids"]) for item in items))
+        return collate(items)
+
+    trainer.data_collator = counting
+    _stepwise(trainer, counted, report)
+    return trainer.model
+
+
+def tutorial(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
+    return _trl(case, model, steps, report, prepare=True, optim="paged_adamw_8bit")
+
+
+def trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
+    return _trl(case, model, steps, report)
+
+
+def trl_tuned(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
+    return _trl(case, model, steps, report, activation_checkpointing=case.checkpointing, use_liger_kernel=True)
+
+
+ENGINES: dict[str, Callable[..., Any]] = {
+    "ours": ours,
+    "plain": plain,
+    "tutorial": tutorial,
+    "trl": trl,
+    "trl-tuned": trl_tuned,
+}
+
+
+# One case
+
+
+def checksum(model: Any) -> dict[str, int]:
+    """A sum over every frozen tensor's bytes that a changed byte changes."""
+    import torch
+
+    sums = {}
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor) and "lora_" not in name:
+            data = value.detach().contiguous().reshape(-1).view(torch.uint8)
+            parts = data.split(2**28)
+            sums[name] = sum(int(part.to(torch.int64).sum()) * (place + 1) for place, part in enumerate(parts))
+    return sums
+
+
+def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, start: Path | None = None) -> Measured:
+    import torch
+
+    result = Measured(name, case)
+    model = build(case)
+    gib = 2**30
+    cuda = torch.cuda.is_available()
+    if cuda:
+        result.base_gib = torch.cuda.memory_allocated() / gib
+        torch.cuda.reset_peak_memory_stats()
+    before = {name.replace(".base_layer", ""): value for name, value in checksum(model).items()}
+    marks: list[tuple[float, int]] = []
+
+    def report(tokens: int, loss: float) -> None:
+        marks.append((time.perf_counter(), tokens))
+        result.losses.append(loss)
+
+    extra = {} if start is None else {"start": start}
+    adapted = ENGINES[case.engine](case, model, warmup + timed, report, **extra)
+    counted = marks[warmup:]
+    seconds = counted[-1][0] - marks[warmup - 1][0]
+    result.tokens_per_second = sum(tokens for _, tokens in counted) / seconds
+    result.tokens_per_step = sum(tokens for _, tokens in counted) / len(counted)
+    if cuda:
+        result.peak_gib = torch.cuda.max_memory_allocated() / gib
+        result.reserved_gib = torch.cuda.max_memory_reserved() / gib
+    matrices = [value for key, value in adapted.named_parameters() if "lora_B" in key]
+    after = {
+        key.replace("base_model.model.", "").replace(".base_layer", ""): value
+        for key, value in checksum(adapted).items()
+    }
+    unchanged = all(after.get(key) == value for key, value in before.items())
+    moved = all(float(value.detach().abs().sum()) > 0 for value in matrices)
+    result.valid = unchanged and moved and all(math.isfinite(loss) for loss in result.losses)
+    result.error = "" if result.valid else f"unchanged base: {unchanged}, all moved: {moved}"
+    del adapted, model
+    gc.collect()
+    return result
+
+
+def _alone(name: str, case: Case, start: Path | None = None, warmup: int = WARMUP, timed: int = TIMED) -> Measured:
+    """The case in a process of its own."""
+    given = {"name": name, "case": asdict(case), "warmup": warmup, "timed": timed, "start": str(start) if start else ""}
+    command = [sys.executable, __file__, "--one", json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in reversed(done.stdout.splitlines()):
+        if line.startswith('{"measured"'):
+            found = json.loads(line)["measured"]
+            return Measured(**{**found, "case": Case(**found["case"])})
+    return Measured(name, case, error=" ".join(done.stderr.strip().splitlines()[-3:])[-400:] or "no answer")
+
+
+def parity(case: Case, steps: int, folder: Path) -> tuple[Measured, Measured, float]:
+    """The same batches through the engine and through plain PEFT: the largest relative difference of mean losses
+    over windows of ten steps."""
+    start = folder / f"start-{case.method}.safetensors"
+    mine = _alone(f"parity-ours-{case.method}", case, start, 1, steps - 1)
+    method = "lora" if case.method == "lora-fp8" else case.method
+    theirs = _alone(f"parity-plain-{case.method}", replace(case, engine="plain", method=method), start, 1, steps - 1)
+    gaps = [
+        abs(sum(mine.losses[at : at + 10]) / sum(theirs.losses[at : at + 10]) - 1)
+        for at in range(0, min(len(mine.losses), len(theirs.losses)) - 9, 10)
+    ]
+    return mine, theirs, max(gaps, default=math.nan)
+
+
+def _line(result: Measured) -> str:
+    case = result.case
+    return (
+        f"{result.name:<34} {result.tokens_per_second:>8,.0f} tok/s  {result.peak_gib:>6.1f} GiB peak  "
+        f"{result.reserved_gib:>6.1f} reserved  {result.base_gib:>5.1f} base  {result.tokens_per_step:>7,.0f} tok/step "
+        f"{case.batch}x{case.length}  {'valid' if result.valid else 'VOID ' + result.error[-300:]}"
+    )
+
+
+def machine() -> dict[str, str]:
+    import torch
+
+    names = ("torch", "transformers", "trl", "peft", "bitsandbytes", "liger-kernel", "triton", "unsloth")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
+    return {"device": gpu, "date": time.strftime("%Y-%m-%d"), "python": sys.version.split()[0], **found}
+
+
+def write(results: Sequence[Measured], out: Path, more: dict[str, Any] | None = None) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine(), "results": [asdict(result) for result in results], **(more or {})}
+    (out / "training.json").write_text(json.dumps(content, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--parity", action="store_true", help="compare losses with plain PEFT instead of timing")
+    parser.add_argument("--steps", type=int, default=200, help="steps of --parity")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after so many seconds")
+    parser.add_argument("--out", type=Path, default=Path("training-results"))
+    asked = parser.parse_args()
+    if asked.list:
+        print("\n".join(f"{name:<34} {case}" for name, case in CASES.items()))
+        return
+    if asked.one:
+        given = json.loads(asked.one)
+        start = Path(given["start"]) if given["start"] else None
+        result = measure(given["name"], Case(**given["case"]), given["warmup"], given["timed"], start)
+        print(json.dumps({"measured": asdict(result)}))
+        return
+    began = time.monotonic()
+    unknown = [name for name in asked.names if name not in CASES]
+    if unknown:
+        parser.error(f"no such case: {', '.join(unknown)}; --list shows them")
+    results: list[Measured] = []
+    gaps: dict[str, float] = {}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.names or CASES:
+        if time.monotonic() - began > asked.seconds:
+            break
+        if asked.parity:
+            mine, theirs, gaps[name] = parity(replace(CASES[name], batch=1), asked.steps, asked.out)
+            results += [mine, theirs]
+            print(f"{name}: largest gap {gaps[name]:.4%}, {mine.losses[0]:.4f} -> {mine.losses[-1]:.4f}", flush=True)
+        else:
+            results.append(_alone(name, CASES[name]))
+        print(_line(results[-1]), flush=True)
+        write(results, asked.out, {"parity": gaps})
+
+
+if __name__ == "__main__":
+    main()
