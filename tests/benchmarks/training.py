@@ -224,23 +224,23 @@ def _settings(case: Case, steps: int) -> Any:
 
 
 def _stepwise(trainer: Any, tokens: Sequence[int], report: Callable[[int, float], None]) -> None:
-    """Run a transformers Trainer and report each step when the GPU has done it."""
-    import torch
+    """Run a transformers Trainer and report its steps as it logs them, which is when the GPU has done them."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
+        reported = 0
+
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                report(tokens[state.global_step - 1], float(logs["loss"]))
+                done = tokens[self.reported : state.global_step]
+                self.reported = state.global_step
+                report(sum(done), float(logs["loss"]))
 
     trainer.add_callback(Clock())
     trainer.train()
 
 
 def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None], start: Path | None = None) -> Any:
-    import safetensors.torch
     from datasets import Dataset
     from transformers import set_seed
 
@@ -267,9 +267,17 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     )
     if start is not None:
         start.write_bytes(adapter_weights(trainer.model))
-        assert safetensors.torch.load_file(start)
     _stepwise(trainer, [sum(len(rows[row].input_ids) for row in batch) for batch in batches], report)
     return trainer.model
+
+
+def _logged() -> int:
+    """Steps between two readings of the loss, for every engine as the product has it."""
+    import torch
+
+    from sdk.train.config import LOGGED_GPU_STEPS
+
+    return LOGGED_GPU_STEPS if torch.cuda.is_available() else 1
 
 
 def _tokenizer() -> Any:
@@ -309,9 +317,9 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
     trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=2e-4, weight_decay=0.0, fused=True)
     device = trained[0].device
-    for batch in batches:
+    total, tokens = 0.0, 0
+    for step, batch in enumerate(batches, start=1):
         count = sum(len(rows[row].input_ids) - 1 for row in batch)
-        total = 0.0
         # In parts, because the logits of all tokens would not fit.
         parts = [batch[place : place + 4] for place in range(0, len(batch), 4)]
         for part in parts:
@@ -331,7 +339,10 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        report(sum(len(rows[row].input_ids) for row in batch), total)
+        tokens += sum(len(rows[row].input_ids) for row in batch)
+        if step % _logged() == 0:
+            report(tokens, total / _logged())
+            total, tokens = 0.0, 0
     return adapted
 
 
@@ -355,7 +366,7 @@ def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None
             output_dir="/tmp/benchmark-trl",
             report_to="none",
             disable_tqdm=True,
-            logging_steps=1,
+            logging_steps=_logged(),
             save_strategy="no",
             max_steps=steps,
             per_device_train_batch_size=case.batch,
@@ -428,10 +439,11 @@ def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, sta
     model = build(case)
     gib = 2**30
     cuda = torch.cuda.is_available()
-    if cuda:
-        result.base_gib = torch.cuda.memory_allocated() / gib
-        torch.cuda.reset_peak_memory_stats()
     before = {name.replace(".base_layer", ""): value for name, value in checksum(model).items()}
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        result.base_gib = torch.cuda.memory_allocated() / gib
     marks: list[tuple[float, int]] = []
 
     def report(tokens: int, loss: float) -> None:
@@ -440,10 +452,10 @@ def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, sta
 
     extra = {} if start is None else {"start": start}
     adapted = ENGINES[case.engine](case, model, warmup + timed, report, **extra)
-    counted = marks[warmup:]
-    seconds = counted[-1][0] - marks[warmup - 1][0]
+    counted = marks[warmup // _logged() :]
+    seconds = counted[-1][0] - marks[warmup // _logged() - 1][0]
     result.tokens_per_second = sum(tokens for _, tokens in counted) / seconds
-    result.tokens_per_step = sum(tokens for _, tokens in counted) / len(counted)
+    result.tokens_per_step = sum(tokens for _, tokens in counted) / timed
     if cuda:
         result.peak_gib = torch.cuda.max_memory_allocated() / gib
         result.reserved_gib = torch.cuda.max_memory_reserved() / gib
@@ -474,16 +486,15 @@ def _alone(name: str, case: Case, start: Path | None = None, warmup: int = WARMU
 
 
 def parity(case: Case, steps: int, folder: Path) -> tuple[Measured, Measured, float]:
-    """The same batches through the engine and through plain PEFT: the largest relative difference of mean losses
-    over windows of ten steps."""
+    """The same batches through the engine and through plain PEFT: the largest relative difference of the losses as
+    they are logged, each a mean of some steps."""
     start = folder / f"start-{case.method}.safetensors"
-    mine = _alone(f"parity-ours-{case.method}", case, start, 1, steps - 1)
+    mine = _alone(f"parity-ours-{case.method}", case, start, WARMUP, steps - WARMUP)
     method = "lora" if case.method == "lora-fp8" else case.method
-    theirs = _alone(f"parity-plain-{case.method}", replace(case, engine="plain", method=method), start, 1, steps - 1)
-    gaps = [
-        abs(sum(mine.losses[at : at + 10]) / sum(theirs.losses[at : at + 10]) - 1)
-        for at in range(0, min(len(mine.losses), len(theirs.losses)) - 9, 10)
-    ]
+    theirs = _alone(
+        f"parity-plain-{case.method}", replace(case, engine="plain", method=method), start, WARMUP, steps - WARMUP
+    )
+    gaps = [abs(ours_ / plain_ - 1) for ours_, plain_ in zip(mine.losses, theirs.losses, strict=True)]
     return mine, theirs, max(gaps, default=math.nan)
 
 

@@ -58,7 +58,7 @@ def _attention(
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
     flash = query.is_cuda and query.dtype in _FLASH_TYPES and query.shape[-1] <= _FLASH_HEAD
     if flash and softcap is None and not dropout and value.shape[-1] == query.shape[-1]:
-        q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
         out = torch.ops.aten._flash_attention_forward(
             q,
             k,
@@ -74,7 +74,7 @@ def _attention(
             window_size_left=None if window is None else window - 1,
             window_size_right=None if window is None else 0,
         )[0]
-        return out[None], None
+        return out.unsqueeze(0), None
     rows = [
         _one_row(
             query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], scaling, dropout, window, softcap

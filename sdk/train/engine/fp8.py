@@ -42,6 +42,26 @@ if importlib.util.find_spec("triton"):
         tl.store(values + row * columns + offsets, (given / scale).to(tl.float8e4nv), mask=inside)
         tl.store(scales + row, scale)
 
+    @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+    def _transpose_kernel(  # type: ignore[no-untyped-def]
+        x, out, rows, columns, BLOCK: tl.constexpr
+    ):
+        row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        inside = (row[:, None] < rows) & (column < columns)
+        tile = tl.load(x + row[:, None].to(tl.int64) * columns + column, mask=inside)
+        tl.store(out + column[:, None].to(tl.int64) * rows + row, tl.trans(tile), mask=tl.trans(inside))
+
+
+def _transposed(x: torch.Tensor) -> torch.Tensor:
+    """x' of bytes, contiguous; torch's copy takes three times as long."""
+    if not x.is_cuda:
+        return x.t().contiguous()
+    rows, columns = x.shape
+    out = x.new_empty(columns, rows)
+    _transpose_kernel[(triton.cdiv(rows, 128), triton.cdiv(columns, 128))](x, out, rows, columns, 128, num_warps=8)
+    return out
+
 
 def quantize_rows(x: torch.Tensor, factors: torch.Tensor | None = None) -> Rows:
     """x (tokens, size), times factors (size,) where given, with a scale for each token."""
@@ -95,7 +115,7 @@ class Fp8Linear(torch.nn.Linear):
     def project_back(self, gradient: torch.Tensor) -> torch.Tensor:
         """Gradient of the input from that of the output."""
         rows = quantize_rows(gradient, self.scales.reshape(-1))
-        transposed = self.weight.t().contiguous().view(FORMAT)
+        transposed = _transposed(self.weight).view(FORMAT)
         return _product(rows, transposed.t(), self.unit, gradient.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ linear cross-entropy, arXiv 2410.10989, without the gradient of the weights).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,14 @@ class Head(NamedTuple):
     softcap: float | None = None
 
 
+def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """float32; on a GPU straight from the product, which would otherwise be rounded and widened again."""
+    if hidden.is_cuda and hidden.dtype != torch.float32:
+        logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+        return logits if bias is None else logits.add_(bias)
+    return (hidden @ weight.t() if bias is None else torch.addmm(bias, hidden, weight.t())).float()
+
+
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, head: Head, targets: torch.Tensor) -> torch.Tensor:
@@ -35,7 +44,7 @@ class _FrozenHead(torch.autograd.Function):
         gradient = torch.empty_like(hidden)
         for start in range(0, len(hidden), size):
             part, target = hidden[start : start + size], targets[start : start + size, None]
-            logits = part @ weight.t() if bias is None else torch.addmm(bias, part, weight.t())
+            logits = _logits(part, weight, bias)
             if scale != 1:
                 logits.mul_(scale)
             slope = None
@@ -46,11 +55,11 @@ class _FrozenHead(torch.autograd.Function):
             log_probabilities = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
             chosen = log_probabilities.gather(1, target)
             loss -= chosen.sum()
-            torch.exp(log_probabilities, out=logits)
-            logits.scatter_(1, target, (chosen.exp() - 1).to(logits.dtype))
+            del logits
+            of_logits = log_probabilities.exp_().scatter_(1, target, chosen.exp() - 1)
             if slope is not None:
-                logits.mul_(slope)
-            torch.mm(logits, weight, out=gradient[start : start + size])
+                of_logits.mul_(slope)
+            torch.mm(of_logits.to(weight.dtype), weight, out=gradient[start : start + size])
         ctx.save_for_backward(gradient)
         ctx.scale = scale
         return loss
@@ -72,11 +81,11 @@ def frozen_head_loss(hidden: torch.Tensor, head: Head, targets: torch.Tensor) ->
     return loss
 
 
-def answer_with_loss(model: PreTrainedModel) -> None:
+def answer_with_loss(model: PreTrainedModel, before: Callable[[], None]) -> None:
     """Let the model's forward pass, when it is given `learned` and `targets`, return the loss and no logits.
 
-    learned: (n,), places in the last hidden states, counted from the end (negative); targets: (n,), the token that
-    follows each; items: what the sum is divided by.
+    before is called ahead of each pass. learned: (n,), places in the last hidden states, counted from the end
+    (negative); targets: (n,), the token that follows each; items: what the sum is divided by.
     """
     original = model.forward
 
@@ -87,9 +96,10 @@ def answer_with_loss(model: PreTrainedModel) -> None:
         items: torch.Tensor | int = 1,
         **kwargs: Any,
     ) -> Any:
+        before()
         if learned is None or targets is None:
             return original(*args, **kwargs)
-        hidden = model.base_model(*args, **kwargs).last_hidden_state[0]
+        hidden = model.base_model(*args, **kwargs).last_hidden_state.squeeze(0)
         layer = model.get_output_embeddings()
         head = Head(layer.weight, layer.bias, *_scale_and_cap(model.config.get_text_config()))
         return CausalLMOutput(loss=frozen_head_loss(hidden[learned], head, targets) / items)

@@ -1,15 +1,15 @@
 """LoRA over frozen linear layers as one differentiable function for all layers that read the same input.
 
 For a group of layers (query, key and value, or gate and up) with frozen weights W, adapters A, B and scales s, the
-forward pass is y = x W' + s (x A') B' (LoRA, arXiv 2106.09685). Against PEFT's layers it dequantizes each weight once
-a pass, takes all A of a group in one product, adds in place, keeps x and x A' only, and writes the gradient of x into
-one tensor. Dropout, where there is some, is drawn once a group. What it computes is the same; adapters stay PEFT's.
+forward pass is y = x W' + x (s A)' B' (LoRA, arXiv 2106.09685). Against PEFT's layers it dequantizes each weight once
+a pass, takes all A of a group in one product, adds in place, keeps x and x (s A)' only, and writes the gradient of x
+into one tensor. Dropout, where there is some, is drawn once a group. Adapters stay PEFT's own parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from peft.tuners.lora import Linear, Linear4bit, Linear8bitLt, LoraLayer
@@ -21,119 +21,207 @@ from sdk.train.engine.weights import dense, is_quantized
 _GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
-class Projection(NamedTuple):
-    """One frozen layer; `scale` is 0 where it has no adapter."""
-
-    base: Any
-    scale: float
-
-
-class _Projections(torch.autograd.Function):
-    """Inputs: x, x after dropout (the same tensor where there is none), the projections, then A and B of each adapter.
-
-    x: (tokens, inputs); A: (r, inputs); B: (outputs, r); one output (tokens, outputs) for each projection.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, dropped: torch.Tensor, projections: Sequence[Projection], *matrices: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        same = dropped is x
-        downs, ups = matrices[::2], matrices[1::2]
-        down = torch.cat([matrix.to(x.dtype) for matrix in downs]) if downs else None
-        reduced = dropped @ down.t() if down is not None else None
-        parts = iter(_split(reduced, downs) if reduced is not None else ())
-        up = iter(ups)
-        outputs = []
-        rows = quantize_rows(x) if isinstance(projections[0].base, Fp8Linear) else None
-        for base, scale in projections:
-            out = base.project(rows, x.dtype) if rows is not None else _project_dense(base, x)
-            if scale:
-                out.addmm_(next(parts), next(up).t().to(x.dtype), alpha=scale)
-            outputs.append(out)
-        ctx.projections, ctx.same = projections, same
-        ctx.save_for_backward(dropped if downs else None, reduced, *matrices)
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        dropped, reduced, *matrices = ctx.saved_tensors
-        downs, ups = matrices[::2], matrices[1::2]
-        dtype = gradients[0].dtype
-        of_matrices: list[torch.Tensor | None] = []
-        of_x = of_dropped = of_reduced = None
-        if downs:
-            adapted = [(grad, scale) for grad, (_, scale) in zip(gradients, ctx.projections, strict=True) if scale]
-            of_reduced = torch.cat(
-                [grad @ (up.to(dtype) * scale) for (grad, scale), up in zip(adapted, ups, strict=True)], dim=1
-            )
-            of_down = (of_reduced.t() @ dropped).split([len(matrix) for matrix in downs])
-            for (grad, scale), part, row, up in zip(adapted, _split(reduced, downs), of_down, ups, strict=True):
-                of_matrices += [row.to(up.dtype), (grad.t() @ part).to(up.dtype).mul_(scale)]
-        if ctx.needs_input_grad[0]:
-            for grad, (base, _) in zip(gradients, ctx.projections, strict=True):
-                if isinstance(base, Fp8Linear):
-                    part = base.project_back(grad)
-                    of_x = part if of_x is None else of_x.add_(part)
-                else:
-                    weight = dense(base, dtype)
-                    of_x = grad @ weight if of_x is None else of_x.addmm_(grad, weight)
-                    del weight
-        if of_reduced is not None:
-            down = torch.cat([matrix.to(dtype) for matrix in downs])
-            if not ctx.same:
-                of_dropped = of_reduced @ down if ctx.needs_input_grad[1] else None
-            elif of_x is not None:
-                of_x.addmm_(of_reduced, down)
-        return of_x, of_dropped, None, *of_matrices
-
-
-def _project_dense(base: Any, x: torch.Tensor) -> torch.Tensor:
-    weight = dense(base, x.dtype)
-    return x @ weight.t() if base.bias is None else torch.addmm(base.bias.to(x.dtype), x, weight.t())
-
-
-def _split(reduced: torch.Tensor, downs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """The columns of x A' that belong to each A."""
-    return torch.split(reduced, [len(matrix) for matrix in downs], dim=1)
-
-
 class _Group:
     """Layers that are given the same input one after the other: the first call computes all of them."""
 
     def __init__(self, layers: Sequence[torch.nn.Module]) -> None:
-        self.layers = layers
         self._input: torch.Tensor | None = None
         self._ready: dict[int, torch.Tensor] = {}
+        self.bases: list[Any] = []
+        self.adapted: list[bool] = []
+        self.downs: list[torch.Tensor] = []
+        self.ups: list[torch.Tensor] = []
+        self.scales: list[float] = []
+        self.dropout: torch.nn.Module | None = None
+        for layer in layers:
+            self.adapted.append(isinstance(layer, LoraLayer))
+            self.bases.append(layer.get_base_layer() if isinstance(layer, LoraLayer) else layer)
+            if isinstance(layer, LoraLayer):
+                (name,) = layer.active_adapters
+                self.downs.append(layer.lora_A[name].weight)
+                self.ups.append(layer.lora_B[name].weight)
+                self.scales.append(float(layer.scaling[name]))
+                self.dropout = layer.lora_dropout[name]
+        self.ranks = [len(down) for down in self.downs]
+        self._copies: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 
     def call(self, place: int, x: torch.Tensor) -> torch.Tensor:
         if x is not self._input or place not in self._ready:
-            self._ready = dict(enumerate(_project(self.layers, x)))
+            self._ready = dict(enumerate(self._project(x)))
             self._input = x
         out = self._ready.pop(place)
         if not self._ready:
             self._input = None
         return out
 
+    def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            flat = x.reshape(-1, x.shape[-1])
+            drops = self.dropout is not None and not isinstance(self.dropout, torch.nn.Identity)
+            dropped = self.dropout(flat) if self.dropout is not None and drops else flat
+            outputs = _Projections.apply(flat, dropped, self, *self.downs, *self.ups)  # type: ignore[no-untyped-call]
+        return tuple(out.view(*x.shape[:-1], -1) for out in outputs)
 
-def _project(layers: Sequence[torch.nn.Module], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    projections, matrices = [], []
-    dropout = None
-    for layer in layers:
-        if isinstance(layer, LoraLayer):
-            (name,) = layer.active_adapters
-            projections.append(Projection(layer.get_base_layer(), float(layer.scaling[name])))
-            matrices += [layer.lora_A[name].weight, layer.lora_B[name].weight]
-            dropout = layer.lora_dropout[name]
+    def matrices(self, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """All s A, one below the other (ranks, inputs), and each B, in this type."""
+        if self._copies is not None and self._copies[0].dtype == dtype:
+            return self._copies
+        down = torch.cat([matrix * scale for matrix, scale in zip(self.downs, self.scales, strict=True)])
+        return down.to(dtype), [matrix.to(dtype) for matrix in self.ups]
+
+    def hold(self, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Keep copies in this type; each A's part of them, then each B's."""
+        down = torch.empty(sum(self.ranks), self.downs[0].shape[1], dtype=dtype, device=self.downs[0].device)
+        ups = [torch.empty_like(up, dtype=dtype) for up in self.ups]
+        self._copies = (down, ups)
+        return [*down.split(self.ranks), *ups]  # type: ignore[no-untyped-call]
+
+
+class _Projections(torch.autograd.Function):
+    """Inputs: x, x after dropout (the same tensor where there is none), the group, then every A and every B.
+
+    x: (tokens, inputs); A: (r, inputs); B: (outputs, r); one output (tokens, outputs) for each layer.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, dropped: torch.Tensor, group: _Group, *matrices: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        reduced = None
+        added: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
+        if matrices:
+            down, ups = group.matrices(x.dtype)
+            reduced = dropped @ down.t()
+            added = zip(torch.split(reduced, group.ranks, dim=1), ups, strict=True)
+        rows = quantize_rows(x) if isinstance(group.bases[0], Fp8Linear) else None
+        outputs = []
+        for base, adapted in zip(group.bases, group.adapted, strict=True):
+            out = base.project(rows, x.dtype) if rows is not None else _dense_product(base, x)
+            if adapted:
+                part, up = next(added)
+                out.addmm_(part, up.t())
+            outputs.append(out)
+        ctx.group, ctx.same = group, dropped is x
+        ctx.save_for_backward(dropped if matrices else None, reduced)
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        group: _Group = ctx.group
+        dropped, reduced = ctx.saved_tensors
+        of_x = of_dropped = None
+        of_downs: list[torch.Tensor] = []
+        of_ups: list[torch.Tensor] = []
+        if reduced is not None:
+            down, ups = group.matrices(reduced.dtype)
+            adapted = [gradient for gradient, has in zip(gradients, group.adapted, strict=True) if has]
+            of_reduced = torch.cat([gradient @ up for gradient, up in zip(adapted, ups, strict=True)], dim=1)
+            of_downs = _scaled(_product(of_reduced.t(), dropped), group)
+            of_ups = [
+                _product(gradient.t(), part)
+                for gradient, part in zip(adapted, torch.split(reduced, group.ranks, dim=1), strict=True)
+            ]
+        if ctx.needs_input_grad[0]:
+            of_x = _gradient_of_input(group.bases, gradients)
+        if reduced is not None and ctx.same and of_x is not None:
+            of_x.addmm_(of_reduced, down)
+        elif reduced is not None and not ctx.same and ctx.needs_input_grad[1]:
+            of_dropped = of_reduced @ down
+        return of_x, of_dropped, None, *of_downs, *of_ups
+
+
+def _dense_product(base: Any, x: torch.Tensor) -> torch.Tensor:
+    weight = dense(base, x.dtype)
+    return x @ weight.t() if base.bias is None else torch.addmm(base.bias.to(x.dtype), x, weight.t())
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """float32, as the adapters are; on a GPU without rounding to the factors' type on the way."""
+    if left.is_cuda and left.dtype != torch.float32:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return (left @ right).float()
+
+
+def _scaled(of_down: torch.Tensor, group: _Group) -> list[torch.Tensor]:
+    parts = list(torch.split(of_down, group.ranks))
+    if len(set(group.scales)) == 1:
+        of_down.mul_(group.scales[0])
+    else:
+        for part, scale in zip(parts, group.scales, strict=True):
+            part.mul_(scale)
+    return parts
+
+
+def _gradient_of_input(bases: Sequence[Any], gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    total: torch.Tensor | None = None
+    for gradient, base in zip(gradients, bases, strict=True):
+        if isinstance(base, Fp8Linear):
+            part = base.project_back(gradient)
+            total = part if total is None else total.add_(part)
         else:
-            projections.append(Projection(layer, 0.0))
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
-    with torch.autocast(x.device.type, enabled=False):
-        flat = x.reshape(-1, x.shape[-1])
-        dropped = flat if dropout is None or isinstance(dropout, torch.nn.Identity) else dropout(flat)
-        outputs = _Projections.apply(flat, dropped, projections, *matrices)  # type: ignore[no-untyped-call]
-    return tuple(out.view(*x.shape[:-1], -1) for out in outputs)
+            weight = dense(base, gradient.dtype)
+            total = gradient @ weight if total is None else total.addmm_(gradient, weight)
+            del weight
+    assert total is not None
+    return total
+
+
+def fuse_lora(model: torch.nn.Module) -> tuple[int, Callable[[], None]]:
+    """Give every plain LoRA layer, and every quantized one without an adapter, the function above.
+
+    Returns how many layers that were, and what to call before each forward pass: it brings the copies of the adapters
+    in the type of the products up to date, all at once. Variants (DoRA and others) keep PEFT's own forward pass.
+    Parameters and their names stay as they are.
+    """
+    groups = [_Group(layers) for layers in _found(model)]
+    for group, layers in zip(groups, _found(model), strict=True):
+        for place, layer in enumerate(layers):
+            layer.forward = _bound(group, place)
+    held: list[torch.Tensor] = []
+    originals: list[torch.Tensor] = []
+    scaled: list[torch.Tensor] = []
+    scales: list[float] = []
+    dtype = _product_type(model)
+    for group in groups:
+        if group.downs and group.downs[0].is_cuda and dtype != group.downs[0].dtype:
+            copies = group.hold(dtype)
+            held += copies
+            originals += [*group.downs, *group.ups]
+            scaled += copies[: len(group.scales)]
+            scales += group.scales
+
+    @torch.no_grad()
+    def refresh() -> None:
+        if held:
+            torch._foreach_copy_(held, originals)
+            torch._foreach_mul_(scaled, scales)
+
+    return sum(len(group.bases) for group in groups), refresh
+
+
+def _product_type(model: torch.nn.Module) -> torch.dtype:
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    dtype: torch.dtype = embedding.weight.dtype
+    return dtype
+
+
+def _found(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
+    """The layers to be fused, by group."""
+    inside = {id(layer.get_base_layer()) for layer in model.modules() if isinstance(layer, LoraLayer)}
+    found: list[list[torch.nn.Module]] = []
+    for parent in model.modules():
+        if isinstance(parent, LoraLayer):
+            continue
+        children = {
+            name: child for name, child in parent.named_children() if _fusible(child) and id(child) not in inside
+        }
+        groups = [[children[name] for name in names] for names in _GROUPS if all(name in children for name in names)]
+        grouped = {id(layer) for group in groups for layer in group}
+        found += [*groups, *([child] for child in children.values() if id(child) not in grouped)]
+    return found
 
 
 def _fusible(layer: torch.nn.Module) -> bool:
@@ -147,32 +235,7 @@ def _fusible(layer: torch.nn.Module) -> bool:
     return linear and name not in layer.lora_variant and not layer.lora_bias[name]
 
 
-def fuse_lora(model: torch.nn.Module) -> int:
-    """Give every plain LoRA layer, and every quantized one without an adapter, the function above; how many were.
-
-    Variants (DoRA and others) keep PEFT's own forward pass. Parameters and their names stay as they are.
-    """
-    fused: set[int] = set()
-    inside = {id(layer.get_base_layer()) for layer in model.modules() if isinstance(layer, LoraLayer)}
-    for parent in list(model.modules()):
-        if isinstance(parent, LoraLayer):
-            continue
-        children = {
-            name: child for name, child in parent.named_children() if _fusible(child) and id(child) not in inside
-        }
-        groups = [[children[name] for name in names] for names in _GROUPS if all(name in children for name in names)]
-        grouped = {id(layer) for group in groups for layer in group}
-        groups += [[child] for child in children.values() if id(child) not in grouped]
-        for layers in groups:
-            group = _Group(layers)
-            for place, layer in enumerate(layers):
-                if id(layer) not in fused:
-                    fused.add(id(layer))
-                    layer.forward = _bound(group, place)
-    return len(fused)
-
-
-def _bound(group: _Group, place: int) -> Any:
+def _bound(group: _Group, place: int) -> Callable[..., torch.Tensor]:
     def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return group.call(place, x)
 

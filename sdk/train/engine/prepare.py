@@ -23,7 +23,6 @@ def prepare(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]:
     """Speed and memory as the settings ask; what could not be done, in sentences."""
     notes = []
     base = model.get_base_model()
-    answer_with_loss(base)
     if torch.cuda.is_available():
         if fuse_elementwise is not None:
             fuse_elementwise(base, cross_entropy=False, fused_linear_cross_entropy=False)
@@ -31,7 +30,8 @@ def prepare(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]:
             notes.append(
                 "liger-kernel is not installed, so training is slower: pip install 'domain-adaptation-sdk[gpu]'."
             )
-    fuse_lora(model)
+    _, refresh = fuse_lora(base)
+    answer_with_loss(base, refresh)
     if settings.gradient_checkpointing:
         recompute(base, settings.checkpointed_layers)
     if settings.offload_embeddings and not embeddings_to_host(base):
