@@ -9,7 +9,6 @@ from trl import SFTConfig
 
 from sdk.records import TrainSettings
 
-
 # Reading a loss waits for the GPU, which then has nothing queued: 2 % of the time of a step of one second.
 LOGGED_GPU_STEPS = 5
 
