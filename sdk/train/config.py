@@ -9,9 +9,6 @@ from trl import SFTConfig
 
 from sdk.records import TrainSettings
 
-# Reading a loss waits for the GPU, which then has nothing queued: 2 % of the time of a step of one second.
-LOGGED_GPU_STEPS = 5
-
 
 def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
     """trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
@@ -21,7 +18,7 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         output_dir=str(folder),
         report_to="none",
         disable_tqdm=True,
-        logging_steps=LOGGED_GPU_STEPS if gpu else 1,
+        logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
         eval_strategy="no",

@@ -61,6 +61,7 @@ CASES: dict[str, Case] = {
     "trl-4bit": Case("trl", checkpointing=True, packing=False),
     "trl-tuned-4bit": Case("trl-tuned"),
     "unsloth-4bit": Case("unsloth"),
+    "unsloth-4bit-8k": Case("unsloth", batch=4),
     "unsloth-4bit-checkpointed": Case("unsloth", checkpointing=True),
     "ours-4bit": Case(),
     "ours-4bit-4x4096": Case(batch=4, length=4096),
@@ -271,15 +272,6 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     return trainer.model
 
 
-def _logged() -> int:
-    """Steps between two readings of the loss, for every engine as the product has it."""
-    import torch
-
-    from sdk.train.config import LOGGED_GPU_STEPS
-
-    return LOGGED_GPU_STEPS if torch.cuda.is_available() else 1
-
-
 def _tokenizer() -> Any:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -317,9 +309,9 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
     trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=2e-4, weight_decay=0.0, fused=True)
     device = trained[0].device
-    total, tokens = 0.0, 0
-    for step, batch in enumerate(batches, start=1):
+    for batch in batches:
         count = sum(len(rows[row].input_ids) - 1 for row in batch)
+        total = 0.0
         # In parts, because the logits of all tokens would not fit.
         parts = [batch[place : place + 4] for place in range(0, len(batch), 4)]
         for part in parts:
@@ -339,10 +331,7 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        tokens += sum(len(rows[row].input_ids) for row in batch)
-        if step % _logged() == 0:
-            report(tokens, total / _logged())
-            total, tokens = 0.0, 0
+        report(sum(len(rows[row].input_ids) for row in batch), total)
     return adapted
 
 
@@ -366,7 +355,7 @@ def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None
             output_dir="/tmp/benchmark-trl",
             report_to="none",
             disable_tqdm=True,
-            logging_steps=_logged(),
+            logging_steps=1,
             save_strategy="no",
             max_steps=steps,
             per_device_train_batch_size=case.batch,
@@ -403,6 +392,62 @@ def trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None]
     return _trl(case, model, steps, report)
 
 
+def unsloth(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
+    """`model` is Unsloth's own, with its adapter; its packing, and its checkpointing where the case asks for some."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
+    trainer = SFTTrainer(
+        model=model,
+        processing_class=_tokenizer(),
+        train_dataset=Dataset.from_dict({"input_ids": [row.input_ids for row in rows]}),
+        args=SFTConfig(
+            output_dir="/tmp/benchmark-unsloth",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=1,
+            save_strategy="no",
+            max_steps=steps,
+            per_device_train_batch_size=case.batch,
+            gradient_accumulation_steps=1,
+            learning_rate=2e-4,
+            lr_scheduler_type="constant",
+            bf16=True,
+            max_length=case.length,
+            packing=case.packing,
+        ),
+    )
+    counted: list[int] = []
+    collate = trainer.data_collator
+
+    def counting(items: Any) -> Any:
+        counted.append(sum(len(item["input_ids"]) for item in items))
+        return collate(items)
+
+    trainer.data_collator = counting
+    _stepwise(trainer, counted, report)
+    return trainer.model
+
+
+def unsloth_model(case: Case) -> Any:
+    """Unsloth loads from a folder only; UNSLOTH_BASE names one (--save writes it)."""
+    from unsloth import FastLanguageModel  # first: it changes what is imported after it
+
+    folder = os.environ["UNSLOTH_BASE"]
+    model, _ = FastLanguageModel.from_pretrained(folder, max_seq_length=case.length, load_in_4bit=True)
+    return FastLanguageModel.get_peft_model(
+        model,
+        r=16,
+        lora_alpha=32,
+        lora_dropout=0,
+        bias="none",
+        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        use_gradient_checkpointing="unsloth" if case.checkpointing else False,
+        random_state=0,
+    )
+
+
 def trl_tuned(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
     return _trl(case, model, steps, report, activation_checkpointing=case.checkpointing, use_liger_kernel=True)
 
@@ -413,6 +458,7 @@ ENGINES: dict[str, Callable[..., Any]] = {
     "tutorial": tutorial,
     "trl": trl,
     "trl-tuned": trl_tuned,
+    "unsloth": unsloth,
 }
 
 
@@ -433,10 +479,10 @@ def checksum(model: Any) -> dict[str, int]:
 
 
 def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, start: Path | None = None) -> Measured:
+    result = Measured(name, case)
+    model = unsloth_model(case) if case.engine == "unsloth" else build(case)
     import torch
 
-    result = Measured(name, case)
-    model = build(case)
     gib = 2**30
     cuda = torch.cuda.is_available()
     before = {name.replace(".base_layer", ""): value for name, value in checksum(model).items()}
@@ -452,8 +498,8 @@ def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, sta
 
     extra = {} if start is None else {"start": start}
     adapted = ENGINES[case.engine](case, model, warmup + timed, report, **extra)
-    counted = marks[warmup // _logged() :]
-    seconds = counted[-1][0] - marks[warmup // _logged() - 1][0]
+    counted = marks[warmup:]
+    seconds = counted[-1][0] - marks[warmup - 1][0]
     result.tokens_per_second = sum(tokens for _, tokens in counted) / seconds
     result.tokens_per_step = sum(tokens for _, tokens in counted) / timed
     if cuda:
@@ -477,7 +523,12 @@ def _alone(name: str, case: Case, start: Path | None = None, warmup: int = WARMU
     """The case in a process of its own."""
     given = {"name": name, "case": asdict(case), "warmup": warmup, "timed": timed, "start": str(start) if start else ""}
     command = [sys.executable, __file__, "--one", json.dumps(given)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = dict(os.environ)
+    if case.engine == "unsloth":
+        if not {"UNSLOTH_PATH", "UNSLOTH_BASE"} <= environment.keys():
+            return Measured(name, case, error="UNSLOTH_PATH (its packages) and UNSLOTH_BASE (a model) are not set")
+        environment["PYTHONPATH"] = environment["UNSLOTH_PATH"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     for line in reversed(done.stdout.splitlines()):
         if line.startswith('{"measured"'):
             found = json.loads(line)["measured"]
@@ -535,6 +586,7 @@ def main() -> None:
     parser.add_argument("--parity", action="store_true", help="compare losses with plain PEFT instead of timing")
     parser.add_argument("--steps", type=int, default=200, help="steps of --parity")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after so many seconds")
+    parser.add_argument("--save", type=Path, help="write the 8B shape with a tokenizer to this folder and end")
     parser.add_argument("--out", type=Path, default=Path("training-results"))
     asked = parser.parse_args()
     if asked.list:
@@ -545,6 +597,10 @@ def main() -> None:
         start = Path(given["start"]) if given["start"] else None
         result = measure(given["name"], Case(**given["case"]), given["warmup"], given["timed"], start)
         print(json.dumps({"measured": asdict(result)}))
+        return
+    if asked.save:
+        build(Case(method="lora")).save_pretrained(asked.save, max_shard_size="4GB")
+        _tokenizer().save_pretrained(asked.save)
         return
     began = time.monotonic()
     unknown = [name for name in asked.names if name not in CASES]
