@@ -23,6 +23,7 @@ from registry_records import run as recorded_run
 from servers import free_port, mlflow_server
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
+from sdk.cli.progress import Figures
 from sdk.errors import StepFailed, Tampered
 from sdk.hardware import peak_tflops
 from sdk.live import Live, unsent
@@ -210,6 +211,28 @@ def test_only_numbers_under_our_names_leave_the_spool(root: Path) -> None:
     )
     Sender(root / SPOOL).send(client, run_id)
     assert stored(root / "mlflow.db") == {"live/ok": [(1, 2.0)]}
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (9, ""),
+        (14, "loss 1.235"),
+        (25, "loss 1.235  2:05:23 left"),
+        (50, "loss 1.235  14,038 tok/s  MFU 43%  2:05:23 left"),
+        (
+            200,
+            "loss 1.235  lr 1.8e-4  grad 0.43  14,038 tok/s  MFU 43%  43.1 GiB  61 °C  655 W  2:05:23 left  more 1,234",
+        ),
+    ],
+)
+def test_the_line_drops_the_least_important_figures_first(width: int, shown: str) -> None:
+    figures = {
+        "loss": 1.23456, "learning_rate": 1.8e-4, "grad_norm": 0.4312, "tokens_per_second": 14038.2, "mfu": 0.4267,
+        "memory_gib": 43.1, "more": 1234, "gpu_temperature_c": 61.0, "gpu_power_w": 655.3,
+        "host_memory_gib": 3.2, "seconds_left": 7523.4,
+    }  # fmt: skip
+    assert Figures(figures).fitting(width) == shown
 
 
 # Training, and what MLflow has of it
