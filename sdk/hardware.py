@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 CUDA_NO_GPU = (34, 100)
 CUDA_MAJOR_WITH_BF16 = 8  # compute capability 8.0, Ampere
 CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
+_PEAKS = Path(__file__).with_name("hardware_peaks.json")
 CPU_FLAGS_WITH_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -40,6 +43,15 @@ def probe() -> Hardware:
         bf16=all(major >= CUDA_MAJOR_WITH_BF16 for _, _, major in gpus),
         source="probed",
     )
+
+
+def peak_tflops(gpu: str) -> float | None:
+    """Dense matrix products of one GPU, TFLOP/s in bf16 with fp32 accumulation, fp16 before Ampere, by its vendor.
+
+    gpu: the name that its driver gives. None where hardware_peaks.json has no figure, as for a part of a GPU (MIG).
+    """
+    known = json.loads(_PEAKS.read_bytes())
+    return next((float(peak["tflops"]) for peak in known if re.fullmatch(peak["driver_name"], gpu)), None)
 
 
 def cpu_cores(root: Path = Path("/")) -> int:

@@ -28,6 +28,7 @@ from sdk.charter import (
 )
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput, OutOfOrder, Refused
+from sdk.live import Live, unsent
 from sdk.perform import Request, perform, recorded
 from sdk.policy import read_policy, require, validation_faults
 from sdk.records import (
@@ -264,16 +265,17 @@ class Project:
             }
 
             def work(folder: Path) -> Run:
-                return train(
-                    data=trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path,
-                    base=trail.charter.base,
-                    prompt=trail.domain().prompt,
-                    settings=chosen,
-                    memory_predicted_gib=estimate(advice.shape, chosen, advice.hardware).total,
-                    hardware=advice.hardware,
-                    out=folder,
-                    on_progress=self._on_progress,
-                )
+                with Live(self.root, trail.charter.tracking_uri, trail.charter.name, inputs, folder):
+                    return train(
+                        data=trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path,
+                        base=trail.charter.base,
+                        prompt=trail.domain().prompt,
+                        settings=chosen,
+                        memory_predicted_gib=estimate(advice.shape, chosen, advice.hardware).total,
+                        hardware=advice.hardware,
+                        out=folder,
+                        on_progress=self._on_progress,
+                    )
 
             before = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
             return perform(trail, Request("train", Run, inputs, work, before))
@@ -350,6 +352,7 @@ class Project:
                 raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
             scrubbed, advice = trail.lineage(Scrubbed, run, "scrubbed"), trail.lineage(Advice, run, "advice")
             package = self._seal(trail, advice, scrubbed, run, scores)
+            figures = unsent(self.root, run.request)
             inputs = {
                 "package": package.digest,
                 "settings": _settings_digest(tracking_uri=trail.charter.tracking_uri),
@@ -363,9 +366,11 @@ class Project:
                     Tracking(self.root, trail.charter.tracking_uri),
                     folder,
                     self._on_progress,
+                    figures if figures.exists() else None,
                 )
 
             release = perform(trail, Request("register", Release, inputs, work))
+            figures.unlink(missing_ok=True)
             self._promote_if_approved(trail, release)
             return release
 

@@ -34,6 +34,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def request_key(inputs: Mapping[str, str]) -> str:
+    return sha256(canonical_json(dict(inputs)))
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -64,6 +68,11 @@ class Record(Frozen):
     @property
     def digest(self) -> str:
         return sha256(self.to_bytes())
+
+    @property
+    def request(self) -> str:
+        """The same for everything that was made from these inputs."""
+        return request_key(self.inputs)
 
     def to_bytes(self) -> bytes:
         return canonical_json({"kind": self.kind, **self.model_dump(mode="json")})

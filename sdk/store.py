@@ -19,6 +19,11 @@ from sdk.records import FileRef, Record, canonical_json, sha256
 R = TypeVar("R", bound=Record)
 EMBEDDED = "embedded"
 ASIDE = ".aside"  # a file of this suffix is one that was being written when its process ended
+SPOOL = (
+    "spool.jsonl"  # figures of a training run: one JSON object a line, with step, time and numbers by MLflow's names
+)
+# What was seen while training ran, in MLflow's sections. Shown, not claimed: no record has it.
+LIVE_SECTIONS = ("live/", "system/")
 
 
 def shipped(kind: str) -> Path:

@@ -6,6 +6,7 @@ policy.yaml, domain/        the policy and the domain's settings, as adopted
 artifacts/STEP/REQUEST/     the files of one step's request
 keys/                       the embedded default for the two keys
 mlflow.db, mlartifacts/     the embedded default for MLflow
+unsent/REQUEST.jsonl        figures of a training that MLflow has not got yet
 """
 
 from __future__ import annotations

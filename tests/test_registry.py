@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
 import socket
 import sqlite3
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from registry_records import STEPS, adaptation, make_package
+from servers import free_port, mlflow_server, serving
 
 from sdk.errors import InvalidInput, StepFailed, Tampered
 from sdk.records import Release, sha256
@@ -317,12 +317,6 @@ def test_other_uris_are_refused(tmp_path: Path, uri: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_server_that_is_down(tmp_path: Path) -> None:
     made = adaptation(tmp_path / "package")
     tracking = Tracking(tmp_path, f"http://me:hunter2@127.0.0.1:{free_port()}")
@@ -335,31 +329,11 @@ def test_server_that_is_down(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def serving(command: list[str], port: int, folder: Path) -> Iterator[str]:
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-        try:
-            for _ in range(240):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, (folder / "server.log").read_text()
-                    time.sleep(0.25)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(30)
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    folder, port = tmp_path / "far", free_port()
+    folder = tmp_path / "far"
     folder.mkdir()
-    backend, artifacts = f"sqlite:///{folder}/far.db", (folder / "artifacts").as_uri()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--serve-artifacts"]
-    command += ["--artifacts-destination", artifacts, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    yield from serving(command, port, folder)
+    yield from mlflow_server(folder, free_port())
 
 
 def test_a_real_server(tmp_path: Path, server: str) -> None:

@@ -108,9 +108,10 @@ def test_the_adapter_moves_and_the_base_does_not(base: Path, data: Path, tmp_pat
     assert [ref.path for ref in done.adapter] == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
     for ref in done.adapter:
         check_ref(tmp_path, ref)
-    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "spool.jsonl"]
     assert [told[:3] for told in steps.told] == [("train", step, STEPS, *()) for step in range(1, STEPS + 1)]
-    assert set(steps.told[0][3]) == {"loss", "tokens_per_second", "memory_gib", "seconds_left"}
+    shown = {"loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_gib", "seconds_left"}
+    assert set(steps.told[0][3]) == shown
     assert steps.told[-1][3]["seconds_left"] == 0
 
 

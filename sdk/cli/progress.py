@@ -2,34 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
-UNITS = {"tokens_per_second": "tok/s", "memory_gib": "GiB", "seconds_left": "s left"}
+GAP = "  "
+NARROW = 100  # columns
 
 
-def _figures(figures: Mapping[str, float]) -> str:
-    parts = []
-    for name, value in figures.items():
-        text = f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.3g}"
-        parts.append(f"{text} {UNITS[name]}" if name in UNITS else f"{name} {text}")
-    return "  ".join(parts)
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
+# In the order in which they stand; the last number says which goes first where the line is too short: the highest.
+FIGURES: dict[str, tuple[Callable[[float], str], int]] = {
+    "loss": (lambda value: f"loss {value:.3f}", 0),
+    "eval_loss": (lambda value: f"validation {value:.3f}", 2),
+    "learning_rate": (lambda value: f"lr {value:.1e}".replace("e-0", "e-"), 6),
+    "grad_norm": (lambda value: f"grad {value:.2f}", 9),
+    "tokens_per_second": (lambda value: f"{_number(value)} tok/s", 3),
+    "mfu": (lambda value: f"MFU {value:.0%}", 4),
+    "memory_gib": (lambda value: f"{value:.3g} GiB", 5),
+    "gpu_temperature_c": (lambda value: f"{value:.0f} °C", 7),
+    "gpu_power_w": (lambda value: f"{value:.0f} W", 8),
+    "seconds_left": (_clock, 1),
+}
+# Shown in MLflow, where there is room.
+UNSHOWN = {"host_memory_gib", "gpu_memory_allocated_gib", "gpu_memory_reserved_gib", "gpu_utilization_percent"}
+
+
+class Figures:
+    """As many figures as fit into one line, whole ones, the most important first."""
+
+    def __init__(self, figures: Mapping[str, float]) -> None:
+        known = [name for name in FIGURES if name in figures]
+        others = [name for name in figures if name not in FIGURES and name not in UNSHOWN]
+        self._parts = {name: FIGURES[name][0](figures[name]) for name in known}
+        self._parts |= {name: f"{name} {_number(figures[name])}" for name in others}
+        self._leaving = sorted(self._parts, key=lambda name: FIGURES[name][1] if name in FIGURES else len(FIGURES))
+
+    def fitting(self, width: int) -> str:
+        shown = list(self._leaving)
+        while shown and len(self._line(shown)) > width:
+            shown.pop()
+        return self._line(shown)
+
+    def _line(self, names: list[str]) -> str:
+        return GAP.join(part for name, part in self._parts.items() if name in names)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.fitting(options.max_width), style="dim", no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(0, min(len(self._line(self._leaving)), options.max_width))
+
+
+class _FiguresColumn(ProgressColumn):
+    def render(self, task: Task) -> Figures:
+        return Figures(task.fields["figures"])
 
 
 class Bars:
     """A context manager; call it as an OnProgress."""
 
     def __init__(self, console: Console) -> None:
+        wide = console.width >= NARROW
         self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("[bold]{task.description:<10}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[figures]}"),
+            SpinnerColumn(table_column=Column(no_wrap=True)),
+            TextColumn("[bold]{task.description:<10}" if wide else "[bold]{task.description}"),
+            BarColumn(bar_width=16 if wide else 10, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            _FiguresColumn(),
             console=console,
             transient=True,
         )
@@ -46,5 +111,5 @@ class Bars:
 
     def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
         if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total, figures="")
-        self._progress.update(self._tasks[what], completed=done, total=total, figures=_figures(figures))
+            self._tasks[what] = self._progress.add_task(what, total=total, figures={})
+        self._progress.update(self._tasks[what], completed=done, total=total, figures=figures)

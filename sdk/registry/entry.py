@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sdk.records import Advice, Interval, Package, Run, Scores, Scrubbed
 
 PACKAGE_TAG = "sdk.package"
+TRAIN_TAG = "sdk.train"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
 SHARE = {"exact_match": "exact match", "f1": "token F1"}
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
@@ -65,6 +66,7 @@ def tell(adaptation: Adaptation, more_tags: Mapping[str, str]) -> Told:
         tags={
             **more_tags,
             PACKAGE_TAG: package.package,
+            TRAIN_TAG: adaptation.run.request,
             "sdk.policy": adaptation.policy,
             "sdk.domain": adaptation.domain,
             "sdk.signed_by": package.signed_by,

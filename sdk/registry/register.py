@@ -3,14 +3,15 @@
 Every piece is looked up before it is made, and is made by one call that either happened or did not:
 
 1. the experiment, by the project's name
-2. the run, by its tag `sdk.package`
+2. the run, by its tag `sdk.package`, else the one of its training by `sdk.train`
 3. tags and parameters that are missing
 4. metric values that are missing; their time is the run's start, so that MLflow itself knows a repeated value
-5. artifacts that are missing or hold other bytes (a copy may have been cut off)
-6. the registered model
-7. the model version, by its run; its tags and description
-8. the alias `candidate`
-9. the status FINISHED, last: a run that has it is whole
+5. figures of the training that could not be sent while it ran
+6. artifacts that are missing or hold other bytes (a copy may have been cut off)
+7. the registered model
+8. the model version, by its run; its tags and description
+9. the alias `candidate`
+10. the status FINISHED, last: a run of a package that has it is whole
 """
 
 from __future__ import annotations
@@ -30,19 +31,18 @@ from mlflow.exceptions import MlflowException
 from sdk.errors import InvalidInput
 from sdk.records import FileRef, OnProgress, Package, Release
 from sdk.registry.connection import FAILURES, Tracking, talking
-from sdk.registry.entry import PACKAGE_TAG, Adaptation, Told, tell
+from sdk.registry.entry import PACKAGE_TAG, TRAIN_TAG, Adaptation, Told, tell
+from sdk.registry.figures import Sender
 from sdk.registry.plots import draw
 from sdk.registry.report import render
+from sdk.registry.runs import BATCH, find_experiment, find_run
 from sdk.store import check_ref, file_ref, write_atomic
 
-# without it MLflow opens an experiment on its page for traces of chat applications, which stays empty
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 ALIAS_REGISTERED = "candidate"
 ALIAS_APPROVED = "champion"
 PACKAGE_FOLDER = "package"
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
-BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one call of log_batch
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,20 @@ def register(
     tracking: Tracking,
     out: Path,
     on_progress: OnProgress,
+    unsent: Path | None = None,
 ) -> Release:
     """Write report and plots to `out`, then bring everything to MLflow. Called again, it completes what is missing.
 
-    `tags` go to run and model version (base digest, head of the audit trail …). Raises Tampered when a file of the
-    package has been altered, StepFailed when MLflow fails or cannot be reached.
+    `tags` go to run and model version (base digest, head of the audit trail …). `unsent` is a spool of the training's
+    figures, where MLflow did not get all of them. Raises Tampered when a file of the package has been altered,
+    StepFailed when MLflow fails or cannot be reached.
     """
     told = tell(adaptation, tags)
     uploads = [*_package_files(adaptation.package, package_folder), *_report_files(adaptation, out)]
     with talking(tracking, "registering the package", "sdk register"):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return complete(tracking.connect(), tracking, told, uploads, on_progress)
+                return complete(tracking.connect(), tracking, told, uploads, on_progress, unsent)
             except FAILURES:
                 if attempt == ATTEMPTS:
                     raise
@@ -78,14 +80,21 @@ def register(
 
 
 def complete(
-    client: MlflowClient, tracking: Tracking, told: Told, uploads: list[Upload], on_progress: OnProgress
+    client: MlflowClient,
+    tracking: Tracking,
+    told: Told,
+    uploads: list[Upload],
+    on_progress: OnProgress,
+    unsent: Path | None = None,
 ) -> Release:
-    """The nine steps above, through this client."""
+    """The ten steps above, through this client."""
     on_progress("run", 0, None, {})
-    experiment_id = _experiment(client, told.project, tracking.artifact_location)
+    experiment_id = find_experiment(client, told.project, tracking.artifact_location)
     run = _run(client, experiment_id, told)
     run_id: str = run.info.run_id
     _log_missing(client, run, told)
+    if unsent is not None:
+        Sender(unsent).send(client, run_id)
     _upload_missing(client, run_id, uploads, on_progress)
     on_progress("model version", 0, None, {})
     version = _version(client, told, run_id)
@@ -130,21 +139,15 @@ def _report_files(adaptation: Adaptation, out: Path) -> list[Upload]:
     return [Upload(out / name, file_ref(out / name, out)) for name in files]
 
 
-def _experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return str(client.create_experiment(name, artifact_location, tags=EXPERIMENT_TAGS))
-    if found.lifecycle_stage != "active":
-        raise InvalidInput(
-            f"The experiment {name} was deleted in MLflow; restore it there, then run `sdk register` again."
-        )
-    return str(found.experiment_id)
-
-
 def _run(client: MlflowClient, experiment_id: str, told: Told) -> Any:
-    query = f"tags.`{PACKAGE_TAG}` = '{told.package}'"
-    found = client.search_runs([experiment_id], query, max_results=1, order_by=["attributes.start_time ASC"])
-    return found[0] if found else client.create_run(experiment_id, tags=told.tags, run_name=told.run_name)
+    """The package's, else the one that its training left, else a new one."""
+    tags = {tag: told.tags[tag] for tag in (PACKAGE_TAG, TRAIN_TAG)}
+    found = next(filter(None, (find_run(client, experiment_id, *tag) for tag in tags.items())), None)
+    if found is None:
+        return client.create_run(experiment_id, tags=told.tags, run_name=told.run_name)
+    if found.info.run_name != told.run_name:
+        client.update_run(found.info.run_id, name=told.run_name)
+    return found
 
 
 def _log_missing(client: MlflowClient, run: Any, told: Told) -> None:

@@ -28,7 +28,7 @@ from sdk.model import (
     load_base,
 )
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
-from sdk.store import file_ref, write_atomic
+from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.memory import PeakMemory
@@ -53,7 +53,8 @@ def train(
 ) -> Run:
     """Train a LoRA adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
 
-    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints.
+    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints. The figures of each
+    step are appended to out/spool.jsonl while it runs.
     prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
     Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
@@ -72,8 +73,9 @@ def train(
         by_rows = use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
         batches = micro_batches(lengths, running)
-        tokens = _tokens_per_step(lengths, batches, running)
-        watch = Watch(tokens, memory, on_progress, checkpoint_seconds)
+        tokens = _sums_per_step(lengths, batches, running)
+        pairs = _sums_per_step([length * length for length in lengths], batches, running)
+        watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
         trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch)
         resumed, seconds = _run(trainer, checkpoints)
         write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
@@ -143,11 +145,11 @@ def _trainer(
     )
 
 
-def _tokens_per_step(lengths: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:
-    """Tokens of each optimizer step."""
+def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:
+    """The values of the rows in each optimizer step, summed."""
     size = settings.gradient_accumulation_steps * settings.gpus
-    tokens = [sum(lengths[row] for row in batch) for batch in batches]
-    return [sum(tokens[start : start + size]) for start in range(0, len(tokens), size)]
+    sums = [sum(values[row] for row in batch) for batch in batches]
+    return [sum(sums[start : start + size]) for start in range(0, len(sums), size)]
 
 
 def _base_hash(model: torch.nn.Module) -> str:

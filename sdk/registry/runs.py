@@ -1,0 +1,33 @@
+"""Where a project's runs are in MLflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlflow import MlflowClient
+
+from sdk.errors import InvalidInput
+from sdk.registry.entry import PACKAGE_TAG, TRAIN_TAG
+
+# without it MLflow opens an experiment on its page for traces of chat applications, which stays empty
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one call of log_batch
+
+
+def find_experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+    """Its id; made where it does not exist. InvalidInput: it was deleted."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location, tags=EXPERIMENT_TAGS))
+    if found.lifecycle_stage != "active":
+        raise InvalidInput(
+            f"The experiment {name} was deleted in MLflow; restore it there, then run `sdk register` again."
+        )
+    return str(found.experiment_id)
+
+
+def find_run(client: MlflowClient, experiment_id: str, tag: str, value: str) -> Any | None:
+    """The oldest run with this tag; for a training's tag, one that no package has yet."""
+    found = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time ASC"])
+    free = (run for run in found if tag != TRAIN_TAG or PACKAGE_TAG not in run.data.tags)
+    return next(free, None)

@@ -1,0 +1,35 @@
+"""The file of a run's figures: one JSON object a line, written before anything is sent anywhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from sdk.store import write_atomic
+
+
+class Spool:
+    """Lines of `step`, `time` (milliseconds since 1970) and figures; names and numbers only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def begin(self, step: int) -> None:
+        """Keep the lines up to the step that training goes on from; what came later is trained again."""
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        write_atomic(self._path, b"".join(line for line in lines if _step(line) <= step))
+
+    def append(self, step: int, figures: Mapping[str, float]) -> None:
+        # One write, so that a kill leaves a whole line or none. Not flushed to disk: a checkpoint does that.
+        line = json.dumps({"step": step, "time": int(time.time() * 1000), **figures}, allow_nan=False) + "\n"
+        with self._path.open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+
+def _step(line: bytes) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
