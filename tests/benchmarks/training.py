@@ -32,7 +32,6 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 MEDIAN, SIGMA, CAP = 270, 0.8, 2048
-WARMUP, TIMED = 5, 10
 SHAPES: dict[str, dict[str, int]] = {
     "tiny": {"hidden": 256, "inner": 512, "layers": 2, "heads": 4, "kv": 2, "vocab": 1024},
     "wide": {"hidden": 4096, "inner": 14336, "layers": 2, "heads": 32, "kv": 8, "vocab": 32000},
@@ -54,15 +53,16 @@ class Case:
     offload: bool = False  # what is kept between layers, to the host
     host_embeddings: bool = False
     packing: bool = True
+    steps: tuple[int, int] = (5, 10)  # before the clock starts, and timed
 
 
 CASES: dict[str, Case] = {
-    "tutorial-4bit": Case("tutorial", checkpointing=True, packing=False),
-    "trl-4bit": Case("trl", checkpointing=True, packing=False),
-    "trl-tuned-4bit": Case("trl-tuned"),
-    "unsloth-4bit": Case("unsloth"),
-    "unsloth-4bit-8k": Case("unsloth", batch=4),
-    "unsloth-4bit-checkpointed": Case("unsloth", checkpointing=True),
+    "tutorial-4bit": Case("tutorial", checkpointing=True, packing=False, steps=(2, 6)),
+    "trl-4bit": Case("trl", checkpointing=True, packing=False, steps=(2, 6)),
+    "trl-tuned-4bit": Case("trl-tuned", steps=(2, 4)),
+    "unsloth-4bit": Case("unsloth", steps=(8, 10)),
+    "unsloth-4bit-8k": Case("unsloth", batch=4, steps=(8, 10)),
+    "unsloth-4bit-checkpointed": Case("unsloth", checkpointing=True, steps=(8, 10)),
     "ours-4bit": Case(),
     "ours-4bit-4x4096": Case(batch=4, length=4096),
     "ours-4bit-half-checkpointed": Case(checkpointing=True, layers=16),
@@ -79,12 +79,15 @@ CASES: dict[str, Case] = {
     "ours-fp8": Case(method="lora-fp8"),
     "ours-fp8-8k": Case(method="lora-fp8", batch=4),
     "ours-70b-512": Case(shape="70b", batch=1, length=512, checkpointing=True, host_embeddings=True),
-    "ours-70b-8k": Case(shape="70b", batch=4, checkpointing=True, host_embeddings=True, offload=True),
+    "ours-70b-8k": Case(shape="70b", batch=4, checkpointing=True, host_embeddings=True, offload=True, steps=(2, 4)),
     "ours-1b-16bit": Case(shape="1b", method="lora"),
     "ours-1b-8bit": Case(shape="1b", method="qlora-8bit"),
     "ours-1b-4bit": Case(shape="1b"),
     "ours-1b-fp8": Case(shape="1b", method="lora-fp8"),
 }
+
+
+PARITY = ("ours-16bit", "ours-4bit", "ours-8bit", "ours-fp8")
 
 
 @dataclass
@@ -171,7 +174,7 @@ def _linear(layer: Any, method: str, device: Any, draw: Any) -> Any:
         return made
     if method == "qlora-8bit":
         made = Linear8bitLt(inputs, outputs, bias=False, has_fp16_weights=False, threshold=6.0, device="meta")
-        made.weight = Int8Params(weight.cpu().half(), requires_grad=False, has_fp16_weights=False).to(device)
+        made.weight = Int8Params(weight.half(), requires_grad=False, has_fp16_weights=False)._quantize(device)
         return made
     made = torch.nn.Linear(inputs, outputs, bias=False, device="meta")
     made.weight = torch.nn.Parameter(weight, requires_grad=False)
@@ -478,8 +481,9 @@ def checksum(model: Any) -> dict[str, int]:
     return sums
 
 
-def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, start: Path | None = None) -> Measured:
+def measure(name: str, case: Case, start: Path | None = None) -> Measured:
     result = Measured(name, case)
+    warmup, timed = case.steps
     model = unsloth_model(case) if case.engine == "unsloth" else build(case)
     import torch
 
@@ -519,34 +523,88 @@ def measure(name: str, case: Case, warmup: int = WARMUP, timed: int = TIMED, sta
     return result
 
 
-def _alone(name: str, case: Case, start: Path | None = None, warmup: int = WARMUP, timed: int = TIMED) -> Measured:
-    """The case in a process of its own."""
-    given = {"name": name, "case": asdict(case), "warmup": warmup, "timed": timed, "start": str(start) if start else ""}
-    command = [sys.executable, __file__, "--one", json.dumps(given)]
-    environment = dict(os.environ)
-    if case.engine == "unsloth":
-        if not {"UNSLOTH_PATH", "UNSLOTH_BASE"} <= environment.keys():
-            return Measured(name, case, error="UNSLOTH_PATH (its packages) and UNSLOTH_BASE (a model) are not set")
-        environment["PYTHONPATH"] = environment["UNSLOTH_PATH"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    for line in reversed(done.stdout.splitlines()):
-        if line.startswith('{"measured"'):
-            found = json.loads(line)["measured"]
-            return Measured(**{**found, "case": Case(**found["case"])})
-    return Measured(name, case, error=" ".join(done.stderr.strip().splitlines()[-3:])[-400:] or "no answer")
+class Process:
+    """A Python of its own that has imported everything and waits for its case."""
+
+    def __init__(self, environment: dict[str, str] | None = None, warm: bool = True) -> None:
+        command = [sys.executable, __file__, "--wait" if warm else "--wait-cold"]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def run(self, name: str, case: Case, start: Path | None = None) -> Measured:
+        given = {"name": name, "case": asdict(case), "start": str(start) if start else ""}
+        out, errors = self._process.communicate(json.dumps(given) + "\n")
+        for line in reversed(out.splitlines()):
+            if line.startswith('{"measured"'):
+                found = json.loads(line)["measured"]
+                return Measured(**{**found, "case": _case(found["case"])})
+        return Measured(name, case, error=" ".join(errors.strip().splitlines()[-4:])[-600:] or "no answer")
 
 
-def parity(case: Case, steps: int, folder: Path) -> tuple[Measured, Measured, float]:
-    """The same batches through the engine and through plain PEFT: the largest relative difference of the losses as
-    they are logged, each a mean of some steps."""
-    start = folder / f"start-{case.method}.safetensors"
-    mine = _alone(f"parity-ours-{case.method}", case, start, WARMUP, steps - WARMUP)
-    method = "lora" if case.method == "lora-fp8" else case.method
-    theirs = _alone(
-        f"parity-plain-{case.method}", replace(case, engine="plain", method=method), start, WARMUP, steps - WARMUP
-    )
-    gaps = [abs(ours_ / plain_ - 1) for ours_, plain_ in zip(mine.losses, theirs.losses, strict=True)]
-    return mine, theirs, max(gaps, default=math.nan)
+def _case(given: dict[str, Any]) -> Case:
+    return Case(**{**given, "steps": tuple(given["steps"])})
+
+
+def _one(warm: bool) -> None:
+    """The other end of Process."""
+    if warm:
+        import sdk.train  # noqa: F401
+    given = json.loads(sys.stdin.readline())
+    start = Path(given["start"]) if given["start"] else None
+    result = measure(given["name"], _case(given["case"]), start)
+    print(json.dumps({"measured": asdict(result)}))
+
+
+def measure_all(jobs: Sequence[tuple[str, Case, Path | None]], seconds: float) -> Iterator[Measured]:
+    """One after the other; while one runs, the next has its imports done."""
+    began = time.monotonic()
+    following: Process | None = None
+    for place, (name, case, start) in enumerate(jobs):
+        if time.monotonic() - began > seconds:
+            return
+        if case.engine == "unsloth":
+            environment = dict(os.environ)
+            if not {"UNSLOTH_PATH", "UNSLOTH_BASE"} <= environment.keys():
+                yield Measured(name, case, error="UNSLOTH_PATH (its packages) and UNSLOTH_BASE (a model) are not set")
+                continue
+            environment["PYTHONPATH"] = environment["UNSLOTH_PATH"]
+            yield Process(environment, warm=False).run(name, case, start)
+            continue
+        current, following = following or Process(), None
+        if any(later.engine != "unsloth" for _, later, _ in jobs[place + 1 :]):
+            following = Process()
+        yield current.run(name, case, start)
+
+
+def parity_jobs(names: Sequence[str], steps: int, folder: Path) -> list[tuple[str, Case, Path | None]]:
+    """The same batches through the engine and plain PEFT, from the same adapter; the fp8 base is held to 16 bits."""
+    jobs: list[tuple[str, Case, Path | None]] = []
+    for name in names:
+        case = replace(CASES[name], batch=1, length=1024, checkpointing=False, steps=(1, steps - 1))
+        start = folder / f"start-{case.method}.safetensors"
+        jobs.append((f"parity-{case.method}", case, start))
+        method = "lora" if case.method == "lora-fp8" else case.method
+        jobs.append((f"parity-{case.method}-plain", replace(case, engine="plain", method=method), start))
+    return jobs
+
+
+def gaps(results: Sequence[Measured]) -> dict[str, float]:
+    """Largest relative difference of the losses, each the mean of ten steps."""
+    found, by_name = {}, {result.name: result for result in results}
+    for name, mine in by_name.items():
+        theirs = by_name.get(f"{name}-plain")
+        if theirs is not None:
+            at = range(0, min(len(mine.losses), len(theirs.losses)) - 9, 10)
+            found[name] = max(
+                (abs(sum(mine.losses[i : i + 10]) / sum(theirs.losses[i : i + 10]) - 1) for i in at), default=math.nan
+            )
+    return found
 
 
 def _line(result: Measured) -> str:
@@ -572,9 +630,8 @@ def machine() -> dict[str, str]:
     return {"device": gpu, "date": time.strftime("%Y-%m-%d"), "python": sys.version.split()[0], **found}
 
 
-def write(results: Sequence[Measured], out: Path, more: dict[str, Any] | None = None) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine(), "results": [asdict(result) for result in results], **(more or {})}
+def write(results: Sequence[Measured], out: Path) -> None:
+    content = {"machine": machine(), "parity": gaps(results), "results": [asdict(result) for result in results]}
     (out / "training.json").write_text(json.dumps(content, indent=1))
 
 
@@ -582,7 +639,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--wait-cold", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--parity", action="store_true", help="compare losses with plain PEFT instead of timing")
     parser.add_argument("--steps", type=int, default=200, help="steps of --parity")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after so many seconds")
@@ -592,34 +650,28 @@ def main() -> None:
     if asked.list:
         print("\n".join(f"{name:<34} {case}" for name, case in CASES.items()))
         return
-    if asked.one:
-        given = json.loads(asked.one)
-        start = Path(given["start"]) if given["start"] else None
-        result = measure(given["name"], Case(**given["case"]), given["warmup"], given["timed"], start)
-        print(json.dumps({"measured": asdict(result)}))
+    if asked.wait or asked.wait_cold:
+        _one(asked.wait)
         return
     if asked.save:
         build(Case(method="lora")).save_pretrained(asked.save, max_shard_size="4GB")
         _tokenizer().save_pretrained(asked.save)
         return
-    began = time.monotonic()
     unknown = [name for name in asked.names if name not in CASES]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}; --list shows them")
-    results: list[Measured] = []
-    gaps: dict[str, float] = {}
     asked.out.mkdir(parents=True, exist_ok=True)
-    for name in asked.names or CASES:
-        if time.monotonic() - began > asked.seconds:
-            break
-        if asked.parity:
-            mine, theirs, gaps[name] = parity(replace(CASES[name], batch=1), asked.steps, asked.out)
-            results += [mine, theirs]
-            print(f"{name}: largest gap {gaps[name]:.4%}, {mine.losses[0]:.4f} -> {mine.losses[-1]:.4f}", flush=True)
-        else:
-            results.append(_alone(name, CASES[name]))
-        print(_line(results[-1]), flush=True)
-        write(results, asked.out, {"parity": gaps})
+    names = asked.names or list(CASES)
+    jobs: list[tuple[str, Case, Path | None]] = [(name, CASES[name], None) for name in names]
+    if asked.parity:
+        jobs = parity_jobs(asked.names or PARITY, asked.steps, asked.out)
+    results: list[Measured] = []
+    for result in measure_all(jobs, asked.seconds):
+        results.append(result)
+        print(_line(result), flush=True)
+        write(results, asked.out)
+    for name, gap in gaps(results).items():
+        print(f"{name}: largest difference to plain PEFT {gap:.3%}")
 
 
 if __name__ == "__main__":
