@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +19,6 @@ from sdk.model import base_digest
 from sdk.records import Hardware, Run, TrainSettings
 from sdk.store import check_ref
 from sdk.train import preview, train
-from sdk.train.checkpoints import Checkpoints
 from sdk.train.dropout import Dropout
 from sdk.train.trainer import Trainer
 from tests.tiny import UNMARKED, make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
@@ -108,7 +102,7 @@ def test_the_adapter_moves_and_the_base_does_not(base: Path, data: Path, tmp_pat
     assert [ref.path for ref in done.adapter] == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
     for ref in done.adapter:
         check_ref(tmp_path, ref)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "spool.jsonl"]
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "checkpoints", "spool.jsonl"}
     assert [told[:3] for told in steps.told] == [("train", step, STEPS, *()) for step in range(1, STEPS + 1)]
     shown = {"loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_gib", "seconds_left"}
     assert set(steps.told[0][3]) == shown
@@ -159,115 +153,6 @@ def test_gradient_checkpointing_changes_nothing(base: Path, data: Path, tmp_path
     given, expected = safetensors.torch.load(weights(tmp_path)), safetensors.torch.load(whole)
     for name in expected:
         torch.testing.assert_close(given[name], expected[name], rtol=1e-4, atol=1e-6)
-
-
-# Interruptions
-
-
-def test_ctrl_c_and_the_same_call_again_ends_where_an_uninterrupted_run_ends(
-    base: Path, data: Path, tmp_path: Path, whole: bytes
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(base, data, tmp_path, Steps(4, KeyboardInterrupt()), seconds=0)
-    assert not (tmp_path / "adapter").exists()
-    done = run(base, data, tmp_path, seconds=0)
-    assert done.resumed_from_step == 3
-    assert [point.step for point in done.losses] == list(range(1, STEPS + 1))
-    assert weights(tmp_path) == whole
-    assert not (tmp_path / "checkpoints").exists()
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from sdk.records import Hardware, TrainSettings
-from sdk.train import train
-
-def on_progress(what, done, total, figures):
-    if done == int(sys.argv[5]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-base, data, out, settings = sys.argv[1:5]
-given = TrainSettings.model_validate_json(settings)
-train(Path(data), base, "brief", given, 1.5, Hardware(), Path(out), on_progress, 0)
-"""
-
-
-def test_kill_and_the_same_call_again_ends_where_an_uninterrupted_run_ends(
-    base: Path, data: Path, tmp_path: Path, whole: bytes
-) -> None:
-    step = random.randint(2, STEPS)
-    command = [
-        sys.executable,
-        "-c",
-        KILLED,
-        str(base),
-        str(data),
-        str(tmp_path),
-        settings().model_dump_json(),
-        str(step),
-    ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OMP_NUM_THREADS": "1",
-    }
-    killed = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert run(base, data, tmp_path).resumed_from_step == step - 1
-    assert weights(tmp_path) == whole
-
-
-@pytest.mark.parametrize("method", ["qlora-4bit", "qlora-8bit"])
-def test_quantized_runs_go_on_as_if_uninterrupted(base: Path, data: Path, tmp_path: Path, method: Any) -> None:
-    run(base, data, tmp_path / "whole", method=method)
-    with pytest.raises(KeyboardInterrupt):
-        run(base, data, tmp_path / "cut", Steps(3, KeyboardInterrupt()), seconds=0, method=method)
-    run(base, data, tmp_path / "cut", method=method)
-    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("spoilt", [1, 2])
-def test_damaged_checkpoints_are_skipped(base: Path, data: Path, tmp_path: Path, whole: bytes, spoilt: int) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(base, data, tmp_path, Steps(5, KeyboardInterrupt()), seconds=0)
-    folders = sorted((tmp_path / "checkpoints").iterdir(), reverse=True)
-    assert [int(folder.name) for folder in folders] == [4, 3]
-    for folder, name in zip(folders[:spoilt], ("optimizer.pt", "rng_state.pth"), strict=False):
-        content = bytearray((folder / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (folder / name).write_bytes(content)
-    done = run(base, data, tmp_path)
-    assert done.resumed_from_step == [3, 0][spoilt - 1]
-    assert weights(tmp_path) == whole
-
-
-def test_checkpoints_of_another_run_are_not_resumed(base: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(base, data, tmp_path, Steps(4, KeyboardInterrupt()), seconds=0)
-    assert run(base, data, tmp_path, learning_rate=4e-3).resumed_from_step == 0
-
-
-def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "key")
-
-    def full(folder: Path) -> None:
-        (folder / "state").write_text("a")
-        raise OSError(errno.ENOSPC, "full")
-
-    with pytest.raises(OSError, match="full"):
-        checkpoints.write(1, full)
-    assert list(tmp_path.iterdir()) == []
-    for step in (1, 2, 3):
-        checkpoints.write(step, lambda folder: (folder / "state").write_text("whole") and None)
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["000000002", "000000003"]
-    (tmp_path / "000000004.tmp").mkdir()
-    assert checkpoints.newest() == tmp_path / "000000003"
-    assert Checkpoints(tmp_path, "other").newest() is None
-    for name, spoil in (("000000003", lambda f: (f / "more").touch()), ("000000002", lambda f: (f / "state").unlink())):
-        spoil(tmp_path / name)
-        assert checkpoints.newest() != tmp_path / name
-    assert checkpoints.newest() is None
 
 
 # What stops a run

@@ -1,4 +1,11 @@
-"""Checkpoints that are whole or not there: written aside, listed with their SHA-256, flushed, renamed."""
+"""Checkpoints that are whole or not there: written aside, listed with their SHA-256, flushed, renamed.
+
+FOLDER/000000120/checkpoint.json    the run's key, the step, the SHA-256 of each file; encrypted: data key and HMAC too
+FOLDER/000000120/NAME               a file's bytes; encrypted: AES-256-GCM in chunks, each under a key of its own
+
+With a secret nothing but ciphertext ever touches the disk, and a file opens only under its own name, at its own step
+and in its own run.
+"""
 
 from __future__ import annotations
 
@@ -6,70 +13,173 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sdk.records import canonical_json
-from sdk.store import fsync_folder, write_atomic
+from sdk.crypto import NONCE_BYTES, TAG_BYTES, Secret
+from sdk.errors import StepFailed, Tampered
+from sdk.records import canonical_json, sha256
+from sdk.store import fsync_folder
 
 _LIST = "checkpoint.json"
 _ASIDE = ".tmp"
 _KEPT = 2
+_CHUNK = 2**26  # bytes that are encrypted at once; more than one call of AES-GCM takes is never in memory twice
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was whole: the bytes that were checked are the bytes that are used."""
+
+    step: int
+    files: Mapping[str, bytes]
 
 
 class Checkpoints:
     """The folder of one run's checkpoints; those with another key belong to another run and are never resumed."""
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, secret: Secret | None = None) -> None:
         self.folder = folder
-        self.key = key
+        self.damaged: list[str] = []  # what newest() skipped, and why
+        self._key = key
+        self._secret = secret
+        self._whole: list[int] = []  # steps, oldest first
 
-    def write(self, step: int, fill: Callable[[Path], None]) -> None:
-        """Let `fill` write a checkpoint's files. Once this returns it is on disk; until then it is not there."""
+    def write(self, step: int, files: Mapping[str, bytes]) -> None:
+        """Once this returns the checkpoint is on disk; until then it is not there.
+
+        Raises StepFailed where the disk is full or fails; the checkpoints before it stay.
+        """
+        if step in self._whole:
+            return
         aside = self.folder / f"{step:09d}{_ASIDE}"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
         try:
-            fill(aside)
-            write_atomic(aside / _LIST, canonical_json({"key": self.key, "files": _digests(aside, flush=True)}))
-            fsync_folder(aside)
-            target = self.folder / f"{step:09d}"
-            if target.exists():
-                shutil.rmtree(target)
-            aside.rename(target)
-            fsync_folder(self.folder)
-        except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
-            raise
-        for old in self._all()[_KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True)
+                fsync_folder(self.folder.parent)
+            aside.mkdir()
+            self._fill(aside, step, files)
+            shutil.rmtree(self._path(step), ignore_errors=True)  # not a whole one
+            aside.rename(self._path(step))
+            fsync_folder(self.folder)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            before = f"from step {self._whole[-1]}" if self._whole else "from its start"
+            raise StepFailed(
+                f"The checkpoint of step {step} cannot be written: {error.strerror}. Free some space or mend the disk "
+                f"and run the same command again: training goes on {before}."
+            ) from error
+        self._whole = [*self._whole, step][-_KEPT:]
+        self._remove_all_but(self._whole)
 
-    def newest(self) -> Path | None:
+    def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole and of this run; None where training starts from the beginning."""
-        return next((folder for folder in self._all() if self._whole(folder)), None)
+        self.damaged = []
+        for step in self._steps():
+            try:
+                files = self._read(step)
+            except (OSError, ValueError, KeyError, TypeError, Tampered) as error:
+                why = error.strerror if isinstance(error, OSError) else "its bytes are not those that were written"
+                self.damaged.append(f"The checkpoint of step {step} is damaged ({why}) and was skipped.")
+                continue
+            if files is not None:
+                self._whole = [step]
+                return Checkpoint(step, files)
+        return None
+
+    def keep_newest(self) -> None:
+        """Remove all but the last one written."""
+        self._whole = self._whole[-1:]
+        self._remove_all_but(self._whole)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _all(self) -> list[Path]:
-        found = [path for path in self.folder.glob("*") if path.is_dir() and path.name.isdigit()]
-        return sorted(found, key=lambda path: int(path.name), reverse=True)
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{step:09d}"
 
-    def _whole(self, folder: Path) -> bool:
-        try:
-            listed = json.loads((folder / _LIST).read_bytes())
-            return bool(listed == {"key": self.key, "files": _digests(folder)})
-        except (OSError, ValueError):
-            return False
+    def _steps(self) -> list[int]:
+        """Newest first."""
+        found = [int(path.name) for path in self.folder.glob("*") if path.is_dir() and path.name.isdecimal()]
+        return sorted(found, reverse=True)
+
+    def _remove_all_but(self, steps: list[int]) -> None:
+        kept = {self._path(step) for step in steps}
+        for path in self.folder.iterdir():
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _fill(self, aside: Path, step: int, files: Mapping[str, bytes]) -> None:
+        data_key = Secret.random() if self._secret else None
+        listed: dict[str, Any] = {"key": self._key, "step": step}
+        listed["files"] = {
+            name: _write(aside / name, self._sealed(data_key, step, name, data) if data_key else [data])
+            for name, data in sorted(files.items())
+        }
+        if self._secret and data_key:
+            listed["data_key"] = self._secret.derive("wrap").wrap(data_key)
+            listed["hmac"] = self._hmac(listed)
+        _write(aside / _LIST, [canonical_json(listed)])
+        fsync_folder(aside)
+
+    def _read(self, step: int) -> dict[str, bytes] | None:
+        """Every file of a whole checkpoint; None: it is another run's."""
+        folder = self._path(step)
+        listed = json.loads((folder / _LIST).read_bytes())
+        if listed["key"] != self._key:
+            return None
+        given = listed.pop("hmac", None)
+        if given != (self._hmac(listed) if self._secret else None) or listed["step"] != step:
+            raise ValueError
+        if {path.name for path in folder.iterdir()} != {_LIST, *listed["files"]}:
+            raise ValueError
+        data_key = self._secret.derive("wrap").unwrap(listed["data_key"]) if self._secret else None
+        files = {}
+        for name, digest in listed["files"].items():
+            data = (folder / name).read_bytes()
+            if sha256(data) != digest:
+                raise ValueError
+            files[name] = self._opened(data_key, step, name, data) if data_key else data
+        return files
+
+    def _hmac(self, listed: Mapping[str, Any]) -> str:
+        assert self._secret is not None
+        return self._secret.derive("list").hmac(canonical_json(listed)).hex()
+
+    def _sealed(self, data_key: Secret, step: int, name: str, data: bytes) -> Iterator[bytes]:
+        count = max(1, -(-len(data) // _CHUNK))
+        for number in range(count):
+            piece = data[number * _CHUNK : (number + 1) * _CHUNK]
+            yield _chunk_key(data_key, name, number).encrypt(piece, self._context(step, name, number, count))
+
+    def _opened(self, data_key: Secret, step: int, name: str, data: bytes) -> bytes:
+        size = _CHUNK + NONCE_BYTES + TAG_BYTES
+        count = -(-len(data) // size)
+        return b"".join(
+            _chunk_key(data_key, name, number).decrypt(
+                data[number * size : (number + 1) * size], self._context(step, name, number, count), name
+            )
+            for number in range(count)
+        )
+
+    def _context(self, step: int, name: str, number: int, count: int) -> bytes:
+        return canonical_json({"run": self._key, "step": step, "file": name, "chunk": number, "chunks": count})
 
 
-def _digests(folder: Path, flush: bool = False) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.iterdir()):
-        if path.name == _LIST:
-            continue
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-            if flush:
-                os.fsync(file.fileno())
-    return digests
+def _chunk_key(data_key: Secret, name: str, number: int) -> Secret:
+    return data_key.derive(f"checkpoint {name} {number}")
+
+
+def _write(path: Path, pieces: Iterator[bytes] | list[bytes]) -> str:
+    """SHA-256 of what was written and flushed to the disk."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from sdk.crypto import Secret
 from sdk.data import read_rows
 from sdk.errors import StepFailed
 from sdk.model import (
@@ -34,9 +35,12 @@ from sdk.train.engine import use_row_attention
 from sdk.train.memory import PeakMemory
 from sdk.train.methods import peft_config
 from sdk.train.order import micro_batches, one_row_at_a_time
+from sdk.train.saving import saving
+from sdk.train.session import Earlier, Session, find_start
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.watch import Watch
 
+_FORMAT = 1  # of checkpoints
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
 
 
@@ -50,14 +54,20 @@ def train(
     out: Path,
     on_progress: OnProgress,
     checkpoint_seconds: float = 15.0,
+    secret: Secret | None = None,
+    earlier: Earlier | None = None,
 ) -> Run:
     """Train a LoRA adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
 
-    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints. The figures of each
-    step are appended to out/spool.jsonl while it runs.
+    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints, where the last one
+    stays. With earlier it goes on from the last checkpoint of that finished run instead of from the base alone; a
+    schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
+    figures of each step are appended to out/spool.jsonl while it runs.
     prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
-    Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
+    secret: what encrypts checkpoints; None leaves them in plain.
+    Raises InvalidInput with every row that cannot be trained and where there is nothing to go on from, StepFailed where
+    memory, disk or the numbers give out and after SIGTERM.
     """
     began = time.monotonic()
     with _failures(settings), PeakMemory() as memory:
@@ -67,8 +77,10 @@ def train(
         model, tokenizer = load_base(base, settings.method)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
         rows = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length)
-        key = _key(data, base_digest(folder), prompt, settings)
-        checkpoints = Checkpoints(out / "checkpoints", key)
+        made_from = [sha256(data.read_bytes()), base_digest(folder), prompt]
+        checkpoints = _checkpoints(out, made_from, settings, secret)
+        source = _checkpoints(earlier.folder, made_from, earlier.settings, secret) if earlier else None
+        session = Session(out, checkpoints, find_start(checkpoints, source), memory, began)
         lengths = [len(row.input_ids) for row in rows]
         by_rows = use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
@@ -76,39 +88,38 @@ def train(
         tokens = _sums_per_step(lengths, batches, running)
         pairs = _sums_per_step([length * length for length in lengths], batches, running)
         watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
-        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch)
-        resumed, seconds = _run(trainer, checkpoints)
+        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, session, watch)
+        _run(trainer)
         write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
         write_atomic(out / "adapter" / "adapter_model.safetensors", adapter_weights(trainer.model))
     steps = trainer.state.global_step
-    run = Run(
+    spent = trainer.position()
+    return Run(
         settings=settings,
         base=base_name(base),
         adapter=tuple(file_ref(path, out) for path in sorted((out / "adapter").glob("adapter_*"))),
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         steps=steps,
         losses=_losses(trainer),
-        seconds=time.monotonic() - began,
-        tokens_per_second=sum(tokens[resumed:steps]) / seconds if seconds else 0.0,
+        seconds=spent.seconds,
+        tokens_per_second=sum(tokens[:steps]) / spent.training_seconds,
         memory_predicted_gib=memory_predicted_gib,
-        memory_measured_gib=max(memory.gib, 0.0),
+        memory_measured_gib=spent.memory_gib,
         hardware=hardware,
-        resumed_from_step=resumed,
+        resumed_from_step=session.step,
+        notes=spent.notes,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
-    checkpoints.remove()
-    return run
 
 
-def _run(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float]:
-    """Train to the end; the step it went on from and the seconds it took. StepFailed where a check does not hold."""
+def _run(trainer: Trainer) -> None:
+    """Train to the end and leave the last checkpoint. StepFailed where a check does not hold."""
     before = _base_hash(trainer.model)
     initial = {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
-    checkpoint = checkpoints.newest()
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - began
+    with saving(trainer):
+        trainer.train()
     if _base_hash(trainer.model) != before:
+        trainer.session.checkpoints.remove()
         raise StepFailed("The base's weights changed while the adapter was trained; nothing was kept.")
     still = [
         name
@@ -120,7 +131,8 @@ def _run(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float]:
             f"{len(still)} of {len(initial)} adapter matrices did not move; raise the learning rate or the steps.",
             still,
         )
-    return int(checkpoint.name) if checkpoint else 0, seconds
+    if trainer.args.should_save:
+        trainer.session.checkpoints.keep_newest()
 
 
 def _trainer(
@@ -129,12 +141,12 @@ def _trainer(
     batches: Sequence[Sequence[int]],
     collator: Collator,
     settings: TrainSettings,
-    checkpoints: Checkpoints,
+    session: Session,
     watch: Watch,
 ) -> Trainer:
     return Trainer(
         settings,
-        checkpoints,
+        session,
         model=model,
         processing_class=tokenizer,
         # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
@@ -163,10 +175,10 @@ def _base_hash(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _key(data: Path, base: str, prompt: str, settings: TrainSettings) -> str:
-    """What a checkpoint must share with a run that goes on from it."""
-    given = [sha256(data.read_bytes()), base, prompt, settings.model_dump(mode="json"), version("torch")]
-    return sha256(canonical_json(given))
+def _checkpoints(folder: Path, made_from: list[str], settings: TrainSettings, secret: Secret | None) -> Checkpoints:
+    """Keyed by what a checkpoint must share with a run that goes on from it."""
+    given = [_FORMAT, made_from, settings.model_dump(mode="json"), secret.key_id if secret else None]
+    return Checkpoints(folder / "checkpoints", sha256(canonical_json(given)), secret)
 
 
 def _losses(trainer: Trainer) -> tuple[LossPoint, ...]:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTTrainer
 
-from sdk.model import Encoded, adapter_weights, set_adapter_weights
+from sdk.model import Encoded
 from sdk.records import TrainSettings
-from sdk.train.checkpoints import Checkpoints
 from sdk.train.config import sft_config
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare
+from sdk.train.resumable import Resumable
+from sdk.train.session import Session
 
-_WEIGHTS = "adapter_model.safetensors"
-_STATE = "trainer_state.json"
 
-
-class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
-    def __init__(self, settings: TrainSettings, checkpoints: Checkpoints, **options: Any) -> None:
-        super().__init__(args=sft_config(checkpoints.folder, settings), **options)
-        self.checkpoints = checkpoints
+class Trainer(Resumable):
+    def __init__(self, settings: TrainSettings, session: Session, **options: Any) -> None:
+        super().__init__(args=sft_config(session.checkpoints.folder, settings), **options)
+        self.session = session
         self.remove_callback(PrinterCallback)
         # trl rounds a quantized model's adapter to bfloat16, in which AdamW's small updates vanish.
         for parameter in self.model.parameters():
@@ -34,7 +29,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
                 parameter.data = parameter.data.float()
         if self.args.device.type == "cpu":
             replace_dropout(self.model)
-        self.notes = prepare(self.model, settings)
+        session.notes += prepare(self.model, settings)
 
     def compute_loss(
         self,
@@ -48,19 +43,6 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         given = {name: inputs[name] for name in inputs if name not in ("labels", "shift_labels")}
         loss: torch.Tensor = model(**given, items=count, use_cache=False).loss
         return loss
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        self.checkpoints.write(self.state.global_step, self._fill)
-
-    def _fill(self, folder: Path) -> None:
-        (folder / _WEIGHTS).write_bytes(adapter_weights(self.model))
-        self._save_optimizer_and_scheduler(str(folder))
-        self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
-        self.state.save_to_json(str(folder / _STATE))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
-        set_adapter_weights(self.model, (Path(resume_from_checkpoint) / _WEIGHTS).read_bytes())
 
 
 class Collator:

@@ -1,0 +1,124 @@
+"""What one call adds to a training run: where it starts, what it takes, what the user should know."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from sdk.errors import InvalidInput
+from sdk.records import TrainSettings
+from sdk.store import write_atomic
+from sdk.train.checkpoints import Checkpoint, Checkpoints
+from sdk.train.memory import PeakMemory
+from sdk.train.state import Position
+
+POSITION = "position.json"
+SPOOL = "spool.jsonl"
+_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished run to go on from: the folder of its files and its settings."""
+
+    folder: Path
+    settings: TrainSettings
+
+
+def find_start(checkpoints: Checkpoints, earlier: Checkpoints | None) -> Checkpoint | None:
+    """The run's own newest checkpoint, else the earlier run's last one.
+
+    Raises InvalidInput where there is an earlier run, but nothing of it to go on from.
+    """
+    start = checkpoints.newest()
+    if start is None and earlier is not None:
+        start = earlier.newest()
+        if start is None:
+            raise InvalidInput(
+                f"{earlier.folder} holds no whole checkpoint of the run to go on from; train without resume.",
+                earlier.damaged,
+            )
+    return start
+
+
+class Session:
+    """One call of train(), from its beginning on."""
+
+    def __init__(
+        self, out: Path, checkpoints: Checkpoints, start: Checkpoint | None, memory: PeakMemory, began: float
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.start = start
+        self.notes: list[str] = list(checkpoints.damaged)
+        self._began = began
+        self._training = 0.0  # when it began in this call; 0: not yet
+        self._memory = memory
+        self._spool = out / SPOOL
+        self._before = Position.model_validate_json(start.files[POSITION]) if start else None
+        if self._before is not None:
+            self._compare(self._before.made_with)
+
+    @property
+    def step(self) -> int:
+        return self.start.step if self.start else 0
+
+    def begin_training(self) -> None:
+        self._training = time.monotonic()
+
+    def position(self, step: int, micro_batches: int) -> Position:
+        """What the run has taken up to now, the calls before this one included."""
+        now, before = time.monotonic(), self._before
+        return Position(
+            step=step,
+            micro_batches=micro_batches,
+            seconds=now - self._began + (before.seconds if before else 0.0),
+            training_seconds=now - (self._training or now) + (before.training_seconds if before else 0.0),
+            memory_gib=max(self._memory.gib, before.memory_gib if before else 0.0),
+            notes=tuple(dict.fromkeys([*(before.notes if before else ()), *self.notes])),
+            made_with=_made_with(),
+        )
+
+    def spool(self, step: int) -> dict[str, bytes]:
+        """The file of metrics that were not sent yet, up to the step, where there is one."""
+        return {SPOOL: _until(self._spool.read_bytes(), step)} if self._spool.exists() else {}
+
+    def restore_spool(self) -> None:
+        """Metrics of steps that will be done again would otherwise be there twice."""
+        if self.start and SPOOL in self.start.files:
+            write_atomic(self._spool, self.start.files[SPOOL])
+        elif self._spool.exists():
+            write_atomic(self._spool, _until(self._spool.read_bytes(), self.step))
+
+    def _compare(self, made_with: dict[str, str]) -> None:
+        others = [
+            f"{name} {now} instead of {made_with.get(name, 'none')}"
+            for name, now in _made_with().items()
+            if made_with.get(name) != now
+        ]
+        if others:
+            self.notes.append(
+                f"Went on from step {self.step} with {', '.join(others)}: the adapter may differ in its last bits from "
+                "that of an uninterrupted run."
+            )
+
+
+def _made_with() -> dict[str, str]:
+    """What must stay the same for a run to go on as if it had never stopped, bit by bit."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _until(lines: bytes, step: int) -> bytes:
+    """Whole lines of steps up to this one; a line that is not of a step stays."""
+    whole = lines[: lines.rfind(b"\n") + 1].splitlines(keepends=True)
+    return b"".join(line for line in whole if json.loads(line).get("step", 0) <= step)
