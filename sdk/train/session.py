@@ -60,6 +60,7 @@ class Session:
         self._training = 0.0  # when it began in this call; 0: not yet
         self._memory = memory
         self._spool = out / SPOOL
+        self._made_with = _made_with()
         self._before = Position.model_validate_json(start.files[POSITION]) if start else None
         if self._before is not None:
             self._compare(self._before.made_with)
@@ -81,7 +82,7 @@ class Session:
             training_seconds=now - (self._training or now) + (before.training_seconds if before else 0.0),
             memory_gib=max(self._memory.gib, before.memory_gib if before else 0.0),
             notes=tuple(dict.fromkeys([*(before.notes if before else ()), *self.notes])),
-            made_with=_made_with(),
+            made_with=self._made_with,
         )
 
     def spool(self, step: int) -> dict[str, bytes]:
@@ -98,7 +99,7 @@ class Session:
     def _compare(self, made_with: dict[str, str]) -> None:
         others = [
             f"{name} {now} instead of {made_with.get(name, 'none')}"
-            for name, now in _made_with().items()
+            for name, now in self._made_with.items()
             if made_with.get(name) != now
         ]
         if others:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import io
 import json
 import os
@@ -400,6 +401,7 @@ def run_trials(
     show: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Tally]:
     """Kind -> outcomes; trials go round through the cases."""
+    gc.freeze()  # children do not look through what the parent has imported
     trials = [Trials(bench, folder, case) for case in cases]
     tallies = {}
     for kind, count in counts.items():
@@ -409,6 +411,7 @@ def run_trials(
             trials[number % len(trials)].one(kind, draw, tally, tmpfs and kind == "full")
             if number % 50 == 49:
                 show(f"{kind}: {number + 1} of {count}, lost {tally.lost}")
+    gc.unfreeze()
     return tallies
 
 
