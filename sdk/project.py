@@ -248,14 +248,23 @@ class Project:
 
             return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
-    def train(self, **settings: Any) -> Run:
-        """Train the adapter as advised; keyword arguments override fields of TrainSettings."""
+    def train(self, *, resume: Run | str | None = None, **settings: Any) -> Run:
+        """Train the adapter as advised; keyword arguments override fields of TrainSettings.
+
+        resume: a finished run, or the beginning of its digest, to go on from with a higher max_steps or
+        num_train_epochs; adapter, optimizer, random numbers and place in the data are those of its end. With a constant
+        learning rate three steps and then three more are six; a schedule that depends on the number of steps (cosine,
+        linear) is from there on the one of the new number. Raises InvalidInput where anything else differs.
+        """
         from sdk.advise import estimate
-        from sdk.train import train
+        from sdk.train import Earlier, train
 
         with self._working() as trail:
             advice, scrubbed = trail.latest(Advice, "advise"), trail.latest(Scrubbed, "scrub")
-            chosen = _override(advice.settings, settings)
+            before = _find_run(trail, resume) if resume else None
+            if before:
+                advice = trail.lineage(Advice, before, "advice")
+            chosen = _override(before.settings if before else advice.settings, settings)
             inputs = {
                 **self._common(trail),
                 "base": trail.charter.base_digest,
@@ -263,6 +272,10 @@ class Project:
                 "scrubbed": scrubbed.digest,
                 "settings": _settings_digest(**chosen.model_dump()),
             }
+            if before:
+                chosen = _more_steps(before, chosen, settings, inputs)
+                inputs |= {"resume": before.digest, "settings": _settings_digest(**chosen.model_dump())}
+            secret = trail.keys()[1].derive("checkpoints") if trail.policy().seal.encrypt else None
 
             def work(folder: Path) -> Run:
                 with Live(self.root, trail.charter.tracking_uri, trail.charter.name, inputs, folder):
@@ -275,10 +288,12 @@ class Project:
                         hardware=advice.hardware,
                         out=folder,
                         on_progress=self._on_progress,
+                        secret=secret,
+                        earlier=Earlier(trail.folder("train", before.inputs), before.settings) if before else None,
                     )
 
-            before = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
-            return perform(trail, Request("train", Run, inputs, work, before))
+            facts = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
+            return perform(trail, Request("train", Run, inputs, work, facts))
 
     def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
         """Three scrubbed rows as they will be trained: pieces of text, each with whether the loss is taken on it."""
@@ -508,7 +523,9 @@ class Project:
             return seal(training / ADAPTER, facts, policy.seal.encrypt, signer, key, secret, folder)
 
         package = perform(trail, Request("seal", Package, inputs, work))
-        shutil.rmtree(training, ignore_errors=True)  # from here on the weights exist in the package only
+        # From here on the weights exist in the package only, and in a checkpoint that is protected as the package is.
+        protected = run.inputs["policy"] == policy.digest
+        shutil.rmtree(training / ADAPTER if protected else training, ignore_errors=True)
         return package
 
     def _promote_if_approved(self, trail: Trail, release: Release) -> None:
@@ -540,6 +557,35 @@ class Project:
         with recorded(trail, action, {}) as made:
             made["charter"] = trail.records.put(charter)
             trail.charter = charter
+
+
+def _find_run(trail: Trail, wanted: Run | str) -> Run:
+    digest = wanted if isinstance(wanted, str) else wanted.digest
+    found = {run.digest: run for run in trail.all(Run, "train") if run.digest.startswith(digest)}
+    if len(found) != 1:
+        known = [f"{run.digest[:12]}: {run.steps} steps" for run in trail.all(Run, "train")]
+        raise InvalidInput(f"{len(found)} runs of this project have digest {digest[:64]}; name one of:", known)
+    return found.popitem()[1]
+
+
+def _more_steps(
+    before: Run, chosen: TrainSettings, changes: Mapping[str, Any], inputs: Mapping[str, str]
+) -> TrainSettings:
+    """Settings to go on from a finished run with; InvalidInput names everything that is not as it was."""
+    from sdk.train import MORE_STEPS
+
+    differing = [
+        f"{name} is {value}, was {was}"
+        for name, value in chosen
+        if name not in MORE_STEPS and value != (was := getattr(before.settings, name))
+    ]
+    differing += [
+        f"the {name} is another one" for name in ("base", "scrubbed", "domain") if inputs[name] != before.inputs[name]
+    ]
+    if differing:
+        raise InvalidInput("A run goes on with what it was begun with, but for the number of steps.", differing)
+    by_epochs = "num_train_epochs" in changes and "max_steps" not in changes
+    return chosen.model_copy(update={"max_steps": -1}) if by_epochs else chosen
 
 
 def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:

@@ -15,9 +15,9 @@ from __future__ import annotations
 from sdk.approve import check_approval
 from sdk.errors import Refused, Tampered
 from sdk.model import base_digest
-from sdk.records import Advice, Approval, Charter, Package, Record, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import Advice, Approval, Charter, FileRef, Package, Record, Release, Run, Scores, Scrubbed, Verified
 from sdk.registry import Adaptation, Tracking, check_release, read_version
-from sdk.seal import open_package
+from sdk.seal import ADAPTER, open_package
 from sdk.store import ASIDE, check_ref
 from sdk.trail import Trail
 
@@ -56,6 +56,10 @@ def check_records(trail: Trail) -> dict[str, list[Record]]:
     return records
 
 
+def _adapter(ref: FileRef) -> bool:
+    return ref.path.startswith(f"{ADAPTER}/")
+
+
 def check_files(trail: Trail, records: dict[str, list[Record]]) -> int:
     """Step 4: how many files were compared."""
     sealed = {package.inputs["run"] for package in records["seal"]}
@@ -63,7 +67,9 @@ def check_files(trail: Trail, records: dict[str, list[Record]]) -> int:
     for step, made in records.items():
         for record in made:
             folder = trail.folder(step, record.inputs)
-            refs = () if record.digest in sealed else record.files
+            refs = record.files
+            if record.digest in sealed:
+                refs = tuple(ref for ref in refs if not _adapter(ref) and (folder / ref.path).exists())
             expected = {check_ref(folder, ref) for ref in refs}
             checked += len(refs)
             present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}

@@ -177,6 +177,10 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed of everything random; the same seed, the same adapter.")
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on from this finished run, by its digest, with a higher --max-steps or more epochs."),
+    ] = None,
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
@@ -188,7 +192,7 @@ def train(
     with working(project, json) as (out, opened):
         if not json:
             out.show(show.preview(opened.preview(**changes)))
-        record = opened.train(**changes)
+        record = opened.train(resume=resume, **changes)
         out.result(record.model_dump(mode="json"), show.run(record))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -110,8 +111,9 @@ def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
 
 def run(run: Run) -> RenderableType:
     losses = [point.loss for point in run.losses]
-    return grid(
+    figures = grid(
         [
+            ("run", run.digest[:12]),
             (
                 "method",
                 f"{METHODS[run.settings.method]}, r {run.settings.lora_r}, {run.trainable_parameters:,} parameters",
@@ -121,6 +123,7 @@ def run(run: Run) -> RenderableType:
             ("memory", f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"),
         ]
     )
+    return Group(figures, *(Text.from_markup(f"[yellow]note:[/] {escape(note)}") for note in run.notes))
 
 
 def scores(scores: Scores) -> RenderableType:

@@ -14,11 +14,11 @@ _OPEN = 32
 
 
 def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[int]]:
-    """Row numbers of each forward pass of the whole run, epoch after epoch; the fullest comes first.
+    """Row numbers of each forward pass of the whole run, epoch after epoch; the first epoch's fullest comes first.
 
     lengths: tokens of each row. With packing a micro-batch holds as many rows as fit into per_device_train_batch_size x
-    max_length tokens, else per_device_train_batch_size rows. The first step is the largest, so that a lack of memory
-    shows at once and not after hours.
+    max_length tokens, else per_device_train_batch_size rows. The first step is a largest one, so that a lack of memory
+    shows at once and not after hours. What is drawn for max_steps=3 is the beginning of what is drawn for 6.
     """
     draw = random.Random(settings.seed)  # noqa: S311 - decides an order, keeps no secret
     size, needed = settings.per_device_train_batch_size, None
@@ -28,10 +28,26 @@ def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[
     else:
         rows = islice(rows, max(1, round(len(lengths) * settings.num_train_epochs)))
     filled = _packed(rows, lengths, size * settings.max_length, draw) if settings.packing else _counted(rows, size)
-    batches = list(islice(filled, needed))
-    fullest = max(range(len(batches)), key=lambda place: sum(lengths[row] for row in batches[place]))
+    batches: list[list[int]] = []
+    first_epoch = left = len(lengths)
+    for batch in filled:
+        batches.append(batch)
+        left -= len(batch)
+        if left <= 0:
+            first_epoch = min(first_epoch, len(batches))
+            if needed is not None and len(batches) >= needed:
+                break
+    fullest = max(range(min(first_epoch, len(batches))), key=lambda place: sum(lengths[row] for row in batches[place]))
     batches[0], batches[fullest] = batches[fullest], batches[0]
-    return batches
+    return batches[:needed]
+
+
+def continued(before: list[list[int]], batches: list[list[int]], together: int) -> list[list[int]]:
+    """All of an earlier run's micro-batches, then those that `batches` has more of.
+
+    together: micro-batches in one optimizer step. Where the earlier run's last step had fewer, its room stays taken.
+    """
+    return before + before[: -len(before) % together] + batches[len(before) :]
 
 
 def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:

@@ -20,6 +20,7 @@ from sdk.train.state import Position
 
 POSITION = "position.json"
 SPOOL = "spool.jsonl"
+MORE_STEPS = ("max_steps", "num_train_epochs")  # the settings that may differ from those of an earlier run
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 

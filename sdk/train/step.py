@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from sdk.crypto import Secret
 from sdk.data import read_rows
-from sdk.errors import StepFailed
+from sdk.errors import InvalidInput, StepFailed
 from sdk.model import (
     Chat,
     adapter_config,
@@ -34,9 +34,9 @@ from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.memory import PeakMemory
 from sdk.train.methods import peft_config
-from sdk.train.order import micro_batches, one_row_at_a_time
+from sdk.train.order import continued, micro_batches, one_row_at_a_time
 from sdk.train.saving import saving
-from sdk.train.session import Earlier, Session, find_start
+from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.watch import Watch
 
@@ -85,6 +85,8 @@ def train(
         by_rows = use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
         batches = micro_batches(lengths, running)
+        if earlier:
+            batches = _continued(batches, lengths, running, earlier, session)
         tokens = _sums_per_step(lengths, batches, running)
         pairs = _sums_per_step([length * length for length in lengths], batches, running)
         watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
@@ -155,6 +157,26 @@ def _trainer(
         peft_config=peft_config(model, settings),
         callbacks=[watch],
     )
+
+
+def _continued(
+    batches: list[list[int]], lengths: Sequence[int], settings: TrainSettings, earlier: Earlier, session: Session
+) -> list[list[int]]:
+    more = {name: getattr(earlier.settings, name) for name in MORE_STEPS}
+    before = micro_batches(lengths, settings.model_copy(update=more))
+    together = settings.gradient_accumulation_steps * settings.gpus
+    if len(batches) <= len(before):
+        raise InvalidInput(
+            f"The run to go on from has {-(-len(before) // together)} steps already; give a higher max_steps or "
+            "num_train_epochs."
+        )
+    joined = continued(before, batches, together)
+    if joined != batches:
+        session.notes.append(
+            "The earlier run's last rows were put together otherwise than in one run of this length, so the adapter is "
+            "not that of one run of this length."
+        )
+    return joined
 
 
 def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:

@@ -80,6 +80,10 @@ class Case:
 
     method: str = "lora"
     encrypted: bool = False
+    packing: bool = False
+
+    def __str__(self) -> str:
+        return " ".join([self.method, *["encrypted"] * self.encrypted, *["packed"] * self.packing])
 
     def train(self, bench: Bench, out: Path) -> str:
         settings = TrainSettings(
@@ -93,7 +97,8 @@ class Case:
             per_device_train_batch_size=2,
             gradient_accumulation_steps=2,
             gradient_checkpointing=False,
-            max_length=128,
+            max_length=64,
+            packing=self.packing,
         )
         run = train(
             data=bench.data,
@@ -388,7 +393,7 @@ def can_mount(folder: Path) -> bool:
 
 
 def all_cases() -> list[Case]:
-    return [Case(method, encrypted) for method in METHODS for encrypted in (False, True)]
+    return [Case(method, both, both) for method in METHODS for both in (False, True)]
 
 
 def run_trials(
@@ -450,7 +455,7 @@ def main() -> None:
             "seed": given.seed,
             "seconds": round(time.monotonic() - began),
             "full_disk": "tmpfs" if tmpfs else "injected",
-            "cases": [f"{case.method}{' encrypted' if case.encrypted else ''}" for case in all_cases()],
+            "cases": [str(case) for case in all_cases()],
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "transformers", "trl", "peft", "bitsandbytes")},
