@@ -3,7 +3,7 @@
 1. the audit trail: its chain, every signature, its head
 2. the policy, the domain and the two keys are those of the charter
 3. every record that the trail names is there, unaltered, and none besides
-4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plaintext is gone
+4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plain adapter is gone
 5. the base model is the one that was adapted
 6. every package: identity, signature, files
 7. every approval: its signature, by a key that the project knows
@@ -56,20 +56,23 @@ def check_records(trail: Trail) -> dict[str, list[Record]]:
     return records
 
 
-def _adapter(ref: FileRef) -> bool:
-    return ref.path.startswith(f"{ADAPTER}/")
+def _left(record: Record, sealed_under: set[str]) -> tuple[FileRef, ...]:
+    """A sealed run keeps its checkpoint alone, and that only where it was trained under the policy of the package."""
+    if not sealed_under:
+        return record.files
+    if sealed_under != {record.inputs["policy"]}:
+        return ()
+    return tuple(ref for ref in record.files if not ref.path.startswith(f"{ADAPTER}/"))
 
 
 def check_files(trail: Trail, records: dict[str, list[Record]]) -> int:
     """Step 4: how many files were compared."""
-    sealed = {package.inputs["run"] for package in records["seal"]}
+    sealed = {(package.inputs["run"], package.inputs["policy"]) for package in records["seal"]}
     checked = 0
     for step, made in records.items():
         for record in made:
             folder = trail.folder(step, record.inputs)
-            refs = record.files
-            if record.digest in sealed:
-                refs = tuple(ref for ref in refs if not _adapter(ref) and (folder / ref.path).exists())
+            refs = _left(record, {policy for run, policy in sealed if run == record.digest})
             expected = {check_ref(folder, ref) for ref in refs}
             checked += len(refs)
             present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from workshop import Workshop
@@ -33,11 +35,20 @@ from sdk.train.state import (
     set_rng_state,
     set_scheduler_state,
 )
+from sdk.train.trainer import Trainer
 from tests.benchmarks.kill import Bench, all_cases, run_trials
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 
 STEPS = 6
 SECRET = Secret(bytes(range(32)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """The Trainer collects garbage at each start, which takes long once all libraries are imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -292,38 +303,33 @@ def test_encrypted_checkpoints_open_with_their_key_at_their_place_only(tmp_path:
 
 
 def plain_tensors(folder: Path) -> list[str]:
-    """Files that hold a safetensors header or a name that stands in one."""
-    found = []
-    for path in folder.rglob("*"):
-        try:
-            data = path.read_bytes() if path.is_file() else b""
-        except FileNotFoundError:  # renamed while we look
-            continue
-        if any(mark in data for mark in (b'{"__metadata__"', b"lora_A", b"exp_avg", b"log_history", b"cublas")):
-            found.append(path.name)
-    return found
+    """Files that hold what stands in a safetensors header or in the trainer's state."""
+    files = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    marks = (b'{"__metadata__"', b"lora_A", b"exp_avg", b"log_history")
+    return [name for name, data in files.items() if any(mark in data for mark in marks)]
 
 
-def test_a_governed_projects_checkpoints_are_never_in_plain(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_governed_projects_checkpoints_are_never_in_plain(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = workshop.project("governed")
     project.advise()
     project.scrub()
-    seen: list[str] = []
-    over = threading.Event()
+    looked: list[tuple[bool, list[str]]] = []
+    fsync = os.fsync
 
-    def watch() -> None:
-        while not over.is_set():
-            seen.extend(plain_tensors(next((project.root / "artifacts" / "train").glob("*/checkpoints"), tmp_path)))
+    def look(descriptor: int) -> None:
+        """Each file is flushed once it is written: here it is on the disk, in the staging folder too."""
+        fsync(descriptor)
+        for folder in (project.root / "artifacts" / "train").glob("*/checkpoints/*"):
+            looked.append((folder.suffix == ".tmp", plain_tensors(folder)))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", look)
         done = project.train(max_steps=3)
-    finally:
-        over.set()
-        thread.join()
+    assert sum(aside for aside, _ in looked) >= 7  # files of a checkpoint
+    assert [found for _, found in looked if found] == []
     [folder] = (project.root / "artifacts" / "train").iterdir()
-    assert seen == []
     kept = [path for path in (folder / "checkpoints").rglob("*") if path.is_file()]
     assert {path.name for path in kept} >= {"adapter.safetensors", "optimizer.safetensors", "rng-0.json"}
     assert plain_tensors(folder / "checkpoints") == []
@@ -384,8 +390,6 @@ def test_optimizer_and_schedule_come_back_as_they_were(name: str) -> None:
 
 def test_random_numbers_go_on() -> None:
     def draw() -> list[float]:
-        import numpy as np
-
         return [random.gauss(0, 1), float(np.random.normal()), float(torch.rand(())), float(torch.randn(()))]
 
     random.gauss(0, 1)  # the second of a pair waits
@@ -422,8 +426,6 @@ def test_sigterm_saves_the_step_and_says_so(base: Path, data: Path, tmp_path: Pa
 def test_sigterm_in_the_middle_of_an_accumulation_discards_it(
     base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Whole, handler: Any
 ) -> None:
-    from sdk.train.trainer import Trainer
-
     original = Trainer.training_step
     calls = []
 
