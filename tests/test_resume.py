@@ -467,29 +467,19 @@ def test_outside_the_main_thread_training_goes_on_without_a_handler(base: Path, 
 # What belongs to a checkpoint besides
 
 
-def test_metrics_that_were_not_sent_are_neither_doubled_nor_lost(base: Path, data: Path, tmp_path: Path) -> None:
+def test_figures_of_each_step_are_neither_doubled_nor_lost(base: Path, data: Path, tmp_path: Path) -> None:
     spool = tmp_path / "spool.jsonl"
+    cut(base, data, tmp_path, 5)
+    assert spooled(spool) == [1, 2, 3, 4, 5]
+    shutil.copytree(tmp_path, tmp_path / "lost")
+    (tmp_path / "lost" / "spool.jsonl").unlink()
+    for out in (tmp_path, tmp_path / "lost"):
+        assert run(base, data, out).resumed_from_step == 4
+        assert spooled(out / "spool.jsonl") == [1, 2, 3, 4, 5, 6]
 
-    class Writes:
-        def __init__(self, at: int = -1) -> None:
-            self.at = at
 
-        def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
-            with spool.open("a") as file:
-                file.write(json.dumps({"step": done, "loss": figures["loss"]}) + "\n")
-                if done == self.at:
-                    file.write('{"step": 5, "lo')
-                    file.flush()
-                    raise KeyboardInterrupt
-
-    spool.write_text('{"run_id": "abc"}\n')
-    with pytest.raises(KeyboardInterrupt):
-        train(data, str(base), "brief", settings(), 1.5, Hardware(), tmp_path, Writes(5), 0)
-    done = train(data, str(base), "brief", settings(), 1.5, Hardware(), tmp_path, Writes(), 0)
-    assert done.resumed_from_step == 4
-    lines = [json.loads(line) for line in spool.read_text().splitlines()]
-    assert lines[0] == {"run_id": "abc"}
-    assert lines[1:] == [{"step": point.step, "loss": point.loss} for point in done.losses]
+def spooled(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
 
 
 def test_another_machine_or_version_is_named(

@@ -42,8 +42,8 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         """Write a checkpoint of the last whole optimizer step; rng: the generators' state then, if it was not now."""
         states = self._of_all_processes((rng or Rng.now()).to_bytes())
         if self.args.should_save:
-            step = self.state.global_step
-            self.session.checkpoints.write(step, {**self._files(), **_by_rank(states), **self.session.spool(step)})
+            files = {**self._files(), **_by_rank(states), **self.session.spool()}
+            self.session.checkpoints.write(self.state.global_step, files)
 
     def position(self) -> Position:
         step = self.state.global_step

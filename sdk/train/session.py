@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ import torch
 
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
-from sdk.store import write_atomic
+from sdk.store import SPOOL, write_atomic
 from sdk.train.checkpoints import Checkpoint, Checkpoints
 from sdk.train.memory import PeakMemory
 from sdk.train.state import Position
 
 POSITION = "position.json"
-SPOOL = "spool.jsonl"
 MORE_STEPS = ("max_steps", "num_train_epochs")  # the settings that may differ from those of an earlier run
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
@@ -86,16 +84,13 @@ class Session:
             made_with=self._made_with,
         )
 
-    def spool(self, step: int) -> dict[str, bytes]:
-        """The file of metrics that were not sent yet, up to the step, where there is one."""
-        return {SPOOL: _until(self._spool.read_bytes(), step)} if self._spool.exists() else {}
+    def spool(self) -> dict[str, bytes]:
+        """The figures up to now, where they are kept."""
+        return {SPOOL: self._spool.read_bytes()} if self._spool.exists() else {}
 
     def restore_spool(self) -> None:
-        """Metrics of steps that will be done again would otherwise be there twice."""
         if self.start and SPOOL in self.start.files:
             write_atomic(self._spool, self.start.files[SPOOL])
-        elif self._spool.exists():
-            write_atomic(self._spool, _until(self._spool.read_bytes(), self.step))
 
     def _compare(self, made_with: dict[str, str]) -> None:
         others = [
@@ -118,9 +113,3 @@ def _made_with() -> dict[str, str]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "threads": str(torch.get_num_threads()),
     }
-
-
-def _until(lines: bytes, step: int) -> bytes:
-    """Whole lines of steps up to this one; a line that is not of a step stays."""
-    whole = lines[: lines.rfind(b"\n") + 1].splitlines(keepends=True)
-    return b"".join(line for line in whole if json.loads(line).get("step", 0) <= step)

@@ -225,6 +225,8 @@ def _failures(settings: TrainSettings) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise StepFailed(smaller) from error
     except OSError as error:
+        if error.errno == errno.EIO:
+            raise StepFailed(full.replace("is full; free some space", "fails; mend it")) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise StepFailed(full) from error

@@ -206,7 +206,10 @@ class Ops:
         opened = Path.open
 
         def open_(path: Path, mode: str = "r", *given: Any, **options: Any) -> Any:
-            return io.BufferedWriter(Raw(path, "w")) if mode == "wb" else opened(path, mode, *given, **options)
+            if mode not in ("wb", "ab"):
+                return opened(path, mode, *given, **options)
+            raw = Raw(path, mode)
+            return raw if options.get("buffering") == 0 else io.BufferedWriter(raw)
 
         Path.open = open_  # type: ignore[method-assign,assignment]
         for name in ("fsync", "mkdir", "rename"):
