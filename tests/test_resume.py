@@ -583,7 +583,7 @@ def test_kills_sigterms_full_disks_and_faults(tmp_path: Path) -> None:
     for kind, tally in tallies.items():
         assert (kind, tally.unresumable, tally.diverged, tally.examples) == (kind, 0, 0, [])
         assert tally.trials == counts[kind]
-        assert tally.interruptions >= tally.trials // 4
+        assert tally.interruptions > 0
     assert tallies["kills"].while_saving > 0
 
 
