@@ -280,6 +280,11 @@ class LossPoint(Frozen):
     learning_rate: float = Field(ge=0)
 
 
+class ValidationPoint(Frozen):
+    step: int = Field(ge=0)
+    loss: float = Field(description="mean over the learned tokens of the held-out rows")
+
+
 class Run(Record):
     settings: TrainSettings
     base: str = Field(description="name of the base model, never a path")
@@ -287,6 +292,9 @@ class Run(Record):
     trainable_parameters: int = Field(gt=0)
     steps: int = Field(gt=0)
     losses: tuple[LossPoint, ...]
+    validation: tuple[ValidationPoint, ...] = ()
+    validation_rows: int = Field(default=0, ge=0, description="rows that were held out and never trained on")
+    best_step: int | None = Field(default=None, description="step with the lowest validation loss")
     seconds: float = Field(ge=0)
     tokens_per_second: float = Field(ge=0, description="non-padding tokens")
     memory_predicted_gib: float = Field(ge=0)

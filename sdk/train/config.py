@@ -44,7 +44,6 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         router_aux_loss_coef=0.0,  # a frozen router cannot learn to balance its load
         max_grad_norm=settings.max_grad_norm,
         weight_decay=settings.weight_decay,
-        neftune_noise_alpha=settings.neftune_noise_alpha,
         seed=settings.seed,
     )
     # Several visible GPUs would make the Trainer wrap the model in DataParallel, which trl refuses; one is used.

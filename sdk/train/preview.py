@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from sdk.data import read_rows
-from sdk.model import Encoded, encode_rows, load_chat
+from sdk.model import ANSWERS, Encoded, Learned, encode_rows, load_chat
 from sdk.records import Frozen
 
 
@@ -26,14 +26,16 @@ class Preview(Frozen):
     segments: tuple[Segment, ...]
 
 
-def preview(data: Path, base: str, prompt: str, max_length: int, rows: int = 3) -> tuple[Preview, ...]:
+def preview(
+    data: Path, base: str, prompt: str, max_length: int, rows: int = 3, learned: Learned = ANSWERS
+) -> tuple[Preview, ...]:
     """The first rows of a scrubbed file as they will be trained; never to be stored.
 
     Raises InvalidInput where one of them cannot be trained, as the training step does.
     """
     chat = load_chat(base)
     shown = read_rows(data).rows[:rows]
-    encoded = encode_rows(chat, shown, prompt, max_length)
+    encoded = encode_rows(chat, shown, prompt, max_length, learned)
     return tuple(
         Preview(
             row=row.id,

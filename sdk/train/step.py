@@ -19,22 +19,24 @@ from sdk.data import read_rows
 from sdk.errors import StepFailed
 from sdk.model import (
     Chat,
-    adapter_config,
-    adapter_weights,
     base_digest,
     base_name,
     encode_rows,
     fetch_base,
+    learned,
     load_base,
 )
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
+from sdk.train.initial import Adapter, begin, finish
 from sdk.train.memory import PeakMemory
-from sdk.train.methods import peft_config
+from sdk.train.methods import PROMPTS, peft_config
+from sdk.train.options import add_options
 from sdk.train.order import micro_batches, one_row_at_a_time
 from sdk.train.trainer import Collator, Trainer
+from sdk.train.validation import hold_out
 from sdk.train.watch import Watch
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
@@ -50,12 +52,14 @@ def train(
     out: Path,
     on_progress: OnProgress,
     checkpoint_seconds: float = 15.0,
+    adapter: Adapter | None = None,
 ) -> Run:
-    """Train a LoRA adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
+    """Train an adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
 
     The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints. The figures of each
     step are appended to out/spool.jsonl while it runs.
     prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
+    adapter: a finished one on the same base that this one begins with; None: PEFT's first weights.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
     Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
     """
@@ -66,20 +70,26 @@ def train(
         folder = fetch_base(base)
         model, tokenizer = load_base(base, settings.method)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        rows = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length)
-        key = _key(data, base_digest(folder), prompt, settings)
+        encoded = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length, learned(settings))
+        rows, held = hold_out(encoded, settings)
+        key = _key(data, base_digest(folder), prompt, settings, adapter)
         checkpoints = Checkpoints(out / "checkpoints", key)
         lengths = [len(row.input_ids) for row in rows]
-        by_rows = use_row_attention(model)
+        # A learned prompt stands before each row, so rows cannot lie one behind the other.
+        by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
         batches = micro_batches(lengths, running)
         tokens = _sums_per_step(lengths, batches, running)
         pairs = _sums_per_step([length * length for length in lengths], batches, running)
         watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
-        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch)
+        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch, len(tokens))
+        start = begin(trainer.model, settings, folder, adapter)
+        passes = sum(map(len, batches)) / len(rows)
+        validation = add_options(trainer, running, held, by_rows, max(1, round(len(tokens) / passes)))
         resumed, seconds = _run(trainer, checkpoints)
-        write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
-        write_atomic(out / "adapter" / "adapter_model.safetensors", adapter_weights(trainer.model))
+        config, weights = finish(trainer.model, base_name(base), start)
+        write_atomic(out / "adapter" / "adapter_config.json", config)
+        write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
     steps = trainer.state.global_step
     run = Run(
         settings=settings,
@@ -88,6 +98,9 @@ def train(
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         steps=steps,
         losses=_losses(trainer),
+        validation=tuple(validation.points) if validation else (),
+        validation_rows=len(held),
+        best_step=validation.best_step if validation else None,
         seconds=time.monotonic() - began,
         tokens_per_second=sum(tokens[resumed:steps]) / seconds if seconds else 0.0,
         memory_predicted_gib=memory_predicted_gib,
@@ -113,7 +126,8 @@ def _run(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float]:
     still = [
         name
         for name, value in trainer.model.named_parameters()
-        if name in initial and torch.equal(value, initial[name])
+        # AdaLoRA's singular values begin at zero, and those of a rank that it cuts end there.
+        if name in initial and "lora_E" not in name and torch.equal(value, initial[name])
     ]
     if still:
         raise StepFailed(
@@ -131,6 +145,7 @@ def _trainer(
     settings: TrainSettings,
     checkpoints: Checkpoints,
     watch: Watch,
+    steps: int,
 ) -> Trainer:
     return Trainer(
         settings,
@@ -140,7 +155,7 @@ def _trainer(
         # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
         train_dataset=Dataset.from_dict({"input_ids": batches}),
         data_collator=collator,
-        peft_config=peft_config(model, settings),
+        peft_config=peft_config(model, settings, steps),
         callbacks=[watch],
     )
 
@@ -153,19 +168,22 @@ def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], sett
 
 
 def _base_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of everything but the adapter; for a quantized base of its packed weights and their scales."""
+    """SHA-256 of everything that is not trained; for a quantized base of its packed weights and their scales."""
     digest = hashlib.sha256()
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
     for name, value in sorted(model.state_dict().items()):
-        if "lora_" in name or not isinstance(value, torch.Tensor):
+        if name in trained or not isinstance(value, torch.Tensor):
             continue
         digest.update(name.encode())
         digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
 
 
-def _key(data: Path, base: str, prompt: str, settings: TrainSettings) -> str:
+def _key(data: Path, base: str, prompt: str, settings: TrainSettings, adapter: Adapter | None) -> str:
     """What a checkpoint must share with a run that goes on from it."""
     given = [sha256(data.read_bytes()), base, prompt, settings.model_dump(mode="json"), version("torch")]
+    if adapter is not None:
+        given += [adapter[0], sha256(adapter[1])]
     return sha256(canonical_json(given))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import safetensors.torch
 import torch
 from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
@@ -23,10 +24,21 @@ _WEIGHTS = "adapter_model.safetensors"
 _STATE = "trainer_state.json"
 
 
+class Carried(Protocol):
+    """What a checkpoint carries beside the trained parameters, the optimizer and the generators."""
+
+    name: str
+
+    def tensors(self) -> dict[str, torch.Tensor]: ...
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
+
+
 class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
     def __init__(self, settings: TrainSettings, checkpoints: Checkpoints, **options: Any) -> None:
         super().__init__(args=sft_config(checkpoints.folder, settings), **options)
         self.checkpoints = checkpoints
+        self.carried: list[Carried] = []
         self.remove_callback(PrinterCallback)
         # trl rounds a quantized model's adapter to bfloat16, in which AdamW's small updates vanish.
         for parameter in self.model.parameters():
@@ -58,9 +70,14 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
         self.state.save_to_json(str(folder / _STATE))
+        for carried in self.carried:
+            safetensors.torch.save_file(carried.tensors(), folder / f"{carried.name}.safetensors")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
-        set_adapter_weights(self.model, (Path(resume_from_checkpoint) / _WEIGHTS).read_bytes())
+        folder = Path(resume_from_checkpoint)
+        set_adapter_weights(self.model, (folder / _WEIGHTS).read_bytes())
+        for carried in self.carried:
+            carried.restore(safetensors.torch.load_file(folder / f"{carried.name}.safetensors"))
 
 
 class Collator:
