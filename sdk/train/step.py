@@ -87,6 +87,8 @@ def train(
         passes = sum(map(len, batches)) / len(rows)
         validation = add_options(trainer, running, held, by_rows, max(1, round(len(tokens) / passes)))
         resumed, seconds = _run(trainer, checkpoints)
+        if validation:
+            validation.restore_best()
         config, weights = finish(trainer.model, base_name(base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)

@@ -13,14 +13,14 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 
-from sdk.model import Encoded, adapter_weights, set_adapter_weights
+from sdk.model import Encoded
 from sdk.records import TrainSettings
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.config import sft_config
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare
 
-_WEIGHTS = "adapter_model.safetensors"
+_WEIGHTS = "trained.safetensors"
 _STATE = "trainer_state.json"
 
 
@@ -61,11 +61,19 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         loss: torch.Tensor = model(**given, items=count, use_cache=False).loss
         return loss
 
+    def trained(self) -> dict[str, torch.Tensor]:
+        """Every trained parameter: what PEFT keeps of a finished adapter is less, and not enough to go on."""
+        return {name: value.detach() for name, value in self.model.named_parameters() if value.requires_grad}
+
+    def set_trained(self, values: Mapping[str, torch.Tensor]) -> None:
+        for name, value in self.trained().items():
+            value.copy_(values[name])
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         self.checkpoints.write(self.state.global_step, self._fill)
 
     def _fill(self, folder: Path) -> None:
-        (folder / _WEIGHTS).write_bytes(adapter_weights(self.model))
+        safetensors.torch.save_file(self.trained(), folder / _WEIGHTS)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
@@ -75,7 +83,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        set_adapter_weights(self.model, (folder / _WEIGHTS).read_bytes())
+        self.set_trained(safetensors.torch.load_file(folder / _WEIGHTS))
         for carried in self.carried:
             carried.restore(safetensors.torch.load_file(folder / f"{carried.name}.safetensors"))
 

@@ -101,18 +101,14 @@ class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
         if best == step:
             self.best_step = step
             if self._keep:
-                self._best = {
-                    name: value.detach().to("cpu", copy=True) for name, value in self._trained().items()
-                }
+                self._best = {name: value.to("cpu", copy=True) for name, value in self._trainer.trained().items()}
         elif self._patience is not None and sum(point.step > best for point in counted) >= self._patience:
             control.should_training_stop = True
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        with torch.no_grad():
-            for name, value in self._best.items():
-                self._trained()[name].copy_(value)
+    def restore_best(self) -> None:
+        """Give the model the adapter of the lowest loss, where it was to be kept."""
+        if self._best:
+            self._trainer.set_trained(self._best)
 
     @torch.no_grad()
     def loss(self) -> float:
@@ -138,9 +134,6 @@ class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self.points = [ValidationPoint(step=step, loss=loss) for step, loss in pairs]
         self.best_step = int(tensors["best_step"]) or None
         self._best = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}
-
-    def _trained(self) -> dict[str, torch.Tensor]:
-        return {name: value for name, value in self._trainer.model.named_parameters() if value.requires_grad}
 
 
 @contextmanager
