@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from sdk.data import read_rows
 from sdk.errors import InvalidInput
-from sdk.model import Chat, Learned, attach_adapter, base_digest, load_base, load_chat
+from sdk.evaluate import _negative_log_likelihoods
+from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, generate, load_base, load_chat
 from sdk.records import Hardware, Run, TrainSettings
 from sdk.train import step, train
 from sdk.train.noise import Noise
@@ -235,6 +236,25 @@ def test_high_ranks_on_a_4_bit_base(base: Path, data: Path, tmp_path: Path) -> N
     done = run(base, data, tmp_path, method="qlora-4bit", lora_r=256, lora_alpha=16, use_rslora=True, learning_rate=1e-3)
     assert done.losses[-1].loss < done.losses[0].loss - 0.5
     assert saved(tmp_path)[0]["use_rslora"] is True
+
+
+@pytest.mark.parametrize("kind", ["prompt_tuning", "prefix_tuning", "p_tuning"])
+def test_learned_prompts_are_scored_and_generate_alone_as_in_a_batch(
+    base: Path, data: Path, tmp_path: Path, kind: Any
+) -> None:
+    done = run(base, data, tmp_path, peft_type=kind, validation_split=0.25, learning_rate=0.02)
+    model, tokenizer = load_base(str(base), "lora")
+    model = attach_adapter(model, *saved(tmp_path))
+    chat = load_chat(str(base))
+    rows = [row for row in read_rows(data).rows if row.id in held_rows(base, data, tmp_path)]
+    encoded = encode_rows(chat, rows, "brief", 128)
+    sums = _negative_log_likelihoods(model, encoded, tokenizer.pad_token_id)
+    mean = sum(sums) / sum(sum(item.in_loss) for item in encoded)
+    assert done.validation[-1].loss == pytest.approx(mean, rel=1e-4)
+    asked = [[message.model_dump() for message in row.messages[:1]] for row in rows]
+    quiet: Any = lambda *figures: None  # noqa: E731
+    together = generate(model, tokenizer, asked, 6, 4, quiet)
+    assert together == generate(model, tokenizer, asked, 6, 1, quiet)
 
 
 # Which tokens are learned

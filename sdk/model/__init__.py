@@ -40,7 +40,7 @@ from sdk.model.base import (  # noqa: E402
 )
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, conversation, encode_rows, learned  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
-from sdk.model.load import compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
+from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
 
 __all__ = [
     "ADAPTER_NAME",
@@ -57,6 +57,7 @@ __all__ = [
     "base_name",
     "check_base",
     "check_config",
+    "check_torch",
     "compute_dtype",
     "conversation",
     "encode_rows",

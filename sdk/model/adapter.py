@@ -132,6 +132,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name in sorted(types.keys() & config.keys()):
         value = config[name]
         wrong = not isinstance(value, types[name]) or (isinstance(value, bool) and types[name] is not bool)
+        wrong |= isinstance(value, list) and not all(isinstance(item, str) for item in value)
         if wrong or value != _CONFIG_VALUES.get(name, value):
             faults.append(f"{name} has a value that this SDK never writes")
     if faults:

@@ -10,6 +10,16 @@ from trl import SFTConfig
 from sdk.records import TrainSettings
 
 
+def precision_notes() -> tuple[str, ...]:
+    """What to know of a GPU without bfloat16."""
+    if not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False):
+        return ()
+    return (
+        f"{torch.cuda.get_device_name()} has no bfloat16, so training computed in float16 with a scaled loss; its range "
+        "is smaller, and steps whose gradients overflow are left out.",
+    )
+
+
 def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
     """trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
     gpu = torch.cuda.is_available()

@@ -29,6 +29,7 @@ from sdk.model import (
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
+from sdk.train.config import precision_notes
 from sdk.train.engine import use_row_attention
 from sdk.train.initial import Adapter, begin, finish
 from sdk.train.memory import PeakMemory
@@ -109,6 +110,7 @@ def train(
         memory_measured_gib=max(memory.gib, 0.0),
         hardware=hardware,
         resumed_from_step=resumed,
+        notes=(*trainer.notes, *precision_notes()),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
     checkpoints.remove()
