@@ -50,7 +50,7 @@ from sdk.records import (
     canonical_json,
     sha256,
 )
-from sdk.store import EMBEDDED, file_ref, locked
+from sdk.store import EMBEDDED, check_ref, file_ref, locked
 from sdk.trail import Trail
 
 if TYPE_CHECKING:
@@ -248,16 +248,21 @@ class Project:
 
             return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
-    def train(self, **settings: Any) -> Run:
-        """Train the adapter as advised; keyword arguments override fields of TrainSettings."""
+    def train(self, *, adapter: Run | str | None = None, **settings: Any) -> Run:
+        """Train the adapter as advised; keyword arguments override fields of TrainSettings.
+
+        adapter: a finished run on this base, or the beginning of its digest, whose adapter this one begins with.
+        """
         from sdk.advise import estimate
         from sdk.train import train
 
         with self._working() as trail:
             advice, scrubbed = trail.latest(Advice, "advise"), trail.latest(Scrubbed, "scrub")
             chosen = _override(advice.settings, settings)
+            begun = _find_run(trail, adapter) if adapter is not None else None
             inputs = {
                 **self._common(trail),
+                **({"adapter": begun.digest} if begun else {}),
                 "base": trail.charter.base_digest,
                 "advice": advice.digest,
                 "scrubbed": scrubbed.digest,
@@ -275,6 +280,7 @@ class Project:
                         hardware=advice.hardware,
                         out=folder,
                         on_progress=self._on_progress,
+                        adapter=self._adapter_of(trail, begun) if begun else None,
                     )
 
             before = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
@@ -288,7 +294,7 @@ class Project:
         chosen = _override(trail.latest(Advice, "advise").settings, settings)
         scrubbed = trail.latest(Scrubbed, "scrub")
         data = trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
-        rows = preview(data, trail.charter.base, trail.domain().prompt, chosen.max_length)
+        rows = preview(data, trail.charter.base, trail.domain().prompt, chosen)
         return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
 
     def sample_questions(self, count: int) -> list[tuple[str, str]]:
@@ -473,6 +479,23 @@ class Project:
     def _common(trail: Trail) -> dict[str, str]:
         return {"policy": trail.policy().digest, "domain": trail.domain_digest()}
 
+    def _adapter_of(self, trail: Trail, run: Run) -> tuple[Mapping[str, Any], bytes]:
+        """PEFT's configuration and the weights of a finished run, sealed or not, checked against its record."""
+        from sdk.seal import open_package, read_adapter, unseal
+
+        if run.inputs["base"] != trail.charter.base_digest:
+            raise InvalidInput(
+                f"Run {run.digest[:12]} was trained on another base ({run.base}); an adapter fits its own base only."
+            )
+        folder = trail.folder("train", run.inputs)
+        sealed = [package for package in trail.all(Package, "seal") if package.inputs["run"] == run.digest]
+        if sealed:
+            folder = trail.folder("seal", sealed[-1].inputs)
+            return unseal(folder, open_package(folder, sealed[-1], trail.trainer.public_key), trail.keys()[1])
+        for ref in run.adapter:
+            check_ref(folder, ref)
+        return read_adapter(folder)
+
     def _seal(self, trail: Trail, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores) -> Package:
         from sdk.seal import ADAPTER, Facts, seal
 
@@ -540,6 +563,15 @@ class Project:
         with recorded(trail, action, {}) as made:
             made["charter"] = trail.records.put(charter)
             trail.charter = charter
+
+
+def _find_run(trail: Trail, wanted: Run | str) -> Run:
+    digest = wanted if isinstance(wanted, str) else wanted.digest
+    found = {run.digest: run for run in trail.all(Run, "train") if run.digest.startswith(digest)}
+    if len(found) != 1:
+        known = [f"{run.digest[:12]}: {run.steps} steps" for run in trail.all(Run, "train")]
+        raise InvalidInput(f"{len(found)} runs of this project have digest {digest[:64]}; name one of:", known)
+    return found.popitem()[1]
 
 
 def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:

@@ -136,9 +136,9 @@ class TrainSettings(Frozen):
         default=20, gt=0, le=4096, description="prompt, prefix and p-tuning: tokens learned"
     )
     learning_rate: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
-    lr_scheduler_type: Schedule = "cosine"
+    lr_scheduler_type: Schedule = Field(default="cosine", description="course of the learning rate after the warm-up")
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay of AdamW")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     num_train_epochs: float = Field(gt=0, description="passes over the training rows")
     max_steps: int = Field(default=-1, ge=-1, description="stop after this many optimizer steps; -1: by epochs")
@@ -173,7 +173,9 @@ class TrainSettings(Frozen):
     early_stopping_patience: int | None = Field(
         default=None, gt=0, description="stop after so many evaluations without a lower validation loss"
     )
-    seed: int = Field(default=42, ge=0, lt=2**32)
+    seed: int = Field(
+        default=42, ge=0, lt=2**32, description="seed of everything random; the same seed, the same adapter"
+    )
 
 
 class Memory(Frozen):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import safetensors.torch
@@ -88,7 +88,7 @@ def stop_at(step: int) -> Any:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.Tensor]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Logits of each model that was trained, just before its adapter is written."""
     seen: list[torch.Tensor] = []
     original = step.finish
@@ -100,7 +100,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.Tensor]]:
         return written
 
     monkeypatch.setattr(step, "finish", look)
-    yield seen
+    return seen
 
 
 KINDS: list[tuple[str, dict[str, Any]]] = [
@@ -232,8 +232,19 @@ def test_what_does_not_go_together_is_refused_with_what_to_use(
         run(base, data, tmp_path, **options)
 
 
+@pytest.mark.parametrize("schedule", get_args(TrainSettings.model_fields["lr_scheduler_type"].annotation))
+def test_every_schedule_runs(base: Path, data: Path, tmp_path: Path, schedule: Any) -> None:
+    done = run(base, data, tmp_path, lr_scheduler_type=schedule, max_steps=3, weight_decay=0.1, max_grad_norm=0.1)
+    rates = [point.learning_rate for point in done.losses]
+    assert rates[0] == 5e-3
+    assert (rates[2] < rates[1] < rates[0]) is ("constant" not in schedule)
+    assert all(rate > 0 for rate in rates)
+
+
 def test_high_ranks_on_a_4_bit_base(base: Path, data: Path, tmp_path: Path) -> None:
-    done = run(base, data, tmp_path, method="qlora-4bit", lora_r=256, lora_alpha=16, use_rslora=True, learning_rate=1e-3)
+    done = run(
+        base, data, tmp_path, method="qlora-4bit", lora_r=256, lora_alpha=16, use_rslora=True, learning_rate=1e-3
+    )
     assert done.losses[-1].loss < done.losses[0].loss - 0.5
     assert saved(tmp_path)[0]["use_rslora"] is True
 

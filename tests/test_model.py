@@ -399,7 +399,10 @@ WRITTEN = {
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
-        ("PROMPT_TUNING", {"prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "a", "tokenizer_name_or_path": "x"}),
+        (
+            "PROMPT_TUNING",
+            {"prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "a", "tokenizer_name_or_path": "x"},
+        ),
         ("PROMPT_TUNING", {"prompt_tuning_init": "SAMPLE_VOCAB"}),
         ("PROMPT_TUNING", {"tokenizer_kwargs": {"trust_remote_code": True}}),
         ("PREFIX_TUNING", {"auto_mapping": {"parent_library": "os"}}),

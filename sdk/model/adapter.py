@@ -147,7 +147,9 @@ def attach_adapter(model: PreTrainedModel, config: Mapping[str, Any], weights: b
     """
     check_config(config)
     try:
-        options = {name: value for name, value in config.items() if name not in ("base_model_name_or_path", "peft_type")}
+        options = {
+            name: value for name, value in config.items() if name not in ("base_model_name_or_path", "peft_type")
+        }
         made = _CLASSES[config["peft_type"]](**options)
         adapted = get_peft_model(model, made, adapter_name=ADAPTER_NAME)
     except ValueError as error:

@@ -158,7 +158,7 @@ class Chat:
         return self._ended(Encoded(answers.input_ids, in_loss))
 
     def _span(self, messages: Messages, place: int, text: str) -> tuple[int, int]:
-        """Where a message's text stands in the rendered conversation, by rendering it with another text in its place."""
+        """Where a message's text stands in the rendered conversation, found by rendering another in its place."""
         mark = secrets.token_hex(16)
         other = [*messages[:place], {**messages[place], "content": mark}, *messages[place + 1 :]]
         before, _, after = self._text(other).partition(mark)

@@ -9,14 +9,17 @@ from trl import SFTConfig
 
 from sdk.records import TrainSettings
 
+# Share of the peak learning rate at which cosine_with_min_lr ends.
+_LOWEST = 0.1
+
 
 def precision_notes() -> tuple[str, ...]:
     """What to know of a GPU without bfloat16."""
     if not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False):
         return ()
     return (
-        f"{torch.cuda.get_device_name()} has no bfloat16, so training computed in float16 with a scaled loss; its range "
-        "is smaller, and steps whose gradients overflow are left out.",
+        f"{torch.cuda.get_device_name()} has no bfloat16, so training computed in float16 with a scaled loss; its "
+        "range is smaller, and steps whose gradients overflow are left out.",
     )
 
 
@@ -45,6 +48,7 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         fp16=gpu and not bf16,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.lr_scheduler_type,
+        lr_scheduler_kwargs={"min_lr_rate": _LOWEST} if settings.lr_scheduler_type == "cosine_with_min_lr" else {},
         warmup_steps=settings.warmup_ratio,
         max_steps=settings.max_steps,
         per_device_train_batch_size=1,  # an item is a micro-batch already

@@ -67,7 +67,8 @@ def finish(model: PeftModel, base_name: str, start: Tensors | None) -> tuple[byt
 
 
 def _matrices(model: PeftModel) -> Tensors:
-    return safetensors.torch.load(adapter_weights(model))
+    values: Tensors = safetensors.torch.load(adapter_weights(model))
+    return values
 
 
 def _continue(model: PeftModel, settings: TrainSettings, adapter: Adapter) -> None:
@@ -100,7 +101,7 @@ def _loftq(model: PeftModel, folder: Path) -> None:
 
     PEFT's own (replace_lora_weights_loftq) needs CUDA, leaves out the adapter's scale and decomposes in full.
     """
-    files = {}
+    files: dict[str, Path] = {}
     for path in base_files(folder):
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, "pt") as opened:

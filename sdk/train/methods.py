@@ -80,7 +80,9 @@ def _faults(settings: TrainSettings, steps: int) -> list[str]:
             "use method lora, or with qlora-4bit init_lora_weights loftq"
         )
     if start in PISSA and settings.use_dora:
-        faults.append(f"init_lora_weights {start} with use_dora gives no adapter for the original base; use one of them")
+        faults.append(
+            f"init_lora_weights {start} with use_dora gives no adapter for the original base; use one of them"
+        )
     if start == "loftq" and settings.method != "qlora-4bit":
         faults.append(
             f"init_lora_weights loftq makes up for 4-bit quantization, and method {settings.method} has none; "
@@ -92,8 +94,8 @@ def _faults(settings: TrainSettings, steps: int) -> list[str]:
         )
     if kind == "adalora" and settings.target_r >= settings.lora_r:
         faults.append(
-            f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or raise "
-            f"lora_r (half as much again is usual: {settings.target_r * 3 // 2})"
+            f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or "
+            f"raise lora_r (half as much again is usual: {settings.target_r * 3 // 2})"
         )
     if kind == "adalora" and steps < 2:
         faults.append("adalora cuts ranks between its steps, and there is one step; train for longer or use lora")

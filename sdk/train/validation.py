@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sdk.errors import InvalidInput, StepFailed
@@ -137,10 +138,10 @@ class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
 
 @contextmanager
-def _calm(model: torch.nn.Module) -> Iterator[None]:
+def _calm(model: PeftModel) -> Iterator[None]:
     """Evaluation mode for all but bitsandbytes' layers: those repack their weights in it, and cannot train again."""
     training = [module for module in model.modules() if module.training]
-    config = model.peft_config[ADAPTER_NAME]  # type: ignore[index,union-attr,unused-ignore]
+    config = model.peft_config[ADAPTER_NAME]
     penalty = getattr(config, "orth_reg_weight", None)
     model.eval()
     for module in training:
