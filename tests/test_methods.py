@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import registry_records
 import safetensors.torch
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from peft import PeftModel
+from rich.console import Console
 from transformers import AutoModelForCausalLM
+from typer.main import get_command
+from workshop import Workshop
 
+from sdk import Project
+from sdk.cli import main, show
+from sdk.cli.app import app
 from sdk.data import read_rows
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, Tampered
 from sdk.evaluate import _negative_log_likelihoods
 from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, generate, load_base, load_chat
-from sdk.records import Hardware, Run, TrainSettings
+from sdk.records import Hardware, Run, TrainSettings, ValidationPoint
+from sdk.registry import plots
 from sdk.train import step, train
 from sdk.train.noise import Noise
 from sdk.train.trainer import Trainer
@@ -448,3 +459,85 @@ def test_another_kind_of_adapter_is_not_continued(base: Path, data: Path, tmp_pa
         run(base, data, tmp_path / "b", adapter=adapter, peft_type="prompt_tuning")
     with pytest.raises(InvalidInput, match="set init_lora_weights to default"):
         run(base, data, tmp_path / "b", adapter=adapter, init_lora_weights="pissa")
+
+
+def test_a_project_continues_a_run_sealed_or_not(workshop: Workshop) -> None:
+    project = workshop.project("continued")
+    project.advise()
+    project.scrub()
+    first = project.train(max_steps=3)
+    second = project.train(max_steps=3, adapter=first.digest[:12])
+    assert second.inputs["adapter"] == first.digest
+    assert second.losses[0].loss < first.losses[0].loss
+    assert "adapter" not in first.inputs
+    project.evaluate()
+    project.register()
+    assert not (project.trail().folder("train", second.inputs) / "adapter").exists()
+    third = project.train(max_steps=4, adapter=second)
+    assert third.inputs["adapter"] == second.digest
+    assert third.losses[0].loss < second.losses[0].loss
+    project.verify()
+    with pytest.raises(InvalidInput, match="0 runs of this project have digest ffff") as caught:
+        project.train(adapter="ffff")
+    assert len(caught.value.faults) == 3
+    with pytest.raises(InvalidInput, match="r: the adapter has"):
+        project.train(adapter=first, lora_r=3, max_steps=3)
+    elsewhere = first.model_copy(update={"inputs": {**first.inputs, "base": "0" * 64}})
+    with pytest.raises(InvalidInput, match="was trained on another base"):
+        project._adapter_of(project.trail(), elsewhere)
+    weights = project.trail().folder("train", first.inputs) / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(Tampered, match="adapter_model"):
+        project.train(adapter=first, max_steps=5)
+
+
+# What is shown, and the options of the command
+
+
+def test_validation_is_shown_and_drawn(tmp_path: Path) -> None:
+    plain = registry_records.run()
+    watched = plain.model_copy(
+        update={
+            "validation": (ValidationPoint(step=1, loss=3.25), ValidationPoint(step=2, loss=2.125)),
+            "validation_rows": 7,
+            "best_step": 2,
+            "notes": ("Something [else] was done.",),
+        }
+    )
+    console = Console(width=120, file=io.StringIO())
+    console.print(show.run(watched))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"validation +3\.250 .* 2\.125 on 7 held-out rows, lowest at step 2 *\n", printed)
+    assert "note: Something [else] was done." in printed
+    package = tmp_path / "package"
+    package.mkdir()
+    adaptation = registry_records.adaptation(package)
+    before = plots._png(plots._loss, adaptation)
+    assert plots._png(plots._loss, replace(adaptation, run=watched)) != before
+
+
+def test_every_setting_is_an_option_that_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    command: Any = get_command(app).commands["train"]  # type: ignore[attr-defined]
+    options = {parameter.name: parameter for parameter in command.params}
+    for name, field in TrainSettings.model_fields.items():
+        assert options[name].help.startswith(str(field.description)), name
+        assert options[name].rich_help_panel in ("Adapter", "Learning", "Batches and memory", "Validation"), name
+    given: dict[str, Any] = {}
+
+    class Opened:
+        def preview(self, **changes: Any) -> list[Any]:
+            return []
+
+        def train(self, **changes: Any) -> Run:
+            given.update(changes)
+            return registry_records.run()
+
+    monkeypatch.setattr(Project, "open", lambda folder, on_progress: Opened())
+    line = "train --json --peft-type adalora --no-packing --use-dora --roles-to-train user,assistant --eval-steps 5"
+    with pytest.raises(SystemExit) as ended:
+        main([*line.split(), "--neftune-noise-alpha", "2.5", "--adapter", "ab12"])
+    assert ended.value.code == 0
+    assert given == {
+        "peft_type": "adalora", "packing": False, "use_dora": True, "roles_to_train": ("user", "assistant"),
+        "eval_steps": 5, "neftune_noise_alpha": 2.5, "adapter": "ab12",
+    }  # fmt: skip
