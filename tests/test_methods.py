@@ -232,7 +232,7 @@ def test_going_on_ends_where_an_uninterrupted_run_ends(
         ({"peft_type": "prompt_tuning", "init_lora_weights": "gaussian"}, "option of peft_type lora"),
         ({"peft_type": "prefix_tuning", "gradient_checkpointing": True}, "prompt_tuning"),
         ({"completion_only_loss": True, "roles_to_train": ("user", "assistant")}, "leave one out"),
-        ({"load_best_model_at_end": True, "eval_steps": 2}, "eval_steps needs it"),
+        ({"load_best_model_at_end": True, "eval_steps": 2}, "eval_steps needs held-out rows"),
         ({"validation_split": 0.99}, "leaves none to train on"),
     ],
 )

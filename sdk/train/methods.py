@@ -18,15 +18,18 @@ _ALLOCATIONS = 100
 _ORTHOGONALITY = 0.5  # PEFT's weight of AdaLoRA's orthogonality in the loss of a step
 
 
+def check_settings(settings: TrainSettings) -> None:
+    """InvalidInput with everything that does not go together, before a base is loaded for it."""
+    faults = _faults(settings)
+    if faults:
+        raise InvalidInput("These training settings do not go together.", faults)
+
+
 def peft_config(model: PreTrainedModel, settings: TrainSettings, steps: int) -> PeftConfig:
     """steps: optimizer steps of the whole run, by which AdaLoRA plans.
 
-    Raises InvalidInput where a target module is not one of the model's linear layers, or where PEFT cannot do what the
-    settings ask for together.
+    Raises InvalidInput where a target module is not one of the model's linear layers, or the steps are too few.
     """
-    faults = _faults(settings, steps)
-    if faults:
-        raise InvalidInput("These training settings do not go together.", faults)
     common = {"task_type": "CAUSAL_LM"}
     if settings.peft_type == "prompt_tuning":
         return PromptTuningConfig(num_virtual_tokens=settings.num_virtual_tokens, **common)
@@ -42,6 +45,8 @@ def peft_config(model: PreTrainedModel, settings: TrainSettings, steps: int) -> 
         **common,
     }
     if settings.peft_type == "adalora":
+        if steps < 2:
+            raise InvalidInput("adalora cuts ranks between its steps, and there is one step; train for longer.")
         return AdaLoraConfig(
             init_r=settings.lora_r,
             target_r=settings.target_r,
@@ -64,7 +69,7 @@ def peft_config(model: PreTrainedModel, settings: TrainSettings, steps: int) -> 
     )
 
 
-def _faults(settings: TrainSettings, steps: int) -> list[str]:
+def _faults(settings: TrainSettings) -> list[str]:
     kind, start = settings.peft_type, settings.init_lora_weights
     faults = []
     if kind != "lora":
@@ -97,13 +102,20 @@ def _faults(settings: TrainSettings, steps: int) -> list[str]:
             f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or "
             f"raise lora_r (half as much again is usual: {settings.target_r * 3 // 2})"
         )
-    if kind == "adalora" and steps < 2:
-        faults.append("adalora cuts ranks between its steps, and there is one step; train for longer or use lora")
     if kind == "prefix_tuning" and settings.gradient_checkpointing:
         faults.append(
             "prefix_tuning keeps its prefix in the cache, which gradient_checkpointing cannot recompute; "
             "turn gradient_checkpointing off or use prompt_tuning"
         )
+    if not settings.validation_split:
+        needs = {
+            "eval_steps": settings.eval_steps is not None,
+            "load_best_model_at_end": settings.load_best_model_at_end,
+            "early_stopping_patience": settings.early_stopping_patience is not None,
+        }
+        faults += [
+            f"{name} needs held-out rows; set validation_split, e.g. to 0.1" for name, given in needs.items() if given
+        ]
     return faults
 
 

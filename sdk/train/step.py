@@ -33,7 +33,7 @@ from sdk.train.config import precision_notes
 from sdk.train.engine import use_row_attention
 from sdk.train.initial import Adapter, begin, finish
 from sdk.train.memory import PeakMemory
-from sdk.train.methods import PROMPTS, peft_config
+from sdk.train.methods import PROMPTS, check_settings, peft_config
 from sdk.train.options import add_options
 from sdk.train.order import micro_batches, one_row_at_a_time
 from sdk.train.trainer import Collator, Trainer
@@ -65,13 +65,15 @@ def train(
     Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
     """
     began = time.monotonic()
+    check_settings(settings)
+    roles = learned(settings)
     with _failures(settings), PeakMemory() as memory:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
         folder = fetch_base(base)
         model, tokenizer = load_base(base, settings.method)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        encoded = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length, learned(settings))
+        encoded = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length, roles)
         rows, held = hold_out(encoded, settings)
         key = _key(data, base_digest(folder), prompt, settings, adapter)
         checkpoints = Checkpoints(out / "checkpoints", key)

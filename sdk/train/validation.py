@@ -28,20 +28,9 @@ _BEST = "best/"
 def hold_out(rows: Sequence[Encoded], settings: TrainSettings) -> tuple[list[Encoded], list[Encoded]]:
     """(rows to train on, rows that are held out), each in the order given; drawn by the seed.
 
-    Raises InvalidInput where nothing is left for one of them, or an option needs rows that are not held out.
+    Raises InvalidInput where none is left to train on.
     """
-    needs = {
-        "eval_steps": settings.eval_steps is not None,
-        "load_best_model_at_end": settings.load_best_model_at_end,
-        "early_stopping_patience": settings.early_stopping_patience is not None,
-    }
-    asked = [name for name, given in needs.items() if given]
     if not settings.validation_split:
-        if asked:
-            raise InvalidInput(
-                "Without held-out rows there is no validation loss; set validation_split, e.g. to 0.1.",
-                [f"{name} needs it" for name in asked],
-            )
         return list(rows), []
     count = max(1, round(len(rows) * settings.validation_split))
     if count >= len(rows):
