@@ -132,7 +132,8 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
             labels[line, :length] = torch.tensor(encoded[place].labels)
         ids, targets = ids.to(model.device), labels[:, 1:].to(model.device)
         # Padding stands behind the row, where a causal model does not look.
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        # A learned prompt stands in front, and its places are scored too.
+        logits = model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] : -1]
         learned = targets != -100
         nll = torch.zeros_like(targets, dtype=torch.float32)
         nll[learned] = torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="none")

@@ -54,6 +54,15 @@ def peak_tflops(gpu: str) -> float | None:
     return next((float(peak["tflops"]) for peak in known if re.fullmatch(peak["driver_name"], gpu)), None)
 
 
+def cuda_version() -> str | None:
+    """The newest CUDA that the driver runs, such as 12.4; None where this process has no GPU. Errors as of probe()."""
+    if not any(True for _ in _cuda_gpus()):
+        return None
+    version = ctypes.c_int()
+    _check(ctypes.CDLL(CUDA_LIBRARY).cuDriverGetVersion(ctypes.byref(version)))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
 def cpu_cores(root: Path = Path("/")) -> int:
     """Cores that this process may use, at least 1: the least of its affinity and its cgroups' CPU quotas."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

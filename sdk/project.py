@@ -50,7 +50,7 @@ from sdk.records import (
     canonical_json,
     sha256,
 )
-from sdk.store import EMBEDDED, file_ref, locked
+from sdk.store import EMBEDDED, check_ref, file_ref, locked
 from sdk.trail import Trail
 
 if TYPE_CHECKING:
@@ -248,25 +248,31 @@ class Project:
 
             return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
-    def train(self, *, resume: Run | str | None = None, **settings: Any) -> Run:
+    def train(self, *, adapter: Run | str | None = None, resume: Run | str | None = None, **settings: Any) -> Run:
         """Train the adapter as advised; keyword arguments override fields of TrainSettings.
 
-        resume: a finished run, or the beginning of its digest, to go on from with a higher max_steps or
-        num_train_epochs; adapter, optimizer, random numbers and place in the data are those of its end. With a constant
-        learning rate three steps and then three more are six; a schedule that depends on the number of steps (cosine,
-        linear) is from there on the one of the new number. Raises InvalidInput where anything else differs.
+        Both name a finished run, or the beginning of its digest. adapter: begin with this one's adapter, on the same
+        base; everything else begins anew. resume: go on from this one's end with a higher max_steps or
+        num_train_epochs: adapter, optimizer, random numbers and place in the data. With a constant learning rate three
+        steps and then three more are six; a schedule that depends on the number of steps (cosine, linear) is from there
+        on the one of the new number. Raises InvalidInput where anything else differs.
         """
         from sdk.advise import estimate
         from sdk.train import Earlier, train
 
         with self._working() as trail:
             advice, scrubbed = trail.latest(Advice, "advise"), trail.latest(Scrubbed, "scrub")
-            before = _find_run(trail, resume) if resume else None
+            before = _find_run(trail, resume) if resume is not None else None
             if before:
+                if adapter is not None:
+                    raise InvalidInput("A run goes on with its own adapter; give adapter or resume, not both.")
                 advice = trail.lineage(Advice, before, "advice")
+                adapter = before.inputs.get("adapter")
             chosen = _override(before.settings if before else advice.settings, settings)
+            begun = _find_run(trail, adapter) if adapter is not None else None
             inputs = {
                 **self._common(trail),
+                **({"adapter": begun.digest} if begun else {}),
                 "base": trail.charter.base_digest,
                 "advice": advice.digest,
                 "scrubbed": scrubbed.digest,
@@ -290,6 +296,7 @@ class Project:
                         on_progress=self._on_progress,
                         secret=secret,
                         earlier=Earlier(trail.folder("train", before.inputs), before.settings) if before else None,
+                        adapter=self._adapter_of(trail, begun) if begun else None,
                     )
 
             facts = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
@@ -303,7 +310,7 @@ class Project:
         chosen = _override(trail.latest(Advice, "advise").settings, settings)
         scrubbed = trail.latest(Scrubbed, "scrub")
         data = trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
-        rows = preview(data, trail.charter.base, trail.domain().prompt, chosen.max_length)
+        rows = preview(data, trail.charter.base, trail.domain().prompt, chosen)
         return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
 
     def sample_questions(self, count: int) -> list[tuple[str, str]]:
@@ -487,6 +494,23 @@ class Project:
     @staticmethod
     def _common(trail: Trail) -> dict[str, str]:
         return {"policy": trail.policy().digest, "domain": trail.domain_digest()}
+
+    def _adapter_of(self, trail: Trail, run: Run) -> tuple[Mapping[str, Any], bytes]:
+        """PEFT's configuration and the weights of a finished run, sealed or not, checked against its record."""
+        from sdk.seal import open_package, read_adapter, unseal
+
+        if run.inputs["base"] != trail.charter.base_digest:
+            raise InvalidInput(
+                f"Run {run.digest[:12]} was trained on another base ({run.base}); an adapter fits its own base only."
+            )
+        folder = trail.folder("train", run.inputs)
+        sealed = [package for package in trail.all(Package, "seal") if package.inputs["run"] == run.digest]
+        if sealed:
+            folder = trail.folder("seal", sealed[-1].inputs)
+            return unseal(folder, open_package(folder, sealed[-1], trail.trainer.public_key), trail.keys()[1])
+        for ref in run.adapter:
+            check_ref(folder, ref)
+        return read_adapter(folder)
 
     def _seal(self, trail: Trail, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores) -> Package:
         from sdk.seal import ADAPTER, Facts, seal

@@ -136,9 +136,9 @@ class TrainSettings(Frozen):
         default=20, gt=0, le=4096, description="prompt, prefix and p-tuning: tokens learned"
     )
     learning_rate: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
-    lr_scheduler_type: Schedule = "cosine"
+    lr_scheduler_type: Schedule = Field(default="cosine", description="course of the learning rate after the warm-up")
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay of AdamW")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     num_train_epochs: float = Field(gt=0, description="passes over the training rows")
     max_steps: int = Field(default=-1, ge=-1, description="stop after this many optimizer steps; -1: by epochs")
@@ -173,7 +173,9 @@ class TrainSettings(Frozen):
     early_stopping_patience: int | None = Field(
         default=None, gt=0, description="stop after so many evaluations without a lower validation loss"
     )
-    seed: int = Field(default=42, ge=0, lt=2**32)
+    seed: int = Field(
+        default=42, ge=0, lt=2**32, description="seed of everything random; the same seed, the same adapter"
+    )
 
 
 class Memory(Frozen):
@@ -280,6 +282,11 @@ class LossPoint(Frozen):
     learning_rate: float = Field(ge=0)
 
 
+class ValidationPoint(Frozen):
+    step: int = Field(ge=0)
+    loss: float = Field(description="mean over the learned tokens of the held-out rows")
+
+
 class Run(Record):
     settings: TrainSettings
     base: str = Field(description="name of the base model, never a path")
@@ -287,13 +294,16 @@ class Run(Record):
     trainable_parameters: int = Field(gt=0)
     steps: int = Field(gt=0)
     losses: tuple[LossPoint, ...]
+    validation: tuple[ValidationPoint, ...] = ()
+    validation_rows: int = Field(default=0, ge=0, description="rows that were held out and never trained on")
+    best_step: int | None = Field(default=None, description="step with the lowest validation loss")
     seconds: float = Field(ge=0)
     tokens_per_second: float = Field(ge=0, description="non-padding tokens")
     memory_predicted_gib: float = Field(ge=0)
     memory_measured_gib: float = Field(ge=0, description="peak: allocator on a GPU, growth of the process on a CPU")
     hardware: Hardware
     resumed_from_step: int = Field(default=0, ge=0)
-    notes: tuple[str, ...] = Field(default=(), description="what did not go as planned, and what was done about it")
+    notes: tuple[str, ...] = Field(default=(), description="what was done otherwise than asked, and what to know")
     versions: dict[str, str] = Field(description="package -> version")
 
 

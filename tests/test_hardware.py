@@ -31,6 +31,10 @@ class FakeCuda:
     def cuInit(self, flags: int) -> int:
         return self.init
 
+    def cuDriverGetVersion(self, version: object) -> int:
+        version._obj.value = 12040  # type: ignore[attr-defined]
+        return 0
+
     def cuDeviceGetCount(self, count: object) -> int:
         count._obj.value = len(self.gpus)  # type: ignore[attr-defined]
         return 0
@@ -62,6 +66,13 @@ def test_the_gpus_of_the_driver_are_reported(monkeypatch: pytest.MonkeyPatch) ->
     found = hardware.probe()
     assert (found.gpu, found.gpu_count, found.gpu_memory_gib, found.bf16) == ("NVIDIA RTX A5000", 2, 24.0, True)
     assert found.source == "probed"
+
+
+def test_the_drivers_cuda_is_that_of_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_driver(monkeypatch, FakeCuda([(24 * GIB, b"gpu", 8)]))
+    assert hardware.cuda_version() == "12.4"
+    with_driver(monkeypatch, FakeCuda([], init=hardware.CUDA_NO_GPU[0]))
+    assert hardware.cuda_version() is None
 
 
 @pytest.mark.parametrize(("majors", "bf16"), [((7,), False), ((8,), True), ((9, 7), False)])

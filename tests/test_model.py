@@ -22,16 +22,20 @@ from sdk.model import (
     attach_adapter,
     base_digest,
     base_name,
+    check_config,
+    compute_dtype,
     conversation,
     encode_rows,
     fetch_base,
     generate,
     generate_ids,
+    load,
     load_base,
     load_chat,
     load_tokenizer,
     resolve_base,
 )
+from sdk.train.config import precision_notes
 from tests.tiny import MARKED, UNMARKED, make_base, one_thread  # noqa: F401 - one_thread is a fixture
 
 TURNS = [
@@ -227,6 +231,50 @@ def test_a_tokenizer_larger_than_the_model_is_refused(base: Path, tmp_path: Path
         load_base(str(folder), "lora")
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora-4bit"])
+def test_a_vocabulary_of_another_size_is_refused(base: Path, tmp_path: Path, method: Any) -> None:
+    folder = shutil.copytree(base, tmp_path / "spoiled")
+    edit("config.json", vocab_size=400)(folder)
+    with pytest.raises(InvalidInput) as caught:
+        load_base(str(folder), method)
+    assert caught.value.faults == (
+        "model.embed_tokens.weight has the shape (320, 64), its config.json asks for (400, 64)",
+    )
+
+
+def test_special_tokens_of_another_base_are_refused(base: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base, tmp_path / "spoiled")
+    edit("config.json", eos_token_id=[2, 77], bos_token_id=319)(folder)
+    with pytest.raises(InvalidInput, match="take both from one release") as caught:
+        load_base(str(folder), "lora")
+    assert [fault.split(",")[0] for fault in caught.value.faults] == [
+        "config.json says bos_token_id 319",
+        "config.json says eos_token_id 77",
+    ]
+
+
+@pytest.mark.parametrize(("built", "said"), [(None, "is built without CUDA"), ("13.1", "is built for CUDA 13.1")])
+def test_a_gpu_that_torch_cannot_use_is_named_with_the_build_that_is_needed(
+    base: Path, monkeypatch: pytest.MonkeyPatch, built: str | None, said: str
+) -> None:
+    monkeypatch.setattr(load, "cuda_version", lambda: "12.4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    with pytest.raises(InvalidInput, match=f"{said}, and the driver runs CUDA up to 12.4. Install a build of torch"):
+        load_base(str(base), "lora")
+
+
+def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    assert compute_dtype() is torch.float16
+    (note,) = precision_notes()
+    assert "Tesla T4 has no bfloat16, so training computed in float16" in note
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert (compute_dtype(), precision_notes()) == (torch.bfloat16, ())
+
+
 def asked(*texts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": text}] for text in texts]
 
@@ -327,6 +375,9 @@ def test_adapter_weights_that_do_not_fit_are_refused(
         {"bias": "all"},
         {"r": "4"},
         {"target_modules": "all-linear"},
+        {"target_modules": [["q_proj"]]},
+        {"use_dora": "yes"},
+        {"lora_alpha": True},
     ],
 )
 def test_adapter_config_that_was_not_written_here_is_refused(
@@ -335,6 +386,37 @@ def test_adapter_config_that_was_not_written_here_is_refused(
     model, _ = load_base(str(base), "lora")
     with pytest.raises(InvalidInput, match="not one that this SDK wrote"):
         attach_adapter(model, {**adapter[0], **changes}, adapter[1])
+
+
+COMMON = {"base_model_name_or_path": "b", "inference_mode": True, "task_type": "CAUSAL_LM", "num_virtual_tokens": 3}
+WRITTEN = {
+    "PROMPT_TUNING": {**COMMON, "peft_type": "PROMPT_TUNING", "prompt_tuning_init": "RANDOM"},
+    "PREFIX_TUNING": {**COMMON, "peft_type": "PREFIX_TUNING"},
+    "P_TUNING": {**COMMON, "peft_type": "P_TUNING", "encoder_hidden_size": 8},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (
+            "PROMPT_TUNING",
+            {"prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "a", "tokenizer_name_or_path": "x"},
+        ),
+        ("PROMPT_TUNING", {"prompt_tuning_init": "SAMPLE_VOCAB"}),
+        ("PROMPT_TUNING", {"tokenizer_kwargs": {"trust_remote_code": True}}),
+        ("PREFIX_TUNING", {"auto_mapping": {"parent_library": "os"}}),
+        ("PREFIX_TUNING", {"prefix_projection": True}),
+        ("PREFIX_TUNING", {"num_virtual_tokens": True}),
+        ("P_TUNING", {"encoder_reparameterization_type": "LSTM"}),
+        ("P_TUNING", {"inference_mode": False}),
+        ("P_TUNING", {"use_dora": True}),
+    ],
+)
+def test_configs_of_prompts_are_checked_as_strictly(kind: str, changes: dict[str, Any]) -> None:
+    check_config(WRITTEN[kind])
+    with pytest.raises(InvalidInput, match="not one that this SDK wrote"):
+        check_config({**WRITTEN[kind], **changes})
 
 
 def test_bytes_that_are_no_adapter_are_refused(base: Path, adapter: tuple[dict[str, Any], bytes, torch.Tensor]) -> None:

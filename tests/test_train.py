@@ -243,7 +243,7 @@ def test_max_steps_goes_over_the_rows_as_often_as_needed(base: Path, data: Path,
 
 def test_the_preview_shows_the_text_with_its_mask(base: Path, data: Path, tmp_path: Path) -> None:
     for folder in (base, make_base(tmp_path / "unmarked", UNMARKED)):
-        shown = preview(data, str(folder), "brief", 128, rows=2)
+        shown = preview(data, str(folder), "brief", settings(), rows=2)
         assert [item.row for item in shown] == ["r000", "r001"]
         assert [(part.text, part.in_loss) for part in shown[0].segments][:2] == [
             ("<|start|>system\nbrief<|end|><|start|>user\nWhat is item 0?<|end|><|start|>assistant\n", False),
@@ -251,4 +251,4 @@ def test_the_preview_shows_the_text_with_its_mask(base: Path, data: Path, tmp_pa
         ]
         assert 0 < shown[0].tokens_in_loss < shown[0].tokens
     with pytest.raises(InvalidInput, match="row r000"):
-        preview(data, str(base), "brief", 10)
+        preview(data, str(base), "brief", settings(max_length=10))

@@ -19,9 +19,7 @@ from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, wor
 from sdk.cli.doctor import examine
 from sdk.hardware import probe
 from sdk.project import Project
-from sdk.records import Accuracy, ApplicationType, Hardware, Method, Needs, Release, TrainSettings
-
-FIELDS = TrainSettings.model_fields
+from sdk.records import Accuracy, ApplicationType, Hardware, Needs, Release
 
 
 @app.command()
@@ -156,44 +154,6 @@ def scrub(
     with working(project, json) as (out, opened):
         record = opened.scrub(data, evaluation, detect=not skip_detectors)
         out.result(record.model_dump(mode="json"), show.scrubbed(record))
-
-
-@app.command()
-def train(
-    method: Annotated[Method | None, typer.Option(help=FIELDS["method"].description)] = None,
-    lora_r: Annotated[int | None, typer.Option(help=FIELDS["lora_r"].description)] = None,
-    lora_alpha: Annotated[int | None, typer.Option(help=FIELDS["lora_alpha"].description)] = None,
-    lora_dropout: Annotated[float | None, typer.Option(help=FIELDS["lora_dropout"].description)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help=FIELDS["learning_rate"].description)] = None,
-    num_train_epochs: Annotated[float | None, typer.Option(help=FIELDS["num_train_epochs"].description)] = None,
-    max_steps: Annotated[int | None, typer.Option(help=FIELDS["max_steps"].description)] = None,
-    per_device_train_batch_size: Annotated[
-        int | None, typer.Option(help=FIELDS["per_device_train_batch_size"].description)
-    ] = None,
-    gradient_accumulation_steps: Annotated[
-        int | None, typer.Option(help=FIELDS["gradient_accumulation_steps"].description)
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(help=FIELDS["max_length"].description)] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of everything random; the same seed, the same adapter.")
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(help="Go on from this finished run, by its digest, with a higher --max-steps or more epochs."),
-    ] = None,
-    project: ProjectOption = HERE,
-    json: JsonOption = False,
-) -> None:
-    """Train the adapter on the scrubbed rows with the advised settings; options override single ones.
-
-    Interrupted? Run it again: it goes on from the last whole checkpoint.
-    """
-    changes = {name: value for name, value in locals().items() if name in FIELDS and value is not None}
-    with working(project, json) as (out, opened):
-        if not json:
-            out.show(show.preview(opened.preview(**changes)))
-        record = opened.train(resume=resume, **changes)
-        out.result(record.model_dump(mode="json"), show.run(record))
 
 
 @app.command()

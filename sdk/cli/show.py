@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.audit import Event
-from sdk.records import Advice, Approval, Release, Run, Scores, Scrubbed
+from sdk.records import Advice, Approval, Release, Run, Scores, Scrubbed, TrainSettings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
@@ -111,19 +111,32 @@ def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
 
 def run(run: Run) -> RenderableType:
     losses = [point.loss for point in run.losses]
-    figures = grid(
-        [
-            ("run", run.digest[:12]),
-            (
-                "method",
-                f"{METHODS[run.settings.method]}, r {run.settings.lora_r}, {run.trainable_parameters:,} parameters",
-            ),
-            ("loss", f"{losses[0]:.3f} [cyan]{sparkline(losses)}[/] {losses[-1]:.3f} in {run.steps} steps"),
-            ("time", f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"),
-            ("memory", f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"),
-        ]
-    )
+    rows = [
+        (
+            "method",
+            f"{METHODS[run.settings.method]}, {_adapter(run.settings)}, {run.trainable_parameters:,} parameters",
+        ),
+        ("loss", f"{losses[0]:.3f} [cyan]{sparkline(losses)}[/] {losses[-1]:.3f} in {run.steps} steps"),
+        ("time", f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"),
+        ("memory", f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"),
+    ]
+    if run.validation:
+        held = [point.loss for point in run.validation]
+        best = f", lowest at step {run.best_step}" if run.best_step is not None else ""
+        kept = " (kept)" if run.settings.load_best_model_at_end else ""
+        shown = f"{held[0]:.3f} [cyan]{sparkline(held)}[/] {held[-1]:.3f} on {run.validation_rows} held-out rows"
+        rows.insert(2, ("validation", f"{shown}{best}{kept}"))
+    figures = grid([("run", run.digest[:12]), *rows])
     return Group(figures, *(Text.from_markup(f"[yellow]note:[/] {escape(note)}") for note in run.notes))
+
+
+def _adapter(settings: TrainSettings) -> str:
+    """Kind and size, by PEFT's names."""
+    if settings.peft_type == "lora":
+        return f"r {settings.lora_r}"
+    if settings.peft_type == "adalora":
+        return f"adalora, r {settings.lora_r} to {settings.target_r}"
+    return f"{settings.peft_type}, {settings.num_virtual_tokens} virtual tokens"
 
 
 def scores(scores: Scores) -> RenderableType:

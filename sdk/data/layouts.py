@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle
 from typing import Any
 
-from sdk.data.rows import Faults, Language, Layout, Message, Planted, Raw, Role, Row, Twice
+from sdk.data.rows import Faults, Language, Layout, Message, Planted, Raw, Row, Twice
+from sdk.records import Role
 
 Place = tuple[int, int, int]  # message, offset in it, length: where a column's text ended up
 Parsed = tuple[list[Message], dict[str, Place]]

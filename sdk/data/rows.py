@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sdk.records import Frozen, Sha256
+from sdk.records import Frozen, Role, Sha256
 
 Language = Literal["en", "zh"]
-Role = Literal["system", "user", "assistant"]
 Layout = Literal["alpaca", "messages", "sharegpt", "prompt-completion"]
 
 

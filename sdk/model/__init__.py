@@ -18,9 +18,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # bitsandbytes warns in every layer of every step that int8 products cast their inputs, which is what they are for.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 # peft asks transformers by a name that the latter has renamed.
+warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-from sdk.model.adapter import adapter_config, adapter_weights, attach_adapter, set_adapter_weights  # noqa: E402
+from sdk.model.adapter import (  # noqa: E402
+    ADAPTER_NAME,
+    adapter_config,
+    adapter_weights,
+    attach_adapter,
+    check_config,
+    set_adapter_weights,
+)
 from sdk.model.base import (  # noqa: E402
     EMBEDDED,
     base_digest,
@@ -30,14 +38,17 @@ from sdk.model.base import (  # noqa: E402
     fetch_base,
     resolve_base,
 )
-from sdk.model.chat import Chat, Encoded, conversation, encode_rows  # noqa: E402
+from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, conversation, encode_rows, learned  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
-from sdk.model.load import compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
+from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
 
 __all__ = [
+    "ADAPTER_NAME",
+    "ANSWERS",
     "EMBEDDED",
     "Chat",
     "Encoded",
+    "Learned",
     "adapter_config",
     "adapter_weights",
     "attach_adapter",
@@ -45,12 +56,15 @@ __all__ = [
     "base_files",
     "base_name",
     "check_base",
+    "check_config",
+    "check_torch",
     "compute_dtype",
     "conversation",
     "encode_rows",
     "fetch_base",
     "generate",
     "generate_ids",
+    "learned",
     "load_base",
     "load_chat",
     "load_tokenizer",

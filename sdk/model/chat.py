@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sdk.data import Row
 from sdk.errors import InvalidInput
+from sdk.records import TrainSettings
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -20,7 +22,7 @@ _PROBE = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"
 
 @dataclass(frozen=True)
 class Encoded:
-    """One conversation; in_loss marks the tokens that the model learns: every answer and the token that ends it."""
+    """One conversation; in_loss marks the tokens that the model learns: messages and the token that ends each."""
 
     input_ids: list[int]
     in_loss: list[bool]
@@ -28,6 +30,27 @@ class Encoded:
     @property
     def labels(self) -> list[int]:
         return [token if learned else -100 for token, learned in zip(self.input_ids, self.in_loss, strict=True)]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Whose messages the model learns, or of each conversation the last answer only."""
+
+    roles: tuple[str, ...] = ("assistant",)
+    last_answer: bool = False
+
+
+def learned(settings: TrainSettings) -> Learned:
+    """InvalidInput where the settings ask for the last answer only and for other messages."""
+    roles = tuple(sorted(set(settings.roles_to_train)))
+    if settings.completion_only_loss and roles != ("assistant",):
+        raise InvalidInput(
+            "completion_only_loss learns the last answer only, so roles_to_train has to be assistant; leave one out."
+        )
+    return Learned(roles, settings.completion_only_loss)
+
+
+ANSWERS = Learned()
 
 
 class Chat:
@@ -54,18 +77,21 @@ class Chat:
             )
         self.stop_ids = tuple(sorted({probe.input_ids[last], *_ids(tokenizer.eos_token_id)}))
 
-    def encode(self, messages: Messages) -> Encoded:
+    def encode(self, messages: Messages, learned: Learned = ANSWERS) -> Encoded:
         """Token ids and loss mask of a conversation. Raises InvalidInput, which never quotes it."""
         faults = self.faults(messages)
         if faults:
             raise InvalidInput("A conversation cannot be rendered.", faults)
         try:
             encoded = self._encode_marked(messages) if self._marked else self._encode_by_prefix(messages)
+            encoded = self._ended(encoded)
+            if learned.last_answer:
+                return _last(encoded)
+            return self._with_roles(messages, encoded, learned.roles) if learned != ANSWERS else encoded
         except (TemplateError, TypeError, ValueError, IndexError):
             raise InvalidInput(
                 "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
             ) from None
-        return self._ended(encoded)
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Token ids of a conversation whose next turn is the assistant's."""
@@ -116,6 +142,38 @@ class Chat:
             in_loss[len(before) : end + 1] = [True] * (end + 1 - len(before))
         return Encoded(whole, in_loss)
 
+    def _with_roles(self, messages: Messages, answers: Encoded, roles: Sequence[str]) -> Encoded:
+        """Other roles' messages are found by their text, so each has to stand in what is rendered as it is."""
+        text = self._text(messages)
+        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if list(tokens["input_ids"]) != answers.input_ids:
+            raise InvalidInput("The tokenizer reads a rendered conversation differently; learn the assistant only.")
+        in_loss = [learned and "assistant" in roles for learned in answers.in_loss]
+        for place, message in enumerate(messages):
+            if message["role"] == "assistant" or message["role"] not in roles:
+                continue
+            begin, end = self._span(messages, place, text)
+            for token, (first, last) in enumerate(tokens["offset_mapping"]):
+                in_loss[token] |= first < end and last > begin
+        return self._ended(Encoded(answers.input_ids, in_loss))
+
+    def _span(self, messages: Messages, place: int, text: str) -> tuple[int, int]:
+        """Where a message's text stands in the rendered conversation, found by rendering another in its place."""
+        mark = secrets.token_hex(16)
+        other = [*messages[:place], {**messages[place], "content": mark}, *messages[place + 1 :]]
+        before, _, after = self._text(other).partition(mark)
+        content = messages[place]["content"]
+        for shown in (content, content.strip()):
+            if text == before + shown + after:
+                return len(before), len(before) + len(shown)
+        raise InvalidInput(
+            f"The chat template changes the {messages[place]['role']}'s text, so it cannot be told what to learn; "
+            "leave this role out of roles_to_train, or use a template that shows it as it is."
+        )
+
+    def _text(self, messages: Messages) -> str:
+        return str(self.tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False))
+
     def _ended(self, encoded: Encoded) -> Encoded:
         """A template may leave the token that ends an answer outside its block; it has to be learned all the same."""
         ids, in_loss = encoded.input_ids, list(encoded.in_loss)
@@ -138,7 +196,9 @@ def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
     return messages
 
 
-def encode_rows(chat: Chat, rows: Sequence[Row], prompt: str, max_length: int) -> list[Encoded]:
+def encode_rows(
+    chat: Chat, rows: Sequence[Row], prompt: str, max_length: int, learned: Learned = ANSWERS
+) -> list[Encoded]:
     """Every row as token ids with its loss mask, in the order given; nothing is ever cut.
 
     Raises InvalidInput that lists, by id, every row that is longer than max_length tokens, has nothing to learn or
@@ -147,7 +207,7 @@ def encode_rows(chat: Chat, rows: Sequence[Row], prompt: str, max_length: int) -
     encoded, faults = [], []
     for row in rows:
         try:
-            item = chat.encode(conversation(row, prompt))
+            item = chat.encode(conversation(row, prompt), learned)
         except InvalidInput as error:
             faults += [f"row {row.id}: {fault}" for fault in error.faults or (error.message,)]
             continue
@@ -156,13 +216,20 @@ def encode_rows(chat: Chat, rows: Sequence[Row], prompt: str, max_length: int) -
                 f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length if the model can"
             )
         elif not any(item.in_loss):
-            faults.append(f"row {row.id}: no token of an answer is left to learn; check its assistant messages")
+            faults.append(f"row {row.id}: no token is left to learn; check its {' and '.join(learned.roles)} messages")
         encoded.append(item)
     if faults:
         raise InvalidInput(
             f"{len(faults)} of {len(rows)} rows cannot be used with at most {max_length} tokens; none is cut.", faults
         )
     return encoded
+
+
+def _last(encoded: Encoded) -> Encoded:
+    """With the last run of learned tokens only."""
+    end = max((place for place, learned in enumerate(encoded.in_loss) if learned), default=-1)
+    begin = max((place for place in range(end) if not encoded.in_loss[place]), default=-1)
+    return Encoded(encoded.input_ids, [begin < place <= end for place in range(len(encoded.in_loss))])
 
 
 def _ids(value: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -34,11 +34,17 @@ def generate_ids(
     settings = _greedy(model, chat, max_new_tokens)
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]), reverse=True)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    # PEFT does not tell the model where rows begin behind a learned prompt, so there none may be padded.
+    padded = not (isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning)
+    done = 0
+    while done < len(order):
+        batch = order[done : done + batch_size]
+        if not padded:
+            batch = [place for place in batch if len(prompts[place]) == len(prompts[batch[0]])]
         for place, tokens in zip(batch, _answers(model, settings, [prompts[i] for i in batch]), strict=True):
             answers[place] = tokens
-        on_progress("generate", start + len(batch), len(order), {})
+        done += len(batch)
+        on_progress("generate", done, len(order), {})
     return answers
 
 

@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from sdk.errors import InvalidInput, StepFailed
+from sdk.hardware import cuda_version
 from sdk.model.base import fetch_base
 from sdk.model.chat import Chat
 from sdk.records import Method
@@ -32,6 +33,20 @@ def compute_dtype() -> torch.dtype:
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.float32
+
+
+def check_torch() -> None:
+    """InvalidInput where this machine has a GPU that the installed torch cannot use."""
+    if torch.cuda.is_available():
+        return
+    driver = cuda_version()
+    if driver is not None:
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        raise InvalidInput(
+            f"The GPU cannot be used: torch {torch.__version__} is built {built}, and the driver runs CUDA up to "
+            f"{driver}. Install a build of torch for CUDA {driver} or an older one of the same major version, or a "
+            "newer driver; to use the CPU, set CUDA_VISIBLE_DEVICES to nothing."
+        )
 
 
 def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | None:
@@ -74,6 +89,7 @@ def load_base(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTok
     method: lora loads 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both bitsandbytes).
     Raises InvalidInput where the folder cannot be used, StepFailed where the memory is too small.
     """
+    check_torch()
     folder = fetch_base(base)
     tokenizer = load_tokenizer(folder)
     try:
@@ -82,14 +98,33 @@ def load_base(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTok
         raise StepFailed(
             f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
         ) from error
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise InvalidInput(
-            f"{folder}: its tokenizer has {len(tokenizer)} tokens, the model only {rows}; "
-            "take both from one release, or resize the embeddings and save the model again."
-        )
+    _check_tokenizer(folder, tokenizer, model)
     model.config.use_cache = True
     return model.eval(), tokenizer
+
+
+def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """InvalidInput where the tokenizer is that of another base, as far as that shows."""
+    faults = []
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(len(tokenizer) - 1, *tokenizer.get_vocab().values())
+    if highest >= rows:
+        faults.append(f"its tokenizer has {highest + 1} tokens, the model only {rows}")
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    for name in ("bos_token_id", "eos_token_id"):
+        value = getattr(model.config.get_text_config(), name, None)
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        faults += [
+            f"config.json says {name} {index}, which is an ordinary token or none in its tokenizer"
+            for index in ids
+            if index not in special
+        ]
+    if faults:
+        raise InvalidInput(
+            f"{folder}: tokenizer and model do not belong together; take both from one release, or resize the "
+            "embeddings and save the model again.",
+            faults,
+        )
 
 
 def _load_weights(folder: Path, method: Method) -> PreTrainedModel:
@@ -103,6 +138,7 @@ def _load_weights(folder: Path, method: Method) -> PreTrainedModel:
         "local_files_only": True,
         "trust_remote_code": False,
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # so that they are listed; none is accepted
     }
     try:
         model, found = AutoModelForCausalLM.from_pretrained(folder, **options)
@@ -116,7 +152,8 @@ def _load_weights(folder: Path, method: Method) -> PreTrainedModel:
         ) from error
     faults = [f"{name} is missing" for name in sorted(found["missing_keys"])]
     faults += [
-        f"{item[0] if isinstance(item, tuple) else item!s} has another shape" for item in found["mismatched_keys"]
+        f"{name} has the shape {tuple(stored)}, its config.json asks for {tuple(wanted)}"
+        for name, stored, wanted in found["mismatched_keys"]
     ]
     if faults:
         raise InvalidInput(f"{folder}: its weights do not fit its config.json.", faults)

@@ -42,7 +42,15 @@ def _loss(axes: Axes, adaptation: Adaptation) -> None:
     points = adaptation.run.losses
     axes.plot([p.step for p in points], [p.loss for p in points], color=ADAPTED, linewidth=1.8, label="loss")
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("training loss (answers only)")
+    axes.set_ylabel("loss (learned tokens only)")
+    held = adaptation.run.validation
+    if held:
+        axes.plot(
+            [p.step for p in held], [p.loss for p in held], color=INK, marker="o", markersize=3, label="validation"
+        )
+        if adaptation.run.best_step is not None:
+            axes.axvline(adaptation.run.best_step, color=BASE, linewidth=1, linestyle=":", label="lowest validation")
+        axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=GRID)
     rate = axes.twinx()

@@ -9,6 +9,19 @@ from trl import SFTConfig
 
 from sdk.records import TrainSettings
 
+# Share of the peak learning rate at which cosine_with_min_lr ends.
+_LOWEST = 0.1
+
+
+def precision_notes() -> tuple[str, ...]:
+    """What to know of a GPU without bfloat16."""
+    if not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False):
+        return ()
+    return (
+        f"{torch.cuda.get_device_name()} has no bfloat16, so training computed in float16 with a scaled loss; its "
+        "range is smaller, and steps whose gradients overflow are left out.",
+    )
+
 
 def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
     """trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
@@ -35,6 +48,7 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         fp16=gpu and not bf16,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.lr_scheduler_type,
+        lr_scheduler_kwargs={"min_lr_rate": _LOWEST} if settings.lr_scheduler_type == "cosine_with_min_lr" else {},
         warmup_steps=settings.warmup_ratio,
         max_steps=settings.max_steps,
         per_device_train_batch_size=1,  # an item is a micro-batch already
@@ -44,7 +58,6 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         router_aux_loss_coef=0.0,  # a frozen router cannot learn to balance its load
         max_grad_norm=settings.max_grad_norm,
         weight_decay=settings.weight_decay,
-        neftune_noise_alpha=settings.neftune_noise_alpha,
         seed=settings.seed,
     )
     # Several visible GPUs would make the Trainer wrap the model in DataParallel, which trl refuses; one is used.

@@ -1,24 +1,122 @@
-"""PEFT's configuration of the adapter that the settings ask for."""
+"""PEFT's configuration of the adapter that the settings ask for, and what PEFT cannot do."""
 
 from __future__ import annotations
 
 import torch
-from peft import LoraConfig, PeftConfig
+from peft import AdaLoraConfig, LoraConfig, PeftConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 from transformers import PreTrainedModel
 
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
 
+PROMPTS = ("prompt_tuning", "prefix_tuning", "p_tuning")
+PISSA = ("pissa", "pissa_niter_4")
+# Shares of the steps before and after the ranks are cut; those of the AdaLoRA paper's runs (arXiv 2303.10512, table 8)
+# lie around 10 % and 50 %.
+_RANKS_KEPT, _RANKS_FINAL = 10, 2
+_ALLOCATIONS = 100
+_ORTHOGONALITY = 0.5  # PEFT's weight of AdaLoRA's orthogonality in the loss of a step
 
-def peft_config(model: PreTrainedModel, settings: TrainSettings) -> PeftConfig:
-    """Raises InvalidInput where a target module is not one of the model's linear layers."""
+
+def check_settings(settings: TrainSettings) -> None:
+    """InvalidInput with everything that does not go together, before a base is loaded for it."""
+    faults = _faults(settings)
+    if faults:
+        raise InvalidInput("These training settings do not go together.", faults)
+
+
+def peft_config(model: PreTrainedModel, settings: TrainSettings, steps: int) -> PeftConfig:
+    """steps: optimizer steps of the whole run, by which AdaLoRA plans.
+
+    Raises InvalidInput where a target module is not one of the model's linear layers, or the steps are too few.
+    """
+    common = {"task_type": "CAUSAL_LM"}
+    if settings.peft_type == "prompt_tuning":
+        return PromptTuningConfig(num_virtual_tokens=settings.num_virtual_tokens, **common)
+    if settings.peft_type == "prefix_tuning":
+        return PrefixTuningConfig(num_virtual_tokens=settings.num_virtual_tokens, **common)
+    if settings.peft_type == "p_tuning":
+        size = model.get_input_embeddings().weight.shape[1]
+        return PromptEncoderConfig(num_virtual_tokens=settings.num_virtual_tokens, encoder_hidden_size=size, **common)
+    adapter = {
+        "lora_alpha": settings.lora_alpha,
+        "lora_dropout": settings.lora_dropout,
+        "target_modules": _target_modules(model, settings.target_modules),
+        **common,
+    }
+    if settings.peft_type == "adalora":
+        if steps < 2:
+            raise InvalidInput("adalora cuts ranks between its steps, and there is one step; train for longer.")
+        return AdaLoraConfig(
+            init_r=settings.lora_r,
+            target_r=settings.target_r,
+            total_step=steps,
+            tinit=steps // _RANKS_KEPT,
+            tfinal=max(1, steps // _RANKS_FINAL),
+            deltaT=max(1, steps // _ALLOCATIONS),
+            # PEFT adds it in every forward pass, and a step is the sum of its forward passes.
+            orth_reg_weight=_ORTHOGONALITY / settings.gradient_accumulation_steps,
+            **adapter,
+        )
+    # LoftQ's start is worked out afterwards, on weights that are quantized already.
+    given = settings.init_lora_weights
     return LoraConfig(
         r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=_target_modules(model, settings.target_modules),
-        task_type="CAUSAL_LM",
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
+        init_lora_weights=True if given in ("default", "loftq") else given,
+        **adapter,
     )
+
+
+def _faults(settings: TrainSettings) -> list[str]:
+    kind, start = settings.peft_type, settings.init_lora_weights
+    faults = []
+    if kind != "lora":
+        wanted = {
+            "use_rslora": settings.use_rslora,
+            "use_dora": settings.use_dora,
+            "init_lora_weights": start != "default",
+        }
+        faults += [f"{name} is an option of peft_type lora, not of {kind}" for name, given in wanted.items() if given]
+    if start in PISSA and settings.method != "lora":
+        faults.append(
+            f"init_lora_weights {start} takes the base's weights apart, which {settings.method} has quantized; "
+            "use method lora, or with qlora-4bit init_lora_weights loftq"
+        )
+    if start in PISSA and settings.use_dora:
+        faults.append(
+            f"init_lora_weights {start} with use_dora gives no adapter for the original base; use one of them"
+        )
+    if start == "loftq" and settings.method != "qlora-4bit":
+        faults.append(
+            f"init_lora_weights loftq makes up for 4-bit quantization, and method {settings.method} has none; "
+            "use qlora-4bit, or init_lora_weights default or gaussian"
+        )
+    if settings.use_dora and settings.method == "qlora-8bit":
+        faults.append(
+            "use_dora on 8-bit weights loses their scales (PEFT 0.21 with bitsandbytes 0.50); use qlora-4bit or lora"
+        )
+    if kind == "adalora" and settings.target_r >= settings.lora_r:
+        faults.append(
+            f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or "
+            f"raise lora_r (half as much again is usual: {settings.target_r * 3 // 2})"
+        )
+    if kind == "prefix_tuning" and settings.gradient_checkpointing:
+        faults.append(
+            "prefix_tuning keeps its prefix in the cache, which gradient_checkpointing cannot recompute; "
+            "turn gradient_checkpointing off or use prompt_tuning"
+        )
+    if not settings.validation_split:
+        needs = {
+            "eval_steps": settings.eval_steps is not None,
+            "load_best_model_at_end": settings.load_best_model_at_end,
+            "early_stopping_patience": settings.early_stopping_patience is not None,
+        }
+        faults += [
+            f"{name} needs held-out rows; set validation_split, e.g. to 0.1" for name, given in needs.items() if given
+        ]
+    return faults
 
 
 def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:

@@ -14,32 +14,22 @@ _OPEN = 32
 
 
 def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[int]]:
-    """Row numbers of each forward pass of the whole run, epoch after epoch; the first epoch's fullest comes first.
+    """Row numbers of each forward pass of the whole run, epoch after epoch.
 
     lengths: tokens of each row. With packing a micro-batch holds as many rows as fit into per_device_train_batch_size x
-    max_length tokens, else per_device_train_batch_size rows. The first step is a largest one, so that a lack of memory
-    shows at once and not after hours. What is drawn for max_steps=3 is the beginning of what is drawn for 6.
+    max_length tokens, else per_device_train_batch_size rows. The first one is as large as any can be (the longest rows;
+    with packing the fullest of the first), so that a lack of memory shows at once and not after hours. What is drawn
+    for max_steps=3 is the beginning of what is drawn for 6.
     """
     draw = random.Random(settings.seed)  # noqa: S311 - decides an order, keeps no secret
     size, needed = settings.per_device_train_batch_size, None
-    rows = _epochs(len(lengths), draw)
+    rows = _epochs(lengths, size, draw)
     if settings.max_steps > 0:
         needed = settings.max_steps * settings.gradient_accumulation_steps * settings.gpus
     else:
         rows = islice(rows, max(1, round(len(lengths) * settings.num_train_epochs)))
     filled = _packed(rows, lengths, size * settings.max_length, draw) if settings.packing else _counted(rows, size)
-    batches: list[list[int]] = []
-    first_epoch = left = len(lengths)
-    for batch in filled:
-        batches.append(batch)
-        left -= len(batch)
-        if left <= 0:
-            first_epoch = min(first_epoch, len(batches))
-            if needed is not None and len(batches) >= needed:
-                break
-    fullest = max(range(min(first_epoch, len(batches))), key=lambda place: sum(lengths[row] for row in batches[place]))
-    batches[0], batches[fullest] = batches[fullest], batches[0]
-    return batches[:needed]
+    return list(islice(filled, needed))
 
 
 def continued(before: list[list[int]], batches: list[list[int]], together: int) -> list[list[int]]:
@@ -61,10 +51,15 @@ def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:
     )
 
 
-def _epochs(count: int, draw: random.Random) -> Iterator[int]:
-    """All rows in an order of its own, again and again."""
+def _epochs(lengths: Sequence[int], first: int, draw: random.Random) -> Iterator[int]:
+    """All rows in an order of its own, again and again; the very first are the longest."""
+    longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])[:first]
+    epoch = [row for row in range(len(lengths)) if row not in longest]
+    draw.shuffle(epoch)
+    yield from longest
+    yield from epoch
     while True:
-        epoch = list(range(count))
+        epoch = list(range(len(lengths)))
         draw.shuffle(epoch)
         yield from epoch
 
@@ -77,7 +72,8 @@ def _counted(rows: Iterator[int], size: int) -> Iterator[list[int]]:
 def _packed(rows: Iterator[int], lengths: Sequence[int], room: int, draw: random.Random) -> Iterator[list[int]]:
     """Best fit, longest row first, over as many rows as fill _OPEN micro-batches; what fills none well waits."""
     waiting: list[int] = []
-    while True:
+    begun = ended = False
+    while not ended:
         tokens = sum(lengths[row] for row in waiting)
         ended = True
         for row in rows:
@@ -87,12 +83,12 @@ def _packed(rows: Iterator[int], lengths: Sequence[int], room: int, draw: random
                 ended = False
                 break
         bins = _best_fit(sorted(waiting, key=lambda row: -lengths[row]), lengths, room)
-        if ended:
-            draw.shuffle(bins)
-            yield from bins
-            return
         bins.sort(key=lambda batch: sum(lengths[row] for row in batch))
-        waiting = bins.pop(0)
+        if not ended:
+            waiting = bins.pop(0)
+        if not begun and bins:
+            begun = True
+            yield bins.pop()
         draw.shuffle(bins)
         yield from bins
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from sdk.data import read_rows
-from sdk.model import Encoded, encode_rows, load_chat
-from sdk.records import Frozen
+from sdk.model import Encoded, encode_rows, learned, load_chat
+from sdk.records import Frozen, TrainSettings
 
 
 class Segment(Frozen):
@@ -26,14 +26,14 @@ class Preview(Frozen):
     segments: tuple[Segment, ...]
 
 
-def preview(data: Path, base: str, prompt: str, max_length: int, rows: int = 3) -> tuple[Preview, ...]:
+def preview(data: Path, base: str, prompt: str, settings: TrainSettings, rows: int = 3) -> tuple[Preview, ...]:
     """The first rows of a scrubbed file as they will be trained; never to be stored.
 
     Raises InvalidInput where one of them cannot be trained, as the training step does.
     """
     chat = load_chat(base)
     shown = read_rows(data).rows[:rows]
-    encoded = encode_rows(chat, shown, prompt, max_length)
+    encoded = encode_rows(chat, shown, prompt, settings.max_length, learned(settings))
     return tuple(
         Preview(
             row=row.id,
@@ -48,6 +48,6 @@ def preview(data: Path, base: str, prompt: str, max_length: int, rows: int = 3) 
 def _segments(tokenizer: PreTrainedTokenizerBase, item: Encoded) -> tuple[Segment, ...]:
     pairs = zip(item.input_ids, item.in_loss, strict=True)
     return tuple(
-        Segment(text=str(tokenizer.decode([token for token, _ in run])), in_loss=learned)
-        for learned, run in groupby(pairs, key=lambda pair: pair[1])
+        Segment(text=str(tokenizer.decode([token for token, _ in run])), in_loss=in_loss)
+        for in_loss, run in groupby(pairs, key=lambda pair: pair[1])
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import safetensors.torch
 import torch
 from transformers import PreTrainedModel
 from transformers.trainer_callback import ExportableState, TrainerState
@@ -20,10 +21,11 @@ from sdk.train.state import (
     adapter_state,
     optimizer_state,
     scheduler_state,
-    set_adapter_state,
     set_optimizer_state,
     set_rng_state,
     set_scheduler_state,
+    set_trained,
+    tensors_bytes,
 )
 
 _ADAPTER = "adapter.safetensors"
@@ -33,10 +35,24 @@ _STATE = "trainer_state.json"
 _IN_MEMORY = "a checkpoint in memory"  # given to transformers in place of a folder
 
 
+class Carried(Protocol):
+    """What a checkpoint carries beside the trained parameters, the optimizer and the generators."""
+
+    name: str
+
+    def tensors(self) -> dict[str, torch.Tensor]: ...
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
+
+
 class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
     """Goes on from session.start. What is restored are the bytes that were checked; no file is read here."""
 
     session: Session
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.carried: list[Carried] = []
 
     def save(self, rng: Rng | None = None) -> None:
         """Write a checkpoint of the last whole optimizer step; rng: the generators' state then, if it was not now."""
@@ -65,6 +81,7 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
             _STATE: canonical_json(dataclasses.asdict(self.state)),
             POSITION: canonical_json(self.position().model_dump(mode="json")),
         }
+        files |= {_carried_name(carried): tensors_bytes(carried.tensors()) for carried in self.carried}
         if self.accelerator.scaler is not None:
             files[_SCALER] = canonical_json(self.accelerator.scaler.state_dict())
         return files
@@ -112,7 +129,9 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         return epoch, steps * self.args.gradient_accumulation_steps
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
-        set_adapter_state(self.model, self._restored[_ADAPTER])
+        set_trained(self.model, safetensors.torch.load(self._restored[_ADAPTER]))
+        for carried in self.carried:
+            carried.restore(safetensors.torch.load(self._restored[_carried_name(carried)]))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
@@ -131,6 +150,10 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
     def _restored(self) -> Mapping[str, bytes]:
         assert self.session.start is not None
         return self.session.start.files
+
+
+def _carried_name(carried: Carried) -> str:
+    return f"{carried.name}.safetensors"
 
 
 def _rng_name(rank: int) -> str:

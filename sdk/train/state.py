@@ -26,19 +26,22 @@ class Position(Frozen):
     made_with: dict[str, str]
 
 
+def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every trained parameter: what PEFT keeps of a finished adapter is less, and not enough to go on."""
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def set_trained(model: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    own = trained(model)
+    if values.keys() != own.keys():
+        raise ValueError("these parameters are not the model's")
+    for name, value in own.items():
+        value.copy_(values[name])
+
+
 def adapter_state(model: torch.nn.Module) -> bytes:
     """Every trained parameter under its own name and in its own type."""
-    return _tensors({name: value for name, value in model.named_parameters() if value.requires_grad})
-
-
-def set_adapter_state(model: torch.nn.Module, data: bytes) -> None:
-    given = safetensors.torch.load(data)
-    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if given.keys() != trained.keys():
-        raise ValueError("the checkpoint's parameters are not the model's")
-    with torch.no_grad():
-        for name, value in trained.items():
-            value.copy_(given[name])
+    return tensors_bytes(trained(model))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, bytes]:
@@ -53,7 +56,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, bytes]:
             else:
                 rest[f"{number}.{name}"] = value
     groups = canonical_json({"param_groups": state["param_groups"], "state": rest})
-    return {"optimizer.safetensors": _tensors(tensors), "optimizer.json": groups}
+    return {"optimizer.safetensors": tensors_bytes(tensors), "optimizer.json": groups}
 
 
 def set_optimizer_state(optimizer: torch.optim.Optimizer, files: Mapping[str, bytes]) -> None:
@@ -125,7 +128,7 @@ def set_rng_state(data: bytes) -> None:
         torch.cuda.set_rng_state(_bytes(given["cuda"]))
 
 
-def _tensors(values: Mapping[str, torch.Tensor]) -> bytes:
+def tensors_bytes(values: Mapping[str, torch.Tensor]) -> bytes:
     data: bytes = safetensors.torch.save(
         {name: value.detach().cpu().contiguous() for name, value in values.items()}, {"format": "pt"}
     )

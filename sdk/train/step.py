@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -20,24 +21,27 @@ from sdk.data import read_rows
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import (
     Chat,
-    adapter_config,
-    adapter_weights,
     base_digest,
     base_name,
     encode_rows,
     fetch_base,
+    learned,
     load_base,
 )
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
+from sdk.train.config import precision_notes
 from sdk.train.engine import use_row_attention
+from sdk.train.initial import Adapter, begin, finish
 from sdk.train.memory import PeakMemory
-from sdk.train.methods import peft_config
+from sdk.train.methods import PROMPTS, check_settings, peft_config
+from sdk.train.options import add_options
 from sdk.train.order import continued, micro_batches, one_row_at_a_time
 from sdk.train.saving import saving
 from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
 from sdk.train.trainer import Collator, Trainer
+from sdk.train.validation import hold_out
 from sdk.train.watch import Watch
 
 _FORMAT = 1  # of checkpoints
@@ -56,33 +60,41 @@ def train(
     checkpoint_seconds: float = 15.0,
     secret: Secret | None = None,
     earlier: Earlier | None = None,
+    adapter: Adapter | None = None,
 ) -> Run:
-    """Train a LoRA adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
+    """Train an adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
 
     The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints, where the last one
     stays. With earlier it goes on from the last checkpoint of that finished run instead of from the base alone; a
     schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
     figures of each step are appended to out/spool.jsonl while it runs.
     prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
+    adapter: a finished one on the same base that this one begins with; None: PEFT's first weights.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
     secret: what encrypts checkpoints; None leaves them in plain.
     Raises InvalidInput with every row that cannot be trained and where there is nothing to go on from, StepFailed where
     memory, disk or the numbers give out and after SIGTERM.
     """
     began = time.monotonic()
+    check_settings(settings)
+    roles = learned(settings)
     with _failures(settings), PeakMemory() as memory:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
         folder = fetch_base(base)
         model, tokenizer = load_base(base, settings.method)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        rows = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length)
-        made_from = [sha256(data.read_bytes()), base_digest(folder), prompt]
+        encoded = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length, roles)
+        rows, held = hold_out(encoded, settings)
+        made_from: list[Any] = [sha256(data.read_bytes()), base_digest(folder), prompt]
+        made_from += [adapter[0], sha256(adapter[1])] if adapter else []
         checkpoints = _checkpoints(out, made_from, settings, secret)
         source = _checkpoints(earlier.folder, made_from, earlier.settings, secret) if earlier else None
         session = Session(out, checkpoints, find_start(checkpoints, source), memory, began)
+        session.notes += precision_notes()
         lengths = [len(row.input_ids) for row in rows]
-        by_rows = use_row_attention(model)
+        # A learned prompt stands before each row, so rows cannot lie one behind the other.
+        by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
         batches = micro_batches(lengths, running)
         if earlier:
@@ -90,10 +102,16 @@ def train(
         tokens = _sums_per_step(lengths, batches, running)
         pairs = _sums_per_step([length * length for length in lengths], batches, running)
         watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
-        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, session, watch)
+        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, session, watch, len(tokens))
+        start = begin(trainer.model, settings, folder, adapter)
+        passes = sum(map(len, batches)) / len(rows)
+        validation = add_options(trainer, running, held, by_rows, max(1, round(len(tokens) / passes)))
         _run(trainer)
-        write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
-        write_atomic(out / "adapter" / "adapter_model.safetensors", adapter_weights(trainer.model))
+        if validation:
+            validation.restore_best()
+        config, weights = finish(trainer.model, base_name(base), start)
+        write_atomic(out / "adapter" / "adapter_config.json", config)
+        write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
     steps = trainer.state.global_step
     spent = trainer.position()
     return Run(
@@ -103,6 +121,9 @@ def train(
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         steps=steps,
         losses=_losses(trainer),
+        validation=tuple(validation.points) if validation else (),
+        validation_rows=len(held),
+        best_step=validation.best_step if validation else None,
         seconds=spent.seconds,
         tokens_per_second=sum(tokens[:steps]) / spent.training_seconds,
         memory_predicted_gib=memory_predicted_gib,
@@ -126,7 +147,8 @@ def _run(trainer: Trainer) -> None:
     still = [
         name
         for name, value in trainer.model.named_parameters()
-        if name in initial and torch.equal(value, initial[name])
+        # AdaLoRA's singular values begin at zero, and those of a rank that it cuts end there.
+        if name in initial and "lora_E" not in name and torch.equal(value, initial[name])
     ]
     if still:
         raise StepFailed(
@@ -145,6 +167,7 @@ def _trainer(
     settings: TrainSettings,
     session: Session,
     watch: Watch,
+    steps: int,
 ) -> Trainer:
     return Trainer(
         settings,
@@ -154,7 +177,7 @@ def _trainer(
         # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
         train_dataset=Dataset.from_dict({"input_ids": batches}),
         data_collator=collator,
-        peft_config=peft_config(model, settings),
+        peft_config=peft_config(model, settings, steps),
         callbacks=[watch],
     )
 
@@ -187,17 +210,18 @@ def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], sett
 
 
 def _base_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of everything but the adapter; for a quantized base of its packed weights and their scales."""
+    """SHA-256 of everything that is not trained; for a quantized base of its packed weights and their scales."""
     digest = hashlib.sha256()
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
     for name, value in sorted(model.state_dict().items()):
-        if "lora_" in name or not isinstance(value, torch.Tensor):
+        if name in trained or not isinstance(value, torch.Tensor):
             continue
         digest.update(name.encode())
         digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
 
 
-def _checkpoints(folder: Path, made_from: list[str], settings: TrainSettings, secret: Secret | None) -> Checkpoints:
+def _checkpoints(folder: Path, made_from: list[Any], settings: TrainSettings, secret: Secret | None) -> Checkpoints:
     """Keyed by what a checkpoint must share with a run that goes on from it."""
     given = [_FORMAT, made_from, settings.model_dump(mode="json"), secret.key_id if secret else None]
     return Checkpoints(folder / "checkpoints", sha256(canonical_json(given)), secret)

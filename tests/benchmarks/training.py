@@ -477,7 +477,9 @@ def checksum(model: Any) -> dict[str, int]:
         if isinstance(value, torch.Tensor) and "lora_" not in name:
             data = value.detach().contiguous().reshape(-1).view(torch.uint8)
             parts = data.split(2**28)
-            sums[f"{name} {value.dtype}"] = sum(int(part.to(torch.int64).sum()) * (place + 1) for place, part in enumerate(parts))
+            sums[f"{name} {value.dtype}"] = sum(
+                int(part.to(torch.int64).sum()) * (place + 1) for place, part in enumerate(parts)
+            )
     return sums
 
 

@@ -1,0 +1,36 @@
+"""What the settings ask for around the loss: AdaLoRA's allocator, noise, validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdk.model import Encoded
+from sdk.records import TrainSettings
+from sdk.train.noise import Noise
+from sdk.train.ranks import Ranks
+from sdk.train.trainer import Collator, Trainer
+from sdk.train.validation import Validation
+
+
+def add_options(
+    trainer: Trainer, settings: TrainSettings, held: Sequence[Encoded], by_rows: bool, steps_per_epoch: int
+) -> Validation | None:
+    """held: rows that are held out. What is returned measures the loss on them; None where there are none."""
+    if settings.neftune_noise_alpha is not None:
+        Noise(trainer.model, settings.neftune_noise_alpha)
+    settled = 0
+    if settings.peft_type == "adalora":
+        ranks = Ranks(trainer.model)
+        trainer.add_callback(ranks)
+        trainer.carried.append(ranks)
+        settled = ranks.settled
+    if not held:
+        return None
+    longest_first = sorted(range(len(held)), key=lambda row: -len(held[row].input_ids))
+    size = settings.per_device_train_batch_size
+    batches = [longest_first[start : start + size] for start in range(0, len(held), size)]
+    every = settings.eval_steps or steps_per_epoch
+    validation = Validation(trainer, Collator(held, by_rows), batches, settings, every, settled)
+    trainer.add_callback(validation)
+    trainer.carried.append(validation)
+    return validation
