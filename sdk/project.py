@@ -248,8 +248,11 @@ class Project:
 
             return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
-    def train(self, **settings: Any) -> Run:
-        """Train the adapter as advised; keyword arguments override fields of TrainSettings."""
+    def train(self, *, nodes: int = 1, rendezvous: str = "", **settings: Any) -> Run:
+        """Train the adapter as advised; keyword arguments override fields of TrainSettings.
+
+        nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
+        """
         from sdk.advise import estimate
         from sdk.train import train
 
@@ -275,6 +278,8 @@ class Project:
                         hardware=advice.hardware,
                         out=folder,
                         on_progress=self._on_progress,
+                        nodes=nodes,
+                        rendezvous=rendezvous,
                     )
 
             before = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}

@@ -293,6 +293,7 @@ class Run(Record):
     memory_measured_gib: float = Field(ge=0, description="peak: allocator on a GPU, growth of the process on a CPU")
     hardware: Hardware
     resumed_from_step: int = Field(default=0, ge=0)
+    notes: tuple[str, ...] = Field(default=(), description="what was done otherwise than asked, and what to know")
     versions: dict[str, str] = Field(description="package -> version")
 
 

@@ -177,6 +177,10 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed of everything random; the same seed, the same adapter.")
     ] = None,
+    gpus: Annotated[int | None, typer.Option(help=FIELDS["gpus"].description)] = None,
+    shard_base: Annotated[bool | None, typer.Option(help=FIELDS["shard_base"].description)] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts that share the GPUs evenly.")] = 1,
+    rendezvous: Annotated[str, typer.Option(help="With --nodes: HOST:PORT of this host for the others.")] = "",
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
@@ -188,7 +192,7 @@ def train(
     with working(project, json) as (out, opened):
         if not json:
             out.show(show.preview(opened.preview(**changes)))
-        record = opened.train(**changes)
+        record = opened.train(nodes=nodes, rendezvous=rendezvous, **changes)
         out.result(record.model_dump(mode="json"), show.run(record))
 
 

@@ -77,7 +77,7 @@ def run_all(
         project = _open(context, out, folder, domain, base, policy)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
-        steps = {"max_steps": max_steps} if max_steps else {}
+        steps: dict[str, Any] = {"max_steps": max_steps} if max_steps else {}
 
         def step(title: str, verb: Callable[[Project], Any], view: Callable[[Any], RenderableType]) -> Any:
             if not json:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,17 +28,21 @@ from sdk.model import (
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
+from sdk.train.divide import divided, filler
 from sdk.train.engine import use_row_attention
+from sdk.train.failures import failures, memory_of_steps
 from sdk.train.memory import PeakMemory
 from sdk.train.methods import peft_config
 from sdk.train.order import micro_batches, one_row_at_a_time
+from sdk.train.shard import Shards, load_sharded, recompute_all
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.watch import Watch
+from sdk.train.world import is_main, seed_apart
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
 
 
-def train(
+def train_here(
     data: Path,
     base: str,
     prompt: str,
@@ -50,21 +52,22 @@ def train(
     out: Path,
     on_progress: OnProgress,
     checkpoint_seconds: float = 15.0,
-) -> Run:
-    """Train a LoRA adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
+    halvings: int = 0,
+) -> Run | None:
+    """launch.train() in this process, alone or as one of several; None where another one writes the result.
 
-    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints. The figures of each
-    step are appended to out/spool.jsonl while it runs.
-    prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
-    checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
-    Raises InvalidInput with every row that cannot be trained, StepFailed where memory, disk or the numbers give out.
+    halvings: how often micro-batches are divided in two parts. MemoryRanOut where another time could help.
     """
     began = time.monotonic()
-    with _failures(settings), PeakMemory() as memory:
+    with failures(settings), PeakMemory() as memory:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
         folder = fetch_base(base)
-        model, tokenizer = load_base(base, settings.method)
+        if settings.shard_base:
+            model, tokenizer, shards = load_sharded(base, settings.method)
+        else:
+            model, tokenizer = load_base(base, settings.method)
+            shards = None
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
         rows = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length)
         key = _key(data, base_digest(folder), prompt, settings)
@@ -72,12 +75,21 @@ def train(
         lengths = [len(row.input_ids) for row in rows]
         by_rows = use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
-        batches = micro_batches(lengths, running)
+        batches, running, further, notes = divided(micro_batches(lengths, running), lengths, running, halvings)
+        rows.append(filler(rows))
+        if shards is not None:
+            running, said = recompute_all(running)
+            notes += said
+        lengths.append(0)  # the filler's do not count
         tokens = _sums_per_step(lengths, batches, running)
         pairs = _sums_per_step([length * length for length in lengths], batches, running)
         watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
-        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch)
-        resumed, seconds = _run(trainer, checkpoints)
+        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, checkpoints, watch, shards)
+        seed_apart(settings.seed)
+        with memory_of_steps(further):
+            resumed, seconds = _run(trainer, checkpoints)
+        if not is_main():
+            return None
         write_atomic(out / "adapter" / "adapter_config.json", adapter_config(trainer.model, base_name(base)))
         write_atomic(out / "adapter" / "adapter_model.safetensors", adapter_weights(trainer.model))
     steps = trainer.state.global_step
@@ -94,6 +106,7 @@ def train(
         memory_measured_gib=max(memory.gib, 0.0),
         hardware=hardware,
         resumed_from_step=resumed,
+        notes=(*notes, *trainer.notes),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
     checkpoints.remove()
@@ -131,6 +144,7 @@ def _trainer(
     settings: TrainSettings,
     checkpoints: Checkpoints,
     watch: Watch,
+    shards: Shards | None,
 ) -> Trainer:
     return Trainer(
         settings,
@@ -141,7 +155,7 @@ def _trainer(
         train_dataset=Dataset.from_dict({"input_ids": batches}),
         data_collator=collator,
         peft_config=peft_config(model, settings),
-        callbacks=[watch],
+        callbacks=[watch] if shards is None else [watch, shards],
     )
 
 
@@ -175,29 +189,3 @@ def _losses(trainer: Trainer) -> tuple[LossPoint, ...]:
         for entry in trainer.state.log_history
         if "loss" in entry
     )
-
-
-@contextmanager
-def _failures(settings: TrainSettings) -> Iterator[None]:
-    """What the libraries say when memory or disk give out, as StepFailed."""
-    smaller = (
-        f"Memory is too small for {settings.per_device_train_batch_size} rows of up to {settings.max_length} tokens at "
-        "once; halve per_device_train_batch_size and double gradient_accumulation_steps, turn gradient_checkpointing "
-        "on, or use qlora-4bit."
-    )
-    full = "The disk is full; free some space and run the same command again: training goes on where it was."
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise StepFailed(smaller) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StepFailed(full) from error
-    except RuntimeError as error:
-        # torch has no types of its own for these two.
-        if "DefaultCPUAllocator" in str(error):
-            raise StepFailed(smaller) from error
-        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
-            raise StepFailed(full) from error
-        raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
@@ -35,6 +36,12 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         if self.args.device.type == "cpu":
             replace_dropout(self.model)
         self.notes = prepare(self.model, settings)
+        if self.accelerator.ddp_handler is not None:
+            self.accelerator.ddp_handler.gradient_as_bucket_view = True
+        # Each process has read the frozen weights itself: nothing of them is sent.
+        frozen = [name for name, value in self.model.named_parameters() if not value.requires_grad]
+        frozen += [name for name, _ in self.model.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, frozen)  # type: ignore[no-untyped-call]
 
     def compute_loss(
         self,
@@ -44,13 +51,18 @@ class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Mean negative log-likelihood of the learned tokens, without the metrics that trl gathers in each step."""
-        count = len(inputs["targets"]) if num_items_in_batch is None else num_items_in_batch
+        if num_items_in_batch is None:
+            count: torch.Tensor | float = len(inputs["targets"])
+        else:
+            # Learned tokens of all processes; their gradients are averaged, so each counts for all.
+            count = num_items_in_batch / self.accelerator.num_processes
         given = {name: inputs[name] for name in inputs if name not in ("labels", "shift_labels")}
         loss: torch.Tensor = model(**given, items=count, use_cache=False).loss
         return loss
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        self.checkpoints.write(self.state.global_step, self._fill)
+        if self.args.should_save:
+            self.checkpoints.write(self.state.global_step, self._fill)
 
     def _fill(self, folder: Path) -> None:
         (folder / _WEIGHTS).write_bytes(adapter_weights(self.model))
