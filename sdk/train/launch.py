@@ -90,7 +90,8 @@ def train(
     """Train an adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
 
     The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints. The figures of each
-    step are appended to out/spool.jsonl while it runs. Where memory runs out, micro-batches are halved and accumulated instead, from the newest checkpoint on; the Run's notes say so.
+    step are appended to out/spool.jsonl while it runs. Where memory runs out, micro-batches are halved and accumulated
+    instead, from the newest checkpoint on; the Run's notes say so.
     prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
     nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
