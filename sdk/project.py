@@ -248,14 +248,23 @@ class Project:
 
             return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
-    def train(self, *, adapter: Run | str | None = None, resume: Run | str | None = None, **settings: Any) -> Run:
+    def train(
+        self,
+        *,
+        adapter: Run | str | None = None,
+        resume: Run | str | None = None,
+        nodes: int = 1,
+        rendezvous: str = "",
+        **settings: Any,
+    ) -> Run:
         """Train the adapter as advised; keyword arguments override fields of TrainSettings.
 
-        Both name a finished run, or the beginning of its digest. adapter: begin with this one's adapter, on the same
-        base; everything else begins anew. resume: go on from this one's end with a higher max_steps or
+        adapter and resume name a finished run, or the beginning of its digest. adapter: begin with this one's adapter,
+        on the same base; everything else begins anew. resume: go on from this one's end with a higher max_steps or
         num_train_epochs: adapter, optimizer, random numbers and place in the data. With a constant learning rate three
         steps and then three more are six; a schedule that depends on the number of steps (cosine, linear) is from there
         on the one of the new number. Raises InvalidInput where anything else differs.
+        nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
         """
         from sdk.advise import estimate
         from sdk.train import Earlier, train
@@ -297,6 +306,8 @@ class Project:
                         secret=secret,
                         earlier=Earlier(trail.folder("train", before.inputs), before.settings) if before else None,
                         adapter=self._adapter_of(trail, begun) if begun else None,
+                        nodes=nodes,
+                        rendezvous=rendezvous,
                     )
 
             facts = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}

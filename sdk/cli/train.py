@@ -82,6 +82,8 @@ def train(
         str | None,
         typer.Option(help="Go on from this finished run, by its digest, with a higher --max-steps or more epochs."),
     ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts that share the GPUs evenly.")] = 1,
+    rendezvous: Annotated[str, typer.Option(help="With --nodes: HOST:PORT of this host for the others.")] = "",
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
@@ -92,5 +94,5 @@ def train(
     with working(project, json) as (out, opened):
         if not json:
             out.show(show.preview(opened.preview(**changes)))
-        record = opened.train(adapter=adapter, resume=resume, **changes)
+        record = opened.train(adapter=adapter, resume=resume, nodes=nodes, rendezvous=rendezvous, **changes)
         out.result(record.model_dump(mode="json"), show.run(record))

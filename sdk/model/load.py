@@ -83,17 +83,18 @@ def load_chat(base: str) -> Chat:
     return Chat(load_tokenizer(fetch_base(base)))
 
 
-def load_base(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base model in evaluation mode on the first GPU, or on the CPU where there is none, and its tokenizer.
+def load_base(base: str, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A base model in evaluation mode on this process's GPU, or on the CPU where there is none, and its tokenizer.
 
     method: lora loads 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both bitsandbytes).
+    on_host: in the host's memory in any case.
     Raises InvalidInput where the folder cannot be used, StepFailed where the memory is too small.
     """
     check_torch()
     folder = fetch_base(base)
     tokenizer = load_tokenizer(folder)
     try:
-        model = _load_weights(folder, method)
+        model = _load_weights(folder, method, on_host)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise StepFailed(
             f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
@@ -127,9 +128,9 @@ def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, model: Pr
         )
 
 
-def _load_weights(folder: Path, method: Method) -> PreTrainedModel:
+def _load_weights(folder: Path, method: Method, on_host: bool) -> PreTrainedModel:
     dtype = compute_dtype()
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() and not on_host else "cpu"
     options: dict[str, Any] = {
         "dtype": dtype,
         "device_map": {"": device},

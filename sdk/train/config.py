@@ -44,6 +44,7 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         dataloader_num_workers=0,
         dataloader_pin_memory=gpu,
         use_cpu=not gpu,
+        ddp_find_unused_parameters=False,
         bf16=bf16,
         fp16=gpu and not bf16,
         learning_rate=settings.learning_rate,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
 from sdk.crypto import Secret
 from sdk.data import read_rows
@@ -28,68 +26,56 @@ from sdk.model import (
     learned,
     load_base,
 )
-from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
+from sdk.records import LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.config import precision_notes
+from sdk.train.divide import divided, filler
 from sdk.train.engine import use_row_attention
-from sdk.train.initial import Adapter, begin, finish
+from sdk.train.failures import failures, memory_of_steps
+from sdk.train.initial import begin, finish
+from sdk.train.job import Job
 from sdk.train.memory import PeakMemory
 from sdk.train.methods import PROMPTS, check_settings, peft_config
 from sdk.train.options import add_options
 from sdk.train.order import continued, micro_batches, one_row_at_a_time
 from sdk.train.saving import saving
 from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
+from sdk.train.shard import load_sharded, recompute_all
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.validation import hold_out
 from sdk.train.watch import Watch
+from sdk.train.world import is_main, seed_apart
 
 _FORMAT = 1  # of checkpoints
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
 
 
-def train(
-    data: Path,
-    base: str,
-    prompt: str,
-    settings: TrainSettings,
-    memory_predicted_gib: float,
-    hardware: Hardware,
-    out: Path,
-    on_progress: OnProgress,
-    checkpoint_seconds: float = 15.0,
-    secret: Secret | None = None,
-    earlier: Earlier | None = None,
-    adapter: Adapter | None = None,
-) -> Run:
-    """Train an adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
+def train_here(job: Job, on_progress: OnProgress) -> Run | None:
+    """launch.train() in this process, alone or as one of several; None where another one writes the result.
 
-    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints, where the last one
-    stays. With earlier it goes on from the last checkpoint of that finished run instead of from the base alone; a
-    schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
-    figures of each step are appended to out/spool.jsonl while it runs.
-    prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
-    adapter: a finished one on the same base that this one begins with; None: PEFT's first weights.
-    checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
-    secret: what encrypts checkpoints; None leaves them in plain.
-    Raises InvalidInput with every row that cannot be trained and where there is nothing to go on from, StepFailed where
-    memory, disk or the numbers give out and after SIGTERM.
+    MemoryRanOut where smaller micro-batches could help.
     """
+    settings, out, adapter = job.settings, job.out, job.adapter
     began = time.monotonic()
     check_settings(settings)
     roles = learned(settings)
-    with _failures(settings), PeakMemory() as memory:
+    with failures(settings), PeakMemory() as memory:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
-        folder = fetch_base(base)
-        model, tokenizer = load_base(base, settings.method)
+        folder = fetch_base(job.base)
+        if settings.shard_base:
+            model, tokenizer, shards = load_sharded(job.base, settings.method)
+        else:
+            model, tokenizer = load_base(job.base, settings.method)
+            shards = None
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        encoded = encode_rows(Chat(tokenizer), read_rows(data).rows, prompt, length, roles)
+        encoded = encode_rows(Chat(tokenizer), read_rows(job.data).rows, job.prompt, length, roles)
         rows, held = hold_out(encoded, settings)
-        made_from: list[Any] = [sha256(data.read_bytes()), base_digest(folder), prompt]
+        made_from: list[Any] = [sha256(job.data.read_bytes()), base_digest(folder), job.prompt]
         made_from += [adapter[0], sha256(adapter[1])] if adapter else []
-        checkpoints = _checkpoints(out, made_from, settings, secret)
-        source = _checkpoints(earlier.folder, made_from, earlier.settings, secret) if earlier else None
+        checkpoints = _checkpoints(out, made_from, settings, job.secret)
+        source = _checkpoints(job.earlier.folder, made_from, job.earlier.settings, job.secret) if job.earlier else None
         session = Session(out, checkpoints, find_start(checkpoints, source), memory, began)
         session.notes += precision_notes()
         lengths = [len(row.input_ids) for row in rows]
@@ -97,26 +83,38 @@ def train(
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
         running = settings if by_rows else one_row_at_a_time(settings)
         batches = micro_batches(lengths, running)
-        if earlier:
-            batches = _continued(batches, lengths, running, earlier, session)
+        if job.earlier:
+            batches = _continued(batches, lengths, running, job.earlier, session)
+        passes = sum(map(len, batches)) / len(rows)
+        batches, running, further, notes = divided(batches, lengths, running, job.halvings)
+        session.notes += notes
+        rows.append(filler(rows))
+        if shards is not None:
+            running, notes = recompute_all(running)
+            session.notes += notes
+        lengths.append(0)  # the filler's do not count
         tokens = _sums_per_step(lengths, batches, running)
         pairs = _sums_per_step([length * length for length in lengths], batches, running)
-        watch = Watch(tokens, pairs, memory, on_progress, checkpoint_seconds, out / SPOOL)
-        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, session, watch, len(tokens))
+        watch = Watch(tokens, pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
+        callbacks = [watch] if shards is None else [watch, shards]
+        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, session, callbacks, len(tokens))
         start = begin(trainer.model, settings, folder, adapter)
-        passes = sum(map(len, batches)) / len(rows)
         validation = add_options(trainer, running, held, by_rows, max(1, round(len(tokens) / passes)))
-        _run(trainer)
+        seed_apart(settings.seed)
+        with memory_of_steps(further):
+            _run(trainer)
         if validation:
             validation.restore_best()
-        config, weights = finish(trainer.model, base_name(base), start)
+        if not is_main():
+            return None
+        config, weights = finish(trainer.model, base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
     steps = trainer.state.global_step
     spent = trainer.position()
     return Run(
         settings=settings,
-        base=base_name(base),
+        base=base_name(job.base),
         adapter=tuple(file_ref(path, out) for path in sorted((out / "adapter").glob("adapter_*"))),
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         steps=steps,
@@ -126,9 +124,9 @@ def train(
         best_step=validation.best_step if validation else None,
         seconds=spent.seconds,
         tokens_per_second=sum(tokens[:steps]) / spent.training_seconds,
-        memory_predicted_gib=memory_predicted_gib,
+        memory_predicted_gib=job.memory_predicted_gib,
         memory_measured_gib=spent.memory_gib,
-        hardware=hardware,
+        hardware=job.hardware,
         resumed_from_step=session.step,
         notes=spent.notes,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
@@ -166,7 +164,7 @@ def _trainer(
     collator: Collator,
     settings: TrainSettings,
     session: Session,
-    watch: Watch,
+    callbacks: list[TrainerCallback],
     steps: int,
 ) -> Trainer:
     return Trainer(
@@ -178,7 +176,7 @@ def _trainer(
         train_dataset=Dataset.from_dict({"input_ids": batches}),
         data_collator=collator,
         peft_config=peft_config(model, settings, steps),
-        callbacks=[watch],
+        callbacks=callbacks,
     )
 
 
@@ -233,31 +231,3 @@ def _losses(trainer: Trainer) -> tuple[LossPoint, ...]:
         for entry in trainer.state.log_history
         if "loss" in entry
     )
-
-
-@contextmanager
-def _failures(settings: TrainSettings) -> Iterator[None]:
-    """What the libraries say when memory or disk give out, as StepFailed."""
-    smaller = (
-        f"Memory is too small for {settings.per_device_train_batch_size} rows of up to {settings.max_length} tokens at "
-        "once; halve per_device_train_batch_size and double gradient_accumulation_steps, turn gradient_checkpointing "
-        "on, or use qlora-4bit."
-    )
-    full = "The disk is full; free some space and run the same command again: training goes on where it was."
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise StepFailed(smaller) from error
-    except OSError as error:
-        if error.errno == errno.EIO:
-            raise StepFailed(full.replace("is full; free some space", "fails; mend it")) from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StepFailed(full) from error
-    except RuntimeError as error:
-        # torch has no types of its own for these two.
-        if "DefaultCPUAllocator" in str(error):
-            raise StepFailed(smaller) from error
-        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
-            raise StepFailed(full) from error
-        raise

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from transformers.trainer_callback import PrinterCallback
 
 from sdk.model import Encoded
@@ -30,6 +31,12 @@ class Trainer(Resumable):
         if self.args.device.type == "cpu":
             replace_dropout(self.model)
         session.notes += prepare(self.model, settings)
+        if self.accelerator.ddp_handler is not None:
+            self.accelerator.ddp_handler.gradient_as_bucket_view = True
+        # Each process has read the frozen weights itself: nothing of them is sent.
+        frozen = [name for name, value in self.model.named_parameters() if not value.requires_grad]
+        frozen += [name for name, _ in self.model.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, frozen)  # type: ignore[no-untyped-call]
 
     def compute_loss(
         self,
@@ -39,7 +46,11 @@ class Trainer(Resumable):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Mean negative log-likelihood of the learned tokens, without the metrics that trl gathers in each step."""
-        count = len(inputs["targets"]) if num_items_in_batch is None else num_items_in_batch
+        if num_items_in_batch is None:
+            count: torch.Tensor | float = len(inputs["targets"])
+        else:
+            # Learned tokens of all processes; their gradients are averaged, so each counts for all.
+            count = num_items_in_batch / self.accelerator.num_processes
         given = {name: inputs[name] for name in inputs if name not in ("labels", "shift_labels")}
         loss: torch.Tensor = model(**given, items=count, use_cache=False).loss
         return loss

@@ -105,10 +105,13 @@ class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
     def loss(self) -> float:
         """Mean negative log-likelihood of the held-out rows' learned tokens, without dropout, noise or penalties."""
         total, tokens = 0.0, 0
+        processes = self._trainer.accelerator.num_processes  # each measures all rows; compute_loss divides by them
         with _calm(self._trainer.model), self._trainer.compute_loss_context_manager():
             for batch in self._batches:
                 inputs = self._trainer._prepare_inputs(self._collator([{"input_ids": list(batch)}]))
-                total += float(self._trainer.compute_loss(self._trainer.model_wrapped, inputs, num_items_in_batch=1))
+                total += float(
+                    self._trainer.compute_loss(self._trainer.model_wrapped, inputs, num_items_in_batch=processes)
+                )
                 tokens += len(inputs["targets"])
         return total / tokens
 

@@ -1,0 +1,195 @@
+"""A frozen base that is split over the processes: each keeps its share of every decoder layer's bytes.
+
+The idea is that of ZeRO's third stage [Rajbhandari et al., arXiv 1910.02054] for weights that are never trained: no
+gradient of them is reduced and nothing is written back, so a layer's bytes, of whatever type, are gathered before its
+forward pass and again before its backward pass, one layer ahead of the computation, and forgotten after it. Every layer
+is recomputed in the backward pass, so no gathered weight is kept by the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from sdk.errors import InvalidInput
+from sdk.model import load_base
+from sdk.records import Method, TrainSettings
+from sdk.train import world
+from sdk.train.engine.fp8 import Fp8Linear
+
+# Kernels read weights in words of up to so many bytes.
+_ALIGNED = 256
+
+
+class _Place(NamedTuple):
+    """Where a weight's bytes stand among those of its layer."""
+
+    weight: torch.nn.Parameter
+    start: int
+    size: int
+    dtype: torch.dtype
+    shape: torch.Size
+
+
+class _Layer:
+    """Its frozen weights are empty but while it is whole; its share is a buffer, so that it is part of the state."""
+
+    def __init__(self, module: torch.nn.Module, device: torch.device) -> None:
+        self.places: list[_Place] = []
+        end = 0
+        for weight in module.parameters():
+            size = weight.numel() * weight.element_size()
+            self.places.append(_Place(weight, end, size, weight.dtype, weight.shape))
+            end += -(-size // _ALIGNED) * _ALIGNED
+        unit = world.world_size() * _ALIGNED
+        self.size = -(-end // unit) * unit
+        whole = torch.zeros(self.size, dtype=torch.uint8, device=device)
+        for weight, start, size, *_ in self.places:
+            whole[start : start + size] = weight.data.contiguous().view(-1).view(torch.uint8).to(device)
+        share = whole.view(world.world_size(), -1)[world.rank()].clone()
+        module.register_buffer("share", share)
+        self.share = share
+        self.drop()
+
+    def gather(self) -> tuple[torch.Tensor, dist.Work]:
+        whole = torch.empty(self.size, dtype=torch.uint8, device=self.share.device)
+        work = dist.all_gather_into_tensor(whole, self.share, async_op=True)
+        assert work is not None
+        return whole, work
+
+    def fill(self, whole: torch.Tensor) -> None:
+        for weight, start, size, dtype, shape in self.places:
+            weight.data = whole[start : start + size].view(dtype).view(shape)
+
+    def drop(self) -> None:
+        for weight, _, _, dtype, _ in self.places:
+            weight.data = torch.empty(0, dtype=dtype, device=self.share.device)
+
+
+class Shards(TrainerCallback):  # type: ignore[misc,unused-ignore]
+    """Makes layers whole in the order in which they are needed. Every process must go through the same layers."""
+
+    def __init__(self, modules: Sequence[torch.nn.Module], device: torch.device) -> None:
+        self._layers = [_Layer(module, device) for module in modules]
+        self._held: dict[int, tuple[torch.Tensor, dist.Work]] = {}
+        for place, module in enumerate(modules):
+            module.register_forward_pre_hook(self._before_forward(place))
+            module.register_forward_hook(self._after_forward(place))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._keep(())
+
+    def _need(self, place: int, following: int) -> None:
+        self._keep((place, following))
+        for number in (place, following):
+            if number not in self._held and 0 <= number < len(self._layers):
+                self._held[number] = self._layers[number].gather()
+        whole, work = self._held[place]
+        work.wait()
+        self._layers[place].fill(whole)
+
+    def _keep(self, places: Sequence[int]) -> None:
+        for number in self._held.keys() - set(places):
+            _, work = self._held.pop(number)
+            work.wait()  # its memory is another's from here on
+            self._layers[number].drop()
+
+    def _before_forward(self, place: int) -> Any:
+        return lambda module, given: self._need(place, place + 1)
+
+    def _after_forward(self, place: int) -> Any:
+        def hook(module: torch.nn.Module, given: Any, out: Any) -> None:
+            hidden = out[0] if isinstance(out, tuple) else out
+            if hidden.requires_grad:
+                # The gradient of what a layer gives is there before anything of its backward pass begins.
+                hidden.register_hook(lambda gradient: self._need(place, place - 1))
+
+        return hook
+
+
+def check_settings(settings: TrainSettings) -> None:
+    """InvalidInput where something reads the base's weights outside a layer's forward pass."""
+    faults = []
+    if settings.peft_type == "adalora":
+        faults.append("peft_type: adalora keeps the layers of bitsandbytes, which hold weights of their own")
+    if settings.use_dora:
+        faults.append("use_dora: magnitudes are taken of the whole weights")
+    if settings.init_lora_weights not in ("default", "gaussian"):
+        faults.append(f"init_lora_weights: {settings.init_lora_weights} starts from the whole weights")
+    if faults:
+        raise InvalidInput("shard_base does not go with these settings; change them or leave it out.", faults)
+
+
+def recompute_all(settings: TrainSettings) -> tuple[TrainSettings, tuple[str, ...]]:
+    """What sharding needs, and the note where it was not asked for."""
+    changes = {"gradient_checkpointing": True, "checkpointed_layers": None}
+    needed = settings.model_copy(update=changes)
+    note = "The base is sharded, so every layer is recomputed in the backward pass (gradient_checkpointing)."
+    return needed, () if needed == settings else (note,)
+
+
+def load_sharded(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards]:
+    """load_base(), with this process's share of each decoder layer on its GPU and the rest of the model whole.
+
+    The processes of a host read the base one after the other: its memory holds the 16-bit base once, a GPU's never more
+    than its share and one layer. Raises what load_base() raises.
+    """
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    with world.in_turn():
+        model, tokenizer = load_base(base, "lora", on_host=True)
+        modules = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if not modules:
+            raise InvalidInput("shard_base: this model has no layers that can be recomputed; leave it out.")
+        model.requires_grad_(False)
+        for module in modules:
+            _quantize(module, method, device)
+        shards = Shards(modules, device)
+        model.to(device)
+    # Where peft and transformers look for it.
+    model.is_loaded_in_4bit = method == "qlora-4bit"
+    model.is_loaded_in_8bit = method == "qlora-8bit"
+    model.hf_device_map = {"": device}
+    return model, tokenizer, shards
+
+
+def _quantize(layer: torch.nn.Module, method: Method, device: torch.device) -> None:
+    """Its linear layers in the method's type, with the weights on the device, as a base without shards has them."""
+    for parent in list(layer.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is torch.nn.Linear and method != "lora":
+                setattr(parent, name, _quantized(child, method, device))
+
+
+def _quantized(linear: torch.nn.Linear, method: Method, device: torch.device) -> torch.nn.Module:
+    if method == "lora-fp8":
+        return Fp8Linear(linear.to(device))
+    shape, dtype = (linear.in_features, linear.out_features, linear.bias is not None), linear.weight.dtype
+    made: Linear4bit | Linear8bitLt
+    if method == "qlora-4bit":
+        made = Linear4bit(*shape, dtype, compress_statistics=True, quant_type="nf4", device="meta")
+        made.weight = Params4bit(
+            linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=made
+        ).to(device)
+    else:
+        made = Linear8bitLt(*shape, has_fp16_weights=False, device="meta")
+        weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False).to(device)
+        weight.CB = None  # the same bytes once more
+        made.weight = weight
+    made.bias = linear.bias
+    done: torch.nn.Module = made
+    return done

@@ -1,0 +1,92 @@
+"""One of the processes that train an adapter together: torchrun ... -m sdk.train.worker OUT/launch"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from torch.distributed import DistError
+
+from sdk.errors import SDKError
+from sdk.store import write_atomic
+from sdk.train import world
+from sdk.train.job import Job
+from sdk.train.launch import ERROR, PARENT, PROGRESS, RESULT, Fault, Progress
+from sdk.train.step import train_here
+
+_LOOK_SECONDS = 0.5
+
+
+def main(folder: Path, told: bytes) -> None:
+    """Do this process's share of the job; the first process leaves the Run, and lines that tell its progress.
+
+    told: the Job as JSON; empty where another process has been told.
+    """
+    world.join()
+    job = Job.from_bytes(world.share(told))
+    with (folder / PROGRESS).open("a", encoding="utf-8", buffering=1) as lines:
+
+        def tell(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+            if world.is_main():
+                lines.write(Progress(what=what, done=done, total=total, figures=dict(figures)).model_dump_json() + "\n")
+
+        run = train_here(job, tell)
+    if run is not None:
+        write_atomic(folder / RESULT, run.model_dump_json().encode())
+    world.leave()
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The error as the process that started us will raise it."""
+    if isinstance(error, SDKError):
+        return Fault(kind=type(error).__name__, message=error.message, faults=error.faults)
+    # gloo has no type of its own for a peer that is gone.
+    lost = isinstance(error, DistError) or "gloo" in str(error)
+    text = "".join(traceback.format_exception(error))
+    return Fault(kind=type(error).__name__, message=text, why="lost" if lost else "bug")
+
+
+def told_by_parent() -> bytes:
+    """What our own command has put on standard input; nothing where torchrun was started by hand, on another host."""
+    return os.pread(0, os.fstat(0).st_size, 0) if PARENT in os.environ else b""
+
+
+def end_with_parents() -> None:
+    """End this process once the one that started it, or the one that started that, has gone."""
+    started_by = os.getppid()
+    command = int(os.environ.get(PARENT, started_by))
+
+    def look() -> None:
+        while os.getppid() == started_by and _lives(command):
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _leave_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    path = Path(sys.argv[1]) / ERROR.format(os.environ["RANK"])
+    write_atomic(path, fault_of(error).model_dump_json().encode())
+    sys.__excepthook__(kind, error, trace)
+    # Waiting for the others, as the process group does at exit, would never end.
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.excepthook = _leave_error
+    end_with_parents()
+    main(Path(sys.argv[1]), told_by_parent())
