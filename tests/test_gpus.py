@@ -328,7 +328,7 @@ def test_a_killed_process_ends_all_and_two_hosts_go_on(base: Path, data: Path, t
     assert 2 <= done.resumed_from_step < 60
     one = run(base, data, tmp_path / "alone", max_steps=60)
     assert [point.loss for point in done.losses] == pytest.approx([point.loss for point in one.losses], rel=1e-3)
-    assert sorted(path.name for path in out.iterdir()) == ["adapter", "spool.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == ["adapter", "checkpoints", "spool.jsonl"]
     assert [json.loads(line)["step"] for line in (out / "spool.jsonl").read_text().splitlines()] == list(range(1, 61))
 
 
