@@ -27,9 +27,11 @@ from transformers import (
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from sdk.errors import InvalidInput
 from sdk.model import Encoded
 from sdk.records import TrainSettings
 from sdk.train.engine import prepare, use_row_attention
+from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
 from sdk.train.engine.head import Head, frozen_head_loss
 from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.weights import dense
@@ -237,6 +239,44 @@ def test_eight_bit_weights_are_those_that_bitsandbytes_stored(tmp_path: Any) -> 
     assert bool(((weights - was.weight).abs() <= step * 0.57).all())
     layer(torch.ones(1, 64))  # the first forward pass moves the scales
     assert torch.equal(dense(layer, torch.float32), weights)
+
+
+def test_eight_bit_floats_round_by_row_and_multiply_what_they_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(40, 64) * torch.logspace(-3, 3, 40)[:, None]
+    values, scales = quantize_rows(x)
+    rounded = values.float() * scales
+    largest = x.abs().amax(dim=1, keepdim=True)
+    assert bool(((rounded - x).abs() <= (x.abs() / 16).clamp(min=0) + largest * 2**-9).all())  # three bits of mantissa
+    torch.testing.assert_close(rounded.abs().amax(dim=1, keepdim=True), largest)
+    plain = torch.nn.Linear(64, 96)
+    layer = Fp8Linear(plain)
+    weights = layer.weight.view(torch.float8_e4m3fn).float() * layer.scales.t()
+    assert float((weights - plain.weight).norm() / plain.weight.norm()) < 0.04
+    torch.testing.assert_close(layer(x), rounded @ weights.t() + plain.bias)
+    gradient = torch.randn(40, 96)
+    assert float((layer.project_back(gradient) - gradient @ weights).norm() / (gradient @ weights).norm()) < 0.04
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A100")
+    with pytest.raises(InvalidInput, match="A100 cannot multiply 8-bit floats"):
+        to_fp8(llama())
+
+
+def test_a_base_in_eight_bit_floats_learns_nearly_the_same() -> None:
+    model = adapted(llama())
+    use_row_attention(model.get_base_model())
+    prepare(model, settings())
+    loss, expected = loss_in_one(model)
+    base = llama()
+    to_fp8(base)
+    model = adapted(base)
+    use_row_attention(base)
+    prepare(model, settings())
+    ours, given = loss_in_one(model)
+    assert ours == pytest.approx(loss, rel=0.03)
+    for name, value in expected.items():
+        assert float(torch.nn.functional.cosine_similarity(given[name].flatten(), value.flatten(), dim=0)) > 0.9, name
 
 
 def test_variants_keep_pefts_own_forward_pass() -> None:

@@ -83,7 +83,7 @@ def whole(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> b
     return weights(out)
 
 
-@pytest.mark.parametrize("method", ["lora", "qlora-4bit", "qlora-8bit"])
+@pytest.mark.parametrize("method", ["lora", "lora-fp8", "qlora-4bit", "qlora-8bit"])
 def test_the_adapter_moves_and_the_base_does_not(base: Path, data: Path, tmp_path: Path, method: Any) -> None:
     before = base_digest(base)
     steps = Steps()

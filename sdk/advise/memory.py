@@ -18,7 +18,7 @@ from sdk.records import Hardware, Memory, ModelShape, TrainSettings
 GIB = 2**30
 ADAPTER_BYTES = 4  # float32; gradients and each of AdamW's two moments take the same
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
-QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0}
+QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0, "lora-fp8": 1.0}
 OUTLIER_BYTES = 2.5  # for an element of a linear layer's input, kept beside it by 8-bit layers
 HEAD_TILE = (4096, 32768)  # tokens, vocabulary: trl 1.16, kernels/chunked_logprob.py
 CPU_LOGITS_COPIES = 3  # logits, their float32 softmax, their gradient

@@ -19,6 +19,7 @@ METHODS = {
     "lora": "LoRA on a 16-bit base",
     "qlora-4bit": "QLoRA on a 4-bit base (NF4)",
     "qlora-8bit": "QLoRA on an 8-bit base",
+    "lora-fp8": "LoRA on a base in 8-bit floats",
 }
 
 

@@ -86,7 +86,8 @@ def load_chat(base: str) -> Chat:
 def load_base(base: str, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A base model in evaluation mode on this process's GPU, or on the CPU where there is none, and its tokenizer.
 
-    method: lora loads 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both bitsandbytes).
+    method: lora and lora-fp8 load 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both
+    bitsandbytes).
     on_host: in the host's memory in any case.
     Raises InvalidInput where the folder cannot be used, StepFailed where the memory is too small.
     """

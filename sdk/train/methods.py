@@ -93,6 +93,9 @@ def _faults(settings: TrainSettings) -> list[str]:
             f"init_lora_weights loftq makes up for 4-bit quantization, and method {settings.method} has none; "
             "use qlora-4bit, or init_lora_weights default or gaussian"
         )
+    plain = settings.peft_type == "lora" and not settings.use_dora and start in ("default", "gaussian")
+    if settings.method == "lora-fp8" and not plain:
+        faults.append("lora-fp8 takes plain LoRA with init_lora_weights default or gaussian only; use method lora")
     if settings.use_dora and settings.method == "qlora-8bit":
         faults.append(
             "use_dora on 8-bit weights loses their scales (PEFT 0.21 with bitsandbytes 0.50); use qlora-4bit or lora"

@@ -32,6 +32,7 @@ from sdk.train.checkpoints import Checkpoints
 from sdk.train.config import precision_notes
 from sdk.train.divide import divided, filler
 from sdk.train.engine import use_row_attention
+from sdk.train.engine.fp8 import to_fp8
 from sdk.train.failures import failures, memory_of_steps
 from sdk.train.initial import begin, finish
 from sdk.train.job import Job
@@ -69,6 +70,8 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         else:
             model, tokenizer = load_base(job.base, settings.method)
             shards = None
+        if settings.method == "lora-fp8" and shards is None:
+            to_fp8(model)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
         encoded = encode_rows(Chat(tokenizer), read_rows(job.data).rows, job.prompt, length, roles)
         rows, held = hold_out(encoded, settings)

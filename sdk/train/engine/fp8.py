@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sdk.errors import InvalidInput
+
 FORMAT = torch.float8_e4m3fn
 LARGEST = torch.finfo(FORMAT).max
 _TINY = 1e-12
@@ -125,7 +127,14 @@ class Fp8Linear(torch.nn.Linear):
 
 
 def to_fp8(model: torch.nn.Module) -> None:
-    """Replace every linear layer but the head."""
+    """Replace every linear layer but the head.
+
+    Raises InvalidInput on a GPU without such products: compute capability below 8.9.
+    """
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9):
+        raise InvalidInput(
+            f"{torch.cuda.get_device_name()} cannot multiply 8-bit floats; use lora, or qlora-4bit for less memory."
+        )
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
