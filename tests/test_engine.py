@@ -264,19 +264,19 @@ def test_eight_bit_floats_round_by_row_and_multiply_what_they_rounded(monkeypatc
 
 
 def test_a_base_in_eight_bit_floats_learns_nearly_the_same() -> None:
-    model = adapted(llama())
+    model = adapted(llama(initializer_range=0.05))
     use_row_attention(model.get_base_model())
     prepare(model, settings())
     loss, expected = loss_in_one(model)
-    base = llama()
+    base = llama(initializer_range=0.05)
     to_fp8(base)
     model = adapted(base)
     use_row_attention(base)
     prepare(model, settings())
     ours, given = loss_in_one(model)
-    assert ours == pytest.approx(loss, rel=0.03)
+    assert ours == pytest.approx(loss, rel=0.01)
     for name, value in expected.items():
-        assert float(torch.nn.functional.cosine_similarity(given[name].flatten(), value.flatten(), dim=0)) > 0.9, name
+        assert float(torch.nn.functional.cosine_similarity(given[name].flatten(), value.flatten(), dim=0)) > 0.95, name
 
 
 def test_variants_keep_pefts_own_forward_pass() -> None:

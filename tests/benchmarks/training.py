@@ -21,6 +21,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -54,6 +55,7 @@ class Case:
     host_embeddings: bool = False
     packing: bool = True
     steps: tuple[int, int] = (5, 10)  # before the clock starts, and timed
+    gpus: int = 1
 
 
 CASES: dict[str, Case] = {
@@ -80,6 +82,8 @@ CASES: dict[str, Case] = {
     "ours-fp8-8k": Case(method="lora-fp8", batch=4),
     "ours-70b-512": Case(shape="70b", batch=1, length=512, checkpointing=True, host_embeddings=True),
     "ours-70b-8k": Case(shape="70b", batch=4, checkpointing=True, host_embeddings=True, offload=True, steps=(2, 4)),
+    "ours-4bit-2gpus": Case(gpus=2),
+    "ours-4bit-8gpus": Case(gpus=8),
     "ours-1b-16bit": Case(shape="1b", method="lora"),
     "ours-1b-8bit": Case(shape="1b", method="qlora-8bit"),
     "ours-1b-4bit": Case(shape="1b"),
@@ -147,7 +151,7 @@ def build(case: Case, seed: int = 0) -> Any:
         model.hf_quantizer = AutoHfQuantizer.from_config(BitsAndBytesConfig(**bits))
         model.is_quantized = True
         setattr(model, f"is_loaded_in_{case.method[6]}bit", True)
-    model.hf_device_map = {"": str(gpu)}
+    model.hf_device_map = {"": f"cuda:{torch.cuda.current_device()}" if gpu.type == "cuda" else "cpu"}
     return model.requires_grad_(False)
 
 
@@ -224,6 +228,7 @@ def _settings(case: Case, steps: int) -> Any:
         activation_offloading=case.offload,
         offload_embeddings=case.host_embeddings,
         max_length=case.length,
+        gpus=case.gpus,
     )
 
 
@@ -251,27 +256,31 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     from sdk.model import adapter_weights
     from sdk.train.checkpoints import Checkpoints
     from sdk.train.engine import use_row_attention
+    from sdk.train.memory import PeakMemory
     from sdk.train.methods import peft_config
     from sdk.train.order import micro_batches
+    from sdk.train.session import Session
     from sdk.train.trainer import Collator, Trainer
 
-    settings = _settings(case, steps)
-    rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
+    settings, folder = _settings(case, steps), Path(tempfile.mkdtemp())
+    rows = synthetic(4 * steps * case.batch * case.gpus * max(1, case.length // 512), case)
     set_seed(0)
     use_row_attention(model)
-    batches = micro_batches([len(row.input_ids) for row in rows], settings)
+    lengths = [len(row.input_ids) for row in rows]
+    batches = micro_batches(lengths, settings)
+    sums = [sum(lengths[row] for row in batch) for batch in batches]
     trainer = Trainer(
         settings,
-        Checkpoints(Path("/tmp/benchmark-checkpoints"), "none"),
+        Session(folder, Checkpoints(folder, "none"), None, PeakMemory(), time.monotonic()),
         model=model,
         processing_class=_tokenizer(),
         train_dataset=Dataset.from_dict({"input_ids": batches}),
         data_collator=Collator(rows, True),
-        peft_config=peft_config(model, settings),
+        peft_config=peft_config(model, settings, steps),
     )
     if start is not None:
         start.write_bytes(adapter_weights(trainer.model))
-    _stepwise(trainer, [sum(len(rows[row].input_ids) for row in batch) for batch in batches], report)
+    _stepwise(trainer, [sum(sums[at : at + case.gpus]) for at in range(0, len(sums), case.gpus)], report)
     return trainer.model
 
 
@@ -486,6 +495,10 @@ def checksum(model: Any) -> dict[str, int]:
 def measure(name: str, case: Case, start: Path | None = None) -> Measured:
     result = Measured(name, case)
     warmup, timed = case.steps
+    if case.gpus > 1:
+        from sdk.train import world
+
+        world.join()
     model = unsloth_model(case) if case.engine == "unsloth" else build(case)
     import torch
 
@@ -523,14 +536,19 @@ def measure(name: str, case: Case, start: Path | None = None) -> Measured:
     result.error = "" if result.valid else f"unchanged base: {unchanged}, all moved: {moved}"
     del adapted, model
     gc.collect()
+    if case.gpus > 1:
+        world.leave()
     return result
 
 
 class Process:
     """A Python of its own that has imported everything and waits for its case."""
 
-    def __init__(self, environment: dict[str, str] | None = None, warm: bool = True) -> None:
+    def __init__(self, environment: dict[str, str] | None = None, warm: bool = True, gpus: int = 1) -> None:
         command = [sys.executable, __file__, "--wait" if warm else "--wait-cold"]
+        if gpus > 1:
+            torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+            command = [sys.executable, *torchrun, __file__, "--wait-cold"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -541,13 +559,16 @@ class Process:
         )
 
     def run(self, name: str, case: Case, start: Path | None = None) -> Measured:
-        given = {"name": name, "case": asdict(case), "start": str(start) if start else ""}
-        out, errors = self._process.communicate(json.dumps(given) + "\n")
+        out, errors = self._process.communicate(_told(name, case, start) + "\n")
         for line in reversed(out.splitlines()):
             if line.startswith('{"measured"'):
                 found = json.loads(line)["measured"]
                 return Measured(**{**found, "case": _case(found["case"])})
         return Measured(name, case, error=" ".join(errors.strip().splitlines()[-4:])[-600:] or "no answer")
+
+
+def _told(name: str, case: Case, start: Path | None) -> str:
+    return json.dumps({"name": name, "case": asdict(case), "start": str(start) if start else ""})
 
 
 def _case(given: dict[str, Any]) -> Case:
@@ -558,10 +579,12 @@ def _one(warm: bool) -> None:
     """The other end of Process."""
     if warm:
         import sdk.train  # noqa: F401
-    given = json.loads(sys.stdin.readline())
+    # Several processes cannot share one standard input.
+    given = json.loads(os.environ.get("BENCHMARK_CASE") or sys.stdin.readline())
     start = Path(given["start"]) if given["start"] else None
     result = measure(given["name"], _case(given["case"]), start)
-    print(json.dumps({"measured": asdict(result)}))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps({"measured": asdict(result)}))
 
 
 def measure_all(jobs: Sequence[tuple[str, Case, Path | None]], seconds: float) -> Iterator[Measured]:
@@ -571,8 +594,12 @@ def measure_all(jobs: Sequence[tuple[str, Case, Path | None]], seconds: float) -
     for place, (name, case, start) in enumerate(jobs):
         if time.monotonic() - began > seconds:
             return
+        environment = dict(os.environ)
+        if case.gpus > 1:
+            environment["BENCHMARK_CASE"] = _told(name, case, start)
+            yield Process(environment, gpus=case.gpus).run(name, case, start)
+            continue
         if case.engine == "unsloth":
-            environment = dict(os.environ)
             if not {"UNSLOTH_PATH", "UNSLOTH_BASE"} <= environment.keys():
                 yield Measured(name, case, error="UNSLOTH_PATH (its packages) and UNSLOTH_BASE (a model) are not set")
                 continue
@@ -580,7 +607,7 @@ def measure_all(jobs: Sequence[tuple[str, Case, Path | None]], seconds: float) -
             yield Process(environment, warm=False).run(name, case, start)
             continue
         current, following = following or Process(), None
-        if any(later.engine != "unsloth" for _, later, _ in jobs[place + 1 :]):
+        if any(later.engine != "unsloth" and later.gpus == 1 for _, later, _ in jobs[place + 1 :]):
             following = Process()
         yield current.run(name, case, start)
 

@@ -1,0 +1,111 @@
+"""Whether a run that is interrupted and gone on from ends with the bytes of one that is not, on this machine's GPU.
+
+    python tests/benchmarks/resume.py
+
+For each method, with torch's usual kernels and with deterministic ones: the adapter of an uninterrupted run, of the
+same run again, and of one that was stopped at step 7 of 12; and a run whose memory is made too small on purpose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import safetensors.torch
+import torch
+
+from sdk.records import Hardware, Run, TrainSettings
+from sdk.store import embedded_base
+from sdk.train import train
+
+ROWS = Path(__file__).parents[2] / "domains" / "finance" / "train.jsonl"
+
+
+def once(out: Path, method: str, stop: int = 0, **changes: Any) -> Run:
+    settings = TrainSettings(
+        **{
+            "method": method,
+            "lora_r": 16,
+            "lora_alpha": 32,
+            "lora_dropout": 0.05,
+            "learning_rate": 2e-3,
+            "num_train_epochs": 1,
+            "max_steps": 12,
+            "per_device_train_batch_size": 16,
+            "gradient_accumulation_steps": 2,
+            "gradient_checkpointing": False,
+            "packing": True,
+            "max_length": 256,
+            **changes,
+        }
+    )
+
+    def progress(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        if done == stop and stop:
+            raise KeyboardInterrupt
+
+    return train(ROWS, str(embedded_base()), "", settings, 0.0, Hardware(), out, progress, 0)
+
+
+def adapter(out: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(out / "adapter" / "adapter_model.safetensors")
+
+
+def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
+    worst = max(float((one[name] - other[name]).abs().max()) for name in one)
+    return "same bytes" if worst == 0 else f"up to {worst:.1e} apart"
+
+
+def compare(method: str, folder: Path) -> tuple[str, str]:
+    whole, again, cut = folder / "whole", folder / "again", folder / "cut"
+    once(whole, method)
+    once(again, method)
+    with suppress(KeyboardInterrupt):
+        once(cut, method, stop=7)
+    resumed = once(cut, method)
+    assert resumed.resumed_from_step == 6, resumed.resumed_from_step
+    return apart(adapter(whole), adapter(again)), apart(adapter(whole), adapter(cut))
+
+
+def out_of_memory(folder: Path) -> str:
+    """A real lack of memory on the GPU: as much is left to torch as the model and half of a micro-batch need."""
+    large = {"per_device_train_batch_size": 512, "gradient_accumulation_steps": 1, "max_steps": 4}
+    plain = once(folder / "plain", "lora", **large)
+    total = torch.cuda.get_device_properties(0).total_memory / 2**30
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.7 * plain.memory_measured_gib / total)
+    try:
+        run = once(
+            folder / "small", "lora", per_device_train_batch_size=512, gradient_accumulation_steps=1, max_steps=4
+        )
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    gap = max(abs(a.loss - b.loss) for a, b in zip(plain.losses, run.losses, strict=True))
+    return f"{plain.memory_measured_gib:.2f} -> {run.memory_measured_gib:.2f} GiB, losses {gap:.1e} apart: {run.notes}"
+
+
+def main() -> None:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"{device}, torch {torch.__version__}, python {sys.version.split()[0]}")
+    for deterministic in (False, True):
+        torch.use_deterministic_algorithms(deterministic)
+        for method in ("lora", "lora-fp8", "qlora-4bit", "qlora-8bit"):
+            with tempfile.TemporaryDirectory() as folder:
+                again, cut = compare(method, Path(folder))
+            kernels = "deterministic" if deterministic else "usual"
+            print(f"{method:<11} {kernels:<14} run again: {again:<22} stopped and resumed: {cut}", flush=True)
+    torch.use_deterministic_algorithms(False)
+    if torch.cuda.is_available():
+        with tempfile.TemporaryDirectory() as folder:
+            print("memory ran out:", out_of_memory(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
