@@ -23,7 +23,7 @@ def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[
     """
     draw = random.Random(settings.seed)  # noqa: S311 - decides an order, keeps no secret
     size, needed = settings.per_device_train_batch_size, None
-    rows = _epochs(lengths, size * settings.gpus, draw)
+    rows = _epochs(lengths, size * settings.gradient_accumulation_steps * settings.gpus, draw)
     if settings.max_steps > 0:
         needed = settings.max_steps * settings.gradient_accumulation_steps * settings.gpus
     else:

@@ -7,7 +7,7 @@
 Models have the shapes of Llama 3 and random weights: speed and memory do not depend on the values. Rows are synthetic,
 of log-normal length (median 270 tokens, cap 2,048), their tokens Zipf-distributed. A case is void unless every adapter
 matrix moved and no frozen byte changed; --parity compares 200 losses with plain PEFT on the same batches.
-Writes a table to the terminal, and training.json, training.csv and training.png to --out.
+Writes a table to the terminal, and training.json, training.md and training.png to --out.
 """
 
 from __future__ import annotations
@@ -665,6 +665,49 @@ def write(results: Sequence[Measured], out: Path) -> None:
     (out / "training.json").write_text(json.dumps(content, indent=1))
 
 
+def table(results: Sequence[Measured]) -> str:
+    """Markdown, fastest first."""
+    lines = ["| case | rows | tokens/s | peak GiB | reserved GiB | valid |", "|---|---|---|---|---|---|"]
+    for result in sorted(results, key=lambda result: -result.tokens_per_second):
+        if not result.name.startswith("parity"):
+            rows = f"{result.case.batch} x {result.case.length}"
+            speed = f"{result.tokens_per_second:,.0f} | {result.peak_gib:.1f} | {result.reserved_gib:.1f}"
+            lines.append(f"| {result.name} | {rows} | {speed} | {'yes' if result.valid else result.error} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: Sequence[Measured], path: Path) -> None:
+    """Speed against peak memory of the 8B cases on one GPU."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    shown = [
+        result
+        for result in results
+        if result.case.shape == "8b"
+        and result.case.gpus == 1
+        and result.tokens_per_second
+        and "parity" not in result.name
+        and "beside" not in result.name
+    ]
+    for result in shown:
+        ours_ = result.case.engine == "ours"
+        axes.scatter(result.peak_gib, result.tokens_per_second, color="C0" if ours_ else "C1", zorder=2)
+        offset = (4, -9) if "4096" in result.name or "16bit-ch" in result.name else (4, 4)  # would cover another's
+        axes.annotate(
+            result.name, (result.peak_gib, result.tokens_per_second), offset, textcoords="offset points", fontsize=7
+        )
+    axes.set(xlabel="peak memory, GiB", ylabel="tokens/s", ylim=(0, None), xlim=(0, 110))
+    axes.grid(alpha=0.3, zorder=0)
+    figure.suptitle("Training an adapter on the Llama-3.1-8B shape, one NVIDIA H200 (orange: peers)", fontsize=10)
+    figure.savefig(path, dpi=130)
+
+
+def read(path: Path) -> list[Measured]:
+    found = json.loads(path.read_text())["results"]
+    return [Measured(**{**each, "case": _case(each["case"])}) for each in found]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
@@ -675,6 +718,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="steps of --parity")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after so many seconds")
     parser.add_argument("--save", type=Path, help="write the 8B shape with a tokenizer to this folder and end")
+    parser.add_argument("--draw", type=Path, help="make table and plot of this training.json again, and end")
     parser.add_argument("--out", type=Path, default=Path("training-results"))
     asked = parser.parse_args()
     if asked.list:
@@ -682,6 +726,10 @@ def main() -> None:
         return
     if asked.wait or asked.wait_cold:
         _one(asked.wait)
+        return
+    if asked.draw:
+        (asked.draw.with_suffix(".md")).write_text(table(read(asked.draw)))
+        draw(read(asked.draw), asked.draw.with_suffix(".png"))
         return
     if asked.save:
         build(Case(method="lora")).save_pretrained(asked.save, max_shard_size="4GB")
@@ -700,6 +748,8 @@ def main() -> None:
         results.append(result)
         print(_line(result), flush=True)
         write(results, asked.out)
+    (asked.out / "training.md").write_text(table(results))
+    draw(results, asked.out / "training.png")
     for name, gap in gaps(results).items():
         print(f"{name}: largest difference to plain PEFT {gap:.3%}")
 
