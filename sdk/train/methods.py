@@ -110,6 +110,12 @@ def _faults(settings: TrainSettings) -> list[str]:
             "prefix_tuning keeps its prefix in the cache, which gradient_checkpointing cannot recompute; "
             "turn gradient_checkpointing off or use prompt_tuning"
         )
+    if not settings.gradient_checkpointing:
+        alone = {
+            "checkpointed_layers": settings.checkpointed_layers is not None,
+            "activation_offloading": settings.activation_offloading,
+        }
+        faults += [f"{name} needs gradient_checkpointing; turn it on" for name, given in alone.items() if given]
     if not settings.validation_split:
         needs = {
             "eval_steps": settings.eval_steps is not None,

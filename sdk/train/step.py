@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -42,7 +42,7 @@ from sdk.train.options import add_options
 from sdk.train.order import continued, micro_batches, one_row_at_a_time
 from sdk.train.saving import saving
 from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
-from sdk.train.shard import load_sharded, recompute_all
+from sdk.train.shard import Shards, load_sharded, recompute_all
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.validation import hold_out
 from sdk.train.watch import Watch
@@ -60,51 +60,25 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
     settings, out, adapter = job.settings, job.out, job.adapter
     began = time.monotonic()
     check_settings(settings)
-    roles = learned(settings)
     with failures(settings), PeakMemory() as memory:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
         folder = fetch_base(job.base)
-        if settings.shard_base:
-            model, tokenizer, shards = load_sharded(job.base, settings.method)
-        else:
-            model, tokenizer = load_base(job.base, settings.method)
-            shards = None
-        if settings.method == "lora-fp8" and shards is None:
-            to_fp8(model)
+        model, tokenizer, shards = _load(job.base, settings)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        encoded = encode_rows(Chat(tokenizer), read_rows(job.data).rows, job.prompt, length, roles)
+        encoded = encode_rows(Chat(tokenizer), read_rows(job.data).rows, job.prompt, length, learned(settings))
         rows, held = hold_out(encoded, settings)
-        made_from: list[Any] = [sha256(job.data.read_bytes()), base_digest(folder), job.prompt]
-        made_from += [adapter[0], sha256(adapter[1])] if adapter else []
-        checkpoints = _checkpoints(out, made_from, settings, job.secret)
-        source = _checkpoints(job.earlier.folder, made_from, job.earlier.settings, job.secret) if job.earlier else None
-        session = Session(out, checkpoints, find_start(checkpoints, source), memory, began)
-        session.notes += precision_notes()
-        lengths = [len(row.input_ids) for row in rows]
+        session = _session(job, folder, memory, began)
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
-        running = settings if by_rows else one_row_at_a_time(settings)
-        batches = micro_batches(lengths, running)
-        if job.earlier:
-            batches = _continued(batches, lengths, running, job.earlier, session)
-        passes = sum(map(len, batches)) / len(rows)
-        batches, running, further, notes = divided(batches, lengths, running, job.halvings)
-        session.notes += notes
-        rows.append(filler(rows))
-        if shards is not None:
-            running, notes = recompute_all(running)
-            session.notes += notes
-        lengths.append(0)  # the filler's do not count
-        tokens = _sums_per_step(lengths, batches, running)
-        pairs = _sums_per_step([length * length for length in lengths], batches, running)
-        watch = Watch(tokens, pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
-        callbacks = [watch] if shards is None else [watch, shards]
-        trainer = _trainer(model, tokenizer, batches, Collator(rows, by_rows), running, session, callbacks, len(tokens))
+        plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
+        collator = Collator([*rows, filler(rows)], by_rows)
+        watch = Watch(plan.tokens, plan.pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
+        trainer = _trainer(model, tokenizer, plan, collator, session, [watch] if shards is None else [watch, shards])
         start = begin(trainer.model, settings, folder, adapter)
-        validation = add_options(trainer, running, held, by_rows, max(1, round(len(tokens) / passes)))
+        validation = add_options(trainer, plan.settings, held, by_rows, plan.steps_per_epoch)
         seed_apart(settings.seed)
-        with memory_of_steps(further):
+        with memory_of_steps(plan.divisible):
             _run(trainer)
         if validation:
             validation.restore_best()
@@ -113,8 +87,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         config, weights = finish(trainer.model, base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
-    steps = trainer.state.global_step
-    spent = trainer.position()
+    steps, spent = trainer.state.global_step, trainer.position()
     return Run(
         settings=settings,
         base=base_name(job.base),
@@ -126,7 +99,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         validation_rows=len(held),
         best_step=validation.best_step if validation else None,
         seconds=spent.seconds,
-        tokens_per_second=sum(tokens[:steps]) / spent.training_seconds,
+        tokens_per_second=sum(plan.tokens[:steps]) / spent.training_seconds,
         memory_predicted_gib=job.memory_predicted_gib,
         memory_measured_gib=spent.memory_gib,
         hardware=job.hardware,
@@ -134,6 +107,55 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         notes=spent.notes,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
+
+
+def _load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
+    if settings.shard_base:
+        return load_sharded(base, settings.method)
+    model, tokenizer = load_base(base, settings.method)
+    if settings.method == "lora-fp8":
+        to_fp8(model)
+    return model, tokenizer, None
+
+
+def _session(job: Job, base: Path, memory: PeakMemory, began: float) -> Session:
+    made_from: list[Any] = [sha256(job.data.read_bytes()), base_digest(base), job.prompt]
+    made_from += [job.adapter[0], sha256(job.adapter[1])] if job.adapter else []
+    checkpoints = _checkpoints(job.out, made_from, job.settings, job.secret)
+    source = _checkpoints(job.earlier.folder, made_from, job.earlier.settings, job.secret) if job.earlier else None
+    session = Session(job.out, checkpoints, find_start(checkpoints, source), memory, began)
+    session.notes += precision_notes()
+    return session
+
+
+class _Plan(NamedTuple):
+    """Which rows go together, and the settings for that; tokens and pairs of tokens in each optimizer step."""
+
+    batches: list[list[int]]
+    settings: TrainSettings
+    divisible: bool
+    tokens: list[int]
+    pairs: list[int]
+    steps_per_epoch: int
+
+
+def _plan(lengths: list[int], job: Job, session: Session, by_rows: bool) -> _Plan:
+    running = job.settings if by_rows else one_row_at_a_time(job.settings)
+    if running != job.settings:
+        session.notes.append("Rows went through the model one by one: model or adapter cannot keep several apart.")
+    batches = micro_batches(lengths, running)
+    if job.earlier:
+        batches = _continued(batches, lengths, running, job.earlier, session)
+    passes = sum(map(len, batches)) / len(lengths)
+    batches, running, divisible, notes = divided(batches, lengths, running, job.halvings)
+    session.notes += notes
+    if running.shard_base:
+        running, notes = recompute_all(running)
+        session.notes += notes
+    sizes = [*lengths, 0]  # the filler's tokens do not count
+    tokens = _sums_per_step(sizes, batches, running)
+    pairs = _sums_per_step([size * size for size in sizes], batches, running)
+    return _Plan(batches, running, divisible, tokens, pairs, max(1, round(len(tokens) / passes)))
 
 
 def _run(trainer: Trainer) -> None:
@@ -163,22 +185,20 @@ def _run(trainer: Trainer) -> None:
 def _trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    batches: Sequence[Sequence[int]],
+    plan: _Plan,
     collator: Collator,
-    settings: TrainSettings,
     session: Session,
     callbacks: list[TrainerCallback],
-    steps: int,
 ) -> Trainer:
     return Trainer(
-        settings,
+        plan.settings,
         session,
         model=model,
         processing_class=tokenizer,
         # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
-        train_dataset=Dataset.from_dict({"input_ids": batches}),
+        train_dataset=Dataset.from_dict({"input_ids": plan.batches}),
         data_collator=collator,
-        peft_config=peft_config(model, settings, steps),
+        peft_config=peft_config(model, plan.settings, len(plan.tokens)),
         callbacks=callbacks,
     )
 
