@@ -298,15 +298,6 @@ class Told:
         return len(self.processes) == 3 and not alive
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_threads() -> Iterator[None]:
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
-
-
 def test_a_killed_process_ends_all_and_two_hosts_go_on(base: Path, data: Path, tmp_path: Path) -> None:
     given = {"gpus": 2, "per_device_train_batch_size": 4, "max_steps": 60}
     out = tmp_path / "out"

@@ -8,7 +8,7 @@ compares what it says with the records.
 
 from sdk.registry.connection import Tracking, ui_command
 from sdk.registry.entry import Adaptation
-from sdk.registry.promote import ALIAS_APPROVED, ALIAS_REGISTERED, promote
+from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, promote
 from sdk.registry.verify import Version, check_release, read_version
 
 __all__ = [
