@@ -1,4 +1,4 @@
-"""The main job on the embedded base, with the shipped domains, policies and settings: `make demo`'s and the README's."""
+"""The main job on the embedded base with the shipped domains and policies, as `make demo` and the README run it."""
 
 import json
 import subprocess

@@ -6,9 +6,9 @@ compares what it says with the records.
 `sdk.registry.register` holds the step itself: it alone draws, and the rest is spared matplotlib.
 """
 
+from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, promote
 from sdk.registry.connection import Tracking, ui_command
 from sdk.registry.entry import Adaptation
-from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, promote
 from sdk.registry.verify import Version, check_release, read_version
 
 __all__ = [

@@ -29,12 +29,12 @@ from mlflow.exceptions import MlflowException
 
 from sdk.errors import InvalidInput
 from sdk.records import FileRef, OnProgress, Package, Release
+from sdk.registry.aliases import ALIAS_REGISTERED, set_alias, set_version_tags
 from sdk.registry.artifacts import PACKAGE_FOLDER, artifact_paths, stored_as
 from sdk.registry.connection import FAILURES, Tracking, talking
 from sdk.registry.entry import PACKAGE_TAG, TRAIN_TAG, Adaptation, Told, tell
 from sdk.registry.figures import Sender
 from sdk.registry.plots import draw
-from sdk.registry.aliases import ALIAS_REGISTERED, set_alias, set_version_tags
 from sdk.registry.report import render
 from sdk.registry.runs import BATCH, find_experiment, find_run
 from sdk.store import check_ref, file_ref, write_atomic
