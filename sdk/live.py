@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -55,6 +56,8 @@ class Live:
             env=environment,
             start_new_session=True,  # Ctrl-C is for training; this one still has to say how it ended
         )
+        assert self._process.stdin
+        self._input = self._process.stdin
         self._tell(json.dumps(self._given))  # not as an argument, which every user of the machine can read
         return self
 
@@ -63,6 +66,8 @@ class Live:
     ) -> None:
         failed = "FAILED" if isinstance(error, Exception) else "KILLED"
         self._tell("FINISHED" if error is None else failed)
+        with suppress(OSError):
+            self._input.close()
         try:
             sent = self._process.wait(GRACE_SECONDS) == 0
         except subprocess.TimeoutExpired:
@@ -73,12 +78,9 @@ class Live:
             self._put_away(sent)
 
     def _tell(self, line: str) -> None:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended, and its exit status says so
+        with suppress(OSError):  # it has ended, and its exit status says so
+            self._input.write(line.encode() + b"\n")
+            self._input.flush()
 
     def _put_away(self, sent: bool) -> None:
         """Out of the step's folder, whose files the record names."""

@@ -375,7 +375,8 @@ class Project:
 
     def register(self) -> Release:
         """Seal the evaluated adapter and register the package in MLflow under the alias `candidate`."""
-        from sdk.registry import Tracking, register
+        from sdk.registry import Tracking
+        from sdk.registry.register import register
         from sdk.verify import BASE_TAG, HEAD_TAG, adaptation
 
         with self._working() as trail:

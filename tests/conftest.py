@@ -1,8 +1,9 @@
-"""Everything runs offline and nothing reports home."""
+"""Everything runs offline and nothing reports home. A process has one thread: tests fill the other cores."""
 
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from workshop import Workshop, make_workshop, whole_way

@@ -1,31 +1,27 @@
-"""The main job on the embedded base, with the shipped domains, policies and settings as `make demo` runs them."""
+"""The main job on the embedded base with the shipped domains and policies, as `make demo` and the README run it."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from test_docs import ROOT, desk, run_examples  # noqa: F401 - desk is a fixture
 
 from sdk import Project
+from sdk.records import Run, Scores, Scrubbed
 from sdk.store import shipped
 
 
-@pytest.mark.parametrize("domain", ["finance", "medical"])
-def test_the_demo_teaches_the_domain_in_both_languages(domain: str, tmp_path: Path) -> None:
-    command = "from sdk.cli import main; main()"
-    arguments = ["run", str(tmp_path / domain), "--domain", domain, "--play-approver", "--json"]
-    done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    result = json.loads(done.stdout)
-    scores = result["scores"]
+def check(project: Project, domain: str) -> None:
+    """It has learned the domain in both languages, and holds nothing that was planted."""
+    trail = project.trail()
+    scores, run = trail.latest(Scores, "evaluate"), trail.latest(Run, "train")
     for language in ("all", "en", "zh"):
-        assert scores["base"][language]["exact_match"]["value"] <= 0.05
-        assert scores["adapted"][language]["exact_match"]["value"] >= 0.6, scores["adapted"]
-    assert result["scrubbed"]["recall_planted"]["found"] >= 0.95 * result["scrubbed"]["recall_planted"]["planted"]
-    assert result["run"]["losses"][-1]["loss"] < result["run"]["losses"][0]["loss"] / 3
-    assert {"question", "reference", "answer"} == set(result["answers"][0])
-    project = Project.open(tmp_path / domain)
+        assert scores.base[language].exact_match.value <= 0.05
+        assert scores.adapted[language].exact_match.value >= 0.6, scores.adapted
+    recall = trail.latest(Scrubbed, "scrub").recall_planted
+    assert recall.found >= 0.95 * recall.planted > 0
+    assert run.losses[-1].loss < run.losses[0].loss / 3
     assert project.verify().approvals == 1
     planted = {
         row["instruction"][span["start"] : span["end"]]
@@ -35,3 +31,20 @@ def test_the_demo_teaches_the_domain_in_both_languages(domain: str, tmp_path: Pa
     }
     written = b"".join(path.read_bytes() for path in project.root.rglob("*") if path.is_file())
     assert [value for value in planted if len(value) >= 8 and value.encode() in written] == []
+
+
+def test_the_readmes_examples_teach_finance(desk: Path) -> None:  # noqa: F811
+    run_examples(ROOT / "README.md")
+    check(Project.open(desk / "ledger"), "finance")
+
+
+def test_the_demo_teaches_medicine(tmp_path: Path) -> None:
+    command = "from sdk.cli import main; main()"
+    arguments = ["run", str(tmp_path / "medical"), "--domain", "medical", "--play-approver", "--json"]
+    done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    result = json.loads(done.stdout)
+    project = Project.open(tmp_path / "medical")
+    check(project, "medical")
+    assert result["scores"] == project.trail().latest(Scores, "evaluate").model_dump(mode="json")
+    assert {"question", "reference", "answer"} == set(result["answers"][0])

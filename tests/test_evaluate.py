@@ -102,7 +102,9 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes]:
     out = tmp_path_factory.mktemp("adapter")
-    data = write_rows(out / "train.jsonl", [(f"What is {n * 11}?", "secret") for n in range(16)])
+    # Both languages, so that what is scored is what was learned, whatever the rows' order.
+    asked = [f"What is {n * 11}?" for n in range(12)] + ["什么" * n for n in range(4, 8)]
+    data = write_rows(out / "train.jsonl", [(question, "secret") for question in asked])
     settings = TrainSettings(
         method="lora",
         lora_r=8,

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 from transformers.models.llama.modeling_llama import LlamaModel
 
+from sdk.data import read_rows
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.model import Encoded
 from sdk.records import Hardware, Run, TrainSettings
@@ -28,7 +29,7 @@ from sdk.store import write_atomic
 from sdk.train import train, worker, world
 from sdk.train.divide import divided, filler
 from sdk.train.job import Job
-from sdk.train.launch import ERROR, RESULT, _reason
+from sdk.train.launch import ERROR, PROGRESS, RESULT, _reason
 from sdk.train.shard import load_sharded
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
 
@@ -297,23 +298,28 @@ class Told:
         return len(self.processes) == 3 and not alive
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_threads() -> Iterator[None]:
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
-
-
 def test_a_killed_process_ends_all_and_two_hosts_go_on(base: Path, data: Path, tmp_path: Path) -> None:
     given = {"gpus": 2, "per_device_train_batch_size": 4, "max_steps": 60}
     out = tmp_path / "out"
-    told = Told(3, lambda workers: workers[1].kill())
+    written: dict[str, bytes] = {}
+
+    def kill(workers: list[psutil.Process]) -> None:
+        written.update({path.name: path.read_bytes() for path in (out / "launch").iterdir()})
+        workers[1].kill()
+
+    told = Told(3, kill)
     with pytest.raises(StepFailed, match="Run the same command again"):
         run(base, data, out, told, 0, **given)
     assert told.all_gone()
     assert sorted(path.name for path in out.iterdir()) == ["checkpoints", "spool.jsonl"]
+    assert {PROGRESS, "log"} <= set(written)
+    everything = b"\0".join([*written.values(), *(path.read_bytes() for path in out.rglob("*") if path.is_file())])
+    assert [
+        message.content
+        for row in read_rows(data).rows
+        for message in row.messages
+        if message.content.encode() in everything
+    ] == []
 
     others: list[subprocess.Popen[bytes]] = []
 

@@ -233,7 +233,10 @@ def test_going_on_ends_where_an_uninterrupted_run_ends(
         ({"peft_type": "prefix_tuning", "gradient_checkpointing": True}, "prompt_tuning"),
         ({"completion_only_loss": True, "roles_to_train": ("user", "assistant")}, "leave one out"),
         ({"load_best_model_at_end": True, "eval_steps": 2}, "eval_steps needs held-out rows"),
-        ({"checkpointed_layers": 2, "activation_offloading": True}, "activation_offloading needs gradient_checkpointing"),
+        (
+            {"checkpointed_layers": 2, "activation_offloading": True},
+            "activation_offloading needs gradient_checkpointing",
+        ),
         ({"validation_split": 0.99}, "leaves none to train on"),
     ],
 )

@@ -22,9 +22,9 @@ from servers import free_port, mlflow_server, serving
 
 from sdk.errors import InvalidInput, StepFailed, Tampered
 from sdk.records import Release, sha256
-from sdk.registry import Adaptation, Tracking, check_release, promote, read_version, register, ui_command
+from sdk.registry import Adaptation, Tracking, check_release, promote, read_version, ui_command
 from sdk.registry.entry import MAX_PARAM, tell
-from sdk.registry.register import _package_files, _report_files, complete
+from sdk.registry.register import _package_files, _report_files, complete, register
 
 TAGS = {"sdk.base_digest": "b" * 64, "sdk.audit_head": "a" * 64}
 FILES = {

@@ -6,14 +6,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from workshop import REASON, Workshop, rows, write_policy
 
 from sdk import InvalidInput, Project
+from sdk.data import read_rows
+from sdk.records import Hardware, Run, Scrubbed
 from sdk.store import shipped
+from sdk.train import train
 
 MARKED = {  # value -> how it stands in a sentence
     "Zebulon Quarrington": "Customer {} asks: what is a bond?",
@@ -104,6 +107,24 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
     assert {entry.split(":")[0] for entry in leaks(work, secret)} <= {"secret.key"}
     private = key.read_text().splitlines()[1]
     assert {entry.split(":")[0] for entry in leaks(work, [private])} == {"ada.pem"}
+
+
+def test_no_row_is_in_what_training_writes(finished: Project, workshop: Workshop, tmp_path: Path) -> None:
+    """Not even a scrubbed one, in the spool, in a checkpoint that is not encrypted, in the adapter."""
+    run, scrubbed = finished.trail().latest(Run, "train"), finished.trail().latest(Scrubbed, "scrub")
+    data = finished.trail().folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+    written: dict[str, bytes] = {}
+
+    def look(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        written.update({path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+
+    train(data, str(workshop.base), "brief", run.settings, 0.0, Hardware(), tmp_path, look, checkpoint_seconds=0)
+    look("", 0, None, {})
+    assert {"spool.jsonl", "checkpoint.json", "optimizer.safetensors", "adapter_model.safetensors"} <= set(written)
+    texts = {message.content for row in read_rows(data).rows for message in row.messages if len(message.content) > 6}
+    assert len(texts) >= 20
+    everything = b"\0".join(written.values())
+    assert [text for text in texts if any(form in everything for form in forms(text))] == []
 
 
 def test_the_domains_planted_values_are_not_in_the_project(finished: Project, workshop: Workshop) -> None:

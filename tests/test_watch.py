@@ -28,9 +28,10 @@ from sdk.errors import StepFailed, Tampered
 from sdk.hardware import peak_tflops
 from sdk.live import Live, unsent
 from sdk.records import Hardware, Run, TrainSettings, request_key
-from sdk.registry import Tracking, check_release, register
+from sdk.registry import Tracking, check_release
 from sdk.registry import live as sending
 from sdk.registry.figures import Sender
+from sdk.registry.register import register
 from sdk.store import SPOOL
 from sdk.train import train, watch
 from sdk.train.gauges import Machine, ModelFlops, model_flops

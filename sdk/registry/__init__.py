@@ -2,11 +2,13 @@
 
 MLflow shows; it proves nothing (its artifacts have no checksums, its tags no history). `check_release` therefore
 compares what it says with the records.
+
+`sdk.registry.register` holds the step itself: it alone draws, and the rest is spared matplotlib.
 """
 
+from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, promote
 from sdk.registry.connection import Tracking, ui_command
 from sdk.registry.entry import Adaptation
-from sdk.registry.register import ALIAS_APPROVED, ALIAS_REGISTERED, promote, register
 from sdk.registry.verify import Version, check_release, read_version
 
 __all__ = [
@@ -18,6 +20,5 @@ __all__ = [
     "check_release",
     "promote",
     "read_version",
-    "register",
     "ui_command",
 ]

@@ -16,10 +16,9 @@ Every piece is looked up before it is made, and is made by one call that either 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from mlflow.exceptions import MlflowException
 
 from sdk.errors import InvalidInput
 from sdk.records import FileRef, OnProgress, Package, Release
+from sdk.registry.aliases import ALIAS_REGISTERED, set_alias, set_version_tags
+from sdk.registry.artifacts import PACKAGE_FOLDER, artifact_paths, stored_as
 from sdk.registry.connection import FAILURES, Tracking, talking
 from sdk.registry.entry import PACKAGE_TAG, TRAIN_TAG, Adaptation, Told, tell
 from sdk.registry.figures import Sender
@@ -38,9 +39,6 @@ from sdk.registry.report import render
 from sdk.registry.runs import BATCH, find_experiment, find_run
 from sdk.store import check_ref, file_ref, write_atomic
 
-ALIAS_REGISTERED = "candidate"
-ALIAS_APPROVED = "champion"
-PACKAGE_FOLDER = "package"
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 
@@ -98,7 +96,7 @@ def complete(
     _upload_missing(client, run_id, uploads, on_progress)
     on_progress("model version", 0, None, {})
     version = _version(client, told, run_id)
-    _set_alias(client, told.model_name, ALIAS_REGISTERED, version)
+    set_alias(client, told.model_name, ALIAS_REGISTERED, version)
     if run.info.status != "FINISHED":
         client.set_terminated(run_id, "FINISHED")
     return Release(
@@ -110,16 +108,6 @@ def complete(
         version=version,
         artifacts=tuple(upload.ref for upload in uploads),
     )
-
-
-def promote(
-    tracking: Tracking, model_name: str, version: str, tags: Mapping[str, str], alias: str = ALIAS_APPROVED
-) -> None:
-    """Put the tags on the model version, then move the alias to it."""
-    with talking(tracking, f"moving the alias {alias}", "sdk approve"):
-        client = tracking.connect()
-        _set_version_tags(client, client.get_model_version(model_name, version), tags)
-        _set_alias(client, model_name, alias, version)
 
 
 def _package_files(package: Package, folder: Path) -> list[Upload]:
@@ -167,22 +155,6 @@ def _log_missing(client: MlflowClient, run: Any, told: Told) -> None:
             client.log_batch(run_id, **{kind: items[start : start + BATCH[kind]]})
 
 
-def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
-    """Every file below the run's artifact root."""
-    for info in client.list_artifacts(run_id, folder):
-        if info.is_dir:
-            yield from artifact_paths(client, run_id, info.path)
-        else:
-            yield info.path
-
-
-def stored_as(client: MlflowClient, run_id: str, ref: FileRef) -> bool:
-    """Whether MLflow gives back the very bytes; they are fetched into a private folder that is removed."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(client.download_artifacts(run_id, ref.path, folder))
-        return file_ref(path, path.parent).model_copy(update={"path": ref.path}) == ref
-
-
 def _upload_missing(client: MlflowClient, run_id: str, uploads: list[Upload], on_progress: OnProgress) -> None:
     there = set(artifact_paths(client, run_id))
     for done, upload in enumerate(uploads):
@@ -207,18 +179,7 @@ def _version(client: MlflowClient, told: Told, run_id: str) -> str:
         created = client.create_model_version(name, source, run_id, tags=told.tags, description=told.description)
         return str(created.version)
     version = min(found, key=lambda v: int(v.version))
-    _set_version_tags(client, version, told.tags)
+    set_version_tags(client, version, told.tags)
     if version.description != told.description:
         client.update_model_version(name, version.version, told.description)
     return str(version.version)
-
-
-def _set_version_tags(client: MlflowClient, version: Any, tags: Mapping[str, str]) -> None:
-    for key, value in tags.items():
-        if version.tags.get(key) != value:
-            client.set_model_version_tag(version.name, version.version, key, value)
-
-
-def _set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:
-    if str(client.get_registered_model(name).aliases.get(alias)) != version:
-        client.set_registered_model_alias(name, alias, version)

@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 
 from sdk.errors import InvalidInput, Tampered
 from sdk.records import Release
+from sdk.registry.artifacts import PACKAGE_FOLDER, artifact_paths, stored_as
 from sdk.registry.connection import Tracking, talking
 from sdk.registry.entry import PACKAGE_TAG, Adaptation, Told, Value, tell
-from sdk.registry.register import PACKAGE_FOLDER, artifact_paths, stored_as
 from sdk.store import LIVE_SECTIONS
 
 
