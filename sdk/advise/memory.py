@@ -1,14 +1,17 @@
-"""Peak training memory of a decoder-only transformer with gated MLP and LoRA on all linear layers, term by term.
+"""Peak training memory of a decoder-only transformer with gated MLP and plain LoRA on all linear layers, term by term.
 
-It describes what the train step runs: plain transformers layers with SDPA attention; adapters, gradients and both
-AdamW moments in float32 under 16-bit autocast on a GPU, everything in float32 on a CPU; trl's fused head on a GPU,
-which never builds all logits. tests/test_advise.py holds it against peaks of the same calls on one H200 (Llama 1B and
-8B, 1k to 8k tokens): LoRA and 4 bits within 3 %, 8 bits within 25 %. The CPU's figures are not measured there.
+It counts the tensors that sdk/train/engine keeps: rows without padding, flash attention, Liger's kernels, fused LoRA and
+a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. No term is fitted but
+CPU_RUNTIME_GIB. tests/test_advise.py holds the sum against the allocator's peaks on one H200 (Llama 1B, 8B and 70B, 512
+to 16k tokens in one pass, r = 16, no dropout): within 1.5 % of all. What dropout keeps is counted, not measured there,
+nor are the CPU's figures.
 
-Fused kernels (Liger) keep less, so it is too high for them: 7 to 12 % with checkpointing, up to 45 % without.
+The peak is either at the loss, when all layers and the head's chunks are there, or in the backward pass of one layer:
+`workspace` holds what the latter takes beyond the former. Gradients are counted whole: they are there from the second
+pass of a step on, and at the end of the first.
 
-The 8-bit term is the least certain: bitsandbytes keeps a copy of every input column that holds an outlier, and how many
-do depends on the model and the text. OUTLIER_BYTES takes it that nearly all do, as on our random weights.
+More than this is kept by models whose attention torch computes row by row (capped scores, heads of more than 256), by
+DoRA and AdaLoRA, which keep PEFT's forward pass, and on a GPU without liger-kernel.
 """
 
 from __future__ import annotations
@@ -19,9 +22,8 @@ GIB = 2**30
 ADAPTER_BYTES = 4  # float32; gradients and each of AdamW's two moments take the same
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
 QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0, "lora-fp8": 1.0}
-OUTLIER_BYTES = 2.5  # for an element of a linear layer's input, kept beside it by 8-bit layers
-HEAD_TILE = (4096, 32768)  # tokens, vocabulary: trl 1.16, kernels/chunked_logprob.py
-CPU_LOGITS_COPIES = 3  # logits, their float32 softmax, their gradient
+HEAD_LOGITS = 2**26  # in one chunk: sdk/train/engine/head.py
+OFFLOADED_INPUTS = 2  # on the GPU while the others wait in the host's memory: of the layer at work and of the next
 CPU_RUNTIME_GIB = 0.25  # thread pools and libraries that torch loads at its first step
 
 # What the allocator's peak does not show and a GPU needs as well.
@@ -63,55 +65,79 @@ def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
     return shape.num_hidden_layers * lora_r * sum(inputs + outputs for inputs, outputs in _linear_layers(shape))
 
 
-def _layer_bytes_per_token(shape: ModelShape, dropout: bool, gpu: bool) -> int:
-    """What one layer keeps for the backward pass: inputs of the norms in float32, rotated q, k and v (k and v once for
-    every query head), attention's output, gate, its activation and up, and the inputs of all adapters."""
-    size = 2 if gpu else 4
-    hidden, inner, query = shape.hidden_size, shape.intermediate_size, shape.num_attention_heads * shape.head_dim
-    mask = (1 if gpu else 4) if dropout else 0
-    adapter_inputs = sum(inputs for inputs, _ in _linear_layers(shape)) * (size + mask)
-    return 2 * 4 * hidden + 4 * size * query + 3 * size * inner + adapter_inputs
+def _layer_bytes_per_token(shape: ModelShape, settings: TrainSettings, gpu: bool) -> int:
+    """What one layer keeps for the backward pass.
 
-
-def _activation_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bool) -> float:
-    """All layers; with checkpointing their inputs and one whole layer. 8-bit layers keep their inputs besides, out of
-    checkpointing's reach: bitsandbytes' MatMul8bitLt holds them on its context instead of saving them."""
-    size = 2 if gpu else 4
-    layer: float = _layer_bytes_per_token(shape, settings.lora_dropout > 0, gpu)
-    kept = 0.0
-    if settings.method == "qlora-8bit":
-        query = shape.num_attention_heads * shape.head_dim
-        distinct = 2 * shape.hidden_size + query + shape.intermediate_size
-        kept = size * distinct + OUTLIER_BYTES * sum(inputs for inputs, _ in _linear_layers(shape))
-    if settings.gradient_checkpointing:
-        return tokens * (shape.num_hidden_layers * (size * shape.hidden_size + kept) + layer)
-    return tokens * shape.num_hidden_layers * (layer + kept)
-
-
-def _logits_bytes(shape: ModelShape, tokens: int, gpu: bool) -> float:
+    Inputs of both norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless dropout
+    or a CPU makes that another tensor), gate and up, each x A', and the norms' and attention's sums in float32. Dropout
+    takes the place of the adapters' inputs and keeps masks besides; a CPU keeps the activated gate besides.
+    """
+    size, heads = 2 if gpu else 4, shape.num_attention_heads
+    hidden, inner, query = shape.hidden_size, shape.intermediate_size, heads * shape.head_dim
+    inputs = 2 * hidden + query + inner  # of q, k and v together, o, gate and up together, down
+    key = shape.num_key_value_heads * shape.head_dim
+    kept = 2 * hidden + inputs + (query + 2 * key) + 2 * inner + 7 * settings.lora_r
+    if settings.lora_dropout or not gpu:
+        kept += query
     if not gpu:
-        return CPU_LOGITS_COPIES * 4 * tokens * shape.vocab_size
-    tile = 2 * min(tokens, HEAD_TILE[0]) * min(shape.vocab_size, HEAD_TILE[1])
-    return tile + 4 * tokens * shape.hidden_size  # the gradient of the last hidden states is summed in float32
+        kept += inner
+    mask = (1 if gpu else 4) * inputs if settings.lora_dropout else 0
+    return size * kept + mask + 4 * (heads + 2)
+
+
+def _kept_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bool) -> tuple[int, int]:
+    """At the loss, by all layers; and what is there besides when the backward pass has computed a layer again."""
+    layer, layers = _layer_bytes_per_token(shape, settings, gpu), shape.num_hidden_layers
+    if not settings.gradient_checkpointing:
+        return tokens * layers * layer, 0
+    of_input = (2 if gpu else 4) * shape.hidden_size
+    if settings.activation_offloading and gpu:
+        return tokens * min(layers, OFFLOADED_INPUTS) * of_input, tokens * (layer - of_input)
+    again = min(layers, settings.checkpointed_layers or layers)
+    # Layers that are not computed again come first in the backward pass, and leave room for one that is.
+    return tokens * (again * of_input + (layers - again) * layer), tokens * (layer - of_input) if again == layers else 0
+
+
+def _head_bytes(shape: ModelShape, tokens: int, gpu: bool) -> int:
+    """All tokens learned: the last norm's input and output, the learned part of it and its gradient; float32 logits of a
+    chunk with their softmax, and the softmax of the chunk before."""
+    chunk = max(1, HEAD_LOGITS // shape.vocab_size)
+    hidden = 4 * (2 if gpu else 4) * tokens * shape.hidden_size
+    return hidden + 4 * shape.vocab_size * (min(tokens, chunk) + min(tokens, 2 * chunk))
+
+
+def _backward_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bool) -> int:
+    """In the last linear layer of a layer, whose inputs are the widest: gradients of output and input (with dropout one of
+    the adapter's besides) and the weights as a matrix to multiply with."""
+    size = 2 if gpu else 4
+    gradients = size * (shape.hidden_size + shape.intermediate_size * (2 if settings.lora_dropout else 1))
+    largest = max(inputs * outputs for inputs, outputs in _linear_layers(shape))
+    matrix = size * largest if settings.method in QUANTIZED_BYTES else 0
+    if settings.method == "lora-fp8" and gpu:
+        gradients += shape.hidden_size  # the output's in 8 bits
+        matrix = largest  # transposed
+    return tokens * gradients + matrix
 
 
 def estimate(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> Memory:
-    """Peak of one optimizer step whose rows all have `max_length` tokens."""
+    """Peak of one optimizer step, on one GPU or the CPU, whose passes hold batch size x `max_length` tokens, all learned."""
     gpu = hardware.gpu_count > 0
     size = 2 if gpu else 4
     tokens = settings.per_device_train_batch_size * settings.max_length
-    adapters = adapter_parameters(shape, settings.lora_r) * ADAPTER_BYTES
-    linear_bytes = QUANTIZED_BYTES.get(settings.method, size)
-    # peft gives 16-bit layers' adapters a float32 copy of their input, which comes back as a float32 gradient
-    copies = 2 * 4 * shape.intermediate_size * tokens if settings.method == "lora" or not gpu else 0
-    largest = max(inputs * outputs for inputs, outputs in _linear_layers(shape))
-    dequantized = size * largest if settings.method in QUANTIZED_BYTES else 0
+    count = adapter_parameters(shape, settings.lora_r)
+    adapters = count * ADAPTER_BYTES
+    weights = _linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, size) + _other_parameters(shape) * size
+    if settings.offload_embeddings and gpu and not shape.tie_word_embeddings:
+        weights -= size * shape.vocab_size * shape.hidden_size
+    kept, again = _kept_bytes(shape, settings, tokens, gpu)
+    head = _head_bytes(shape, tokens, gpu)
+    backward = again + _backward_bytes(shape, settings, tokens, gpu)
     return Memory(
-        weights=(_linear_parameters(shape) * linear_bytes + _other_parameters(shape) * size) / GIB,
-        adapters=adapters / GIB,
+        weights=weights / GIB,
+        adapters=(adapters + (size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
         gradients=adapters / GIB,
         optimizer=2 * adapters / GIB,
-        activations=_activation_bytes(shape, settings, tokens, gpu) / GIB,
-        logits=_logits_bytes(shape, tokens, gpu) / GIB,
-        workspace=(copies + dequantized) / GIB + (0 if gpu else CPU_RUNTIME_GIB),
+        activations=kept / GIB,
+        logits=head / GIB,
+        workspace=max(0, backward - head) / GIB + (0 if gpu else CPU_RUNTIME_GIB),
     )
