@@ -17,6 +17,7 @@ from sdk.records import Accuracy, Hardware, Method, ModelShape, Needs, TrainSett
 LLAMA_8B = find_model("llama-3.1-8b")
 LLAMA_70B = find_model("llama-3.1-70b")
 H200 = find_gpu("h200")
+RECOMPUTE, TO_HOST, EMBEDDINGS = {"checkpointing": True}, {"activation_offloading": True}, {"offload_embeddings": True}
 TINY = ModelShape(
     name="tiny",
     hidden_size=192,
@@ -67,6 +68,7 @@ def settings(method: Method, batch: int, length: int, checkpointing: bool, **oth
         (24, {"accuracy": "high"}, "lora"),
         (16, {"accuracy": "high"}, "qlora-4bit"),
         (24, {"accuracy": "balanced"}, "qlora-4bit"),
+        (48, {"accuracy": "balanced"}, "lora"),
         (141, {"accuracy": "balanced"}, "lora"),
         (24, {}, "qlora-4bit"),
         (141, {"accuracy": "economy"}, "qlora-4bit"),
@@ -143,14 +145,17 @@ def test_eight_bits_come_with_a_warning_and_no_bfloat16_with_another() -> None:
 # -- settings ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("gib", "rank"), [(16, 16), (24, 32), (48, 64)])
-def test_four_bits_get_a_high_rank_where_accuracy_counts(gib: float, rank: int) -> None:
-    chosen = advise(LLAMA_8B, gpu(gib), Needs(accuracy="balanced")).settings
+@pytest.mark.parametrize(
+    ("name", "gib", "rank"), [("llama-3.1-8b", 16, 16), ("llama-3.1-8b", 24, 32), ("llama-2-13b", 48, 64)]
+)
+def test_four_bits_get_a_high_rank_where_accuracy_counts(name: str, gib: float, rank: int) -> None:
+    shape = find_model(name)
+    chosen = advise(shape, gpu(gib), Needs(accuracy="balanced")).settings
     assert (chosen.method, chosen.lora_r, chosen.lora_alpha) == ("qlora-4bit", rank, 2 * rank)
     assert 8 <= chosen.gradient_accumulation_steps <= 16 or rank == 16
     assert chosen.learning_rate == (1e-4 if rank > 16 else 2e-4)
     assert chosen.num_train_epochs == (4.5 if rank > 16 else 3)
-    assert advise(LLAMA_8B, gpu(gib), Needs(accuracy="economy")).settings.lora_r == 16
+    assert advise(shape, gpu(gib), Needs(accuracy="economy")).settings.lora_r == 16
 
 
 def test_the_domains_starting_values_are_kept_with_their_reason() -> None:
@@ -199,46 +204,54 @@ def test_checkpointing_and_small_batches_come_only_with_little_memory() -> None:
 
 # -- memory --------------------------------------------------------------------------------------------------------
 
-# Peaks of torch's allocator on one H200 (torch 2.11), GiB, and the error that is allowed.
-MEASURED: list[tuple[Any, ...]] = [
-    ("llama-3.1-8b", "lora", 0.05, True, 8, 1024, 16, 20.97, 0.04),
-    ("llama-3.1-8b", "lora", 0.05, False, 4, 1024, 16, 49.21, 0.04),
-    ("llama-3.1-8b", "lora", 0.0, False, 4, 1024, 16, 44.35, 0.04),
-    ("llama-3.1-8b", "lora", 0.05, True, 4, 1024, 64, 19.67, 0.04),
-    ("llama-3.2-1b", "lora", 0.05, False, 8, 1024, 16, 20.99, 0.04),
-    ("llama-3.2-1b", "lora", 0.05, True, 8, 1024, 16, 4.89, 0.04),
-    ("llama-3.2-1b", "qlora-4bit", 0.05, True, 8, 1024, 16, 3.05, 0.04),
-    ("llama-3.2-1b", "qlora-4bit", 0.05, False, 8, 1024, 16, 19.26, 0.04),
-    ("llama-3.1-8b", "qlora-4bit", 0.05, True, 8, 1024, 16, 10.45, 0.04),
-    ("llama-3.1-8b", "qlora-4bit", 0.05, True, 1, 1024, 16, 6.48, 0.04),
-    ("llama-3.1-8b", "qlora-4bit", 0.05, False, 4, 1024, 16, 39.23, 0.04),
-    ("llama-3.1-8b", "qlora-8bit", 0.05, True, 8, 1024, 16, 51.96, 0.25),
-    ("llama-3.1-8b", "qlora-8bit", 0.05, False, 4, 1024, 16, 61.43, 0.25),
-    ("llama-3.2-1b", "qlora-8bit", 0.05, True, 8, 1024, 16, 10.89, 0.25),
-    # the same with Liger's kernels and bfloat16 adapters, without dropout
-    ("llama-3.1-8b", "lora", 0.0, True, 8, 1024, 16, 18.7, 0.25),
-    ("llama-3.1-8b", "qlora-4bit", 0.0, True, 8, 1024, 16, 9.1, 0.25),
-    ("llama-3.1-70b", "qlora-4bit", 0.0, True, 1, 512, 16, 38.6, 0.25),
-    ("llama-3.1-70b", "qlora-4bit", 0.0, True, 8, 1024, 16, 50.5, 0.25),
+# Peaks of torch's allocator on one H200 (torch 2.11), GiB: tests/benchmarks/training.py, r = 16, no dropout, one pass a
+# step, so that few gradients are there at the peak though all are predicted.
+MEASURED: list[tuple[str, Method, int, int, dict[str, Any], float]] = [
+    ("llama-3.1-8b", "qlora-4bit", 8, 2048, {}, 75.23),
+    ("llama-3.1-8b", "qlora-4bit", 4, 4096, {}, 75.23),
+    ("llama-3.1-8b", "lora", 8, 2048, {}, 84.88),
+    ("llama-3.1-8b", "qlora-8bit", 8, 2048, {}, 78.38),
+    ("llama-3.1-8b", "lora-fp8", 8, 2048, {}, 78.39),
+    ("llama-3.1-8b", "qlora-4bit", 4, 2048, {}, 40.95),
+    ("llama-3.1-8b", "lora", 4, 2048, {}, 50.60),
+    ("llama-3.1-8b", "qlora-8bit", 4, 2048, {}, 44.10),
+    ("llama-3.1-8b", "lora-fp8", 4, 2048, {}, 44.11),
+    ("llama-3.1-8b", "qlora-4bit", 8, 2048, RECOMPUTE, 12.61),
+    ("llama-3.1-8b", "lora", 8, 2048, RECOMPUTE, 22.15),
+    ("llama-3.1-8b", "qlora-8bit", 4, 2048, RECOMPUTE, 12.47),
+    ("llama-3.1-8b", "qlora-4bit", 8, 2048, RECOMPUTE | {"checkpointed_layers": 16}, 43.27),
+    ("llama-3.1-8b", "qlora-4bit", 4, 2048, RECOMPUTE | TO_HOST | EMBEDDINGS, 6.61),
+    ("llama-3.2-1b", "lora", 8, 2048, {}, 22.04),
+    ("llama-3.2-1b", "qlora-4bit", 8, 2048, {}, 20.70),
+    ("llama-3.2-1b", "qlora-8bit", 8, 2048, {}, 21.14),
+    ("llama-3.2-1b", "lora-fp8", 8, 2048, {}, 21.14),
+    ("llama-3.1-70b", "qlora-4bit", 1, 512, RECOMPUTE | EMBEDDINGS, 38.98),
+    ("llama-3.1-70b", "qlora-4bit", 4, 2048, RECOMPUTE | TO_HOST | EMBEDDINGS, 41.48),
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "method", "dropout", "checkpointing", "batch", "length", "r", "peak", "bound"), MEASURED
-)
+@pytest.mark.parametrize(("name", "method", "batch", "length", "options", "peak"), MEASURED)
 def test_predictions_are_near_the_measured_peaks(
-    name: str,
-    method: Method,
-    dropout: float,
-    checkpointing: bool,
-    batch: int,
-    length: int,
-    r: int,
-    peak: float,
-    bound: float,
+    name: str, method: Method, batch: int, length: int, options: dict[str, Any], peak: float
 ) -> None:
-    given = settings(method, batch, length, checkpointing, lora_r=r, lora_dropout=dropout)
-    assert estimate(find_model(name), given, H200).total == pytest.approx(peak, rel=bound)
+    given = settings(method, batch, length, **{"checkpointing": False, "lora_dropout": 0.0, **options})
+    assert estimate(find_model(name), given, H200).total == pytest.approx(peak, rel=0.015)
+
+
+def test_each_way_to_save_memory_saves_some() -> None:
+    def total(shape: ModelShape = LLAMA_8B, hardware: Hardware = H200, **options: Any) -> float:
+        return estimate(shape, settings("qlora-4bit", 4, 2048, **{"checkpointing": True, **options}), hardware).total
+
+    by_layers = [total(checkpointed_layers=layers) for layers in (32, 31, 16, 1)]
+    assert by_layers == sorted(by_layers)
+    assert by_layers[0] == total() < by_layers[1]
+    assert by_layers[-1] < total(checkpointing=False)
+    assert total(**TO_HOST) == pytest.approx(total() - 30 * 4 * 2048 * 4096 * 2 / 2**30)
+    assert total(**EMBEDDINGS) == pytest.approx(total() - 128_256 * 4096 * 2 / 2**30)
+    assert total(lora_dropout=0.0) < total()
+    tied, cpu = find_model("llama-3.2-1b"), Hardware(ram_gib=64)
+    assert total(tied, **EMBEDDINGS) == total(tied)
+    assert total(hardware=cpu, **TO_HOST, **EMBEDDINGS) == total(hardware=cpu)
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora-4bit", "qlora-8bit"])

@@ -27,9 +27,11 @@ from transformers import (
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from sdk.advise import estimate
 from sdk.errors import InvalidInput
 from sdk.model import Encoded
-from sdk.records import TrainSettings
+from sdk.records import Hardware, ModelShape, TrainSettings
+from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
 from sdk.train.engine.head import Head, frozen_head_loss
@@ -324,6 +326,32 @@ def test_recomputing_keeps_less_and_changes_nothing(layers: int | None) -> None:
     assert results[0][0] == results[1][0]
     close(results[1][1], results[0][1], rtol=1e-6)
     assert results[1][2] < results[0][2]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+def test_a_layer_keeps_the_bytes_that_advise_predicts(dropout: float) -> None:
+    def kept(layers: int) -> int:
+        model = adapted(llama(num_hidden_layers=layers), lora_dropout=dropout)
+        use_row_attention(model.get_base_model())
+        replace_dropout(model)
+        prepare(model, settings(lora_dropout=dropout))
+        alive: dict[int, torch.UntypedStorage] = {}
+        weights = {value.untyped_storage().data_ptr() for value in model.parameters()}
+
+        def keep(saved: torch.Tensor) -> torch.Tensor:
+            storage = saved.untyped_storage()
+            alive[storage.data_ptr()] = storage
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss_in_one(model)
+        return sum(storage.nbytes() for place, storage in alive.items() if place not in weights)
+
+    sizes = {name: value for name, value in SHAPE.items() if name in ModelShape.model_fields}
+    shape = ModelShape(name="test", source="test", **sizes)
+    given = settings(lora_dropout=dropout, per_device_train_batch_size=1, max_length=sum(LENGTHS))
+    of_three = estimate(shape, given, Hardware()).activations * 2**30
+    assert (kept(3) - kept(1)) / 2 * 3 == pytest.approx(of_three)
 
 
 def test_embeddings_can_stay_on_the_host() -> None:

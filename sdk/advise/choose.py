@@ -26,7 +26,8 @@ from sdk.records import (
     TrainSettings,
 )
 
-# Rows beyond this many tokens in one pass gain no speed (14,000 tokens/s at 16k against 13,000 at 8k, 8B on one H200).
+# Beyond this many tokens in one pass little speed is gained (8B in 4 bits on one H200: 15,438 tokens/s at 8k, 16,194
+# at 16k).
 TOKENS_IN_ONE_PASS = 16_384
 # Below, a GPU idles between kernels: recomputing in a larger batch is then faster than keeping activations.
 TOKENS_WORTH_KEEPING = 4_096
@@ -147,8 +148,9 @@ def _alternative(other: Method, taken: Method, needed: float, room: float) -> Al
 def _notes(shape: ModelShape, hardware: Hardware, needs: Needs, settings: TrainSettings) -> Iterator[str]:
     if settings.method == "qlora-8bit":
         yield (
-            "8 bits through bitsandbytes are beaten by 4 on memory and on speed (8B on one H200: 32.7 against 9.1 GiB, "
-            "6,086 against 9,476 tokens/s), and their activations escape checkpointing; consider qlora-4bit."
+            "8 bits are beaten by 4 on memory and on speed (8B on one H200, 16k tokens a pass: 78.4 against 75.2 GiB, "
+            "15,695 against 16,194 tokens/s; 16 bits take 84.9 GiB at 16,506; measured with python "
+            "tests/benchmarks/training.py ours-8bit ours-4bit ours-16bit); consider qlora-4bit."
         )
     kept_low = needs.lora_r is not None and needs.lora_r < HIGH_RANK
     if settings.method == "qlora-4bit" and kept_low and wants_accuracy(needs):

@@ -1,10 +1,10 @@
 """Peak training memory of a decoder-only transformer with gated MLP and plain LoRA on all linear layers, term by term.
 
-It counts the tensors that sdk/train/engine keeps: rows without padding, flash attention, Liger's kernels, fused LoRA and
-a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. No term is fitted but
-CPU_RUNTIME_GIB. tests/test_advise.py holds the sum against the allocator's peaks on one H200 (Llama 1B, 8B and 70B, 512
-to 16k tokens in one pass, r = 16, no dropout): within 1.5 % of all. What dropout keeps is counted, not measured there,
-nor are the CPU's figures.
+It counts the tensors that sdk/train/engine keeps: rows without padding, flash attention, Liger's kernels, fused LoRA
+and a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. tests/test_advise.py holds
+the sum against the allocator's peaks on one H200 (Llama 1B, 8B, 70B, 512 to 16k tokens in one pass, r = 16, no
+dropout): within 1.5 % of all. tests/test_engine.py holds a layer's bytes on a CPU against what autograd keeps, with and without
+dropout. Dropout on a GPU and the sum on a CPU are counted, not measured; only CPU_RUNTIME_GIB is fitted.
 
 The peak is either at the loss, when all layers and the head's chunks are there, or in the backward pass of one layer:
 `workspace` holds what the latter takes beyond the former. Gradients are counted whole: they are there from the second
@@ -28,7 +28,9 @@ CPU_RUNTIME_GIB = 0.25  # thread pools and libraries that torch loads at its fir
 
 # What the allocator's peak does not show and a GPU needs as well.
 CUDA_CONTEXT_GIB = 0.6
-GPU_USABLE = 0.95  # fragmentation: memory reserved was 1 to 8 % above memory allocated, part of which can be given back
+GPU_USABLE = (
+    0.95  # fragmentation: memory reserved was 0 to 10 % above memory allocated, part of which can be given back
+)
 RAM_USABLE = 0.8  # the rest belongs to the system and to other programs
 
 
@@ -68,9 +70,9 @@ def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
 def _layer_bytes_per_token(shape: ModelShape, settings: TrainSettings, gpu: bool) -> int:
     """What one layer keeps for the backward pass.
 
-    Inputs of both norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless dropout
-    or a CPU makes that another tensor), gate and up, each x A', and the norms' and attention's sums in float32. Dropout
-    takes the place of the adapters' inputs and keeps masks besides; a CPU keeps the activated gate besides.
+    Inputs of both norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless
+    dropout or a CPU makes that another tensor), gate and up, each x A', and the norms' and attention's sums in float32.
+    Dropped inputs take the place of the adapters' inputs, with masks besides; a CPU keeps the activated gate besides.
     """
     size, heads = 2 if gpu else 4, shape.num_attention_heads
     hidden, inner, query = shape.hidden_size, shape.intermediate_size, heads * shape.head_dim
@@ -99,16 +101,16 @@ def _kept_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bo
 
 
 def _head_bytes(shape: ModelShape, tokens: int, gpu: bool) -> int:
-    """All tokens learned: the last norm's input and output, the learned part of it and its gradient; float32 logits of a
-    chunk with their softmax, and the softmax of the chunk before."""
+    """Last norm's input and output, their learned part (here all) and its gradient; in float32 the logits of a chunk,
+    their softmax, and the softmax of the chunk before."""
     chunk = max(1, HEAD_LOGITS // shape.vocab_size)
     hidden = 4 * (2 if gpu else 4) * tokens * shape.hidden_size
     return hidden + 4 * shape.vocab_size * (min(tokens, chunk) + min(tokens, 2 * chunk))
 
 
 def _backward_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bool) -> int:
-    """In the last linear layer of a layer, whose inputs are the widest: gradients of output and input (with dropout one of
-    the adapter's besides) and the weights as a matrix to multiply with."""
+    """In down, whose inputs are the widest: gradients of output and input (with dropout the adapter's input's besides)
+    and the weights as a matrix to multiply with."""
     size = 2 if gpu else 4
     gradients = size * (shape.hidden_size + shape.intermediate_size * (2 if settings.lora_dropout else 1))
     largest = max(inputs * outputs for inputs, outputs in _linear_layers(shape))
@@ -120,7 +122,7 @@ def _backward_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu
 
 
 def estimate(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> Memory:
-    """Peak of one optimizer step, on one GPU or the CPU, whose passes hold batch size x `max_length` tokens, all learned."""
+    """Peak of an optimizer step on one GPU or the CPU, each pass with batch size x `max_length` tokens, all learned."""
     gpu = hardware.gpu_count > 0
     size = 2 if gpu else 4
     tokens = settings.per_device_train_batch_size * settings.max_length
