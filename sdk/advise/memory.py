@@ -3,8 +3,8 @@
 It counts the tensors that sdk/train/engine keeps: rows without padding, flash attention, Liger's kernels, fused LoRA
 and a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. tests/test_advise.py holds
 the sum against the allocator's peaks on one H200 (Llama 1B, 8B, 70B, 512 to 16k tokens in one pass, r = 16, no
-dropout): within 1.5 % of all. tests/test_engine.py holds a layer's bytes on a CPU against what autograd keeps, with and without
-dropout. Dropout on a GPU and the sum on a CPU are counted, not measured; only CPU_RUNTIME_GIB is fitted.
+dropout): within 1.5 % of all. tests/test_engine.py holds a layer's bytes on a CPU against what autograd keeps, with and
+without dropout. Dropout on a GPU and the sum on a CPU are counted, not measured; only CPU_RUNTIME_GIB is fitted.
 
 The peak is either at the loss, when all layers and the head's chunks are there, or in the backward pass of one layer:
 `workspace` holds what the latter takes beyond the former. Gradients are counted whole: they are there from the second
