@@ -28,13 +28,14 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.advise import estimate
+from sdk.advise.memory import HEAD_LOGITS
 from sdk.errors import InvalidInput
 from sdk.model import Encoded
 from sdk.records import Hardware, ModelShape, TrainSettings
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
-from sdk.train.engine.head import Head, frozen_head_loss
+from sdk.train.engine.head import _CHUNK, Head, frozen_head_loss
 from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.weights import dense
 from sdk.train.order import micro_batches
@@ -352,6 +353,7 @@ def test_a_layer_keeps_the_bytes_that_advise_predicts(dropout: float) -> None:
     given = settings(lora_dropout=dropout, per_device_train_batch_size=1, max_length=sum(LENGTHS))
     of_three = estimate(shape, given, Hardware()).activations * 2**30
     assert (kept(3) - kept(1)) / 2 * 3 == pytest.approx(of_three)
+    assert HEAD_LOGITS == _CHUNK  # advise works without torch, so it cannot import the head
 
 
 def test_embeddings_can_stay_on_the_host() -> None:
