@@ -15,6 +15,8 @@ from transformers import (
     BitsAndBytesConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -162,6 +164,14 @@ def test_rows_in_one_pass_learn_as_rows_alone(family: str) -> None:
     ours, given = loss_in_one(model)
     assert ours == pytest.approx(loss, rel=1e-5)
     close(given, expected)
+
+
+def test_models_that_attend_otherwise_keep_their_own_attention() -> None:
+    shape = {**SHAPE, "num_local_experts": 2, "num_experts_per_tok": 1}
+    model = GptOssForCausalLM(GptOssConfig(**shape))
+    before = model.config._attn_implementation
+    assert not use_row_attention(model)
+    assert model.config._attn_implementation == before
 
 
 def test_no_row_sees_another() -> None:

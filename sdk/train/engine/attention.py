@@ -21,11 +21,13 @@ _FLASH_TYPES = (torch.bfloat16, torch.float16)
 
 
 def use_row_attention(model: PreTrainedModel) -> bool:
-    """Switch the model to it; False, and nothing is changed, where its layers do not go through AttentionInterface.
+    """Switch the model to it; False, and nothing is changed, where its layers do not go through AttentionInterface
+    or do more in it than this does.
 
     The forward pass then needs cu_seq_lens_q (int32, rows + 1: where each row begins, and the end) and max_length_q.
     """
-    if not getattr(model, "_supports_attention_backend", False):
+    sinks = any(hasattr(module, "sinks") for module in model.modules())  # gpt-oss: a learned score beside the tokens'
+    if sinks or not getattr(model, "_supports_attention_backend", False):
         return False
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, _no_mask)
@@ -53,8 +55,6 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """query (1, heads, tokens, size), key and value (1, key heads, tokens, size) to (1, tokens, heads, size)."""
-    if kwargs.get("s_aux") is not None:
-        raise NotImplementedError("attention sinks")
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
     flash = query.is_cuda and query.dtype in _FLASH_TYPES and query.shape[-1] <= _FLASH_HEAD
     if flash and softcap is None and not dropout and value.shape[-1] == query.shape[-1]:
