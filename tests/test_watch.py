@@ -356,6 +356,9 @@ class _Process:
     def flush(self) -> None:
         pass
 
+    def close(self) -> None:
+        assert self.told[1:], "the end must be told first"
+
     def wait(self, seconds: float) -> int:
         return 0
 
