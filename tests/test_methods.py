@@ -34,7 +34,7 @@ from sdk.train import step, train
 from sdk.train.noise import Noise
 from sdk.train.trainer import Trainer
 from sdk.train.validation import Validation
-from tests.tiny import MARKED, UNMARKED, make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
+from tests.tiny import MARKED, UNMARKED, make_base, one_thread, pairs, settings, write_rows  # noqa: F401 - one_thread is a fixture
 
 IDS = torch.arange(40).reshape(2, 20)
 
@@ -50,25 +50,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(base: Path, data: Path, out: Path, on_progress: Any = None, adapter: Any = None, **changes: Any) -> Run:
-    given: dict[str, Any] = {
-        "method": "lora",
-        "lora_r": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.1,
-        "target_r": 2,
-        "num_virtual_tokens": 5,
-        "learning_rate": 5e-3,
-        "warmup_ratio": 0.0,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "gradient_checkpointing": False,
-        "max_length": 128,
-    }
-    settings = TrainSettings(**{**given, **changes})
+    given = settings(**{"target_r": 2, "num_virtual_tokens": 5, **changes})
     told = on_progress or (lambda *figures: None)
     seconds = 0 if on_progress else 1e9
-    return train(data, str(base), "brief", settings, 1.5, Hardware(), out, told, seconds, adapter=adapter)
+    return train(data, str(base), "brief", given, 1.5, Hardware(), out, told, seconds, adapter=adapter)
 
 
 def saved(out: Path) -> tuple[dict[str, Any], bytes]:

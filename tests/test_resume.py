@@ -36,6 +36,7 @@ from sdk.train.state import (
     set_scheduler_state,
 )
 from sdk.train.trainer import Trainer
+from tests import tiny
 from tests.benchmarks.kill import Bench, all_cases, run_trials
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 
@@ -63,20 +64,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(**changes: Any) -> TrainSettings:
     """Two and a half epochs, an accumulation of two, dropout."""
-    given: dict[str, Any] = {
-        "method": "lora",
-        "lora_r": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.1,
-        "learning_rate": 5e-3,
-        "warmup_ratio": 0.0,
-        "num_train_epochs": 2.4,
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "gradient_checkpointing": False,
-        "max_length": 128,
-    }
-    return TrainSettings(**{**given, **changes})
+    given = {"num_train_epochs": 2.4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    return tiny.settings(**{**given, **changes})
 
 
 class Interrupt:

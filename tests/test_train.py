@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import base_digest
-from sdk.records import Hardware, Run, TrainSettings
+from sdk.records import Hardware, Run
 from sdk.store import check_ref
 from sdk.train import preview, train
 from sdk.train.dropout import Dropout
 from sdk.train.trainer import Trainer
-from tests.tiny import UNMARKED, make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
+from tests.tiny import UNMARKED, make_base, one_thread, pairs, settings, write_rows  # noqa: F401 - one_thread is a fixture
 
 STEPS = 6
 
@@ -34,23 +34,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", pairs(12))
-
-
-def settings(**changes: Any) -> TrainSettings:
-    given: dict[str, Any] = {
-        "method": "lora",
-        "lora_r": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.1,
-        "learning_rate": 5e-3,
-        "warmup_ratio": 0.0,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "gradient_checkpointing": False,
-        "max_length": 128,
-    }
-    return TrainSettings(**{**given, **changes})
 
 
 class Steps:

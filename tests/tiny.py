@@ -6,11 +6,14 @@ import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sdk.records import TrainSettings
 
 MARKED = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}"
@@ -89,3 +92,21 @@ def pairs(count: int) -> list[tuple[str, str]]:
     return [
         (f"What is item {place}" + " really" * (place % 5) + "?", f"It is {place * 7 % 10}.") for place in range(count)
     ]
+
+
+def settings(**changes: Any) -> TrainSettings:
+    """For the base above and a dozen rows."""
+    given: dict[str, Any] = {
+        "method": "lora",
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.1,
+        "learning_rate": 5e-3,
+        "warmup_ratio": 0.0,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "gradient_checkpointing": False,
+        "max_length": 128,
+    }
+    return TrainSettings(**{**given, **changes})

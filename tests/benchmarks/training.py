@@ -384,15 +384,20 @@ def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None
         train_dataset=Dataset.from_dict({"input_ids": [row.input_ids for row in rows]}),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
-    counted: list[int] = []
+    return _counted(trainer, report)
+
+
+def _counted(trainer: Any, report: Callable[[int, float], None]) -> Any:
+    """Train, counting the tokens of the rows that each step is given; the model."""
+    tokens: list[int] = []
     collate = trainer.data_collator
 
     def counting(items: Any) -> Any:
-        counted.append(sum(len(item["input_ids"]) for item in items))
+        tokens.append(sum(len(item["input_ids"]) for item in items))
         return collate(items)
 
     trainer.data_collator = counting
-    _stepwise(trainer, counted, report)
+    _stepwise(trainer, tokens, report)
     return trainer.model
 
 
@@ -430,16 +435,7 @@ def unsloth(case: Case, model: Any, steps: int, report: Callable[[int, float], N
             packing=case.packing,
         ),
     )
-    counted: list[int] = []
-    collate = trainer.data_collator
-
-    def counting(items: Any) -> Any:
-        counted.append(sum(len(item["input_ids"]) for item in items))
-        return collate(items)
-
-    trainer.data_collator = counting
-    _stepwise(trainer, counted, report)
-    return trainer.model
+    return _counted(trainer, report)
 
 
 def unsloth_model(case: Case) -> Any:
