@@ -42,6 +42,7 @@ from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.weights import dense
 from sdk.train.order import micro_batches
 from sdk.train.trainer import Collator
+from tests import tiny
 from tests.tiny import one_thread  # noqa: F401 - a fixture
 
 SHAPE: dict[str, Any] = {
@@ -63,19 +64,9 @@ LENGTHS = (5, 31, 1, 12)
 
 
 def settings(**changes: Any) -> TrainSettings:
-    given: dict[str, Any] = {
-        "method": "lora",
-        "lora_r": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.0,
-        "learning_rate": 1e-3,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "gradient_checkpointing": False,
-        "max_length": 64,
-    }
-    return TrainSettings(**{**given, **changes})
+    return tiny.settings(
+        **{"lora_dropout": 0.0, "learning_rate": 1e-3, "warmup_ratio": 0.03, "max_length": 64, **changes}
+    )
 
 
 def rows() -> list[Encoded]:

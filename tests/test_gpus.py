@@ -31,6 +31,7 @@ from sdk.train.divide import divided, filler
 from sdk.train.job import Job
 from sdk.train.launch import ERROR, PROGRESS, RESULT, _reason
 from sdk.train.shard import load_sharded
+from tests import tiny
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
 
 ROWS = (
@@ -39,20 +40,8 @@ ROWS = (
 
 
 def settings(**changes: Any) -> TrainSettings:
-    given: dict[str, Any] = {
-        "method": "lora",
-        "lora_r": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.0,
-        "learning_rate": 5e-3,
-        "warmup_ratio": 0.0,
-        "num_train_epochs": 1,
-        "per_device_train_batch_size": 8,
-        "gradient_accumulation_steps": 1,
-        "gradient_checkpointing": False,
-        "max_length": 128,
-    }
-    return TrainSettings(**{**given, **changes})
+    given = {"lora_dropout": 0.0, "num_train_epochs": 1, "per_device_train_batch_size": 8}
+    return tiny.settings(**{**given, **changes})
 
 
 @pytest.fixture(scope="module")

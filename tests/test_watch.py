@@ -36,6 +36,7 @@ from sdk.store import SPOOL
 from sdk.train import train, watch
 from sdk.train.gauges import Machine, ModelFlops, model_flops
 from sdk.train.spool import Spool
+from tests import tiny
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 
 INPUTS = {"data": "d" * 64}
@@ -240,19 +241,7 @@ def test_the_line_drops_the_least_important_figures_first(width: int, shown: str
 
 
 def settings() -> TrainSettings:
-    return TrainSettings(
-        method="lora",
-        lora_r=4,
-        lora_alpha=8,
-        lora_dropout=0.1,
-        learning_rate=5e-3,
-        num_train_epochs=1,
-        max_steps=STEPS,
-        per_device_train_batch_size=4,
-        gradient_accumulation_steps=1,
-        gradient_checkpointing=False,
-        max_length=128,
-    )
+    return tiny.settings(warmup_ratio=0.03, num_train_epochs=1, max_steps=STEPS)
 
 
 @pytest.fixture(scope="module")

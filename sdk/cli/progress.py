@@ -38,7 +38,6 @@ def _clock(seconds: float) -> str:
 # In the order in which they stand; the last number says which goes first where the line is too short: the highest.
 FIGURES: dict[str, tuple[Callable[[float], str], int]] = {
     "loss": (lambda value: f"loss {value:.3f}", 0),
-    "eval_loss": (lambda value: f"validation {value:.3f}", 2),
     "learning_rate": (lambda value: f"lr {value:.1e}".replace("e-0", "e-"), 6),
     "grad_norm": (lambda value: f"grad {value:.2f}", 9),
     "tokens_per_second": (lambda value: f"{_number(value)} tok/s", 3),

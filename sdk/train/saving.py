@@ -21,9 +21,9 @@ _SAVE, _STOP = 1, 2
 class _Saving(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Saves at the run's end; after SIGTERM saves and raises at the next place where that is exact.
 
-    An accumulation that is not whole is discarded and done again later. While the
-    validation loss is taken nothing is saved: its result belongs to its step, so the run goes on from the checkpoint
-    before. Several processes stop together, after a step.
+    An accumulation that is not whole is discarded and done again later. While the validation loss is taken nothing is
+    saved: its result belongs to its step, so the run goes on from the checkpoint before. Several processes stop
+    together, after a step.
     """
 
     def __init__(self, trainer: Resumable) -> None:

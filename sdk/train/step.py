@@ -43,6 +43,7 @@ from sdk.train.order import continued, micro_batches, one_row_at_a_time
 from sdk.train.saving import saving
 from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
 from sdk.train.shard import Shards, load_sharded, recompute_all
+from sdk.train.state import trained
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.validation import hold_out
 from sdk.train.watch import Watch
@@ -161,7 +162,7 @@ def _plan(lengths: list[int], job: Job, session: Session, by_rows: bool) -> _Pla
 def _run(trainer: Trainer) -> None:
     """Train to the end and leave the last checkpoint. StepFailed where a check does not hold."""
     before = _base_hash(trainer.model)
-    initial = {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
+    initial = {name: value.clone() for name, value in trained(trainer.model).items()}
     with saving(trainer):
         trainer.train()
     if _base_hash(trainer.model) != before:
@@ -233,9 +234,9 @@ def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], sett
 def _base_hash(model: torch.nn.Module) -> str:
     """SHA-256 of everything that is not trained; for a quantized base of its packed weights and their scales."""
     digest = hashlib.sha256()
-    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    adapter = trained(model)
     for name, value in sorted(model.state_dict().items()):
-        if name in trained or not isinstance(value, torch.Tensor):
+        if name in adapter or not isinstance(value, torch.Tensor):
             continue
         digest.update(name.encode())
         digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)

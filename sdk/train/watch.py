@@ -20,8 +20,6 @@ from sdk.train.spool import Spool
 
 # At most one part in SAVE_SHARE of the time goes into checkpoints.
 _SAVE_SHARE = 20
-
-
 # Speed is that of the last steps, over at least this time where training has run so long.
 _WINDOW_SECONDS = 10.0
 _MACHINE_SECONDS = 1.0
@@ -85,8 +83,6 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
         **kwargs: Any,
     ) -> None:
         figures, step = logs or {}, state.global_step
-        if "eval_loss" in figures and state.is_world_process_zero:
-            self._spool.append(step, {"live/eval_loss": figures["eval_loss"]})
         if "loss" not in figures:
             return
         _check_finite(figures, step, state.max_steps)

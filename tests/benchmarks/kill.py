@@ -50,9 +50,10 @@ from trl import SFTConfig, SFTTrainer
 
 from sdk.crypto import Secret
 from sdk.errors import SDKError
-from sdk.records import Hardware, TrainSettings, canonical_json, sha256
+from sdk.records import Hardware, canonical_json, sha256
 from sdk.train import train
 from tests.tiny import make_base, pairs, write_rows
+from tests.tiny import settings as tiny_settings
 
 STEPS = 5
 ATTEMPTS = 4  # the last one is left alone
@@ -86,17 +87,13 @@ class Case:
         return " ".join([self.method, *["encrypted"] * self.encrypted, *["packed"] * self.packing])
 
     def train(self, bench: Bench, out: Path) -> str:
-        settings = TrainSettings(
-            method=self.method,  # type: ignore[arg-type]
-            lora_r=4,
-            lora_alpha=8,
-            lora_dropout=0.1,
-            learning_rate=5e-3,
+        settings = tiny_settings(
+            method=self.method,
+            warmup_ratio=0.03,
             num_train_epochs=1,
             max_steps=STEPS,
             per_device_train_batch_size=2,
             gradient_accumulation_steps=2,
-            gradient_checkpointing=False,
             max_length=64,
             packing=self.packing,
         )

@@ -347,12 +347,34 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
     return adapted
 
 
-def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None], **options: Any) -> Any:
+def _sft_config(case: Case, steps: int, **options: Any) -> Any:
     import torch
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=tempfile.mkdtemp(),
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1,
+        save_strategy="no",
+        max_steps=steps,
+        per_device_train_batch_size=case.batch,
+        gradient_accumulation_steps=1,
+        learning_rate=2e-4,
+        lr_scheduler_type="constant",
+        bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        max_length=case.length,
+        packing=case.packing,
+        **options,
+    )
+
+
+def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None], **options: Any) -> Any:
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
     set_seed(0)
@@ -363,23 +385,7 @@ def _trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None
         model = prepare_model_for_kbit_training(model)
     trainer = SFTTrainer(
         model=model,
-        args=SFTConfig(
-            output_dir="/tmp/benchmark-trl",
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=1,
-            save_strategy="no",
-            max_steps=steps,
-            per_device_train_batch_size=case.batch,
-            gradient_accumulation_steps=1,
-            learning_rate=2e-4,
-            lr_scheduler_type="constant",
-            bf16=torch.cuda.is_available(),
-            max_length=case.length,
-            packing=case.packing,
-            use_cpu=not torch.cuda.is_available(),
-            **options,
-        ),
+        args=_sft_config(case, steps, **options),
         processing_class=_tokenizer(),
         train_dataset=Dataset.from_dict({"input_ids": [row.input_ids for row in rows]}),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
@@ -412,28 +418,14 @@ def trl(case: Case, model: Any, steps: int, report: Callable[[int, float], None]
 def unsloth(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
     """`model` is Unsloth's own, with its adapter; its packing, and its checkpointing where the case asks for some."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
     trainer = SFTTrainer(
         model=model,
         processing_class=_tokenizer(),
         train_dataset=Dataset.from_dict({"input_ids": [row.input_ids for row in rows]}),
-        args=SFTConfig(
-            output_dir="/tmp/benchmark-unsloth",
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=1,
-            save_strategy="no",
-            max_steps=steps,
-            per_device_train_batch_size=case.batch,
-            gradient_accumulation_steps=1,
-            learning_rate=2e-4,
-            lr_scheduler_type="constant",
-            bf16=True,
-            max_length=case.length,
-            packing=case.packing,
-        ),
+        args=_sft_config(case, steps),
     )
     return _counted(trainer, report)
 

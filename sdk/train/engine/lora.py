@@ -176,8 +176,9 @@ def fuse_lora(model: torch.nn.Module) -> tuple[int, Callable[[], None]]:
     in the type of the products up to date, all at once. Variants (DoRA and others) keep PEFT's own forward pass.
     Parameters and their names stay as they are.
     """
-    groups = [_Group(layers) for layers in _found(model)]
-    for group, layers in zip(groups, _found(model), strict=True):
+    found = _found(model)
+    groups = [_Group(layers) for layers in found]
+    for group, layers in zip(groups, found, strict=True):
         for place, layer in enumerate(layers):
             layer.forward = _bound(group, place)
     held: list[torch.Tensor] = []
