@@ -19,6 +19,7 @@ Schedule = Literal[
 Role = Literal["system", "user", "assistant", "tool"]
 ApplicationType = Literal["high_performance", "cost_efficient", "resource_constrained", "rapid_development"]
 Accuracy = Literal["highest", "high", "balanced", "economy"]
+Backend = Literal["cuda", "rocm", "xpu", "mps", "hpu"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, hex")]
 
 # (what is being done, units done, units in all or None, figures worth showing, e.g. loss)
@@ -79,7 +80,10 @@ class Record(Frozen):
 
 
 class Hardware(Frozen):
-    """The machine to train on; without a GPU, `gpu_count` is 0 and training uses the CPU and its memory."""
+    """The machine to train on; without a GPU, `gpu_count` is 0 and training uses the CPU and its memory.
+
+    Rates are those of one GPU as its vendor gives them, dense; None: not known.
+    """
 
     gpu: str | None = Field(default=None, description="name of the GPU, as its driver or the catalogue gives it")
     gpu_count: int = Field(default=0, ge=0)
@@ -87,6 +91,18 @@ class Hardware(Frozen):
     cpu_cores: int = Field(default=1, ge=1)
     ram_gib: float = Field(default=8.0, gt=0, description="the machine's memory, GiB")
     bf16: bool = Field(default=True, description="bfloat16 arithmetic is native")
+    bandwidth_gbs: float | None = Field(default=None, gt=0, description="memory bandwidth, GB/s")
+    tflops: float | None = Field(
+        default=None, gt=0, description="matrix products in bf16 with fp32 sums, fp16 without bf16, TFLOP/s"
+    )
+    fp8_tflops: float | None = Field(default=None, gt=0, description="in 8-bit floats; None: the GPU has none")
+    int8_tops: float | None = Field(default=None, gt=0, description="in 8-bit integers; None: the GPU has none")
+    link_gbs: float | None = Field(default=None, gt=0, description="between two GPUs, one direction, GB/s")
+    power_w: float | None = Field(default=None, gt=0, description="board power, W")
+    bitsandbytes: tuple[Literal["4bit", "8bit"], ...] = Field(
+        default=("4bit", "8bit"), description="what bitsandbytes quantizes to on this hardware"
+    )
+    backend: Backend = Field(default="cuda", description="how torch drives the GPU; training was only run on cuda")
     source: Literal["probed", "catalogue", "given"] = "given"
 
 
@@ -94,23 +110,72 @@ class ModelShape(Frozen):
     """The numbers of a decoder-only transformer that memory and speed depend on; names as in its config.json."""
 
     name: str
+    model_type: str = Field(default="llama", description="the architecture, as transformers calls it")
     hidden_size: int = Field(gt=0, le=1_000_000)
-    intermediate_size: int = Field(gt=0, le=10_000_000)
+    intermediate_size: int = Field(gt=0, le=10_000_000, description="of a dense MLP")
     num_hidden_layers: int = Field(gt=0, le=10_000)
     num_attention_heads: int = Field(gt=0, le=100_000)
     num_key_value_heads: int = Field(gt=0, le=100_000)
-    head_dim: int = Field(gt=0, le=100_000)
+    head_dim: int = Field(gt=0, le=100_000, description="of queries and keys; with MLA both parts together")
     vocab_size: int = Field(gt=0, le=100_000_000)
     tie_word_embeddings: bool = False
     max_position_embeddings: int = Field(gt=0, le=1_000_000_000)
+    gated_mlp: bool = Field(default=True, description="gate, up and down; False: up and down")
+    fused_projections: bool = Field(default=False, description="one layer for q, k, v and one for gate and up (Phi-3)")
+    num_experts: int = Field(
+        default=0, ge=0, le=100_000, description="routed experts in a layer that has some; 0: none"
+    )
+    num_experts_per_tok: int = Field(default=0, ge=0, le=100_000)
+    moe_intermediate_size: int = Field(default=0, ge=0, le=10_000_000, description="of one routed expert")
+    shared_expert_intermediate_size: int = Field(
+        default=0, ge=0, le=10_000_000, description="of what every token passes beside the routed experts, in all"
+    )
+    num_dense_layers: int = Field(default=0, ge=0, le=10_000, description="layers without experts among those with")
+    q_lora_rank: int = Field(default=0, ge=0, le=1_000_000, description="MLA: width of the compressed query; 0: none")
+    kv_lora_rank: int = Field(default=0, ge=0, le=1_000_000, description="MLA: width of the compressed key and value")
+    qk_rope_head_dim: int = Field(default=0, ge=0, le=100_000, description="MLA: the rotated part of head_dim")
+    v_head_dim: int = Field(default=0, ge=0, le=100_000, description="of values; 0: head_dim")
+    sliding_window: int = Field(default=0, ge=0, le=1_000_000_000, description="tokens that a token sees; 0: all")
+    num_sliding_layers: int = Field(default=0, ge=0, le=10_000, description="layers with the window")
+    num_linear_attention_layers: int = Field(
+        default=0, ge=0, le=10_000, description="layers with a state (Mamba, DeltaNet) instead of attention"
+    )
+    attn_logit_softcapping: bool = Field(default=False, description="scores are capped (Gemma 2)")
+    attention_sinks: bool = Field(default=False, description="a learned score beside the tokens' (gpt-oss)")
+    linear_layers: tuple[tuple[int, int, str, int], ...] = Field(
+        default=(),
+        description="(inputs, outputs, group, how many), where the numbers above do not give all but the head",
+    )
+    further_parameters: int | None = Field(
+        default=None, ge=0, description="norms, biases, state and position tables; None: two norms a layer and the last"
+    )
+    parameters_in_files: int | None = Field(default=None, gt=0, description="counted in the safetensors' headers")
     source: str = Field(description="where the numbers come from")
+    approximations: tuple[str, ...] = Field(default=(), description="what of the model is not counted exactly")
+
+
+class Lengths(Frozen):
+    """How long the rows are, tokens; counted with the base's own tokenizer, else bounded by bytes."""
+
+    rows: int = Field(gt=0)
+    total: int = Field(gt=0, description="tokens of all rows")
+    longest: tuple[int, ...] = Field(min_length=1, max_length=256, description="the longest rows, longest first")
+    percentiles: dict[int, int] = Field(description="50, 90, 95, 99 -> tokens")
+    exact: bool = Field(description="by the base's tokenizer and chat template; else an upper bound")
+    learned: float = Field(default=1.0, gt=0, le=1, description="share of the tokens that the loss is taken on")
 
 
 class Needs(Frozen):
     application_type: ApplicationType | None = None
     accuracy: Accuracy | None = None
+    max_loss: float | None = Field(
+        default=None, ge=0, le=1, description="accuracy that may be lost against 16-bit LoRA, as a share of its score"
+    )
+    deadline_hours: float | None = Field(default=None, gt=0, description="time that training may take")
+    price_per_hour: float | None = Field(default=None, ge=0, description="of one GPU, in the user's currency")
     max_length: int = Field(default=1024, gt=0, description="tokens in the longest row")
     rows: int | None = Field(default=None, gt=0, description="training rows, where known")
+    lengths: Lengths | None = Field(default=None, description="of the training rows, where they were read")
     lora_r: int | None = Field(default=None, gt=0, description="the domain's starting rank")
     lora_alpha: int | None = Field(default=None, gt=0, description="the domain's starting alpha")
     lora_dropout: float | None = Field(default=None, ge=0, lt=1, description="the domain's starting dropout")
@@ -194,11 +259,70 @@ class Memory(Frozen):
         return float(sum(self.model_dump().values()))
 
 
-class Alternative(Frozen):
+class Range(Frozen):
+    """An expected value and the band that it is expected in."""
+
+    low: float = Field(ge=0)
+    expected: float = Field(ge=0)
+    high: float = Field(ge=0)
+
+
+class Reliability(Frozen):
+    """How far predictions were off on measured runs, as shares of what was measured."""
+
+    scope: str = Field(description="which runs: method, hardware, what was done with them")
+    runs: int = Field(gt=0)
+    median: float = Field(ge=0, description="of the absolute errors")
+    percentile_95: float = Field(ge=0)
+    too_low: float = Field(ge=0, description="the farthest that a prediction was below")
+    too_high: float = Field(ge=0, description="the farthest that a prediction was above")
+
+
+class Evidence(Frozen):
+    """One published or measured comparison of a method with 16-bit LoRA."""
+
     method: Method
-    memory_gib: float
+    model: str
+    what: str = Field(description="benchmark and metric")
+    lora: float = Field(description="score with 16-bit LoRA")
+    value: float = Field(description="score with the method")
+    loss: float = Field(description="what is lost against 16-bit LoRA, as a share of its score; negative: gained")
+    source: str = Field(description="paper and table, this project's measurement, or the pilot on the user's data")
+    kind: Literal["published", "measured", "pilot"]
+
+
+class ExpectedAccuracy(Frozen):
+    """Accuracy against 16-bit LoRA, as a share of its score that is lost."""
+
+    method: Method
+    loss: float = Field(description="expected")
+    low: float
+    high: float
+    meets_need: bool | None = Field(description="None: the evidence is too thin or too wide to say")
+    why: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Speed(Frozen):
+    tokens_per_second: Range
+    step_seconds: float = Field(gt=0, description="of one optimizer step")
+    hours: Range | None = Field(default=None, description="for all epochs of this data; None: the rows are not known")
+    steps: int | None = Field(default=None, gt=0, description="optimizer steps in all")
+    kwh: float | None = Field(default=None, ge=0, description="of the GPUs, at their board power")
+    cost: float | None = Field(default=None, ge=0, description="at the price given, in its currency")
+    basis: str = Field(description="measured on this hardware, calibrated here, or scaled from data sheets")
+
+
+class Alternative(Frozen):
+    """An option that was not taken."""
+
+    method: Method
+    lora_r: int
+    memory_gib: float = Field(description="expected, in its fastest settings that fit, else in its leanest")
     fits: bool
-    reason: str = Field(description="why it was not taken")
+    tokens_per_second: float | None = None
+    loss: float | None = Field(default=None, description="expected, against 16-bit LoRA")
+    reason: str = Field(description="the number that it was not taken for")
 
 
 class Holder(Frozen):
@@ -231,17 +355,77 @@ class Charter(Record):
     tracking_uri: str | None = Field(default=None, description="MLflow; None is the database in the project's folder")
 
 
+class Interval(Frozen):
+    """A mean with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Advice(Record):
     shape: ModelShape
     hardware: Hardware
     needs: Needs
     settings: TrainSettings
     reasons: dict[str, str] = Field(description="field of settings -> why this value")
-    memory: Memory
+    memory: Memory = Field(description="expected peak of torch's allocator on one GPU, or of the process without one")
+    memory_low: Memory
+    memory_high: Memory
+    device_gib: float = Field(ge=0, description="expected as the driver shows it: with context and fragmentation")
     available_gib: float
-    fits: bool
+    fits: bool = Field(description="memory_high can be used")
+    uncertain: bool = Field(description="memory can be used, memory_high cannot")
+    reliability: tuple[Reliability, ...] = Field(default=(), description="of these predictions, on runs of this kind")
+    speed: Speed | None = Field(default=None, description="None: nothing is known of this hardware's speed")
+    accuracy: ExpectedAccuracy
+    needs_met: bool = Field(description="it fits, the accuracy is expected to be met, and the deadline is")
     alternatives: tuple[Alternative, ...]
+    flips: tuple[str, ...] = Field(default=(), description="the nearest changes that another choice would follow from")
     notes: tuple[str, ...] = ()
+
+
+class Probed(Frozen):
+    """One candidate's forward and backward pass of the longest row on this machine."""
+
+    settings: TrainSettings
+    tokens: int = Field(gt=0)
+    predicted_gib: float = Field(ge=0)
+    measured_gib: float | None = Field(default=None, ge=0, description="None: it did not fit or cannot run here")
+    predicted_seconds: float | None = Field(default=None, ge=0)
+    measured_seconds: float | None = Field(default=None, ge=0)
+    error: str = Field(default="", description="why nothing was measured")
+
+
+class Calibration(Record):
+    """What this machine measured where the formulas only predict; advice for the same base and hardware uses it."""
+
+    hardware: Hardware
+    base_name: str
+    probes: tuple[Probed, ...]
+
+
+class Piloted(Frozen):
+    """One candidate, trained for a little on the user's own rows."""
+
+    settings: TrainSettings
+    steps: int = Field(gt=0)
+    tokens: int = Field(gt=0, description="the same for every candidate")
+    eval_loss: Interval = Field(description="mean over the held-out rows, with its 95 % bootstrap interval")
+    score: Interval = Field(description="the domain's metric on its evaluation questions")
+    loss_against_lora: Interval | None = Field(
+        default=None, description="share of 16-bit LoRA's score that is lost, paired by question; None: it did not run"
+    )
+    seconds: float = Field(ge=0)
+    memory_gib: float = Field(ge=0)
+
+
+class Pilot(Record):
+    hardware: Hardware
+    metric: Literal["exact_match", "f1"]
+    questions: int = Field(gt=0)
+    candidates: tuple[Piloted, ...]
+    left_out: dict[str, str] = Field(default_factory=dict, description="method -> why it was not tried")
 
 
 class Finding(Frozen):
@@ -301,18 +485,11 @@ class Run(Record):
     tokens_per_second: float = Field(ge=0, description="non-padding tokens")
     memory_predicted_gib: float = Field(ge=0)
     memory_measured_gib: float = Field(ge=0, description="peak: allocator on a GPU, growth of the process on a CPU")
+    tokens_per_second_predicted: float | None = Field(default=None, ge=0, description="None: nothing is known of it")
     hardware: Hardware
     resumed_from_step: int = Field(default=0, ge=0)
     notes: tuple[str, ...] = Field(default=(), description="what was done otherwise than asked, and what to know")
     versions: dict[str, str] = Field(description="package -> version")
-
-
-class Interval(Frozen):
-    """A mean with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Metrics(Frozen):
