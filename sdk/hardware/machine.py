@@ -1,66 +1,33 @@
-"""What machine this is: GPUs as the CUDA driver gives them to this process, cores and memory as the kernel does."""
+"""What machine this is: GPUs as NVIDIA's driver gives them to this process, cores and memory as the kernel does."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sdk.errors import StepFailed
+from sdk.hardware.catalogue import bitsandbytes_on, has_bf16, of_driver
+from sdk.hardware.nvidia import Gpu, power_and_link, visible_gpus
 from sdk.records import Hardware
 
 GIB = 2**30
-CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-# CUresult of the driver API: no driver behind the library (stub), no GPU or none visible to this process
-CUDA_NO_GPU = (34, 100)
-CUDA_MAJOR_WITH_BF16 = 8  # compute capability 8.0, Ampere
-CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
-_PEAKS = Path(__file__).with_name("hardware_peaks.json")
+MIG = " MIG "  # in the name that the driver gives to a part of a GPU
 CPU_FLAGS_WITH_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def probe() -> Hardware:
     """The machine that this process may use; CUDA_VISIBLE_DEVICES, MIG, CPU affinity and cgroup limits count.
 
-    With GPUs of several sizes, name and memory are those of the smallest. The driver is asked directly, so no torch is
-    needed; asking initializes CUDA in this process. StepFailed: a driver is installed and does not answer.
+    With GPUs of several sizes, name, memory and rates are those of the smallest. Power limit and link are NVML's, else
+    the catalogue's; rates are the catalogue's. The driver is asked directly, so no torch is needed; asking initializes
+    CUDA in this process. StepFailed: a driver is installed and does not answer.
     """
     cores, ram_gib = cpu_cores(), ram_bytes() / GIB
-    gpus = list(_cuda_gpus())
-    if not gpus:
+    found = sorted(visible_gpus(), key=lambda gpu: (gpu.memory, gpu.name))
+    if not found:
         return Hardware(cpu_cores=cores, ram_gib=ram_gib, bf16=_cpu_has_bf16(), source="probed")
-    memory, name, _ = min(gpus)
-    return Hardware(
-        gpu=name,
-        gpu_count=len(gpus),
-        gpu_memory_gib=memory / GIB,
-        cpu_cores=cores,
-        ram_gib=ram_gib,
-        bf16=all(major >= CUDA_MAJOR_WITH_BF16 for _, _, major in gpus),
-        source="probed",
-    )
-
-
-def peak_tflops(gpu: str) -> float | None:
-    """Dense matrix products of one GPU, TFLOP/s in bf16 with fp32 accumulation, fp16 before Ampere, by its vendor.
-
-    gpu: the name that its driver gives. None where hardware_peaks.json has no figure, as for a part of a GPU (MIG).
-    """
-    known = json.loads(_PEAKS.read_bytes())
-    return next((float(peak["tflops"]) for peak in known if re.fullmatch(peak["driver_name"], gpu)), None)
-
-
-def cuda_version() -> str | None:
-    """The newest CUDA that the driver runs, such as 12.4; None where this process has no GPU. Errors as of probe()."""
-    if not any(True for _ in _cuda_gpus()):
-        return None
-    version = ctypes.c_int()
-    _check(ctypes.CDLL(CUDA_LIBRARY).cuDriverGetVersion(ctypes.byref(version)))
-    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+    return _with_gpus(found).model_copy(update={"cpu_cores": cores, "ram_gib": ram_gib})
 
 
 def cpu_cores(root: Path = Path("/")) -> int:
@@ -82,34 +49,24 @@ def ram_bytes(root: Path = Path("/")) -> int:
     return min(limit for limit in limits if limit > 0)
 
 
-def _cuda_gpus() -> Iterator[tuple[int, str, int]]:
-    """(memory in bytes, name, major compute capability) of each GPU."""
-    try:
-        cuda = ctypes.CDLL(CUDA_LIBRARY)
-    except OSError:
-        return
-    code = cuda.cuInit(0)
-    if code in CUDA_NO_GPU:
-        return
-    _check(code)
-    count, major, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
-    _check(cuda.cuDeviceGetCount(ctypes.byref(count)))
-    for index in range(count.value):
-        _check(cuda.cuDeviceGet(ctypes.byref(device), index))
-        _check(cuda.cuDeviceGetName(name, len(name), device))
-        _check(cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device))
-        attribute = CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-        _check(cuda.cuDeviceGetAttribute(ctypes.byref(major), attribute, device))
-        yield memory.value, name.value.decode(errors="replace"), major.value
-
-
-def _check(code: int) -> None:
-    if code:
-        raise StepFailed(
-            f"The NVIDIA driver is installed but does not answer (CUDA error {code}). See what `nvidia-smi` says, or "
-            "set CUDA_VISIBLE_DEVICES to nothing to use the CPU."
-        )
+def _with_gpus(gpus: list[Gpu]) -> Hardware:
+    """gpus: smallest first."""
+    smallest, oldest = gpus[0], min(gpu.capability for gpu in gpus)
+    known = of_driver(smallest.name, smallest.capability, smallest.memory / GIB)
+    hardware = known.hardware(len(gpus)) if known else Hardware(gpu_count=len(gpus))
+    # NVML would give the power and the links of the whole GPU
+    power, link = (None, None) if MIG in smallest.name else power_and_link(gpus)
+    return hardware.model_copy(
+        update={
+            "gpu": smallest.name,
+            "gpu_memory_gib": smallest.memory / GIB,
+            "bf16": has_bf16(oldest),
+            "bitsandbytes": tuple(bits for bits in hardware.bitsandbytes if bits in bitsandbytes_on(oldest)),
+            "power_w": power or hardware.power_w,
+            "link_gbs": link or hardware.link_gbs,
+            "source": "probed",
+        }
+    )
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
