@@ -1,0 +1,165 @@
+"""What a config.json does not say because its architecture does: transformers' defaults, norms, biases, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+
+class Architecture(NamedTuple):
+    """Of one model_type; the defaults are Llama's. A key that a config.json gives outweighs the default here."""
+
+    tied: bool = False
+    head_dim: int = 0  # 0: hidden_size / num_attention_heads
+    gated: bool = True
+    fused: bool = False
+    norms: int = 2  # a layer, as wide as hidden_size
+    norm_bias: bool = False
+    final_norm: bool = True
+    qk_norm: Literal["", "head", "width"] = ""  # one norm for all heads, or as wide as the projections
+    qk_norm_key: str = ""  # the key that switches it on; "": always on
+    biased: Literal["all", "qkv"] = "all"  # which projections of attention have a bias, where attention_bias says so
+    attention_bias: bool = False
+    attention_bias_key: str = "attention_bias"
+    mlp_bias: bool = False
+    mlp_bias_key: str = "mlp_bias"
+    head_bias: bool = False
+    head_bias_key: str = ""
+    dense: str = ""  # the key that is the width of an MLP without experts; "": intermediate_size
+    experts: str = ""  # the key that is the width of an expert; "": moe_intermediate_size, else intermediate_size
+    router_bias: bool = False
+    window: int = 0  # tokens, where no key says it
+    window_key: str = "sliding_window"
+    every: int = 0  # every so many layers one has no window; 0: none
+    window_switch: bool = False  # only with use_sliding_window, and from max_window_layers on
+    sinks: bool = False
+    capped: bool = False
+    defaults: Mapping[str, int] = {}  # other keys that published files leave out
+    rough: str = ""  # what is counted only roughly
+
+
+_QWEN2 = Architecture(biased="qkv", attention_bias=True, attention_bias_key="qkv_bias", window_switch=True)
+_QWEN3 = Architecture(head_dim=128, qk_norm="head", window_switch=True)
+_GEMMA3 = Architecture(
+    tied=True,
+    head_dim=256,
+    norms=4,
+    qk_norm="head",
+    window=4096,
+    every=6,
+    defaults={
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 262_208,
+        "max_position_embeddings": 131_072,
+    },
+)
+_STATES = Architecture(rough="Layers with a state instead of attention are counted as attention layers.")
+_HYBRIDS = {
+    "falcon_h1", "jamba", "kimi_linear", "lfm2", "lfm2_moe", "minimax", "nemotron_h", "recurrent_gemma", "zamba",
+    "zamba2",
+}  # fmt: skip
+_LLAMA_4 = Architecture(
+    experts="intermediate_size",
+    window=8192,
+    window_key="attention_chunk_size",
+    every=4,
+    defaults={"num_experts_per_tok": 1, "n_shared_experts": 1},
+)
+
+LLAMA = Architecture()
+ARCHITECTURES: dict[str, Architecture] = {
+    **dict.fromkeys(
+        ("llama", "granite", "helium", "internlm3", "hyperclovax", "exaone", "olmo_hybrid", "iquestcoder"), LLAMA
+    ),
+    "apertus": Architecture(gated=False, qk_norm="head"),
+    "arcee": Architecture(gated=False),
+    "bamba": LLAMA,
+    "cohere": Architecture(tied=True, norms=1, qk_norm="width", qk_norm_key="use_qk_norm"),
+    "cohere2": Architecture(tied=True, norms=1, window=4096, every=4),
+    "deepseek_v2": LLAMA,
+    "deepseek_v3": LLAMA,
+    "deepseek_v32": LLAMA,
+    "ernie4_5": Architecture(tied=True, head_dim=128, attention_bias_key="use_bias", mlp_bias_key="use_bias"),
+    "ernie4_5_moe": Architecture(
+        tied=True, attention_bias_key="use_bias", mlp_bias_key="use_bias", head_bias_key="use_bias", router_bias=True
+    ),
+    "exaone4": Architecture(qk_norm="head", window=4096, every=4),
+    "gemma": Architecture(tied=True, head_dim=256),
+    "gemma2": Architecture(tied=True, head_dim=256, norms=4, window=4096, every=2, capped=True),
+    "gemma3": _GEMMA3,
+    "gemma3_text": _GEMMA3,
+    "gemma3n": Architecture(tied=True, head_dim=256, rough="Its layers' further paths are not counted."),
+    "gemma3n_text": Architecture(tied=True, head_dim=256, rough="Its layers' further paths are not counted."),
+    "gemma4": Architecture(tied=True, head_dim=256, norms=4, window=512, every=6),
+    "gemma4_text": Architecture(tied=True, head_dim=256, norms=4, window=512, every=6),
+    "glm": Architecture(head_dim=128, biased="qkv", attention_bias=True),
+    "glm4": Architecture(head_dim=128, biased="qkv", attention_bias=True, norms=4),
+    "glm4_moe": Architecture(biased="qkv", qk_norm="head", qk_norm_key="use_qk_norm"),
+    "glm4_moe_lite": LLAMA,
+    "glm_moe_dsa": LLAMA,
+    "gpt2": Architecture(
+        tied=True,
+        gated=False,
+        fused=True,
+        norm_bias=True,
+        attention_bias=True,
+        attention_bias_key="",
+        mlp_bias=True,
+        mlp_bias_key="",
+    ),
+    "gpt_neox": Architecture(
+        gated=False, fused=True, norm_bias=True, attention_bias=True, mlp_bias=True, mlp_bias_key=""
+    ),
+    "gpt_oss": Architecture(head_dim=64, attention_bias=True, window=128, every=2, sinks=True, router_bias=True),
+    "granitemoe": Architecture(experts="intermediate_size"),
+    "granitemoehybrid": Architecture(dense="shared_intermediate_size", experts="intermediate_size"),
+    "granitemoeshared": Architecture(experts="intermediate_size"),
+    "hunyuan_v1_dense": Architecture(qk_norm="head"),
+    "hunyuan_v1_moe": Architecture(qk_norm="head", experts="intermediate_size"),
+    "llama4": _LLAMA_4,
+    "llama4_text": _LLAMA_4,
+    "minimax_m2": Architecture(qk_norm="width", experts="intermediate_size"),
+    "ministral3": LLAMA,
+    "mistral": Architecture(attention_bias_key="", window=4096),
+    "mixtral": Architecture(attention_bias_key="", experts="intermediate_size"),
+    "nemotron": Architecture(gated=False, norm_bias=True),
+    "olmo": Architecture(norms=0, final_norm=False),
+    "olmo2": Architecture(qk_norm="width"),
+    "olmo3": Architecture(qk_norm="width", window=4096, every=4),
+    "olmoe": Architecture(qk_norm="width", experts="intermediate_size"),
+    "phi": Architecture(
+        gated=False,
+        norms=1,
+        norm_bias=True,
+        attention_bias=True,
+        attention_bias_key="",
+        mlp_bias=True,
+        mlp_bias_key="",
+        head_bias=True,
+    ),
+    "phi3": Architecture(fused=True, attention_bias_key=""),
+    "phimoe": Architecture(norm_bias=True, head_bias_key="lm_head_bias", experts="intermediate_size"),
+    "qwen2": _QWEN2,
+    "qwen2_moe": _QWEN2,
+    "qwen3": _QWEN3,
+    "qwen3_moe": _QWEN3._replace(head_dim=0),
+    "qwen3_next": Architecture(head_dim=256, qk_norm="head"),
+    "qwen3_5": Architecture(head_dim=256, qk_norm="head"),
+    "qwen3_5_text": Architecture(head_dim=256, qk_norm="head"),
+    "qwen3_5_moe": Architecture(head_dim=256, qk_norm="head"),
+    "qwen3_5_moe_text": Architecture(head_dim=256, qk_norm="head"),
+    "seed_oss": Architecture(head_dim=128, biased="qkv", attention_bias=True),
+    "smollm3": Architecture(tied=True),
+    "stablelm": Architecture(norm_bias=True, biased="qkv", attention_bias_key="use_qkv_bias"),
+    "starcoder2": Architecture(
+        tied=True,
+        gated=False,
+        norm_bias=True,
+        attention_bias=True,
+        attention_bias_key="use_bias",
+        mlp_bias=True,
+        mlp_bias_key="use_bias",
+    ),
+    **dict.fromkeys(_HYBRIDS, _STATES),
+}

@@ -1,0 +1,217 @@
+"""What the numbers of a ModelShape do not give: norms and biases, and linear layers out of the ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sdk.advise.architectures import Architecture
+from sdk.advise.keys import Keys
+from sdk.advise.layers import Linear, attention_layers, linear_layers, mlp, mlp_layers
+from sdk.records import ModelShape
+
+_GEMMA_4_NORMS_BY_EXPERTS = 3
+
+
+def listed(
+    shape: ModelShape, keys: Keys, outer: Mapping[str, Any], architecture: Architecture, notes: list[str]
+) -> tuple[int, tuple[Linear, ...]]:
+    """Parameters of neither embeddings nor linear layers nor experts nor routers; the linear layers, where a list is
+    needed. outer: the whole config, keys: its text_config; notes: gets what is counted only roughly.
+    """
+    further = _norms(shape, keys, architecture) + _biases(shape, keys, architecture)
+    if shape.model_type in ("gemma4", "gemma4_text"):
+        more, layers = _gemma_4(shape, keys)
+    else:
+        more, layers = _rest(shape, keys)
+    if shape.model_type in ("gemma3", "gemma3_text", "gemma4", "gemma4_text"):
+        of_vision, vision = _vision(shape, outer, keys, notes)
+        if vision:
+            more, layers = more + of_vision, (*(layers or linear_layers(shape)), *vision)
+    return further + more, layers
+
+
+def _norms(shape: ModelShape, keys: Keys, architecture: Architecture) -> int:
+    layers, hidden = shape.num_hidden_layers, shape.hidden_size
+    count = architecture.norms
+    if shape.model_type == "stablelm" and keys.flag("use_parallel_residual", False):
+        count = 1
+    total = (layers * count + architecture.final_norm) * hidden * (2 if architecture.norm_bias else 1)
+    switched = not architecture.qk_norm_key or keys.flag(architecture.qk_norm_key, False)
+    width = 2 * shape.head_dim
+    if architecture.qk_norm == "width":
+        width = (shape.num_attention_heads + shape.num_key_value_heads) * shape.head_dim
+    if architecture.qk_norm and switched:
+        total += (layers - shape.num_linear_attention_layers) * width
+    if shape.kv_lora_rank:
+        total += layers * (shape.q_lora_rank + shape.kv_lora_rank)
+    return total
+
+
+def _biases(shape: ModelShape, keys: Keys, architecture: Architecture) -> int:
+    layers, hidden = shape.num_hidden_layers, shape.hidden_size
+    sparse = layers - shape.num_dense_layers if shape.num_experts else 0
+    total = shape.num_attention_heads * layers if architecture.sinks else 0
+    if _switched(keys, architecture.attention_bias_key, architecture.attention_bias) and not shape.kv_lora_rank:
+        width = (shape.num_attention_heads + 2 * shape.num_key_value_heads) * shape.head_dim
+        with_attention = layers - shape.num_linear_attention_layers
+        total += with_attention * (width + (hidden if architecture.biased == "all" else 0))
+    if _switched(keys, architecture.mlp_bias_key, architecture.mlp_bias):
+        ups = 2 if shape.gated_mlp else 1
+        total += (layers - sparse) * (ups * shape.intermediate_size + hidden)
+        total += sparse * (ups * shape.shared_expert_intermediate_size + hidden)
+    if _switched(keys, architecture.head_bias_key, architecture.head_bias):
+        total += shape.vocab_size
+    if architecture.router_bias:
+        total += sparse * shape.num_experts
+    if shape.model_type == "gpt_oss":
+        total += sparse * shape.num_experts * (2 * shape.moe_intermediate_size + hidden)
+    return total
+
+
+def _switched(keys: Keys, name: str, default: bool) -> bool:
+    return keys.flag(name, default) if name else default
+
+
+def _rest(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+    hidden, layers, kind = shape.hidden_size, shape.num_hidden_layers, shape.model_type
+    sparse = layers - shape.num_dense_layers if shape.num_experts else 0
+    if kind in ("glm", "glm4"):
+        return 0, (*attention_layers(shape, layers), *mlp(shape, shape.intermediate_size, layers, fused=True))
+    if kind == "gpt2":
+        return shape.max_position_embeddings * hidden, ()
+    if kind == "apertus":
+        return 2 * layers, ()  # of its activation
+    if kind == "qwen2_moe":
+        return 0, (*linear_layers(shape), Linear(hidden, 1, "shared_gate", sparse))
+    if kind == "hunyuan_v1_moe":
+        return 0, (*linear_layers(shape), Linear(hidden, shape.num_experts, "mlp_router", sparse))
+    if kind in ("deepseek_v32", "glm_moe_dsa"):
+        return _indexed(shape, keys)
+    if kind == "qwen3_next" or kind.startswith("qwen3_5"):
+        return _delta_nets(shape, keys)
+    if kind in ("granitemoehybrid", "bamba"):
+        return _mamba(shape, keys)
+    return 0, ()
+
+
+def _indexed(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+    """The tokens to attend to are chosen by an indexer in every layer (DeepSeek-V3.2)."""
+    layers, hidden = shape.num_hidden_layers, shape.hidden_size
+    heads, width = keys.whole("index_n_heads", low=1), keys.whole("index_head_dim", low=1)
+    indexer = (
+        Linear(shape.q_lora_rank, heads * width, "indexer_q", layers),
+        Linear(hidden, width, "indexer_k", layers),
+        Linear(hidden, heads, "indexer_k", layers),
+    )
+    return layers * 2 * width, (*linear_layers(shape), *indexer)
+
+
+def _delta_nets(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+    """Qwen3-Next and Qwen3.5: gated delta nets, and attention whose queries carry an output gate."""
+    hidden, states = shape.hidden_size, shape.num_linear_attention_layers
+    value_heads, value_width = keys.whole("linear_num_value_heads", low=1), keys.whole("linear_value_head_dim", low=1)
+    key = keys.whole("linear_num_key_heads", low=1) * keys.whole("linear_key_head_dim", low=1)
+    value = value_heads * value_width
+    if shape.model_type == "qwen3_next":
+        projections = [2 * key + 2 * value, 2 * value_heads]
+    else:
+        projections = [2 * key + value, value, value_heads, value_heads]
+    convolved = (2 * key + value) * keys.whole("linear_conv_kernel_dim", default=4)
+    query, *others = attention_layers(shape, shape.num_hidden_layers - states)
+    gate = (Linear(hidden, 1, "shared_gate", shape.num_hidden_layers),) if shape.num_experts else ()
+    layers = (
+        *(Linear(hidden, width, "state_in", states) for width in projections),
+        Linear(value, hidden, "state_out", states),
+        query._replace(outputs=2 * query.outputs),
+        *others,
+        *mlp_layers(shape),
+        *gate,
+    )
+    return states * (convolved + 2 * value_heads + value_width), layers
+
+
+def _mamba(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+    """Granite 4 and Bamba: Mamba 2 in most layers; Granite's MLPs have one layer for gate and up."""
+    hidden, states = shape.hidden_size, shape.num_linear_attention_layers
+    further, state = 0, []
+    if states:
+        heads = keys.whole("mamba_n_heads", default=128)
+        inner = keys.whole("mamba_expand", default=2) * hidden
+        mixed = inner + 2 * keys.whole("mamba_n_groups", default=1) * keys.whole("mamba_d_state", default=256)
+        state = [Linear(hidden, inner + mixed + heads, "state_in", states), Linear(inner, hidden, "state_out", states)]
+        further = states * (mixed * (keys.whole("mamba_d_conv", default=4) + 1) + 3 * heads + inner)
+    attention = attention_layers(shape, shape.num_hidden_layers - states)
+    inner = shape.shared_expert_intermediate_size if shape.num_experts else shape.intermediate_size
+    prefix = "shared_" if shape.num_experts else ""
+    fused = shape.model_type == "granitemoehybrid"
+    return further, (*state, *attention, *mlp(shape, inner, shape.num_hidden_layers, fused, prefix))
+
+
+def _gemma_4(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+    """Layers without a window have wider heads, fewer of keys, and maybe no values of their own; the last layers may
+    take keys and values from others; a layer may get a further embedding of its own.
+    """
+    hidden, layers, heads = shape.hidden_size, shape.num_hidden_layers, shape.num_attention_heads
+    full_width = keys.whole("global_head_dim", default=512, low=1)
+    same = keys.flag("attention_k_eq_v", False)
+    full_heads = keys.whole("num_global_key_value_heads", default=0) if same else 0
+    full_key = (full_heads or shape.num_key_value_heads) * full_width
+    sliding, shared = shape.num_sliding_layers, keys.whole("num_kv_shared_layers", default=0, high=layers)
+    kinds = keys.each("layer_types", layers) or []
+    full_own = sum(kind == "full_attention" for kind in kinds[: layers - shared]) if kinds else (layers - shared) // 6
+    own = {"": layers - shared - full_own, "global_": full_own}
+    made = []
+    further = 0
+    for prefix, count, width, key in (
+        ("", sliding, shape.head_dim, shape.num_key_value_heads * shape.head_dim),
+        ("global_", layers - sliding, full_width, full_key),
+    ):
+        values = 1 if prefix and same else 2
+        made.append(Linear(hidden, heads * width, f"{prefix}qkv", count))
+        made += [Linear(hidden, key, f"{prefix}qkv", own[prefix])] * values
+        made.append(Linear(heads * width, hidden, f"{prefix}o", count))
+        further += (count + own[prefix]) * width
+    if shape.num_experts:
+        made += mlp(shape, shape.shared_expert_intermediate_size, layers, False, "shared_")
+        made.append(Linear(hidden, shape.num_experts, "router", layers))
+        further += layers * (_GEMMA_4_NORMS_BY_EXPERTS * hidden + hidden + shape.num_experts)
+    else:
+        double = shared if keys.flag("use_double_wide_mlp", False) else 0
+        made += mlp(shape, shape.intermediate_size, layers - double, False)
+        made += mlp(shape, 2 * shape.intermediate_size, double, False)
+    width = keys.whole("hidden_size_per_layer_input", default=256)
+    if width:
+        made += [Linear(hidden, width, "per_layer_in", layers), Linear(width, hidden, "per_layer_out", layers)]
+        made.append(Linear(hidden, layers * width, "per_layer_all", 1))
+        vocabulary = keys.whole("vocab_size_per_layer_input", default=262_144)
+        further += layers * hidden + width + vocabulary * layers * width
+    return further, tuple(layer for layer in made if layer.count)
+
+
+def _vision(
+    shape: ModelShape, outer: Mapping[str, Any], text: Keys, notes: list[str]
+) -> tuple[int, tuple[Linear, ...]]:
+    """What looks at images is loaded, quantized and adapted with the rest, though no text passes through it."""
+    if isinstance(outer.get("audio_config"), dict):
+        notes.append("What listens to sound is not counted.")
+    config = outer.get("vision_config")
+    if not isinstance(config, dict):
+        return 0, ()
+    keys = Keys(config, text.faults)
+    hidden, inner = keys.whole("hidden_size", low=1), keys.whole("intermediate_size", low=1)
+    layers = keys.whole("num_hidden_layers", low=1, high=10_000)
+    patch = keys.whole("patch_size", default=16, low=1, high=10_000)
+    square = Linear(hidden, hidden, "vision", layers)
+    up, down = Linear(hidden, inner, "vision_mlp", layers), Linear(inner, hidden, "vision_mlp", layers)
+    if shape.model_type.startswith("gemma3"):
+        pixels = keys.whole("image_size", default=224, low=1, high=1_000_000) // patch
+        norms = 4 * hidden * layers + 2 * hidden
+        biases = layers * (5 * hidden + inner) + hidden
+        embedded = hidden * (3 * patch * patch + pixels * pixels)
+        projected = hidden * shape.hidden_size + hidden
+        return norms + biases + embedded + projected, (*[square] * 4, up, down)
+    heads = keys.whole("head_dim", default=64, low=1)
+    into = (Linear(3 * patch * patch, hidden, "vision", 1), Linear(hidden, shape.hidden_size, "vision", 1))
+    positions = 2 * keys.whole("position_embedding_size", default=10_240) * hidden
+    return layers * (4 * hidden + 2 * heads) + positions, (*[square] * 4, up, up, down, *into)
