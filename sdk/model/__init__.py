@@ -12,6 +12,10 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Memory that is reserved then stays within a few percent of what is in use, which a prediction can be made for; both
+# names, because torch renamed it in 2.9.
+if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+    os.environ["PYTORCH_ALLOC_CONF"] = os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
 # Waiting threads of libgomp spin and starve other work: two trainings at once on two cores
 # took 4 times as long as one. With few spins they take 2.2 times as long, and one alone loses 4 %.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 from transformers import PreTrainedModel
@@ -15,6 +17,7 @@ PISSA = ("pissa", "pissa_niter_4")
 # lie around 10 % and 50 %.
 _RANKS_KEPT, _RANKS_FINAL = 10, 2
 _ALLOCATIONS = 100
+_MLP = r".*\.\w*(mlp|moe|feed_forward|expert)\w*\."
 _ORTHOGONALITY = 0.5  # PEFT's weight of AdaLoRA's orthogonality in the loss of a step
 
 
@@ -130,14 +133,19 @@ def _faults(settings: TrainSettings) -> list[str]:
 
 def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
     """all-linear, or a list with commas of linear layers' names; InvalidInput names those that the model has not."""
-    if wanted == "all-linear":
-        return wanted
     head = model.get_output_embeddings()
-    linear = {
-        name.rpartition(".")[2]
+    places = {
+        name: name.rpartition(".")[2]
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module is not head
     }
+    linear = set(places.values())
+    if wanted == "all-linear":
+        if not any("expert" in name and value.dim() == 3 for name, value in model.named_parameters()):
+            return wanted
+        # Routed experts are parameters of three dimensions. PEFT takes the names of dense and of shared MLPs for them
+        # as well, and would give each layer a whole copy of its experts and a gradient of that size.
+        return [place for place in places if not re.match(_MLP, place)]
     names = [name.strip() for name in wanted.split(",")]
     unknown = [f"{name!r} is no linear layer of this model" for name in names if name not in linear]
     if unknown:

@@ -19,6 +19,13 @@ else:
     fuse_elementwise = None
 
 
+def _keep_experts(base: torch.nn.Module) -> None:
+    """Liger's kernel for experts computes the gradients of their weights, which are frozen; transformers' does not."""
+    for module in base.modules():
+        if any(value.dim() == 3 for value in module.parameters(recurse=False)):
+            vars(module).pop("forward", None)
+
+
 def prepare(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]:
     """Speed and memory as the settings ask; what could not be done, in sentences."""
     notes = []
@@ -26,6 +33,7 @@ def prepare(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]:
     if torch.cuda.is_available():
         if fuse_elementwise is not None:
             fuse_elementwise(base, cross_entropy=False, fused_linear_cross_entropy=False)
+            _keep_experts(base)
         else:
             notes.append(
                 "liger-kernel is not installed, so training is slower: pip install 'domain-adaptation-sdk[gpu]'."
