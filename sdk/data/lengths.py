@@ -1,0 +1,212 @@
+"""How long rows are, in tokens, counted as training would count them, without torch and transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template, TemplateError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+from tokenizers import Tokenizer
+
+from sdk.data import Row, longest_row
+from sdk.errors import InvalidInput
+from sdk.records import Lengths, OnProgress
+
+KEPT = 256  # longest rows that Lengths takes
+PERCENTILES = (50, 90, 95, 99)
+_TOGETHER = 1_000  # rows tokenized in one call; more take more memory and no less time
+_SAMPLE = 500  # rows that `learned` is estimated on
+# What a template may raise on rows that it does not expect.
+_REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def measure_lengths(
+    rows: Sequence[Row], base: Path | None, prompt: str, on_progress: OnProgress | None = None
+) -> Lengths:
+    """Count the tokens of every row, rendered by the chat template of the base, a folder, as training renders it.
+
+    prompt: the domain's, which leads rows without a system message. Where the base is not here, has no tokenizer or
+    template, or its template refuses a row, bytes bound the tokens (`exact` is False, `learned` is 1). `learned` is an
+    estimate on up to 500 rows: the answers' own tokens and one that ends each. Raises InvalidInput without rows.
+    """
+    if not rows:
+        raise InvalidInput("There are no rows to measure; give a file with at least one.")
+    chat = None if base is None else _Chat.load(base)
+    counted = None if chat is None else chat.count(rows, prompt, on_progress)
+    if chat is None or counted is None:
+        return _lengths([longest_row([row], prompt) for row in rows], False, 1.0)
+    return _lengths(counted, True, chat.learned(rows, counted))
+
+
+def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str) -> list[int]:
+    """Of each row, in the order given, as measure_lengths() counts or bounds them."""
+    chat = None if base is None else _Chat.load(base)
+    counted = None if chat is None else chat.count(rows, prompt, None)
+    return counted or [longest_row([row], prompt) for row in rows]
+
+
+class _Chat:
+    """A base's tokenizer and chat template."""
+
+    def __init__(self, tokenizer: Tokenizer, template: Template, special: Mapping[str, str]) -> None:
+        self._tokenizer, self._template, self._special = tokenizer, template, special
+
+    @classmethod
+    def load(cls, base: Path) -> _Chat | None:
+        """None where the folder lacks a file or one of them cannot be used."""
+        config = _read_json(base / "tokenizer_config.json")
+        source = _template_source(base, config)
+        if source is None or not (base / "tokenizer.json").is_file():
+            return None
+        special = _special_tokens(base, config)
+        try:
+            tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+            template = _environment().from_string(source)
+        except Exception:  # noqa: BLE001 - what tokenizers raises on a broken file is no narrower
+            return None
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+        tokenizer.add_special_tokens(sorted({*special.values(), *_added_tokens(config)} - known))
+        return cls(tokenizer, template, special)
+
+    def count(self, rows: Sequence[Row], prompt: str, on_progress: OnProgress | None) -> list[int] | None:
+        """Tokens of each row; None where the template refuses one or renders nothing."""
+        counted: list[int] = []
+        for begin in range(0, len(rows), _TOGETHER):
+            try:
+                texts = [self._render(conversation(row, prompt)) for row in rows[begin : begin + _TOGETHER]]
+            except _REFUSALS:
+                return None
+            counted += self._tokens(texts)
+            if on_progress is not None:
+                on_progress("measure rows", len(counted), len(rows), {})
+        return counted if all(counted) else None
+
+    def learned(self, rows: Sequence[Row], counted: Sequence[int]) -> float:
+        places = range(0, len(rows), -(-len(rows) // _SAMPLE))
+        answers = [m.content for place in places for m in rows[place].messages if m.role == "assistant"]
+        tokens = sum(self._tokens(answers)) + len(answers)
+        return min(1.0, tokens / sum(counted[place] for place in places))
+
+    def _tokens(self, texts: Sequence[str]) -> list[int]:
+        # What a post-processor adds, like a second <s>, is not added to a rendered conversation.
+        return [len(found) for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        return self._template.render(
+            messages=messages, tools=None, documents=None, add_generation_prompt=False, **self._special
+        )
+
+
+def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
+    """A row's messages, with the domain's prompt as the system message where the row has none."""
+    messages = [{"role": message.role, "content": message.content} for message in row.messages]
+    if prompt and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": prompt})
+    return messages
+
+
+class _Answers(Extension):
+    """{% generation %}: shows what stands in it."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+class _Names(Namespace):
+    """{% set ns.name = … %}, closed to Python's own names."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise SecurityError("a template may not set a name that begins with an underscore")
+        super().__setitem__(name, value)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """What chat templates expect to find: the names and settings of transformers' renderer."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Answers, "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals.update(raise_exception=_refuse, strftime_now=_now, namespace=_namespace)
+    return environment
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _namespace(*pairs: Any, **names: Any) -> Namespace:
+    made = _Names()
+    for name, value in dict(*pairs, **names).items():
+        made[name] = value
+    return made
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _template_source(base: Path, config: Mapping[str, Any]) -> str | None:
+    try:
+        return (base / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        source = config.get("chat_template")
+    if isinstance(source, list):  # named ones
+        named = [entry for entry in source if isinstance(entry, dict)]
+        source = next((entry.get("template") for entry in named if entry.get("name") == "default"), None)
+    return source if isinstance(source, str) else None
+
+
+def _special_tokens(base: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """bos_token, eos_token and their like, which older bases keep in a file of their own."""
+    older = {} if "added_tokens_decoder" in config else _read_json(base / "special_tokens_map.json")
+    given = {name: _content(value) for name, value in {**config, **older}.items() if name.endswith("_token")}
+    return {name: token for name, token in given.items() if token is not None}
+
+
+def _added_tokens(config: Mapping[str, Any]) -> Iterator[str]:
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or ()
+    listed = [*extra.values()] if isinstance(extra, dict) else [*extra] if isinstance(extra, list) else []
+    yield from (token for token in map(_content, listed) if token)
+
+
+def _content(token: Any) -> str | None:
+    value = token.get("content") if isinstance(token, dict) else token
+    return value if isinstance(value, str) else None
+
+
+def _lengths(counted: Sequence[int], exact: bool, learned: float) -> Lengths:
+    ordered = sorted(counted)
+    return Lengths(
+        rows=len(ordered),
+        total=sum(ordered),
+        longest=tuple(ordered[: -KEPT - 1 : -1]),
+        percentiles={share: ordered[-(-share * len(ordered) // 100) - 1] for share in PERCENTILES},
+        exact=exact,
+        learned=learned,
+    )
