@@ -1,21 +1,28 @@
-"""Peak training memory of a decoder-only transformer with gated MLP and plain LoRA on all linear layers, term by term.
+"""Peak training memory of a decoder-only transformer with plain LoRA on all linear layers, term by term.
 
 It counts the tensors that sdk/train/engine keeps: rows without padding, flash attention, Liger's kernels, fused LoRA
-and a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. tests/test_advise.py holds
-the sum against the allocator's peaks on one H200 (Llama 1B, 8B, 70B, 512 to 16k tokens in one pass, r = 16, no
-dropout): within 1.5 % of all. tests/test_engine.py holds a layer's bytes on a CPU against what autograd keeps, with and
-without dropout. Dropout on a GPU and the sum on a CPU are counted, not measured; only CPU_RUNTIME_GIB is fitted.
+and a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. The peak is the largest of
+three moments: at the loss, when all layers and the head's chunks are there; in the backward pass, at its first layer or
+at its last, when all gradients are there; and in the optimizer's step.
 
-The peak is either at the loss, when all layers and the head's chunks are there, or in the backward pass of one layer:
-`workspace` holds what the latter takes beyond the former. Gradients are counted whole: they are there from the second
-pass of a step on, and at the end of the first.
-
-More than this is kept by models whose attention torch computes row by row (capped scores, heads of more than 256), by
-DoRA and AdaLoRA, which keep PEFT's forward pass, and on a GPU without liger-kernel.
+docs/advisor.md holds the sum against the allocator's peaks on one H200, tests/benchmarks/memory.py measures them, and
+tests/test_engine.py holds a layer's bytes on a CPU against what autograd keeps.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from sdk.advise.architectures import ARCHITECTURES, LLAMA
+from sdk.advise.layers import (
+    MLPS,
+    Linear,
+    adapter_parameters,
+    expert_parameters,
+    linear_layers,
+    linear_parameters,
+    other_parameters,
+)
 from sdk.records import Hardware, Memory, ModelShape, TrainSettings
 
 GIB = 2**30
@@ -23,123 +30,246 @@ ADAPTER_BYTES = 4  # float32; gradients and each of AdamW's two moments take the
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
 QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0, "lora-fp8": 1.0}
 HEAD_LOGITS = 2**26  # in one chunk: sdk/train/engine/head.py
+CUBLAS_GIB = 1 / 16  # its workspace, which torch allocates at the first product
 OFFLOADED_INPUTS = 2  # on the GPU while the others wait in the host's memory: of the layer at work and of the next
-CPU_RUNTIME_GIB = 0.25  # thread pools and libraries that torch loads at its first step
+CPU_RUNTIME_GIB = 0.12  # thread pools and libraries that torch loads at its first step
+# Scores that are capped or have sinks are kept, row by row: in 16 bits, their softmax in float32 and once more in 16.
+SCORE_BYTES = 8
 
-# What the allocator's peak does not show and a GPU needs as well.
-CUDA_CONTEXT_GIB = 0.6
-GPU_USABLE = (
-    0.95  # fragmentation: memory reserved was 0 to 10 % above memory allocated, part of which can be given back
-)
+
+# What the allocator's peak does not show and a GPU needs as well: .68 to .79 GiB on one H200, 1.55 with NCCL's buffers.
+CUDA_CONTEXT_GIB = 0.75
+NCCL_GIB = 0.85
+# Reserved above allocated was 0 to 4.6 %, at the median .8 %, where there was room; what is free of it is given back
+# before memory runs out.
+FRAGMENTATION = 0.01
+GPU_USABLE = 0.985
 RAM_USABLE = 0.8  # the rest belongs to the system and to other programs
 
 
-def available_gib(hardware: Hardware) -> float:
-    """What a training run may take: of one GPU or, without one, of the machine's memory."""
+def available_gib(hardware: Hardware, gpus: int = 1) -> float:
+    """What a training run on so many GPUs may take: of each of them or, without one, of the machine's memory."""
     if hardware.gpu_count:
-        return max(0.0, hardware.gpu_memory_gib - CUDA_CONTEXT_GIB) * GPU_USABLE
+        context = CUDA_CONTEXT_GIB + (NCCL_GIB if gpus > 1 else 0)
+        return max(0.0, hardware.gpu_memory_gib - context) * GPU_USABLE
     return hardware.ram_gib * RAM_USABLE
 
 
-def _linear_layers(shape: ModelShape) -> list[tuple[int, int]]:
-    """(inputs, outputs) of q, k, v, o, gate, up and down in one layer."""
-    hidden, inner = shape.hidden_size, shape.intermediate_size
-    query, key = shape.num_attention_heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
-    attention = [(hidden, query), (hidden, key), (hidden, key), (query, hidden)]
-    return [*attention, (hidden, inner), (hidden, inner), (inner, hidden)]
+def device_gib(memory: Memory, hardware: Hardware, gpus: int = 1) -> float:
+    """What the driver will show for an allocator's peak; without a GPU the memory itself."""
+    if not hardware.gpu_count:
+        return memory.total
+    return memory.total * (1 + FRAGMENTATION) + CUDA_CONTEXT_GIB + (NCCL_GIB if gpus > 1 else 0)
 
 
-def _linear_parameters(shape: ModelShape) -> int:
-    return shape.num_hidden_layers * sum(inputs * outputs for inputs, outputs in _linear_layers(shape))
+class _Moment(NamedTuple):
+    """What is there besides weights, adapters and moments of the optimizer, bytes."""
+
+    gradients: float
+    activations: float
+    logits: float
+    workspace: float
 
 
-def _other_parameters(shape: ModelShape) -> int:
-    """Embeddings, head and norms, which stay in 16 bits whatever the method."""
-    embeddings = shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
-    return embeddings + (2 * shape.num_hidden_layers + 1) * shape.hidden_size
+class _Pass(NamedTuple):
+    """One forward and backward pass on one GPU or the CPU."""
+
+    shape: ModelShape
+    settings: TrainSettings
+    tokens: int
+    learned: int
+    longest: int  # tokens of the longest row
+    gpu: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number in the type of the products."""
+        return 2 if self.gpu else 4
 
 
-def parameters(shape: ModelShape) -> int:
-    return _linear_parameters(shape) + _other_parameters(shape)
+def estimate(
+    shape: ModelShape,
+    settings: TrainSettings,
+    hardware: Hardware,
+    tokens: int | None = None,
+    learned: float = 1.0,
+) -> Memory:
+    """Expected peak of torch's allocator on one GPU, or of the process on a CPU.
 
-
-def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
-    return shape.num_hidden_layers * lora_r * sum(inputs + outputs for inputs, outputs in _linear_layers(shape))
-
-
-def _layer_bytes_per_token(shape: ModelShape, settings: TrainSettings, gpu: bool) -> int:
-    """What one layer keeps for the backward pass.
-
-    Inputs of both norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless
-    dropout or a CPU makes that another tensor), gate and up, each x A', and the norms' and attention's sums in float32.
-    Dropped inputs take the place of the adapters' inputs, with masks besides; a CPU keeps the activated gate besides.
+    tokens: in the largest forward pass; None: batch size x max_length. learned: share of them that the loss is taken
+    on.
     """
-    size, heads = 2 if gpu else 4, shape.num_attention_heads
-    hidden, inner, query = shape.hidden_size, shape.intermediate_size, heads * shape.head_dim
-    inputs = 2 * hidden + query + inner  # of q, k and v together, o, gate and up together, down
-    key = shape.num_key_value_heads * shape.head_dim
-    kept = 2 * hidden + inputs + (query + 2 * key) + 2 * inner + 7 * settings.lora_r
-    if settings.lora_dropout or not gpu:
-        kept += query
-    if not gpu:
-        kept += inner
-    mask = (1 if gpu else 4) * inputs if settings.lora_dropout else 0
-    return size * kept + mask + 4 * (heads + 2)
-
-
-def _kept_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bool) -> tuple[int, int]:
-    """At the loss, by all layers; and what is there besides when the backward pass has computed a layer again."""
-    layer, layers = _layer_bytes_per_token(shape, settings, gpu), shape.num_hidden_layers
-    if not settings.gradient_checkpointing:
-        return tokens * layers * layer, 0
-    of_input = (2 if gpu else 4) * shape.hidden_size
-    if settings.activation_offloading and gpu:
-        return tokens * min(layers, OFFLOADED_INPUTS) * of_input, tokens * (layer - of_input)
-    again = min(layers, settings.checkpointed_layers or layers)
-    # Layers that are not computed again come first in the backward pass, and leave room for one that is.
-    return tokens * (again * of_input + (layers - again) * layer), tokens * (layer - of_input) if again == layers else 0
-
-
-def _head_bytes(shape: ModelShape, tokens: int, gpu: bool) -> int:
-    """Last norm's input and output, their learned part (here all) and its gradient; in float32 the logits of a chunk,
-    their softmax, and the softmax of the chunk before."""
-    chunk = max(1, HEAD_LOGITS // shape.vocab_size)
-    hidden = 4 * (2 if gpu else 4) * tokens * shape.hidden_size
-    return hidden + 4 * shape.vocab_size * (min(tokens, chunk) + min(tokens, 2 * chunk))
-
-
-def _backward_bytes(shape: ModelShape, settings: TrainSettings, tokens: int, gpu: bool) -> int:
-    """In down, whose inputs are the widest: gradients of output and input (with dropout the adapter's input's besides)
-    and the weights as a matrix to multiply with."""
-    size = 2 if gpu else 4
-    gradients = size * (shape.hidden_size + shape.intermediate_size * (2 if settings.lora_dropout else 1))
-    largest = max(inputs * outputs for inputs, outputs in _linear_layers(shape))
-    matrix = size * largest if settings.method in QUANTIZED_BYTES else 0
-    if settings.method == "lora-fp8" and gpu:
-        gradients += shape.hidden_size  # the output's in 8 bits
-        matrix = largest  # transposed
-    return tokens * gradients + matrix
-
-
-def estimate(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> Memory:
-    """Peak of an optimizer step on one GPU or the CPU, each pass with batch size x `max_length` tokens, all learned."""
     gpu = hardware.gpu_count > 0
-    size = 2 if gpu else 4
-    tokens = settings.per_device_train_batch_size * settings.max_length
+    tokens = tokens or settings.per_device_train_batch_size * settings.max_length
+    given = _Pass(shape, settings, tokens, max(1, round(learned * tokens)), min(tokens, settings.max_length), gpu)
     count = adapter_parameters(shape, settings.lora_r)
     adapters = count * ADAPTER_BYTES
-    weights = _linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, size) + _other_parameters(shape) * size
-    if settings.offload_embeddings and gpu and not shape.tie_word_embeddings:
-        weights -= size * shape.vocab_size * shape.hidden_size
-    kept, again = _kept_bytes(shape, settings, tokens, gpu)
-    head = _head_bytes(shape, tokens, gpu)
-    backward = again + _backward_bytes(shape, settings, tokens, gpu)
+    peak = max(_moments(given, adapters), key=sum)
     return Memory(
-        weights=weights / GIB,
-        adapters=(adapters + (size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
-        gradients=adapters / GIB,
+        weights=_weights(given) / GIB,
+        adapters=(adapters + (given.size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
+        gradients=peak.gradients / GIB,
         optimizer=2 * adapters / GIB,
-        activations=kept / GIB,
-        logits=head / GIB,
-        workspace=max(0, backward - head) / GIB + (0 if gpu else CPU_RUNTIME_GIB),
+        activations=peak.activations / GIB,
+        logits=peak.logits / GIB,
+        workspace=peak.workspace / GIB + (CUBLAS_GIB if gpu else CPU_RUNTIME_GIB),
     )
+
+
+def _weights(given: _Pass) -> float:
+    shape, settings, size = given.shape, given.settings, given.size
+    linear = linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, size)
+    # A float32 scale for each output; 8-bit floats have ones for each input besides.
+    if settings.method in ("qlora-8bit", "lora-fp8"):
+        linear += 4 * sum(layer.outputs * layer.count for layer in linear_layers(shape))
+    if settings.method == "lora-fp8":
+        linear += 4 * sum(layer.inputs * layer.count for layer in linear_layers(shape))
+    others = (other_parameters(shape) + expert_parameters(shape)) * size
+    if settings.offload_embeddings and given.gpu and not shape.tie_word_embeddings:
+        others -= size * shape.vocab_size * shape.hidden_size
+    if settings.shard_base and settings.gpus > 1:
+        layer = (linear + expert_parameters(shape) * size) / shape.num_hidden_layers
+        kept = layer * shape.num_hidden_layers / settings.gpus
+        return kept + min(2, shape.num_hidden_layers) * layer + others - expert_parameters(shape) * size
+    return linear + others
+
+
+def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:
+    """adapters: bytes of all adapters, which are those of their gradients."""
+    settings, layers = given.settings, given.shape.num_hidden_layers
+    # From the second pass of a step on they are there all the time, and so are DDP's buckets.
+    held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
+    of_layer = adapters / layers
+    added = of_layer if held else 0  # the new gradients of a layer before they are added
+    kept, again = _kept(given)
+    back = _backward(given)
+    first = _Moment(max(held, of_layer), kept, 0, again + back + added)
+    whole = max(held, adapters)
+    last = _Moment(whole, kept / layers if not again else 0, 0, again + back)
+    return (
+        _Moment(held, kept, _head(given), 0),
+        first,
+        last,
+        _Moment(whole, 0, 0, 0),
+    )
+
+
+# -- what layers keep ------------------------------------------------------------------------------------------------
+
+
+def _layer_bytes(given: _Pass, with_experts: bool) -> float:
+    """What one layer keeps for the backward pass.
+
+    Inputs of its norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless dropout
+    or a CPU makes that another tensor), gate and up, each x A', and the norms' and attention's sums in float32. Dropped
+    inputs take the place of the adapters' inputs, with masks besides; a CPU keeps the activated gate besides. What
+    stands in some layers only counts with its share of them.
+    """
+    shape, settings, tokens = given.shape, given.settings, given.tokens
+    hidden, heads = shape.hidden_size, shape.num_attention_heads
+    architecture = ARCHITECTURES.get(shape.model_type, LLAMA)
+    inputs = ranks = inner = 0.0
+    seen = set()
+    for layer in linear_layers(shape):
+        share = _share(layer, shape, with_experts)
+        adapted = not (shape.num_experts and layer.group in MLPS)
+        ranks += share * settings.lora_r * adapted
+        if layer.group not in seen:
+            seen.add(layer.group)
+            inputs += share * layer.inputs * adapted
+            inner += share * layer.inputs * layer.group.endswith("down")
+    query = heads * (shape.v_head_dim or shape.head_dim)
+    kept = architecture.norms * hidden + inputs + _attention_width(shape, bool(architecture.qk_norm)) + ranks
+    kept += (3 if shape.gated_mlp else 2) * inner - inner
+    if settings.lora_dropout or not given.gpu:
+        kept += query
+    if shape.num_experts:
+        kept += inner + hidden * (settings.lora_dropout > 0)  # MLPs without adapters keep their own inputs
+    if not given.gpu:
+        kept += inner
+    mask = (1 if given.gpu else 4) * inputs if settings.lora_dropout else 0
+    total = tokens * (given.size * kept + mask + 4 * (heads + architecture.norms))
+    if with_experts:
+        total += _expert_bytes(given)
+    if shape.attn_logit_softcapping or shape.attention_sinks:
+        total += SCORE_BYTES * heads * tokens * given.longest
+    return total
+
+
+def _share(layer: Linear, shape: ModelShape, with_experts: bool) -> float:
+    """Of the layers of this kind, those in which it stands."""
+    if layer.group.startswith("vision"):
+        return 0.0
+    if shape.num_experts and layer.group in MLPS:
+        return float((layer.group.startswith("shared") or layer.group == "mlp_router") == with_experts)
+    return layer.count / shape.num_hidden_layers
+
+
+def _attention_width(shape: ModelShape, normed: bool) -> int:
+    """Numbers a token in q, k and v, and in what their norms were given."""
+    heads, value = shape.num_attention_heads, shape.v_head_dim or shape.head_dim
+    query, key = heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
+    if shape.kv_lora_rank:
+        # k is whole: every head has its own; the compressed ones go through norms
+        return 2 * query + heads * value + shape.kv_lora_rank + shape.q_lora_rank
+    repeated = 2 * query if shape.attn_logit_softcapping or shape.attention_sinks else 0
+    return query + 2 * key + (query + key if normed else 0) + repeated
+
+
+def _expert_bytes(given: _Pass) -> float:
+    """Of each token's copies for its experts: gate and up, the activated gate, and the result before it is weighted;
+    and the router's scores."""
+    shape = given.shape
+    copies = given.tokens * shape.num_experts_per_tok
+    width = (3 if shape.gated_mlp else 2) * shape.moe_intermediate_size + shape.hidden_size
+    return copies * (given.size * width + 24) + given.tokens * shape.num_experts * (4 + given.size)
+
+
+def _kept(given: _Pass) -> tuple[float, float]:
+    """At the loss, by all layers; and what is there besides when the backward pass has computed a layer again."""
+    shape, settings, tokens = given.shape, given.settings, given.tokens
+    layers = shape.num_hidden_layers
+    dense = shape.num_dense_layers if shape.num_experts else layers
+    sparse_layer = _layer_bytes(given, True) if shape.num_experts else 0.0
+    dense_layer = _layer_bytes(given, False) if dense else 0.0
+    mean = (dense * dense_layer + (layers - dense) * sparse_layer) / layers
+    largest = max(dense_layer, sparse_layer)
+    if not settings.gradient_checkpointing:
+        return layers * mean, 0
+    of_input = given.size * tokens * shape.hidden_size
+    if settings.activation_offloading and given.gpu:
+        return min(layers, OFFLOADED_INPUTS) * of_input, largest - of_input
+    again = layers if settings.shard_base else min(layers, settings.checkpointed_layers or layers)
+    # Layers that are not computed again come first in the backward pass, and leave room for one that is.
+    return again * of_input + (layers - again) * mean, largest - of_input if again == layers else 0
+
+
+# -- what comes and goes ---------------------------------------------------------------------------------------------
+
+
+def _head(given: _Pass) -> float:
+    """Last norm's input and output, their learned part and its gradient; in float32 the logits of a chunk, their
+    softmax, and the softmax of the chunk before."""
+    shape, learned = given.shape, given.learned
+    chunk = max(1, HEAD_LOGITS // shape.vocab_size)
+    hidden = 2 * given.size * (given.tokens + learned) * shape.hidden_size
+    return hidden + 4 * shape.vocab_size * (min(learned, chunk) + min(learned, 2 * chunk))
+
+
+def _backward(given: _Pass) -> float:
+    """In down, whose inputs are the widest: gradients of output and input (with dropout the adapter's input's besides)
+    and the weights as a matrix to multiply with. Where there are experts: gradients of their copies."""
+    shape, settings, size = given.shape, given.settings, given.size
+    layers = linear_layers(shape)
+    inner = max([layer.inputs for layer in layers if layer.group.endswith("down")], default=0)
+    gradients = size * (shape.hidden_size + inner * (2 if settings.lora_dropout else 1))
+    largest = max(layer.inputs * layer.outputs for layer in layers)
+    matrix = size * largest if settings.method in QUANTIZED_BYTES else 0
+    if settings.method == "lora-fp8" and given.gpu:
+        gradients += shape.hidden_size  # the output's in 8 bits
+        matrix = largest  # transposed
+    of_experts = 0
+    if shape.num_experts:
+        copies = given.tokens * shape.num_experts_per_tok
+        of_experts = size * copies * max(2 * shape.hidden_size, shape.hidden_size + 2 * shape.moe_intermediate_size)
+    return max(given.tokens * gradients + matrix, of_experts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from sdk.advise.memory import parameters
+from sdk.advise.layers import parameters
 from sdk.records import Hardware, Method, ModelShape, Needs, TrainSettings
 
 # Measured on the embedded base (its model card); other models of this size are taken to be like it.
@@ -19,7 +19,6 @@ TINY_LEARNING_RATE = 6e-3
 TINY_STEPS = 450  # exact match was level by then
 TINY_EPOCHS = 12.0  # where the number of rows is not known
 TINY_LORA_R = 32
-TINY_BATCH = 16
 
 LARGE_PARAMETERS = 15_000_000_000  # [QLoRA] changes its learning rate between the 13B and the 33B class
 LORA_R = 16
@@ -33,9 +32,7 @@ HIGH_RANK = 32
 HIGH_RANK_LEARNING_RATE = 1e-4  # [FT]
 HIGH_RANK_LARGE_LEARNING_RATE = 5e-5  # [FT]
 HIGH_RANK_STEPS = 1.5  # [FT]
-HIGH_RANK_ACCUMULATION = 8  # [FT]
 ROWS_PER_STEP = 16  # [QLoRA] up to 33B
-BATCH = 8
 WARMUP_RATIO = 0.03  # [QLoRA]
 EPOCHS, FEW_ROWS_EPOCHS, MANY_ROWS_EPOCHS = 3.0, 5.0, 1.0
 FEW_ROWS, MANY_ROWS = 1_000, 50_000
@@ -45,12 +42,18 @@ Reasoned = dict[str, tuple[Any, str]]  # field of TrainSettings -> (value, reaso
 
 
 class Choice(NamedTuple):
-    """What decides memory."""
+    """What decides memory and speed. recomputed: layers; None: all, 0: none."""
 
     method: Method
     lora_r: int
     batch: int
-    checkpointing: bool
+    accumulation: int
+    recomputed: int | None = 0
+    packing: bool = False
+    offload_embeddings: bool = False
+    offload_activations: bool = False
+    gpus: int = 1
+    shard_base: bool = False
 
 
 def is_tiny(shape: ModelShape) -> bool:
@@ -67,16 +70,14 @@ def ranks(shape: ModelShape, hardware: Hardware, needs: Needs, method: Method) -
     """Ranks to try, best first; the domain's own is not changed."""
     if needs.lora_r is not None:
         return [needs.lora_r]
-    best = TINY_LORA_R if is_tiny(shape) else LORA_R
+    best = usual_rank(shape)
     if method == "qlora-4bit" and wants_accuracy(needs):
         best = max([best, *(rank for gib, rank in HIGH_RANK_BY_GIB if hardware.gpu_memory_gib >= gib)])
     return [best >> halvings for halvings in range(10) if best >> halvings >= MIN_LORA_R]
 
 
-def largest_batch(shape: ModelShape, method: Method, lora_r: int) -> int:
-    if is_tiny(shape):
-        return TINY_BATCH
-    return ROWS_PER_STEP // HIGH_RANK_ACCUMULATION if _high_rank(shape, method, lora_r) else BATCH
+def usual_rank(shape: ModelShape) -> int:
+    return TINY_LORA_R if is_tiny(shape) else LORA_R
 
 
 def learning_settings(shape: ModelShape, needs: Needs, choice: Choice) -> tuple[TrainSettings, dict[str, str]]:
@@ -159,20 +160,57 @@ def _duration(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
 
 
 def _batches(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
-    accumulation = math.ceil(ROWS_PER_STEP / choice.batch)
     length = min(needs.max_length, shape.max_position_embeddings)
-    largest = choice.batch == largest_batch(shape, choice.method, choice.lora_r)
-    return {
+    passes = f"{choice.accumulation} x {choice.gpus} passes" if choice.gpus > 1 else f"{choice.accumulation} passes"
+    if choice.packing:
+        rows = f"Passes filled to {choice.batch * length:,} tokens hold about {ROWS_PER_STEP} rows in {passes}."
+    else:
+        rows = f"{choice.batch * choice.accumulation * choice.gpus} rows in one optimizer step, in {passes}."
+    if _high_rank(shape, choice.method, choice.lora_r):
+        rows += " The founding document's 8 to 16 accumulation steps give as many; fewer, larger passes are faster."
+    reasoned: Reasoned = {
         "per_device_train_batch_size": (
             choice.batch,
-            "Enough rows to keep the processor busy." if largest else "The most that fits and still gains speed.",
+            "The fastest of the sizes that fit" + ("; more tokens a pass gain little." if choice.batch > 1 else "."),
         ),
-        "gradient_accumulation_steps": (accumulation, f"{choice.batch * accumulation} rows in one optimizer step."),
-        "gradient_checkpointing": (
-            choice.checkpointing,
-            "Activations would not fit in a batch worth its while; recomputing them costs a third of the matrix work."
-            if choice.checkpointing
-            else "All activations fit, so nothing has to be computed twice.",
+        "gradient_accumulation_steps": (choice.accumulation, rows),
+        "packing": (
+            choice.packing,
+            "Rows differ in length; filled passes are fewer and all alike."
+            if choice.packing
+            else "Rows stand one behind the other without padding, so filling passes further would gain little.",
         ),
+        **_recomputing(shape, choice),
         "max_length": (length, "The longest row asked for." if length == needs.max_length else "The model's limit."),
     }
+    if choice.gpus > 1:
+        shared = "the frozen base is split over them" if choice.shard_base else "each has the whole frozen base"
+        reasoned["gpus"] = (choice.gpus, f"Each GPU takes its share of a step's rows; {shared}.")
+        reasoned["shard_base"] = (
+            choice.shard_base,
+            "The base does not fit one GPU."
+            if choice.shard_base
+            else "The base fits each GPU, and whole it is faster.",
+        )
+    return reasoned
+
+
+def _recomputing(shape: ModelShape, choice: Choice) -> Reasoned:
+    layers, recomputed = shape.num_hidden_layers, choice.recomputed
+    if recomputed == 0:
+        why = "All activations fit, so nothing has to be computed twice."
+    elif recomputed is None:
+        why = "Activations would not fit; computing them again costs up to half of the matrix work once more."
+    else:
+        why = f"The activations of {layers - recomputed} of {layers} layers fit; the others are computed again."
+    reasoned: Reasoned = {"gradient_checkpointing": (recomputed != 0, why)}
+    if recomputed:
+        reasoned["checkpointed_layers"] = (
+            recomputed,
+            f"{recomputed} of {layers} layers: no more than memory asks for.",
+        )
+    if choice.offload_embeddings:
+        reasoned["offload_embeddings"] = (True, "Frozen input embeddings need not be on the GPU; no speed is lost.")
+    if choice.offload_activations:
+        reasoned["activation_offloading"] = (True, "What is kept between layers waits in the host's memory.")
+    return reasoned

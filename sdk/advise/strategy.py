@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from sdk.advise.catalogue import find_model
 from sdk.advise.choose import advise
+from sdk.advise.models import find_model
 from sdk.errors import InvalidInput
 from sdk.records import Accuracy, Advice, ApplicationType, Hardware, Needs
 

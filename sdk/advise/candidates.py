@@ -1,0 +1,166 @@
+"""Every method in the fastest settings that fit, with what they are expected to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from sdk.advise.predict import Prediction, predict, room
+from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank
+from sdk.records import Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
+
+METHODS: tuple[Method, ...] = ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")
+LEANEST: Method = "qlora-4bit"
+# Beyond this many tokens in one pass little speed is gained (8B in 4 bits on one H200: 15,438 tokens/s at 8k, 16,194
+# at 16k), and what is asked for must fit the host's patience: a pass of a 70B model takes half a minute then.
+TOKENS_IN_ONE_PASS = 16_384
+PACKING_GAINS = 1.03  # tokens/s that packing must gain; it lets the number of rows in a step vary
+
+
+class Candidate(NamedTuple):
+    """A method with a rank; fits: its memory at worst can be used."""
+
+    settings: TrainSettings
+    reasons: dict[str, str]
+    prediction: Prediction
+    room: float
+
+    @property
+    def method(self) -> Method:
+        return self.settings.method
+
+    @property
+    def fits(self) -> bool:
+        return self.prediction.memory_high.total <= self.room
+
+    @property
+    def may_fit(self) -> bool:
+        return self.prediction.memory.total <= self.room
+
+
+class Search(NamedTuple):
+    """Settings of one model on one machine for one need."""
+
+    shape: ModelShape
+    hardware: Hardware
+    needs: Needs
+    calibration: Calibration | None = None
+
+    def methods(self) -> tuple[Method, ...]:
+        """Those that the hardware can: 8-bit floats need products of their own, and bring nothing to a CPU."""
+        hardware = self.hardware
+        bits = {"qlora-4bit": "4bit" in hardware.bitsandbytes, "qlora-8bit": "8bit" in hardware.bitsandbytes}
+        fp8 = hardware.gpu_count > 0 and hardware.fp8_tflops is not None and hardware.backend == "cuda"
+        able = {"lora": True, **bits, "lora-fp8": fp8}
+        return tuple(method for method in METHODS if able[method])
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """One for each method; of 4 bits the usual rank besides the high one."""
+        found = [self.best(method, ranks(self.shape, self.hardware, self.needs, method)) for method in self.methods()]
+        usual = usual_rank(self.shape)
+        if self.needs.lora_r is None:
+            low = [each for each in found if each.method == LEANEST and each.settings.lora_r > usual]
+            found += [self.best(LEANEST, [usual]) for _ in low]
+        return tuple(found)
+
+    def best(self, method: Method, some_ranks: list[int]) -> Candidate:
+        """The highest rank that fits in its fastest settings; the leanest of all where none does."""
+        leanest: Candidate | None = None
+        for rank in some_ranks:
+            fitting = []
+            for choice in self._choices(method, rank):
+                candidate = self.of(choice)
+                if candidate.fits:
+                    fitting.append(candidate)
+                elif leanest is None or candidate.prediction.memory.total < leanest.prediction.memory.total:
+                    leanest = candidate
+            if fitting:
+                return self._fastest(fitting)
+        assert leanest is not None
+        return leanest
+
+    def of(self, choice: Choice) -> Candidate:
+        settings, reasons = learning_settings(self.shape, self.needs, choice)
+        prediction = predict(self.shape, settings, self.hardware, self.needs, self.calibration)
+        return Candidate(settings, reasons, prediction, room(self.hardware, settings))
+
+    def _fastest(self, fitting: list[Candidate]) -> Candidate:
+        """Packed rows must gain something, and of equals the leaner is better."""
+
+        def speed(candidate: Candidate) -> tuple[float, float]:
+            gain = PACKING_GAINS if candidate.settings.packing else 1.0
+            return candidate.prediction.relative_speed / gain, -candidate.prediction.memory.total
+
+        return max(fitting, key=speed)
+
+    def _choices(self, method: Method, rank: int) -> Iterator[Choice]:
+        """Of each micro-batch the settings that recompute least, of those that save more only what is needed."""
+        for packing, gpus, shard in self._arrangements():
+            for batch, accumulation in self._batches(packing, gpus):
+                choice = partial(
+                    Choice, method, rank, batch, accumulation, packing=packing, gpus=gpus, shard_base=shard
+                )
+                yield from self._savings(choice, shard)
+
+    def _savings(self, choice: partial[Choice], shard: bool) -> Iterator[Choice]:
+        if not shard:
+            layers = self._least_recomputed(choice)
+            if layers is not None:
+                yield choice(recomputed=layers or 0)
+                return
+        yield choice(recomputed=None)
+        if self.hardware.gpu_count:
+            yield choice(recomputed=None, offload_embeddings=not self.shape.tie_word_embeddings)
+            yield choice(
+                recomputed=None, offload_embeddings=not self.shape.tie_word_embeddings, offload_activations=True
+            )
+
+    def _least_recomputed(self, choice: partial[Choice]) -> int | None:
+        """Fewest layers that have to be computed again; None: even all but one are not enough."""
+        layers = self.shape.num_hidden_layers
+        if self.of(choice(recomputed=0)).fits:
+            return 0
+        low, high = 0, layers  # low does not fit
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.of(choice(recomputed=middle)).fits:
+                high = middle
+            else:
+                low = middle
+        return high if high < layers else None
+
+    def _arrangements(self) -> Iterator[tuple[bool, int, bool]]:
+        """(packing, GPUs, shard the base)"""
+        count = max((n for n in (1, 2, 4, 8, 16) if n <= self.hardware.gpu_count), default=1)
+        packs = self.hardware.gpu_count > 0 and self.needs.lengths is not None and not is_tiny(self.shape)
+        for packing in (False, True) if packs else (False,):
+            yield packing, count, False
+            if count > 1:
+                yield packing, count, True
+
+    def _batches(self, packing: bool, gpus: int) -> Iterator[tuple[int, int]]:
+        """(rows or, packed, rows' lengths in a pass, passes): about ROWS_PER_STEP rows in a step of all GPUs."""
+        length = min(self.needs.max_length, self.shape.max_position_embeddings)
+        rows = ROWS_PER_STEP // gpus
+        mean = length
+        if packing and self.needs.lengths is not None:
+            mean = max(1, self.needs.lengths.total // self.needs.lengths.rows)
+        for batch in (16, 8, 4, 2, 1):
+            if batch > rows or (batch > 1 and batch * length > TOKENS_IN_ONE_PASS):
+                continue
+            in_pass = batch * length / mean if packing else batch
+            if in_pass > rows * 1.25:
+                continue
+            yield batch, max(1, round(rows / in_pass))
+
+
+def candidates(
+    shape: ModelShape, hardware: Hardware, needs: Needs, calibration: Calibration | None = None
+) -> tuple[TrainSettings, ...]:
+    """Best settings of each method that fits, for probe and pilot to try."""
+    best: dict[Method, TrainSettings] = {}
+    for candidate in Search(shape, hardware, needs, calibration).candidates():
+        if candidate.fits:
+            best.setdefault(candidate.method, candidate.settings)
+    return tuple(best.values())

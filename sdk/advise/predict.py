@@ -1,0 +1,162 @@
+"""What given settings are expected to take: memory with its band, speed with its band."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from sdk.advise.filling import Filling, filling
+from sdk.advise.memory import available_gib, estimate
+from sdk.advise.speed import pass_seconds, step_seconds
+from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
+
+GIB = 2**30
+# The band of memory, as shares of what is expected, by what the formulas were held against (docs/advisor.md).
+MEASURED = (0.02, 0.01)  # below, above: 102 runs on one H200 were 1.4 % below to .6 % above
+SAME_KERNELS = (0.03, 0.03)  # other NVIDIA GPUs run the same kernels
+ROUGH = (0.15, 0.25)  # layers that are counted only roughly, or kernels of other vendors
+ON_A_CPU = (0.5, 0.4)  # what a process takes depends on its allocator
+CALIBRATED = (0.05, 0.05)
+# The band of speed, as factors.
+SPEED_MEASURED, SPEED_ELSEWHERE, SPEED_ON_A_CPU, SPEED_CALIBRATED = 1.25, 1.7, 3.0, 1.2
+HELD_AGAINST = "NVIDIA H200"
+FLASH_HEAD = 256  # wider heads go row by row: sdk/train/engine/attention.py
+
+
+class Prediction(NamedTuple):
+    memory: Memory
+    memory_low: Memory
+    memory_high: Memory
+    speed: Speed | None
+    relative_speed: float  # tokens/s, with usual rates where the hardware's are not known
+
+
+def room(hardware: Hardware, settings: TrainSettings) -> float:
+    return available_gib(hardware, settings.gpus)
+
+
+def predict(
+    shape: ModelShape,
+    settings: TrainSettings,
+    hardware: Hardware,
+    needs: Needs,
+    calibration: Calibration | None = None,
+) -> Prediction:
+    """calibration: of this base on this hardware, whose passes of the same method outweigh the formulas."""
+    filled = filling(settings, needs)
+    learned = needs.lengths.learned if needs.lengths else 1.0
+    memory = estimate(shape, settings, hardware, filled.largest)
+    probed = _probed(calibration, settings)
+    if probed is not None:
+        memory = _corrected(memory, probed, shape, hardware)
+    below, above = _band(shape, hardware, probed)
+    seconds = step_seconds(shape, settings, hardware, filled, learned)
+    if probed is not None and probed.measured_seconds:
+        seconds *= probed.measured_seconds / _pass_of(probed, shape, hardware, learned)
+    per_step = filled.tokens * settings.gradient_accumulation_steps * settings.gpus
+    return Prediction(
+        memory=memory,
+        memory_low=_scaled(memory, 1 - below),
+        memory_high=_scaled(memory, 1 + above),
+        speed=_speed(settings, hardware, needs, filled, seconds, probed) if _known(hardware) else None,
+        relative_speed=per_step / seconds,
+    )
+
+
+def _known(hardware: Hardware) -> bool:
+    return not hardware.gpu_count or hardware.tflops is not None
+
+
+def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> tuple[float, float]:
+    if probed is not None:
+        return CALIBRATED
+    if not hardware.gpu_count:
+        return ON_A_CPU
+    by_rows = shape.attn_logit_softcapping or shape.attention_sinks or shape.head_dim > FLASH_HEAD
+    unlike = shape.v_head_dim not in (0, shape.head_dim)
+    if shape.approximations or by_rows or unlike or shape.num_linear_attention_layers or hardware.backend != "cuda":
+        return ROUGH
+    return MEASURED if is_held_against(hardware) else SAME_KERNELS
+
+
+def is_held_against(hardware: Hardware) -> bool:
+    """Whether predictions were held against runs on this GPU."""
+    return (hardware.gpu or "").removeprefix("NVIDIA ").startswith(HELD_AGAINST.removeprefix("NVIDIA "))
+
+
+def _scaled(memory: Memory, factor: float) -> Memory:
+    """Weights, adapters, gradients and optimizer are counted exactly; the rest carries the band of the whole."""
+    exact = memory.weights + memory.adapters + memory.gradients + memory.optimizer
+    rest = memory.total - exact
+    share = max(0.0, 1 + (factor - 1) * memory.total / rest) if rest else 1.0
+    return memory.model_copy(
+        update={name: getattr(memory, name) * share for name in ("activations", "logits", "workspace")}
+    )
+
+
+# -- calibration -----------------------------------------------------------------------------------------------------
+
+
+def _probed(calibration: Calibration | None, settings: TrainSettings) -> Probed | None:
+    """The probe of the same method, with the same recomputation if there is one."""
+    if calibration is None:
+        return None
+    same = [probe for probe in calibration.probes if probe.settings.method == settings.method and probe.measured_gib]
+    alike = [probe for probe in same if probe.settings.gradient_checkpointing == settings.gradient_checkpointing]
+    return next(iter(alike or same), None)
+
+
+def _corrected(memory: Memory, probed: Probed, shape: ModelShape, hardware: Hardware) -> Memory:
+    """What comes and goes, by what the probe found of it; weights are counted exactly."""
+    then = estimate(shape, probed.settings, hardware, probed.tokens)
+    fixed = then.weights if hardware.gpu_count else 0.0
+    expected, found = then.total - fixed, (probed.measured_gib or 0.0) - fixed
+    factor = min(3.0, max(0.2, found / expected)) if expected > 0 else 1.0
+    kept = {} if fixed else {"weights": memory.weights * factor}
+    others = {name: value * factor for name, value in memory.model_dump().items() if name != "weights"}
+    return memory.model_copy(update={**others, **kept})
+
+
+def _pass_of(probed: Probed, shape: ModelShape, hardware: Hardware, learned: float) -> float:
+    rows = probed.settings.per_device_train_batch_size
+    filled = Filling(probed.tokens, probed.tokens, rows, probed.tokens / rows)
+    return pass_seconds(shape, probed.settings, hardware, filled, learned)
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+def _speed(
+    settings: TrainSettings, hardware: Hardware, needs: Needs, filled: Filling, seconds: float, probed: Probed | None
+) -> Speed:
+    if probed is not None and probed.measured_seconds:
+        factor, basis = SPEED_CALIBRATED, "calibrated by the probe on this machine"
+    elif not hardware.gpu_count:
+        factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk advise --probe` measures here"
+    elif is_held_against(hardware):
+        factor, basis = SPEED_MEASURED, f"measured on {HELD_AGAINST}"
+    else:
+        factor, basis = SPEED_ELSEWHERE, f"scaled from {HELD_AGAINST} by data sheets, not measured on this GPU"
+    tokens = filled.tokens * settings.gradient_accumulation_steps * settings.gpus / seconds
+    steps = _steps(settings, needs, filled)
+    hours = None if steps is None else steps * seconds / 3600
+    gpus = settings.gpus
+    return Speed(
+        tokens_per_second=Range(low=tokens / factor, expected=tokens, high=tokens * factor),
+        step_seconds=seconds,
+        hours=None if hours is None else Range(low=hours / factor, expected=hours, high=hours * factor),
+        steps=steps,
+        kwh=None if hours is None or hardware.power_w is None else hours * gpus * hardware.power_w / 1000,
+        cost=None if hours is None or needs.price_per_hour is None else hours * gpus * needs.price_per_hour,
+        basis=basis,
+    )
+
+
+def _steps(settings: TrainSettings, needs: Needs, filled: Filling) -> int | None:
+    if settings.max_steps > 0:
+        return settings.max_steps
+    rows = needs.rows or (needs.lengths.rows if needs.lengths else None)
+    if rows is None:
+        return None
+    in_step = filled.rows * settings.gradient_accumulation_steps * settings.gpus
+    return max(1, math.ceil(rows * settings.num_train_epochs / in_step))

@@ -1,0 +1,29 @@
+"""How far off predictions were on measured runs; measured.json is made by tests/benchmarks/memory.py."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from sdk.records import Hardware, ModelShape, Reliability, TrainSettings
+
+MEASURED = Path(__file__).with_name("measured.json")
+
+
+@cache
+def _measured() -> dict[str, dict[str, Reliability]]:
+    """memory and speed -> method -> how far off."""
+    read = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return {
+        what: {method: Reliability.model_validate(value) for method, value in by_method.items()}
+        for what, by_method in read.items()
+    }
+
+
+def reliability(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> tuple[Reliability, ...]:
+    """Of memory and of speed, on runs of the method with the same engine on a GPU; none for a CPU."""
+    if not hardware.gpu_count:
+        return ()
+    found = (by_method.get(settings.method) for by_method in _measured().values())
+    return tuple(value for value in found if value is not None)

@@ -1,0 +1,136 @@
+"""Time of a training step: what a GPU computes and moves, against what the host needs to launch it.
+
+Each term is work over a rate of the data sheet, times how far the engine stays below that rate. The factors were fitted
+to passes of five models on one H200 (tests/benchmarks/planning.py --search) and hold there; on other GPUs they are
+assumed to be the same. docs/advisor.md has the errors on runs that were not fitted.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sdk.advise.filling import Filling
+from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
+from sdk.advise.memory import QUANTIZED_BYTES
+from sdk.records import Hardware, Method, ModelShape, TrainSettings
+
+# Measured time over that of the data sheet's rate.
+MATRICES, MATRICES_FP8, ATTENTION, HEAD, ADAPTERS, TRAFFIC = 1.33, 1.47, 3.3, 2.1, 4.0, 1.36
+DEQUANTIZING: dict[Method, float] = {"qlora-4bit": 1.6, "qlora-8bit": 8.0}
+# Seconds that the host (32 virtual cores beside the H200) needs to launch a layer forward and backward, and to launch
+# it once more where it recomputes.
+LAUNCH: dict[Method, tuple[float, float]] = {
+    "lora": (0.0054, 0.0055),
+    "qlora-8bit": (0.0060, 0.0058),
+    "qlora-4bit": (0.0075, 0.0066),
+    "lora-fp8": (0.0078, 0.0060),
+}
+OVERLAP = 6.0  # how sharply the longer of both decides
+STEP_SECONDS = 0.004  # of an optimizer step, whatever the size
+OPTIMIZER_BYTES = 40  # moved for each parameter of an adapter: AdamW, clipping, its 16-bit copy
+EXPERTS = 2.0  # transformers gathers and scatters each token's copies around grouped products
+LINK_USED = 0.7  # of the link's rate
+HIDDEN_BEHIND_COMPUTE = 0.5  # of the gradients' exchange
+
+# Bytes a second, what 8B and 7B models lost on one H200: what is kept between layers, to the host's memory and back;
+# rows of the embeddings, looked up there.
+OFFLOADING, LOOKING_UP = 70e9, 0.8e9
+
+# For a GPU without a data sheet, only to order what could be chosen.
+USUAL_TFLOPS, USUAL_BANDWIDTH, USUAL_LINK = 150.0, 1000.0, 25.0
+# A core in float32, within a factor of three of three models of 5 to 500 million parameters on a two-core machine.
+CPU_GFLOPS, CPU_BANDWIDTH = 50.0, 80.0
+CPU_LAUNCH = 0.0006
+
+
+class Rates(NamedTuple):
+    matrices: float  # FLOP/s
+    fp8: float
+    bytes: float  # a second
+    link: float
+
+
+def rates(hardware: Hardware) -> Rates:
+    if not hardware.gpu_count:
+        return Rates(hardware.cpu_cores * CPU_GFLOPS * 1e9, 0, CPU_BANDWIDTH * 1e9, 1e9)
+    tflops = hardware.tflops or USUAL_TFLOPS
+    return Rates(
+        tflops * 1e12,
+        (hardware.fp8_tflops or tflops) * 1e12,
+        (hardware.bandwidth_gbs or USUAL_BANDWIDTH) * 1e9,
+        (hardware.link_gbs or USUAL_LINK) * 1e9,
+    )
+
+
+def pass_seconds(
+    shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: Filling, learned: float = 1.0
+) -> float:
+    """One forward and backward pass of one micro-batch. learned: share of the tokens that the loss is taken on."""
+    layers = shape.num_hidden_layers
+    again = 0.0
+    if settings.gradient_checkpointing:
+        again = 1.0 if settings.shard_base else min(layers, settings.checkpointed_layers or layers) / layers
+    gpu = hardware.gpu_count > 0
+    launch = LAUNCH[settings.method] if gpu else (CPU_LAUNCH, CPU_LAUNCH / 2)
+    launching = layers * (launch[0] + again * launch[1])
+    computing = _computing(shape, settings, rates(hardware), filled, learned, again)
+    seconds: float = (computing**OVERLAP + launching**OVERLAP) ** (1 / OVERLAP) if gpu else computing + launching
+    if settings.activation_offloading and gpu:
+        seconds += 2 * layers * filled.tokens * 2 * shape.hidden_size / OFFLOADING
+    if settings.offload_embeddings and gpu and not shape.tie_word_embeddings:
+        seconds += filled.tokens * 2 * shape.hidden_size / LOOKING_UP
+    if settings.shard_base and settings.gpus > 1:
+        # Every layer's bytes are gathered before its forward pass and again before its backward pass.
+        moved = 2 * linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, 2) * _others(settings)
+        seconds = max(seconds, moved / (rates(hardware).link * LINK_USED))
+    return seconds
+
+
+def _computing(
+    shape: ModelShape, settings: TrainSettings, rate: Rates, filled: Filling, learned: float, again: float
+) -> float:
+    tokens, hidden, layers = filled.tokens, shape.hidden_size, shape.num_hidden_layers
+    passes = 2 + again  # forward, backward to the input, forward once more
+    linear = linear_layers(shape)
+    head = shape.vocab_size * hidden
+    weights = active_parameters(shape) - head
+    products = 2 * weights * tokens * passes
+    fp8 = settings.method == "lora-fp8" and rate.fp8 > 0
+    seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * MATRICES
+    width = shape.num_attention_heads * shape.head_dim
+    windowed = shape.num_sliding_layers if shape.sliding_window else 0
+    seen = (layers - windowed) * filled.row + windowed * min(filled.row, shape.sliding_window)
+    seconds += 2 * width * tokens * seen * (3.5 + again) / rate.matrices * ATTENTION
+    seconds += 4 * head * tokens * learned / rate.matrices * HEAD
+    adapted = adapter_parameters(shape, settings.lora_r)
+    seconds += 2 * adapted * tokens * (3 + again) / rate.matrices * ADAPTERS
+    key = 2 * shape.num_key_value_heads * shape.head_dim
+    moved = layers * (12 * hidden + 6 * shape.intermediate_size + 4 * (width + key)) * (3 + again)
+    dropped = 2 if settings.lora_dropout else 1
+    moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
+    seconds += (2 * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * TRAFFIC
+    if settings.method in DEQUANTIZING:
+        stored = QUANTIZED_BYTES[settings.method] + 2
+        read = stored * linear_parameters(shape) * passes / rate.bytes
+        seconds += read * DEQUANTIZING[settings.method]
+    if expert_parameters(shape):
+        seconds *= EXPERTS
+    return seconds
+
+
+def step_seconds(
+    shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: Filling, learned: float = 1.0
+) -> float:
+    """One optimizer step of all GPUs: its passes, the exchange of gradients, AdamW."""
+    adapted, rate = adapter_parameters(shape, settings.lora_r), rates(hardware)
+    seconds = settings.gradient_accumulation_steps * pass_seconds(shape, settings, hardware, filled, learned)
+    seconds += STEP_SECONDS + OPTIMIZER_BYTES * adapted / rate.bytes
+    if settings.gpus > 1:
+        exchanged = 2 * 4 * adapted * _others(settings) / (rate.link * LINK_USED)
+        seconds += exchanged * (1 - HIDDEN_BEHIND_COMPUTE)
+    return seconds
+
+
+def _others(settings: TrainSettings) -> float:
+    """The share that lies on other GPUs."""
+    return (settings.gpus - 1) / settings.gpus
