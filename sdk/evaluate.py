@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
+
+# isort: split
 import numpy as np
 import torch
 from peft import PeftModel
@@ -65,9 +68,9 @@ def evaluate(
     model, tokenizer = load_base(base, method)
     chat = Chat(tokenizer)
     encoded = encode_rows(chat, rows, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
-    before, _ = _ask(model, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "base"))
+    before, _ = ask(model, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "base"))
     adapted = attach_adapter(model, adapter_config, adapter_weights)
-    after, speed = _ask(adapted, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "adapted"))
+    after, speed = ask(adapted, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "adapted"))
     return Scores(
         metric=domain.metric,
         base=_by_language(rows, before, "base", seed),
@@ -92,7 +95,7 @@ def _named(on_progress: OnProgress, which: str) -> OnProgress:
     return lambda what, done, total, figures: on_progress(f"{what} ({which})", done, total, figures)
 
 
-def _ask(
+def ask(
     model: PreTrainedModel | PeftModel,
     chat: Chat,
     rows: Sequence[Row],
@@ -101,7 +104,7 @@ def _ask(
     max_new_tokens: int,
     on_progress: OnProgress,
 ) -> tuple[list[Answered], float]:
-    """Every question's result, and the tokens generated per second."""
+    """Every question's result, and the tokens generated per second. encoded: the rows, to take the reference's loss."""
     questions = [conversation(row, prompt)[:-1] for row in rows]
     began = time.monotonic()
     generated = generate_ids(model, chat, questions, max_new_tokens, _BATCH_ROWS, on_progress)
@@ -113,6 +116,12 @@ def _ask(
         exact, f1 = score(text, answer(row), row.language)
         results.append(Answered(exact, f1, loss, sum(item.in_loss)))
     return results, speed
+
+
+def mean_losses(model: PreTrainedModel | PeftModel, encoded: Sequence[Encoded], pad: int) -> list[float]:
+    """Of each row, the mean negative log-likelihood of its learned tokens, nats."""
+    sums = _negative_log_likelihoods(model, encoded, pad)
+    return [loss / sum(item.in_loss) for loss, item in zip(sums, encoded, strict=True)]
 
 
 @torch.inference_mode()

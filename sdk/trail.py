@@ -36,6 +36,8 @@ VERB = {  # step -> the verb that does it
     "register": "register",
     "approve": "approve",
     "promote": "approve",
+    "probe": "advise --probe",
+    "pilot": "advise --pilot",
 }
 
 

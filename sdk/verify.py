@@ -15,7 +15,21 @@ from __future__ import annotations
 from sdk.approve import check_approval
 from sdk.errors import Refused, Tampered
 from sdk.model import base_digest
-from sdk.records import Advice, Approval, Charter, FileRef, Package, Record, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import (
+    Advice,
+    Approval,
+    Calibration,
+    Charter,
+    FileRef,
+    Package,
+    Pilot,
+    Record,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+    Verified,
+)
 from sdk.registry import Adaptation, Tracking, check_release, read_version
 from sdk.seal import ADAPTER, open_package
 from sdk.store import ASIDE, check_ref
@@ -29,6 +43,8 @@ KINDS: dict[str, type[Record]] = {
     "seal": Package,
     "register": Release,
     "approve": Approval,
+    "probe": Calibration,
+    "pilot": Pilot,
 }
 
 

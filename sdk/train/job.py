@@ -28,6 +28,7 @@ class Job:
     secret: Secret | None = None
     earlier: Earlier | None = None
     adapter: Adapter | None = field(default=None, repr=False)
+    tokens_per_second_predicted: float | None = None
     halvings: int = 0  # how often micro-batches are divided in two parts
 
     @property

@@ -71,6 +71,7 @@ def train(  # noqa: PLR0913 - all that a run is made of
     adapter: Adapter | None = None,
     nodes: int = 1,
     rendezvous: str = "",
+    tokens_per_second_predicted: float | None = None,
 ) -> Run:
     """Train an adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
 
@@ -79,7 +80,8 @@ def train(  # noqa: PLR0913 - all that a run is made of
     schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
     figures of each step are appended to out/spool.jsonl while it runs. Where memory runs out, micro-batches are halved
     and accumulated instead, from the newest checkpoint on; the Run's notes say so.
-    prompt: system message of rows that have none; memory_predicted_gib is stored beside what is measured.
+    prompt: system message of rows that have none; memory_predicted_gib and tokens_per_second_predicted are stored
+    beside what is measured.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
     secret: what encrypts checkpoints; None leaves them in plain.
     adapter: a finished one on the same base that this one begins with; None: PEFT's first weights.
@@ -100,6 +102,7 @@ def train(  # noqa: PLR0913 - all that a run is made of
         secret=secret,
         earlier=earlier,
         adapter=adapter,
+        tokens_per_second_predicted=tokens_per_second_predicted,
     )
     while True:
         try:
@@ -218,14 +221,20 @@ def _follow(agent: subprocess.Popen[bytes], path: Path, on_progress: OnProgress)
         time.sleep(_LOOK_SECONDS)
 
 
+def error_of(fault: Fault) -> SDKError | RuntimeError:
+    """The error as it was raised in the other process; a bug with its traceback as its text."""
+    if fault.why != "error":
+        return RuntimeError(fault.message)
+    return _ERRORS.get(fault.kind, StepFailed)(fault.message, fault.faults)
+
+
 def _reason(folder: Path) -> SDKError | RuntimeError:
     """The error that made the others end: one that was raised on purpose, else a bug, else a process that vanished."""
     found = [Fault.model_validate_json(path.read_bytes()) for path in sorted(folder.glob(ERROR.format("*")))]
     for why in ("error", "bug"):
         for fault in found:
             if fault.why == why:
-                kind = _ERRORS.get(fault.kind, StepFailed)
-                return kind(fault.message, fault.faults) if why == "error" else RuntimeError(fault.message)
+                return error_of(fault)
     if not found and not (folder / PROGRESS).exists():
         log = (folder / "log").read_text(errors="replace")[-2000:]
         return RuntimeError(f"The training processes did not start:\n{log}")

@@ -65,7 +65,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
         folder = fetch_base(job.base)
-        model, tokenizer, shards = _load(job.base, settings)
+        model, tokenizer, shards = load(job.base, settings)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
         encoded = encode_rows(Chat(tokenizer), read_rows(job.data).rows, job.prompt, length, learned(settings))
         rows, held = hold_out(encoded, settings)
@@ -75,7 +75,10 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
         collator = Collator([*rows, filler(rows)], by_rows)
         watch = Watch(plan.tokens, plan.pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
-        trainer = _trainer(model, tokenizer, plan, collator, session, [watch] if shards is None else [watch, shards])
+        callbacks: list[TrainerCallback] = [watch] if shards is None else [watch, shards]
+        trainer = make_trainer(
+            model, tokenizer, plan.settings, plan.batches, len(plan.tokens), collator, session, callbacks
+        )
         start = begin(trainer.model, settings, folder, adapter)
         validation = add_options(trainer, plan.settings, held, by_rows, plan.steps_per_epoch)
         seed_apart(settings.seed)
@@ -103,6 +106,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         tokens_per_second=sum(plan.tokens[:steps]) / spent.training_seconds,
         memory_predicted_gib=job.memory_predicted_gib,
         memory_measured_gib=spent.memory_gib,
+        tokens_per_second_predicted=job.tokens_per_second_predicted,
         hardware=job.hardware,
         resumed_from_step=session.step,
         notes=spent.notes,
@@ -110,7 +114,8 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
     )
 
 
-def _load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
+def load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
+    """The base in its method's precision, and its tokenizer."""
     if settings.shard_base:
         return load_sharded(base, settings.method)
     model, tokenizer = load_base(base, settings.method)
@@ -183,23 +188,26 @@ def _run(trainer: Trainer) -> None:
         trainer.session.checkpoints.keep_newest()
 
 
-def _trainer(
+def make_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    plan: _Plan,
+    settings: TrainSettings,
+    batches: list[list[int]],
+    steps: int,
     collator: Collator,
     session: Session,
     callbacks: list[TrainerCallback],
 ) -> Trainer:
+    """batches: numbers of the collator's rows in each forward pass; steps: optimizer steps that they are."""
     return Trainer(
-        plan.settings,
+        settings,
         session,
         model=model,
         processing_class=tokenizer,
         # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
-        train_dataset=Dataset.from_dict({"input_ids": plan.batches}),
+        train_dataset=Dataset.from_dict({"input_ids": batches}),
         data_collator=collator,
-        peft_config=peft_config(model, plan.settings, len(plan.tokens)),
+        peft_config=peft_config(model, settings, steps),
         callbacks=callbacks,
     )
 
