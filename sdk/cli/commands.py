@@ -1,4 +1,4 @@
-"""One command for each verb of Project."""
+"""One command for each verb of Project that has no module of its own."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 
-from sdk.advise import advise as work_out
-from sdk.advise import find_gpu, find_model
 from sdk.charter import copy_domain
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, working
 from sdk.cli.doctor import examine
-from sdk.hardware import probe
 from sdk.project import Project
-from sdk.records import Accuracy, ApplicationType, Hardware, Needs, Release
+from sdk.records import Release
 
 
 @app.command()
@@ -85,51 +82,6 @@ def init(
             f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
             f"[dim]{charter.policy}: {escape(trail.policy().note)}",
         )
-
-
-@app.command()
-def advise(
-    model: Annotated[
-        str | None, typer.Option(help="A model by name or folder.", show_default="the project's base")
-    ] = None,
-    gpu: Annotated[str | None, typer.Option(help="A GPU by name.", show_default="this machine")] = None,
-    accuracy: Annotated[Accuracy | None, typer.Option(help="How much accuracy is needed.")] = None,
-    application_type: Annotated[ApplicationType | None, typer.Option(help="What matters most instead.")] = None,
-    seq: Annotated[
-        int | None,
-        typer.Option("--seq", "--max-length", min=1, help="Tokens in the longest row.", show_default="from the data"),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Training rows to make room for.", show_default="the domain's")
-    ] = None,
-    project: ProjectOption = HERE,
-    json: JsonOption = False,
-) -> None:
-    """Pick LoRA, QLoRA-4bit or QLoRA-8bit and every training setting, each with its reason.
-
-    With `--model` it answers for any model on any GPU, and records nothing:
-
-    `sdk advise --model llama-3.1-8b --gpu "rtx 4090" --accuracy high --json`
-
-    Without, it advises for the project's base and domain, and `sdk train` follows the advice.
-
-    Exit code 0: it fits. 1: it does not. 2: bad input.
-    """
-
-    with output(json) as out:
-        hardware: Hardware = find_gpu(gpu) if gpu else probe()
-        if model is None:
-            advice = Project.open(project).advise(
-                accuracy=accuracy, application_type=application_type, hardware=hardware, max_length=seq, data=data
-            )
-        else:
-            needs: dict[str, Any] = {"accuracy": accuracy, "application_type": application_type, "max_length": seq}
-            stated = {name: value for name, value in needs.items() if value is not None}
-            advice = work_out(find_model(model), hardware, Needs(**stated))
-        value = {**advice.model_dump(mode="json"), "memory_total_gib": advice.memory.total}
-        out.result(value, show.advice(advice))
-        if not advice.fits:
-            raise typer.Exit(1)
 
 
 @app.command()

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from sdk import crypto
 from sdk.charter import find_domain, find_policy
-from sdk.cli import show
+from sdk.cli import quantities, show, show_advice
+from sdk.cli.advise import CANNOT, AccuracyOption, MaxLossOption, conflicts
 from sdk.cli.app import JsonOption, Output, app, given, output
 from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
@@ -57,7 +58,8 @@ def run_all(
     evaluation: Annotated[
         Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
     ] = None,
-    accuracy: Annotated[Accuracy | None, typer.Option(help="How much accuracy is needed.")] = None,
+    accuracy: AccuracyOption = None,
+    max_loss: MaxLossOption = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.", min=1)] = None,
     approver_key: Annotated[str | None, typer.Option(help="An enrolled approver's key: file:PATH or env:NAME.")] = None,
     reason: Annotated[str | None, typer.Option(help="The approver's reason.")] = None,
@@ -74,6 +76,7 @@ def run_all(
     with output(json) as out:
         if approver_key and not reason:
             raise InvalidInput("An approval needs a reason; give --reason.")
+        needs = _needs(accuracy, max_loss)
         project = _open(context, out, folder, domain, base, policy)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
@@ -87,7 +90,7 @@ def run_all(
             out.show(view(record), "")
             return record
 
-        advice = step("1  Advise", lambda p: p.advise(accuracy=accuracy, data=data), show.advice)
+        advice = step("1  Advise", lambda p: p.advise(**needs, data=data), show_advice.advice)
         scrubbed = step("2  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
         if not json:
             out.show(show.preview(project.preview(**steps)))
@@ -103,6 +106,14 @@ def run_all(
                 verified = project.verify()
         result = Result(advice, scrubbed, run, scores, release, approval, answers, verified)
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
+
+
+def _needs(accuracy: Accuracy | None, max_loss: str | None) -> dict[str, Any]:
+    faults = list(conflicts({"--accuracy", "--max-loss"})) if accuracy and max_loss else []
+    needs = {"accuracy": accuracy, "max_loss": quantities.read("--max-loss", max_loss, quantities.share, faults)}
+    if faults:
+        raise InvalidInput(CANNOT, faults)
+    return needs
 
 
 def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: str, policy: str | None) -> Project:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.audit import Event
-from sdk.records import Advice, Approval, Release, Run, Scores, Scrubbed, TrainSettings
+from sdk.records import Approval, Release, Run, Scores, Scrubbed, TrainSettings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
@@ -44,36 +44,6 @@ def sparkline(values: Sequence[float]) -> str:
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return "".join(BLOCKS[round((mean - low) / span * (len(BLOCKS) - 1))] for mean in means)
-
-
-def advice(advice: Advice) -> RenderableType:
-    settings = Table(box=None, padding=(0, 2), header_style="dim")
-    for column in ("setting", "value", "why"):
-        settings.add_column(column, overflow="fold")
-    for name, reason in advice.reasons.items():
-        settings.add_row(name, str(getattr(advice.settings, name)), f"[dim]{reason}")
-    terms = advice.memory.model_dump()
-    memory = Table(box=None, padding=(0, 2), header_style="dim")
-    for column in ("memory", "GiB", ""):
-        memory.add_column(column, justify="right" if column == "GiB" else "left")
-    for name, value in terms.items():
-        memory.add_row(name, f"{value:.3f}", f"[cyan]{bar(value, max(terms.values()))}")
-    memory.add_row(
-        "[bold]peak", f"[bold]{advice.memory.total:.3f}", f"of {advice.available_gib:.1f} GiB that can be used"
-    )
-    others = [
-        f"[dim]not {other.method}:[/] {other.reason} ({other.memory_gib:.3g} GiB)" for other in advice.alternatives
-    ]
-    verdict = "[green]it fits" if advice.fits else "[red]it does not fit"
-    machine = advice.hardware
-    where = f"{machine.gpu_count} x {machine.gpu}" if machine.gpu_count else f"CPU, {machine.cpu_cores} cores"
-    return Group(
-        Text.from_markup(f"[bold]{METHODS[advice.settings.method]}[/] for {advice.shape.name} on {where}: {verdict}"),
-        settings,
-        memory,
-        *(Text.from_markup(line) for line in others),
-        *(Text.from_markup(f"[yellow]note:[/] {note}") for note in advice.notes),
-    )
 
 
 def scrubbed(scrubbed: Scrubbed) -> RenderableType:

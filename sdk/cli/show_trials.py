@@ -1,0 +1,164 @@
+"""What measurements look like on a terminal: probe, pilot, and how near advice has come so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.text import Text
+
+from sdk.cli.picture import Band, axis
+from sdk.cli.picture import Interval as Plot
+from sdk.cli.show_advice import candidate, columns, percent
+from sdk.records import Calibration, Interval, Pilot, Run
+
+
+class Compared(NamedTuple):
+    """A prediction beside its measurement; error: as a share of the measurement, above 0 where it was too high."""
+
+    predicted: float | None
+    measured: float | None
+
+    @property
+    def error(self) -> float | None:
+        if self.predicted is None or not self.measured:
+            return None
+        return self.predicted / self.measured - 1
+
+    def cells(self, digits: int) -> list[str]:
+        numbers = ["–" if value is None else f"{value:,.{digits}f}" for value in self]
+        return [*numbers, "–" if self.error is None else percent(self.error, signed=True)]
+
+    def as_json(self) -> dict[str, float | None]:
+        return {**self._asdict(), "error": self.error}
+
+
+class Track(NamedTuple):
+    """One run, and what was said of it before."""
+
+    digest: str
+    method: str
+    lora_r: int
+    memory_gib: Compared
+    tokens_per_second: Compared
+
+    def as_json(self) -> dict[str, object]:
+        return {key: value.as_json() if isinstance(value, Compared) else value for key, value in self._asdict().items()}
+
+
+class Errors(NamedTuple):
+    """Of several predictions, as shares and without sign."""
+
+    runs: int
+    median: float
+    worst: float
+
+
+def track(run: Run) -> Track:
+    return Track(
+        run.digest,
+        run.settings.method,
+        run.settings.lora_r,
+        Compared(run.memory_predicted_gib, run.memory_measured_gib),
+        Compared(run.tokens_per_second_predicted, run.tokens_per_second),
+    )
+
+
+def errors(compared: Sequence[Compared]) -> Errors | None:
+    """None where nothing was both predicted and measured."""
+    found = [abs(pair.error) for pair in compared if pair.error is not None]
+    return Errors(len(found), median(found), max(found)) if found else None
+
+
+def history(tracks: Sequence[Track]) -> RenderableType:
+    if not tracks:
+        return Text("No run has been made here yet, so nothing was predicted; `sdk train` makes one.", style="dim")
+    memory = [one.memory_gib for one in tracks]
+    speed = [one.tokens_per_second for one in tracks]
+    digits = _digits(memory)
+    table = columns("run", "method", *_compared("GiB"), *_compared("tokens/s"), left=("run", "method"), gap=1)
+    for one in tracks:
+        cells = [*one.memory_gib.cells(digits), *one.tokens_per_second.cells(0)]
+        table.add_row(one.digest[:8], f"{one.method} r {one.lora_r}", *cells)
+    return Group(table, _summary("memory", memory), _summary("tokens/s", speed))
+
+
+def calibration(record: Calibration) -> RenderableType:
+    memory = [Compared(probe.predicted_gib, probe.measured_gib) for probe in record.probes]
+    digits = _digits(memory)
+    table = columns("candidate", *_compared("GiB"), *_compared("s"), left=("candidate",))
+    for probe, pair in zip(record.probes, memory, strict=True):
+        seconds = Compared(probe.predicted_seconds, probe.measured_seconds)
+        table.add_row(candidate(probe.settings), *pair.cells(digits), *seconds.cells(2))
+    tokens = " or ".join(f"{count:,}" for count in sorted({probe.tokens for probe in record.probes}))
+    title = f"[bold]One pass of the longest row, {tokens} tokens,[/] forward and backward"
+    failed = [probe for probe in record.probes if probe.error]
+    return Group(
+        Text.from_markup(f"{title}, of {escape(record.base_name)}"),
+        table,
+        *(Text.from_markup(f"[yellow]{candidate(one.settings)}:[/] {escape(one.error)}") for one in failed),
+    )
+
+
+def pilot(record: Pilot) -> RenderableType:
+    names = [candidate(one.settings) for one in record.candidates]
+    losses = [one.eval_loss for one in record.candidates]
+    scores = [one.score for one in record.candidates]
+    lost = [one.loss_against_lora for one in record.candidates]
+    costs = columns("candidate", "steps", "tokens", "s", "GiB", left=("candidate",))
+    for name, one in zip(names, record.candidates, strict=True):
+        costs.add_row(name, str(one.steps), f"{one.tokens:,}", f"{one.seconds:,.0f}", f"{one.memory_gib:.2f}")
+    metric = record.metric.replace("_", " ")
+    return Group(
+        *_intervals("loss on held-out rows", names, losses, lambda value: f"{value:.3f}"),
+        *_intervals(f"{metric} on {record.questions} questions", names, scores, lambda value: f"{value:.3f}"),
+        *_intervals("lost against 16-bit LoRA", names, lost, percent),
+        costs,
+        "",
+        *(Text.from_markup(f"[yellow]not tried: {name}:[/] {escape(why)}") for name, why in record.left_out.items()),
+        Text("Intervals are 95 %, by bootstrap.", style="dim"),
+    )
+
+
+def _intervals(
+    title: str, names: Sequence[str], intervals: Sequence[Interval | None], shown: Callable[[float], str]
+) -> Iterator[RenderableType]:
+    """One below the other, on one axis; nothing where none is known."""
+    bands = [Band(one.low, one.value, one.high) if one else None for one in intervals]
+    known = [band for band in bands if band]
+    if not known:
+        return
+    ends = axis(known)
+    table = columns(title, "", "low", "high", left=(title,))
+    table.expand = True
+    table.columns[0].min_width = max(map(len, names))
+    table.columns[1].min_width = 6
+    table.add_column(f"{shown(ends[0])} to {shown(ends[1])}", ratio=1, no_wrap=True)
+    for name, band in zip(names, bands, strict=True):
+        if band:
+            numbers = (f"[bold]{shown(band.expected)}", shown(band.low), shown(band.high))
+            table.add_row(name, *numbers, Plot(band, ends))
+    yield from (table, "")
+
+
+def _digits(pairs: Sequence[Compared]) -> int:
+    """A small model's memory is a fraction of a GiB."""
+    return 2 if any(value is not None and value >= 1 for pair in pairs for value in pair) else 4
+
+
+def _compared(unit: str) -> tuple[str, str, str]:
+    return f"predicted\n{unit}", f"measured\n{unit}", "off"
+
+
+def _summary(what: str, compared: Sequence[Compared]) -> RenderableType:
+    found = errors(compared)
+    if found is None:
+        return Text(f"{what}: nothing to compare yet", style="dim")
+    runs = "1 run" if found.runs == 1 else f"{found.runs} runs"
+    return Text.from_markup(
+        f"{what}: on {runs} here the prediction was off by [bold]{percent(found.median)}[/] at the median, "
+        f"[bold]{percent(found.worst)}[/] at worst"
+    )
