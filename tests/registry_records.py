@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sdk.records import (
     Advice,
+    ExpectedAccuracy,
     FileRef,
     Hardware,
     Interval,
@@ -65,17 +66,24 @@ def advice() -> Advice:
         "lora_r": "the domain's starting rank",
         "learning_rate": "10 x full tuning",
     }
+    memory = Memory(
+        weights=0.02, adapters=0.01, gradients=0.01, optimizer=0.02, activations=0.3, logits=0.05, workspace=0.2
+    )
     return Advice(
         shape=shape,
         hardware=HARDWARE,
         needs=Needs(accuracy="high"),
         settings=SETTINGS,
         reasons=reasons,
-        memory=Memory(
-            weights=0.02, adapters=0.01, gradients=0.01, optimizer=0.02, activations=0.3, logits=0.05, workspace=0.2
-        ),
+        memory=memory,
+        memory_low=memory.model_copy(update={"activations": 0.0}),
+        memory_high=memory.model_copy(update={"activations": 0.5}),
+        device_gib=memory.total,
         available_gib=6.0,
         fits=True,
+        uncertain=False,
+        accuracy=ExpectedAccuracy(method="qlora-4bit", loss=0.02, low=0.0, high=0.04, meets_need=None, why="thin"),
+        needs_met=True,
         alternatives=(),
         notes=("8-bit was left out: more memory than 4-bit.",),
     )

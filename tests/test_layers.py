@@ -13,18 +13,18 @@ ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
     ["errors"],
     ["records"],
-    ["crypto", "store", "policy"],
+    ["crypto", "store", "policy", "spelling"],
     ["audit", "domain", "data", "hardware"],
     ["base", "model"],
     ["advise", "scrub", "train", "evaluate", "seal", "registry", "approve"],
-    ["trail", "charter", "live"],
-    ["perform", "verify"],
+    ["trail", "charter", "live", "trial"],
+    ["perform", "verify", "brief"],
     ["project"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {  # heavy library -> the rooms that may import it
-    "pynvml": {"train"},
+    "pynvml": {"train", "hardware"},
     "presidio_analyzer": {"scrub"},
     "spacy": {"scrub"},
     "trl": {"train"},

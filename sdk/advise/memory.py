@@ -33,8 +33,6 @@ HEAD_LOGITS = 2**26  # in one chunk: sdk/train/engine/head.py
 CUBLAS_GIB = 1 / 16  # its workspace, which torch allocates at the first product
 OFFLOADED_INPUTS = 2  # on the GPU while the others wait in the host's memory: of the layer at work and of the next
 CPU_RUNTIME_GIB = 0.12  # thread pools and libraries that torch loads at its first step
-# Scores that are capped or have sinks are kept, row by row: in 16 bits, their softmax in float32 and once more in 16.
-SCORE_BYTES = 8
 
 
 # What the allocator's peak does not show and a GPU needs as well: .68 to .79 GiB on one H200, 1.55 with NCCL's buffers.
@@ -180,20 +178,31 @@ def _layer_bytes(given: _Pass, with_experts: bool) -> float:
             inner += share * layer.inputs * layer.group.endswith("down")
     query = heads * (shape.v_head_dim or shape.head_dim)
     kept = architecture.norms * hidden + inputs + _attention_width(shape, bool(architecture.qk_norm)) + ranks
-    kept += (3 if shape.gated_mlp else 2) * inner - inner
+    kept += (2 if shape.gated_mlp else 1) * inner
+    if architecture.norms == 1:
+        kept -= hidden  # attention and MLP, side by side, read the same tensor
     if settings.lora_dropout or not given.gpu:
         kept += query
-    if shape.num_experts:
-        kept += inner + hidden * (settings.lora_dropout > 0)  # MLPs without adapters keep their own inputs
-    if not given.gpu:
+    if any(layer.group == "shared_gate" for layer in linear_layers(shape)):
+        kept += hidden  # what it weighs
+    if not given.gpu and shape.gated_mlp:
         kept += inner
     mask = (1 if given.gpu else 4) * inputs if settings.lora_dropout else 0
     total = tokens * (given.size * kept + mask + 4 * (heads + architecture.norms))
     if with_experts:
         total += _expert_bytes(given)
-    if shape.attn_logit_softcapping or shape.attention_sinks:
-        total += SCORE_BYTES * heads * tokens * given.longest
-    return total
+    return total + tokens * given.longest * heads * _score_bytes(given)
+
+
+def _score_bytes(given: _Pass) -> int:
+    """Of a pair of tokens in one head, where the kernel keeps scores: none in flash attention."""
+    shape = given.shape
+    if shape.attn_logit_softcapping:  # their hyperbolic tangent, softmax in float32 and once more in the products' type
+        return 8
+    if shape.attention_sinks:
+        return given.size
+    unlike = shape.v_head_dim not in (0, shape.head_dim)
+    return given.size if unlike and not given.gpu else 0
 
 
 def _share(layer: Linear, shape: ModelShape, with_experts: bool) -> float:
@@ -210,10 +219,13 @@ def _attention_width(shape: ModelShape, normed: bool) -> int:
     heads, value = shape.num_attention_heads, shape.v_head_dim or shape.head_dim
     query, key = heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
     if shape.kv_lora_rank:
-        # k is whole: every head has its own; the compressed ones go through norms
-        return 2 * query + heads * value + shape.kv_lora_rank + shape.q_lora_rank
-    repeated = 2 * query if shape.attn_logit_softcapping or shape.attention_sinks else 0
-    return query + 2 * key + (query + key if normed else 0) + repeated
+        # Every head has a key of its own; values are a view of what keys are made of too; both go through norms first.
+        unrotated = shape.head_dim - shape.qk_rope_head_dim
+        return 2 * query + heads * (unrotated + value) + shape.kv_lora_rank + shape.q_lora_rank
+    # Keys and values once for each query's head; a value that is a view keeps all of what it is a view of.
+    repeated = 2 * (query - key) if shape.attn_logit_softcapping or shape.attention_sinks else 0
+    viewed = query + key if shape.fused_projections else 0
+    return query + 2 * key + (query + key if normed else 0) + repeated + viewed
 
 
 def _expert_bytes(given: _Pass) -> float:
@@ -221,7 +233,8 @@ def _expert_bytes(given: _Pass) -> float:
     and the router's scores."""
     shape = given.shape
     copies = given.tokens * shape.num_experts_per_tok
-    width = (3 if shape.gated_mlp else 2) * shape.moe_intermediate_size + shape.hidden_size
+    matrices = 6 if shape.attention_sinks else 3 if shape.gated_mlp else 2  # gpt-oss clamps and cuts gate and up
+    width = matrices * shape.moe_intermediate_size + shape.hidden_size
     return copies * (given.size * width + 24) + given.tokens * shape.num_experts * (4 + given.size)
 
 
