@@ -32,6 +32,7 @@ from sdk.records import (
     TrainSettings,
 )
 
+WHO_CAN_SAY = "Publications do not settle it for your task; `sdk advise --pilot` measures it on your own rows."
 USUAL_ACCURACY: Accuracy = "balanced"  # where nothing is asked for
 # The founding document's rule of thumb: first choice, then what to fall back to.
 BY_APPLICATION: dict[ApplicationType, tuple[tuple[Method, ...], str]] = {
@@ -62,6 +63,7 @@ def advise(
     """
     if needs.accuracy is None and needs.application_type is None and needs.max_loss is None:
         needs = needs.model_copy(update={"accuracy": USUAL_ACCURACY})
+    asked, hardware = hardware, trained_on(hardware)
     search = Search(shape, hardware, needs, calibration)
     found = search.candidates()
     chosen = choose(found, needs, shape, pilot)
@@ -84,14 +86,25 @@ def advise(
         reliability=reliability(shape, settings, hardware),
         speed=prediction.speed,
         accuracy=accuracy,
-        needs_met=candidate.fits and accuracy.meets_need is not False and meets_deadline(candidate, needs),
+        needs_met=candidate.fits and accuracy.meets_need is True and meets_deadline(candidate, needs),
         alternatives=alternatives(found, candidate, needs, shape, pilot),
         flips=flips(search, found, candidate, lambda other: choose(found, other, shape, pilot).candidate),
         notes=(
+            *(() if hardware == asked else (f"The engine trains on CUDA GPUs and on CPUs, not on {asked.gpu}.",)),
             *notes(search, found, candidate),
+            *(() if accuracy.meets_need else (WHO_CAN_SAY,)),
             *(() if candidate.fits else would_fit(search, candidate)),
         ),
     )
+
+
+def trained_on(hardware: Hardware) -> Hardware:
+    """The hardware that the engine uses of it: where it has no kernels for the GPU, the CPU and its memory."""
+    if hardware.backend in ("cuda", "rocm") or not hardware.gpu_count:
+        return hardware
+    # Apple's memory is one for both.
+    ram = hardware.gpu_memory_gib if hardware.backend == "mps" else hardware.ram_gib
+    return hardware.model_copy(update={"gpu_count": 0, "gpu_memory_gib": 0.0, "ram_gib": ram})
 
 
 def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: Pilot | None) -> Choice:

@@ -212,9 +212,7 @@ def _about_hardware(hardware: Hardware, settings: TrainSettings) -> Iterator[str
     if not hardware.gpu_count:
         yield "No GPU: training runs on the CPU in float32 and takes the machine's memory."
         return
-    if hardware.backend in ("mps", "hpu", "xpu"):
-        yield f"The engine trains on CUDA GPUs and CPUs; on {hardware.gpu} it would use the CPU."
-    elif hardware.backend == "rocm":
+    if hardware.backend == "rocm":
         yield "The engine was never run on AMD GPUs; torch's builds for them take the same calls."
     if not hardware.bf16:
         yield "This GPU has no bfloat16: products are computed in float16 with a scaled loss, which is less stable."

@@ -11,12 +11,23 @@ from sdk.advise.speed import pass_seconds, step_seconds
 from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
 
 GIB = 2**30
-# The band of memory, as shares of what is expected, by what the formulas were held against (docs/advisor.md).
-MEASURED = (0.02, 0.01)  # below, above: 102 runs on one H200 were 1.4 % below to .6 % above
-SAME_KERNELS = (0.03, 0.03)  # other NVIDIA GPUs run the same kernels
-ROUGH = (0.15, 0.25)  # layers that are counted only roughly, or kernels of other vendors
-ON_A_CPU = (0.5, 0.4)  # what a process takes depends on its allocator
-CALIBRATED = (0.05, 0.05)
+
+
+class Band(NamedTuple):
+    """Shares of what is expected, below and above: of the whole, and of what comes and goes beside the weights."""
+
+    below: float
+    above: float
+    rest_below: float = 0.0
+    rest_above: float = 0.0
+
+
+# By what the formulas were held against (docs/advisor.md).
+MEASURED = Band(0.02, 0.01)  # 165 runs on one H200 were 1.4 % below to .8 % above
+SAME_KERNELS = Band(0.03, 0.03)  # other NVIDIA GPUs run the same kernels
+ROUGH = Band(0.03, 0.03, 0.3, 0.4)  # layers that are counted only roughly, or kernels of other vendors
+ON_A_CPU = Band(0.5, 0.4)  # what a process takes depends on its allocator
+CALIBRATED = Band(0.05, 0.05)
 # The band of speed, as factors.
 SPEED_MEASURED, SPEED_ELSEWHERE, SPEED_ON_A_CPU, SPEED_CALIBRATED = 1.25, 1.7, 3.0, 1.2
 HELD_AGAINST = "NVIDIA H200"
@@ -49,25 +60,26 @@ def predict(
     probed = _probed(calibration, settings)
     if probed is not None:
         memory = _corrected(memory, probed, shape, hardware)
-    below, above = _band(shape, hardware, probed)
+    band = _band(shape, hardware, probed)
     seconds = step_seconds(shape, settings, hardware, filled, learned)
     if probed is not None and probed.measured_seconds:
         seconds *= probed.measured_seconds / _pass_of(probed, shape, hardware, learned)
     per_step = filled.tokens * settings.gradient_accumulation_steps * settings.gpus
     return Prediction(
         memory=memory,
-        memory_low=_scaled(memory, 1 - below),
-        memory_high=_scaled(memory, 1 + above),
-        speed=_speed(settings, hardware, needs, filled, seconds, probed) if _known(hardware) else None,
+        memory_low=_shifted(memory, -band.below, -band.rest_below),
+        memory_high=_shifted(memory, band.above, band.rest_above),
+        speed=_speed(shape, settings, hardware, needs, filled, seconds, probed) if _known(hardware) else None,
         relative_speed=per_step / seconds,
     )
 
 
 def _known(hardware: Hardware) -> bool:
-    return not hardware.gpu_count or hardware.tflops is not None
+    """Of a machine's CPU only its cores are known, which a catalogue of GPUs does not know."""
+    return hardware.tflops is not None if hardware.gpu_count else hardware.source != "catalogue"
 
 
-def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> tuple[float, float]:
+def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Band:
     if probed is not None:
         return CALIBRATED
     if not hardware.gpu_count:
@@ -84,11 +96,10 @@ def is_held_against(hardware: Hardware) -> bool:
     return (hardware.gpu or "").removeprefix("NVIDIA ").startswith(HELD_AGAINST.removeprefix("NVIDIA "))
 
 
-def _scaled(memory: Memory, factor: float) -> Memory:
-    """Weights, adapters, gradients and optimizer are counted exactly; the rest carries the band of the whole."""
-    exact = memory.weights + memory.adapters + memory.gradients + memory.optimizer
-    rest = memory.total - exact
-    share = max(0.0, 1 + (factor - 1) * memory.total / rest) if rest else 1.0
+def _shifted(memory: Memory, of_whole: float, of_rest: float) -> Memory:
+    """Weights, adapters, gradients and optimizer are counted exactly; the rest carries all of the band."""
+    rest = memory.activations + memory.logits + memory.workspace
+    share = max(0.0, 1 + of_rest + of_whole * memory.total / rest) if rest else 1.0
     return memory.model_copy(
         update={name: getattr(memory, name) * share for name in ("activations", "logits", "workspace")}
     )
@@ -127,14 +138,22 @@ def _pass_of(probed: Probed, shape: ModelShape, hardware: Hardware, learned: flo
 
 
 def _speed(
-    settings: TrainSettings, hardware: Hardware, needs: Needs, filled: Filling, seconds: float, probed: Probed | None
+    shape: ModelShape,
+    settings: TrainSettings,
+    hardware: Hardware,
+    needs: Needs,
+    filled: Filling,
+    seconds: float,
+    probed: Probed | None,
 ) -> Speed:
     if probed is not None and probed.measured_seconds:
         factor, basis = SPEED_CALIBRATED, "calibrated by the probe on this machine"
     elif not hardware.gpu_count:
         factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk advise --probe` measures here"
+    elif shape.num_experts:
+        factor, basis = SPEED_ELSEWHERE, "scaled from dense models, not measured with experts"
     elif is_held_against(hardware):
-        factor, basis = SPEED_MEASURED, f"measured on {HELD_AGAINST}"
+        factor, basis = SPEED_MEASURED, f"held against runs on {HELD_AGAINST}"
     else:
         factor, basis = SPEED_ELSEWHERE, f"scaled from {HELD_AGAINST} by data sheets, not measured on this GPU"
     tokens = filled.tokens * settings.gradient_accumulation_steps * settings.gpus / seconds

@@ -117,7 +117,12 @@ def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
         "lora_dropout": (needs.lora_dropout, domain)
         if needs.lora_dropout is not None
         else (LORA_DROPOUT, "A little dropout keeps few rows from being learned by heart."),
-        "target_modules": ("all-linear", "Adapters on attention alone stay below full fine-tuning (QLoRA paper)."),
+        "target_modules": (
+            "all-linear",
+            "All but the MLPs: routed experts are no linear layers, and PEFT would copy all of them in each layer."
+            if shape.num_experts
+            else "Adapters on attention alone stay below full fine-tuning (QLoRA paper).",
+        ),
     }
 
 
