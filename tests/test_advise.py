@@ -1,23 +1,38 @@
+"""Which method and settings are chosen, why, and what is said of the others."""
+
 from __future__ import annotations
 
-import json
+import math
+import random
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sdk.advise import DeploymentStrategy, advise, catalogue, find_gpu, find_model
-from sdk.advise.memory import available_gib, estimate, parameters
-from sdk.advise.recipe import TINY_LEARNING_RATE, TINY_STEPS
+from sdk.advise import DeploymentStrategy, advise, candidates, find_model
+from sdk.advise.candidates import METHODS
+from sdk.advise.recipe import ROWS_PER_STEP, TINY_LEARNING_RATE, TINY_STEPS
 from sdk.errors import InvalidInput
-from sdk.records import Accuracy, Hardware, Method, ModelShape, Needs, TrainSettings
+from sdk.hardware import find_gpu, gpus
+from sdk.records import (
+    Accuracy,
+    Advice,
+    Hardware,
+    Interval,
+    Lengths,
+    Method,
+    ModelShape,
+    Needs,
+    Pilot,
+    Piloted,
+    TrainSettings,
+)
 
 LLAMA_8B = find_model("llama-3.1-8b")
 LLAMA_70B = find_model("llama-3.1-70b")
 H200 = find_gpu("h200")
-RECOMPUTE, TO_HOST, EMBEDDINGS = {"checkpointing": True}, {"activation_offloading": True}, {"offload_embeddings": True}
+RTX_4090 = find_gpu("rtx 4090")
 TINY = ModelShape(
     name="tiny",
     hidden_size=192,
@@ -31,65 +46,87 @@ TINY = ModelShape(
     max_position_embeddings=512,
     source="test",
 )
+VARIED = Lengths(
+    rows=8_000,
+    total=8_000 * 300,
+    longest=(2048, 2000, 1900, 1800, *[1500] * 60),
+    percentiles={50: 250, 90: 600, 95: 800, 99: 1400},
+    exact=True,
+    learned=0.4,
+)
 
 
 def gpu(gib: float) -> Hardware:
     return Hardware(gpu_count=1, gpu_memory_gib=gib)
 
 
-def settings(method: Method, batch: int, length: int, checkpointing: bool, **others: Any) -> TrainSettings:
-    given = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "learning_rate": 1e-4, "num_train_epochs": 1.0}
-    return TrainSettings(
-        method=method,
-        per_device_train_batch_size=batch,
-        max_length=length,
-        gradient_checkpointing=checkpointing,
-        gradient_accumulation_steps=1,
-        **{**given, **others},
-    )
+def rows_in_a_step(settings: TrainSettings) -> int:
+    return settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
+
+
+def methods(advice: Advice) -> set[Method]:
+    return {advice.settings.method, *(other.method for other in advice.alternatives)}
 
 
 # -- method --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("gib", "need", "method"),
+    ("gib", "need", "method", "met"),
     [
-        (80, {"application_type": "high_performance"}, "lora"),
-        (24, {"application_type": "high_performance"}, "lora"),
-        (16, {"application_type": "high_performance"}, "qlora-8bit"),
-        (10, {"application_type": "high_performance"}, "qlora-4bit"),
-        (80, {"application_type": "cost_efficient"}, "qlora-4bit"),
-        (24, {"application_type": "resource_constrained"}, "qlora-8bit"),
-        (8, {"application_type": "resource_constrained"}, "qlora-4bit"),
-        (24, {"application_type": "rapid_development"}, "lora"),
-        (16, {"application_type": "rapid_development"}, "qlora-4bit"),
-        (24, {"accuracy": "highest"}, "lora"),
-        (24, {"accuracy": "high"}, "lora"),
-        (16, {"accuracy": "high"}, "qlora-4bit"),
-        (24, {"accuracy": "balanced"}, "qlora-4bit"),
-        (48, {"accuracy": "balanced"}, "lora"),
-        (141, {"accuracy": "balanced"}, "lora"),
-        (24, {}, "qlora-4bit"),
-        (141, {"accuracy": "economy"}, "qlora-4bit"),
-        (24, {"accuracy": "high", "application_type": "cost_efficient"}, "lora"),
+        (80, {"application_type": "high_performance"}, "lora", True),
+        (24, {"application_type": "high_performance"}, "lora", True),
+        (16, {"application_type": "high_performance"}, "qlora-8bit", True),
+        (8, {"application_type": "high_performance"}, "qlora-4bit", True),
+        (80, {"application_type": "cost_efficient"}, "qlora-4bit", True),
+        (24, {"application_type": "resource_constrained"}, "qlora-8bit", True),
+        (8, {"application_type": "resource_constrained"}, "qlora-4bit", True),
+        (24, {"application_type": "rapid_development"}, "lora", True),
+        (14, {"application_type": "rapid_development"}, "qlora-4bit", True),
+        (24, {"accuracy": "highest"}, "lora", True),
+        (24, {"accuracy": "high"}, "lora", True),
+        (16, {"accuracy": "high"}, "qlora-8bit", False),  # may lose less than 1 %; publications cannot say
+        (8, {"accuracy": "high"}, "qlora-4bit", False),
+        (20, {"accuracy": "balanced"}, "qlora-4bit", True),
+        (24, {"accuracy": "balanced"}, "lora", True),  # nothing has to be recomputed, so 4 bits gain nothing
+        (80, {"accuracy": "balanced"}, "lora", True),
+        (141, {}, "lora", True),
+        (20, {}, "qlora-4bit", True),
+        (141, {"accuracy": "economy"}, "qlora-4bit", True),
+        (24, {"accuracy": "high", "application_type": "cost_efficient"}, "lora", True),
+        (24, {"max_loss": 0.0}, "lora", True),
+        (20, {"max_loss": 0.2}, "qlora-4bit", True),
     ],
 )
-def test_the_need_and_the_memory_decide_the_method(gib: float, need: dict[str, Any], method: Method) -> None:
+def test_the_need_and_the_memory_decide_the_method(gib: float, need: dict[str, Any], method: Method, met: bool) -> None:
     advice = advise(LLAMA_8B, gpu(gib), Needs(**need))
     assert advice.settings.method == method
     assert advice.fits
-    assert advice.memory.total <= advice.available_gib < gib
+    assert advice.needs_met is met
+    assert advice.memory.total <= advice.memory_high.total <= advice.available_gib < gib
+
+
+def test_eight_bit_floats_come_only_where_the_gpu_multiplies_them() -> None:
+    assert "lora-fp8" in methods(advise(LLAMA_8B, H200, Needs()))
+    for other in (find_gpu("a100 80gb"), gpu(80), find_gpu("mi300x"), Hardware(ram_gib=200)):
+        assert "lora-fp8" not in methods(advise(LLAMA_8B, other, Needs()))
+    assert advise(LLAMA_8B, H200, Needs(accuracy="balanced")).settings.method == "lora-fp8"
+    assert advise(LLAMA_8B, H200, Needs(accuracy="highest")).settings.method == "lora"
+
+
+def test_what_bitsandbytes_cannot_is_no_option() -> None:
+    v100 = find_gpu("v100 32gb")
+    assert methods(advise(LLAMA_8B, v100, Needs())) == {"lora", "qlora-4bit"}
 
 
 @pytest.mark.parametrize("accuracy", ["highest", "high", "balanced", "economy"])
 @pytest.mark.parametrize("name", ["llama-3.2-1b", "llama-3.1-8b", "llama-2-13b", "llama-3.1-70b"])
 def test_more_memory_never_makes_what_fits_not_fit(name: str, accuracy: Accuracy) -> None:
     shape, fitted = find_model(name), False
-    for gib in range(1, 161):
+    for gib in [*range(1, 32, 2), *range(32, 184, 16)]:
         advice = advise(shape, gpu(gib), Needs(accuracy=accuracy))
         assert advice.fits or not fitted, f"{name} fits less with {gib} GiB"
-        assert advice.fits == (advice.memory.total <= advice.available_gib)
+        assert advice.fits == (advice.memory_high.total <= advice.available_gib)
         assert advice.fits or not any(other.fits for other in advice.alternatives)
         fitted = advice.fits
     assert fitted
@@ -99,6 +136,7 @@ def test_every_setting_has_a_reason_and_the_other_methods_stand_beside() -> None
     for shape, hardware, need in [
         (LLAMA_8B, gpu(24), Needs(accuracy="high")),
         (LLAMA_70B, gpu(24), Needs()),
+        (LLAMA_70B, find_gpu("h100", 4), Needs()),
         (TINY, Hardware(), Needs(rows=400)),
     ]:
         advice = advise(shape, hardware, need)
@@ -107,64 +145,225 @@ def test_every_setting_has_a_reason_and_the_other_methods_stand_beside() -> None
         }
         assert set(advice.reasons) <= set(TrainSettings.model_fields)
         assert all(len(reason) > 15 for reason in advice.reasons.values())
-        methods = {advice.settings.method, *(other.method for other in advice.alternatives)}
-        assert methods == {"lora", "qlora-4bit", "qlora-8bit"}
+        assert methods(advice) >= {"lora", "qlora-4bit", "qlora-8bit"}
+        assert all(any(letter.isdigit() for letter in other.reason) for other in advice.alternatives)
 
 
-def test_what_does_not_fit_says_what_would() -> None:
-    advice = advise(LLAMA_70B, find_gpu("rtx 4090"), Needs(accuracy="high"))
-    assert not advice.fits
-    said = " ".join(advice.notes)
-    named = next(entry for entry in catalogue.gpus() if f"e.g. {entry.gpu}." in said)
-    assert advise(LLAMA_70B, named, Needs(accuracy="high")).fits
-    assert not any(
-        advise(LLAMA_70B, other, Needs(accuracy="high")).fits
-        for other in catalogue.gpus()
-        if other.gpu_memory_gib < named.gpu_memory_gib
-    )
-    assert "billion parameters" in said
+def test_a_high_rank_on_four_bits_is_always_among_the_options() -> None:
+    for hardware, high in ((gpu(24), 32), (gpu(48), 64), (H200, 64)):
+        for accuracy in ("highest", "high", "balanced"):
+            advice = advise(LLAMA_8B, hardware, Needs(accuracy=accuracy))
+            ranks = {other.lora_r for other in advice.alternatives if other.method == "qlora-4bit"}
+            if advice.settings.method == "qlora-4bit":
+                ranks.add(advice.settings.lora_r)
+            assert ranks == {16, high}
 
 
-def test_shorter_rows_are_proposed_where_they_fit_and_never_taken_silently() -> None:
-    need = Needs(max_length=32_768)
-    advice = advise(LLAMA_8B, gpu(12), need)
-    assert not advice.fits
-    assert advice.settings.max_length == 32_768
-    length = next(int(note.split()[4]) for note in advice.notes if note.startswith("Rows of at most"))
-    assert advise(LLAMA_8B, gpu(12), Needs(max_length=length)).fits
-    assert not advise(LLAMA_8B, gpu(12), Needs(max_length=length * 2)).fits
+def test_a_high_rank_on_four_bits_takes_less_than_a_low_rank_on_sixteen() -> None:
+    advice = advise(LLAMA_8B, gpu(80), Needs(accuracy="highest"))
+    high = next(other for other in advice.alternatives if other.lora_r == 64)
+    assert high.memory_gib < advice.memory.total
 
 
 def test_eight_bits_come_with_a_warning_and_no_bfloat16_with_another() -> None:
     advice = advise(find_model("qwen2.5-1.5b"), find_gpu("T4"), Needs(application_type="resource_constrained"))
     assert advice.settings.method == "qlora-8bit"
     assert any("beaten" in note for note in advice.notes)
+    assert any("contradicted" in note for note in advice.notes)
     assert any("bfloat16" in note for note in advice.notes)
+
+
+def test_the_rule_of_thumb_is_contradicted_where_predictions_do() -> None:
+    advice = advise(LLAMA_8B, H200, Needs(application_type="rapid_development"))
+    assert advice.settings.method == "lora"
+    assert any("contradicted" in note and "8-bit floats" in note for note in advice.notes)
+
+
+# -- accuracy measured on the user's rows ---------------------------------------------------------------------------
+
+
+def pilot(lost: Interval | None) -> Pilot:
+    score = Interval(value=0.8, low=0.7, high=0.9)
+    settings = advise(LLAMA_8B, gpu(24), Needs(accuracy="balanced")).settings
+
+    def tried(method: Method, loss: Interval | None) -> Piloted:
+        return Piloted(
+            settings=settings.model_copy(update={"method": method}),
+            steps=50,
+            tokens=10_000,
+            eval_loss=score,
+            score=score,
+            loss_against_lora=loss,
+            seconds=60,
+            memory_gib=10,
+        )
+
+    nothing = Interval(value=0, low=0, high=0)
+    runs = (tried("lora", nothing if lost else None), tried("qlora-4bit", lost))
+    return Pilot(hardware=gpu(24), metric="exact_match", questions=200, candidates=runs)
+
+
+def test_a_pilot_decides_where_publications_cannot() -> None:
+    need, hardware = Needs(accuracy="high"), gpu(20)
+    assert advise(LLAMA_8B, hardware, need).settings.method == "lora"
+    as_good = advise(LLAMA_8B, hardware, need, pilot=pilot(Interval(value=0.0, low=-0.01, high=0.005)))
+    assert as_good.settings.method == "qlora-4bit"  # and faster, because nothing is recomputed
+    assert as_good.accuracy.evidence[0].kind == "pilot"
+    assert as_good.needs_met
+    balanced = Needs(accuracy="balanced")
+    assert advise(LLAMA_8B, hardware, balanced).settings.method == "qlora-4bit"
+    worse = advise(LLAMA_8B, hardware, balanced, pilot=pilot(Interval(value=0.1, low=0.06, high=0.14)))
+    assert worse.settings.method != "qlora-4bit"
+    assert any("10.0%" in other.reason for other in worse.alternatives if other.method == "qlora-4bit")
+
+
+def test_a_pilot_in_which_nothing_was_scored_decides_nothing() -> None:
+    need = Needs(accuracy="balanced")
+    assert advise(LLAMA_8B, gpu(24), need, pilot=pilot(None)).accuracy == advise(LLAMA_8B, gpu(24), need).accuracy
+
+
+def test_where_the_evidence_cannot_say_a_pilot_is_proposed() -> None:
+    advice = advise(LLAMA_8B, gpu(16), Needs(accuracy="high"))
+    assert advice.accuracy.meets_need is None
+    assert not advice.needs_met
+    assert any("--pilot" in note for note in advice.notes)
+
+
+# -- time and money ------------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_is_met_by_the_slow_end_of_the_band_or_missed() -> None:
+    need = Needs(accuracy="highest", rows=10_000, max_length=1024, price_per_hour=3.0)
+    unhurried = advise(LLAMA_8B, H200, need)
+    assert unhurried.speed
+    assert unhurried.speed.hours
+    hours = unhurried.speed.hours
+    assert hours.low < hours.expected < hours.high
+    assert unhurried.speed.cost == pytest.approx(3.0 * hours.expected)
+    assert unhurried.speed.kwh == pytest.approx(0.7 * hours.expected)
+    assert unhurried.speed.steps == math.ceil(10_000 * unhurried.settings.num_train_epochs / ROWS_PER_STEP)
+
+    def due(deadline: float) -> Advice:
+        return advise(LLAMA_8B, H200, need.model_copy(update={"deadline_hours": deadline}))
+
+    assert due(hours.high * 1.01).needs_met
+    late = due(hours.expected)
+    assert not (late.needs_met and late.settings.method == "lora")
+    never = due(hours.low / 100)
+    assert never.fits
+    assert not never.needs_met
+    assert "deadline" in never.reasons["method"]
+
+
+def test_a_deadline_moves_the_choice_to_what_makes_it() -> None:
+    need = Needs(max_loss=0.5, rows=10_000)
+    by_method = {
+        settings.method: advise(LLAMA_8B, H200, need.model_copy(update={"application_type": None}))
+        for settings in candidates(LLAMA_8B, H200, need)
+    }
+    assert set(by_method) == set(METHODS)
+    fastest = advise(LLAMA_8B, H200, need)
+    assert fastest.settings.method == "lora-fp8"
+    assert all("slower" in other.reason or "GiB" in other.reason for other in fastest.alternatives)
+
+
+def test_without_rates_nothing_is_claimed_of_time_but_options_are_ordered_all_the_same() -> None:
+    advice = advise(LLAMA_8B, gpu(80), Needs(accuracy="balanced", rows=1000))
+    assert advice.speed is None
+    assert all(other.tokens_per_second is None for other in advice.alternatives)
+    assert any("slower" in other.reason for other in advice.alternatives)
+
+
+# -- what would flip the choice, what would fit ----------------------------------------------------------------------
+
+
+def test_flips_name_the_needs_that_another_choice_follows_from() -> None:
+    advice = advise(LLAMA_8B, RTX_4090, Needs(accuracy="high"))
+    said = " ".join(advice.flips)
+    for accuracy in ("highest", "balanced", "economy"):
+        other = advise(LLAMA_8B, RTX_4090, Needs(accuracy=accuracy)).settings.method
+        assert (f"Accuracy {accuracy} would take" in said) == (other != advice.settings.method)
+
+
+def test_flips_name_the_memory_from_which_another_method_fits() -> None:
+    advice = advise(LLAMA_8B, gpu(12), Needs(accuracy="high"))
+    line = next(line for line in advice.flips if line.startswith("16-bit LoRA would fit from"))
+    gib = float(line.split()[5])
+    assert advise(LLAMA_8B, gpu(gib + 1), Needs(accuracy="highest")).settings.method == "lora"
+    assert advise(LLAMA_8B, gpu(gib - 2), Needs(accuracy="highest")).settings.method != "lora"
+
+
+def test_flips_name_the_memory_below_which_the_method_no_longer_fits() -> None:
+    advice = advise(LLAMA_8B, RTX_4090, Needs(accuracy="high"))
+    line = next(line for line in advice.flips if line.startswith("Below"))
+    gib = float(line.split()[1])
+    for memory, fits in ((gib + 0.2, True), (gib - 0.2, False)):
+        smaller = RTX_4090.model_copy(update={"gpu_memory_gib": memory})
+        found = advise(LLAMA_8B, smaller, Needs(accuracy="high"))
+        lora = found.fits if found.settings.method == "lora" else None
+        lora = next((o.fits for o in found.alternatives if o.method == "lora"), lora)
+        assert lora is fits
+
+
+def test_what_does_not_fit_says_what_would() -> None:
+    advice = advise(LLAMA_70B, RTX_4090, Needs(accuracy="economy"))
+    assert not advice.fits
+    said = " ".join(advice.notes)
+    named = next(entry for entry in gpus() if f"e.g. {entry.gpu}." in said)
+    assert advise(LLAMA_70B, named, Needs(accuracy="economy")).fits
+    assert not any(
+        advise(LLAMA_70B, other, Needs(accuracy="economy")).fits
+        for other in gpus()
+        if other.gpu_memory_gib < named.gpu_memory_gib and other.backend == "cuda" and "MIG" not in str(other.gpu)
+    )
+    assert "billion parameters" in said
+
+
+def test_shorter_rows_are_proposed_where_they_fit_and_never_taken_silently() -> None:
+    need = Needs(max_length=65_536)
+    advice = advise(LLAMA_8B, gpu(10), need)
+    assert not advice.fits
+    assert advice.settings.max_length == 65_536
+    length = next(int(note.split()[4]) for note in advice.notes if note.startswith("Rows of at most"))
+    assert advise(LLAMA_8B, gpu(10), Needs(max_length=length, accuracy="economy")).fits
+    assert not advise(LLAMA_8B, gpu(10), Needs(max_length=length * 4, accuracy="economy")).fits
+
+
+def test_what_may_fit_is_uncertain() -> None:
+    seen = set()
+    for tenths in range(40, 80):
+        advice = advise(LLAMA_8B, gpu(tenths / 10), Needs(accuracy="economy"))
+        seen.add((advice.fits, advice.uncertain))
+        if advice.uncertain:
+            assert advice.memory.total <= advice.available_gib < advice.memory_high.total
+            assert not advice.needs_met
+    assert seen == {(True, False), (False, True), (False, False)}
 
 
 # -- settings ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "gib", "rank"), [("llama-3.1-8b", 16, 16), ("llama-3.1-8b", 24, 32), ("llama-2-13b", 48, 64)]
+    ("name", "gib", "rank"), [("qwen3-14b", 12, 16), ("llama-3.1-8b", 24, 32), ("llama-2-13b", 48, 64)]
 )
 def test_four_bits_get_a_high_rank_where_accuracy_counts(name: str, gib: float, rank: int) -> None:
     shape = find_model(name)
-    chosen = advise(shape, gpu(gib), Needs(accuracy="balanced")).settings
-    assert (chosen.method, chosen.lora_r, chosen.lora_alpha) == ("qlora-4bit", rank, 2 * rank)
-    assert 8 <= chosen.gradient_accumulation_steps <= 16 or rank == 16
+    chosen = next(s for s in candidates(shape, gpu(gib), Needs(accuracy="balanced")) if s.method == "qlora-4bit")
+    assert (chosen.lora_r, chosen.lora_alpha) == (rank, 2 * rank)
+    assert rows_in_a_step(chosen) == ROWS_PER_STEP
     assert chosen.learning_rate == (1e-4 if rank > 16 else 2e-4)
     assert chosen.num_train_epochs == (4.5 if rank > 16 else 3)
     assert advise(shape, gpu(gib), Needs(accuracy="economy")).settings.lora_r == 16
 
 
 def test_the_domains_starting_values_are_kept_with_their_reason() -> None:
-    need = Needs(accuracy="high", lora_r=8, lora_alpha=32, lora_dropout=0.1, adapter_reason="short answers")
+    need = Needs(accuracy="balanced", lora_r=8, lora_alpha=32, lora_dropout=0.1, adapter_reason="short answers")
     advice = advise(LLAMA_8B, gpu(16), need)
     chosen = advice.settings
     assert (chosen.lora_r, chosen.lora_alpha, chosen.lora_dropout) == (8, 32, 0.1)
     assert all("short answers" in advice.reasons[field] for field in ("lora_r", "lora_alpha", "lora_dropout"))
-    assert any("rank of 32" in note for note in advice.notes)
+    assert any("rank of 32" in note for note in advice.notes) == (chosen.method == "qlora-4bit")
+    assert {other.lora_r for other in advice.alternatives} == {8}
 
 
 @pytest.mark.parametrize(("name", "rate"), [("llama-2-13b", 2e-4), ("llama-3.1-70b", 1e-4)])
@@ -193,280 +392,81 @@ def test_rows_longer_than_the_model_takes_are_bounded_and_said() -> None:
     assert any("refused, not cut" in note for note in advice.notes)
 
 
-def test_checkpointing_and_small_batches_come_only_with_little_memory() -> None:
-    shape, need = find_model("qwen2.5-1.5b"), Needs(accuracy="high")
-    roomy, tight = advise(shape, gpu(80), need).settings, advise(shape, gpu(6), need).settings
+def test_recomputing_and_small_batches_come_only_with_little_memory() -> None:
+    shape, need = find_model("qwen2.5-1.5b"), Needs(accuracy="highest")
+    roomy, tight, tighter = (advise(shape, gpu(gib), need).settings for gib in (80, 8, 5))
     assert not roomy.gradient_checkpointing
     assert tight.gradient_checkpointing
-    for chosen in (roomy, tight):
-        assert chosen.per_device_train_batch_size * chosen.gradient_accumulation_steps == 16
+    assert tighter.checkpointed_layers is None or tighter.checkpointed_layers > (tight.checkpointed_layers or 0)
+    for chosen in (roomy, tight, tighter):
+        assert rows_in_a_step(chosen) == ROWS_PER_STEP
 
 
-# -- memory --------------------------------------------------------------------------------------------------------
-
-# Peaks of torch's allocator on one H200 (torch 2.11), GiB: tests/benchmarks/training.py, r = 16, no dropout, one pass a
-# step, so that few gradients are there at the peak though all are predicted.
-MEASURED: list[tuple[str, Method, int, int, dict[str, Any], float]] = [
-    ("llama-3.1-8b", "qlora-4bit", 8, 2048, {}, 75.23),
-    ("llama-3.1-8b", "qlora-4bit", 4, 4096, {}, 75.23),
-    ("llama-3.1-8b", "lora", 8, 2048, {}, 84.88),
-    ("llama-3.1-8b", "qlora-8bit", 8, 2048, {}, 78.38),
-    ("llama-3.1-8b", "lora-fp8", 8, 2048, {}, 78.39),
-    ("llama-3.1-8b", "qlora-4bit", 4, 2048, {}, 40.95),
-    ("llama-3.1-8b", "lora", 4, 2048, {}, 50.60),
-    ("llama-3.1-8b", "qlora-8bit", 4, 2048, {}, 44.10),
-    ("llama-3.1-8b", "lora-fp8", 4, 2048, {}, 44.11),
-    ("llama-3.1-8b", "qlora-4bit", 8, 2048, RECOMPUTE, 12.61),
-    ("llama-3.1-8b", "lora", 8, 2048, RECOMPUTE, 22.15),
-    ("llama-3.1-8b", "qlora-8bit", 4, 2048, RECOMPUTE, 12.47),
-    ("llama-3.1-8b", "qlora-4bit", 8, 2048, RECOMPUTE | {"checkpointed_layers": 16}, 43.27),
-    ("llama-3.1-8b", "qlora-4bit", 4, 2048, RECOMPUTE | TO_HOST | EMBEDDINGS, 6.61),
-    ("llama-3.2-1b", "lora", 8, 2048, {}, 22.04),
-    ("llama-3.2-1b", "qlora-4bit", 8, 2048, {}, 20.70),
-    ("llama-3.2-1b", "qlora-8bit", 8, 2048, {}, 21.14),
-    ("llama-3.2-1b", "lora-fp8", 8, 2048, {}, 21.14),
-    ("llama-3.1-70b", "qlora-4bit", 1, 512, RECOMPUTE | EMBEDDINGS, 38.98),
-    ("llama-3.1-70b", "qlora-4bit", 4, 2048, RECOMPUTE | TO_HOST | EMBEDDINGS, 41.48),
-]
+def test_rows_are_packed_only_where_their_lengths_are_known_and_it_pays() -> None:
+    assert not advise(LLAMA_8B, H200, Needs(max_length=2048, rows=8_000)).settings.packing
+    known = Needs(max_length=2048, rows=8_000, lengths=VARIED, accuracy="highest")
+    packed = advise(LLAMA_8B, find_gpu("rtx 4090"), known).settings
+    mean = VARIED.total / VARIED.rows
+    if packed.packing:
+        in_pass = packed.per_device_train_batch_size * 2048 / mean
+        assert ROWS_PER_STEP / 2 <= in_pass * packed.gradient_accumulation_steps <= ROWS_PER_STEP * 1.5
+    else:
+        assert rows_in_a_step(packed) == ROWS_PER_STEP
+    assert not advise(TINY, Hardware(), Needs(rows=400)).settings.packing
 
 
-@pytest.mark.parametrize(("name", "method", "batch", "length", "options", "peak"), MEASURED)
-def test_predictions_are_near_the_measured_peaks(
-    name: str, method: Method, batch: int, length: int, options: dict[str, Any], peak: float
-) -> None:
-    given = settings(method, batch, length, **{"checkpointing": False, "lora_dropout": 0.0, **options})
-    assert estimate(find_model(name), given, H200).total == pytest.approx(peak, rel=0.015)
+def test_known_lengths_leave_room_that_full_rows_would_need() -> None:
+    full = advise(LLAMA_8B, gpu(24), Needs(max_length=2048, accuracy="highest"))
+    known = advise(LLAMA_8B, gpu(24), Needs(max_length=2048, accuracy="highest", lengths=VARIED, rows=8_000))
+    tokens = {True: full.settings.max_length * full.settings.per_device_train_batch_size}
+    assert known.fits
+    assert known.settings.per_device_train_batch_size * 300 <= tokens[True] * 8
 
 
-def test_each_way_to_save_memory_saves_some() -> None:
-    def total(shape: ModelShape = LLAMA_8B, hardware: Hardware = H200, **options: Any) -> float:
-        return estimate(shape, settings("qlora-4bit", 4, 2048, **{"checkpointing": True, **options}), hardware).total
-
-    by_layers = [total(checkpointed_layers=layers) for layers in (32, 31, 16, 1)]
-    assert by_layers == sorted(by_layers)
-    assert by_layers[0] == total() < by_layers[1]
-    assert by_layers[-1] < total(checkpointing=False)
-    assert total(**TO_HOST) == pytest.approx(total() - 30 * 4 * 2048 * 4096 * 2 / 2**30)
-    assert total(**EMBEDDINGS) == pytest.approx(total() - 128_256 * 4096 * 2 / 2**30)
-    assert total(lora_dropout=0.0) < total()
-    tied, cpu = find_model("llama-3.2-1b"), Hardware(ram_gib=64)
-    assert total(tied, **EMBEDDINGS) == total(tied)
-    assert total(hardware=cpu, **TO_HOST, **EMBEDDINGS) == total(hardware=cpu)
+@pytest.mark.parametrize(("count", "used"), [(1, 1), (2, 2), (4, 4), (6, 4), (8, 8)])
+def test_several_gpus_share_a_steps_rows(count: int, used: int) -> None:
+    advice = advise(LLAMA_8B, find_gpu("h100", count), Needs(accuracy="highest"))
+    assert advice.settings.gpus == used
+    assert rows_in_a_step(advice.settings) == ROWS_PER_STEP
+    assert not advice.settings.shard_base
+    assert any(f"{used} of the {count} GPUs" in note for note in advice.notes) == (used != count)
+    if used > 1:
+        alone = advise(LLAMA_8B, find_gpu("h100", 1), Needs(accuracy="highest")).speed
+        assert advice.speed
+        assert alone
+        assert advice.speed.tokens_per_second.expected > 1.3 * alone.tokens_per_second.expected
 
 
-@pytest.mark.parametrize("method", ["lora", "qlora-4bit", "qlora-8bit"])
-@pytest.mark.parametrize("checkpointing", [True, False])
-@pytest.mark.parametrize("hardware", [H200, Hardware(ram_gib=64)])
-def test_memory_grows_with_every_dimension(method: Method, checkpointing: bool, hardware: Hardware) -> None:
-    def total(batch: int = 2, length: int = 512, r: int = 16) -> float:
-        return estimate(LLAMA_8B, settings(method, batch, length, checkpointing, lora_r=r), hardware).total
-
-    lengths = [total(length=length) for length in (1, 64, 512, 513, 4096, 32_768)]
-    assert lengths == sorted(lengths)
-    assert len(set(lengths)) == len(lengths)
-    assert total(batch=3) > total()
-    assert total(r=32) > total()
-    without = estimate(LLAMA_8B, settings(method, 2, 512, False), hardware).total
-    assert without > estimate(LLAMA_8B, settings(method, 2, 512, True), hardware).total
+def test_a_base_that_fits_no_single_gpu_is_split() -> None:
+    alone = advise(LLAMA_70B, find_gpu("a100 40gb"), Needs(accuracy="economy"))
+    together = advise(LLAMA_70B, find_gpu("a100 40gb", 4), Needs(accuracy="economy"))
+    assert not alone.fits
+    assert together.fits
+    assert together.settings.shard_base
+    assert together.settings.gradient_checkpointing
+    assert together.settings.checkpointed_layers is None
 
 
-def test_weights_are_those_of_the_method_and_of_the_processor() -> None:
-    def weights(method: Method, hardware: Hardware) -> float:
-        return estimate(LLAMA_8B, settings(method, 1, 128, True), hardware).weights * 2**30
-
-    linear, other = 6_979_321_856, 1_050_939_392
-    assert parameters(LLAMA_8B) == linear + other == 8_030_261_248  # as the model card says
-    assert weights("lora", H200) == pytest.approx(2 * (linear + other))
-    assert weights("qlora-8bit", H200) == pytest.approx(linear + 2 * other)
-    assert weights("qlora-4bit", H200) == pytest.approx(0.5159 * linear + 2 * other, rel=1e-4)
-    assert weights("lora", Hardware()) == pytest.approx(4 * (linear + other))
+def test_where_the_engine_has_no_kernels_it_advises_for_the_cpu() -> None:
+    advice = advise(TINY, find_gpu("m4 max"), Needs(accuracy="high"))
+    assert advice.hardware.gpu_count == 0
+    assert advice.speed is None
+    assert any("not on Apple M4 Max" in note for note in advice.notes)
 
 
-def test_part_of_the_memory_is_left_to_driver_and_system() -> None:
-    assert 20 < available_gib(gpu(24)) < 23.5
-    assert available_gib(Hardware(ram_gib=10)) == pytest.approx(8)
-    assert available_gib(gpu(0.1)) == 0
+def test_experts_are_said_to_stay_as_they_are() -> None:
+    advice = advise(find_model("qwen3-30b-a3b"), H200, Needs(accuracy="high"))
+    assert any("experts" in note for note in advice.notes)
+    assert "experts" in advice.reasons["target_modules"]
+    assert advice.speed
+    assert "not measured" in advice.speed.basis
 
 
-# -- catalogue -----------------------------------------------------------------------------------------------------
-
-# billions of parameters that the models' cards give
-PUBLISHED = {
-    "llama-3.1-8b": 8.03, "llama-3.1-70b": 70.55, "llama-3.1-405b": 405.85, "llama-3.2-1b": 1.236,
-    "llama-3.2-3b": 3.213,
-    "llama-3.3-70b": 70.55, "llama-3-8b": 8.03, "llama-3-70b": 70.55, "llama-2-7b": 6.738, "llama-2-13b": 13.016,
-    "llama-2-70b": 68.98, "tinyllama-1.1b": 1.1, "smollm2-135m": 0.1345, "smollm2-360m": 0.3618, "smollm2-1.7b": 1.711,
-    "qwen2.5-0.5b": 0.494, "qwen2.5-1.5b": 1.544, "qwen2.5-3b": 3.086, "qwen2.5-7b": 7.616, "qwen2.5-14b": 14.77,
-    "qwen2.5-32b": 32.76, "qwen2.5-72b": 72.71, "qwen3-0.6b": 0.596, "qwen3-1.7b": 1.721, "qwen3-4b": 4.022,
-    "qwen3-8b": 8.191, "qwen3-14b": 14.77, "qwen3-32b": 32.76, "mistral-7b": 7.248, "mistral-nemo-12b": 12.25,
-    "mistral-small-24b": 23.57, "gemma-2-2b": 2.614, "gemma-2-9b": 9.242, "gemma-2-27b": 27.23, "gemma-3-1b": 1.0,
-    "phi-3-mini": 3.821, "phi-3-medium": 13.96, "phi-4": 14.66, "phi-4-mini": 3.836,
-    "deepseek-r1-distill-qwen-1.5b": 1.777, "deepseek-r1-distill-qwen-7b": 7.616, "deepseek-r1-distill-qwen-14b": 14.77,
-    "deepseek-r1-distill-qwen-32b": 32.76, "deepseek-r1-distill-llama-8b": 8.03, "deepseek-r1-distill-llama-70b": 70.55,
-    "yi-1.5-6b": 6.061, "yi-1.5-9b": 8.829, "yi-1.5-34b": 34.39,
-}  # fmt: skip
-
-
-def test_every_shape_of_the_catalogue_has_the_published_number_of_parameters() -> None:
-    computed = {shape.name: parameters(shape) / 1e9 for shape in catalogue.models()}
-    assert computed == pytest.approx(PUBLISHED, rel=0.003)
-
-
-def test_catalogue_names_are_unambiguous_and_sourced() -> None:
-    folder = Path(catalogue.__file__).parent
-    for file, kind in (("models.json", "model"), ("gpus.json", "gpu")):
-        entries = json.loads((folder / file).read_text(encoding="utf-8"))
-        names = [name for entry in entries for name in (entry["name"], *entry.get("aliases", []))]
-        keys = [catalogue._key(name, kind) for name in names]
-        assert len(set(keys)) == len(keys)
-        assert all(keys)
-        assert all(len(entry["source"]) > 10 for entry in entries)
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        "llama-3.1-8b",
-        "Llama 3.1 8B",
-        "meta-llama/Llama-3.1-8B-Instruct",
-        "Meta-Llama-3.1-8B",
-        "LLAMA_3.1_8b",
-        "llama3.1 8b",
-    ],
-)
-def test_a_model_is_found_however_it_is_spelled(spelling: str) -> None:
-    assert find_model(spelling) == LLAMA_8B
-
-
-@pytest.mark.parametrize(
-    ("spelling", "name"),
-    [
-        ("rtx 4090", "GeForce RTX 4090"),
-        ("NVIDIA GeForce RTX 4090", "GeForce RTX 4090"),
-        ("4090", "GeForce RTX 4090"),
-        ("NVIDIA GeForce RTX 4090 Laptop GPU", "GeForce RTX 4090 Laptop GPU"),
-        ("Tesla T4", "Tesla T4"),
-        ("t4", "Tesla T4"),
-        ("NVIDIA A100-SXM4-80GB", "A100 80GB"),
-        ("NVIDIA A100-PCIE-40GB", "A100 40GB"),
-        ("NVIDIA H100 80GB HBM3", "H100 80GB"),
-        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
-        ("a6000", "RTX A6000"),
-    ],
-)
-def test_a_gpu_is_found_however_it_is_spelled(spelling: str, name: str) -> None:
-    found = find_gpu(spelling)
-    assert (found.gpu, found.gpu_count, found.source) == (name, 1, "catalogue")
-
-
-def test_gpus_before_ampere_have_no_bfloat16() -> None:
-    without = {entry.gpu for entry in catalogue.gpus() if not entry.bf16}
-    assert without == {
-        "Tesla T4", "Tesla V100 16GB", "Tesla V100 32GB", "Quadro RTX 8000", "Titan RTX", "GeForce RTX 2060",
-        "GeForce RTX 2070", "GeForce RTX 2070 Super", "GeForce RTX 2080", "GeForce RTX 2080 Super",
-        "GeForce RTX 2080 Ti",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("find", "name", "near"),
-    [
-        (find_model, "lama-3.1-8", "llama-3.1-8b"),
-        (find_gpu, "rtx 4099", "GeForce RTX 4090"),
-        (find_model, "\0", "llama"),
-    ],
-)
-def test_an_unknown_name_is_answered_with_the_nearest(find: Any, name: str, near: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        find(name)
-    assert any(near in fault for fault in caught.value.faults)
-    assert len(caught.value.faults) <= 5
-
-
-# -- local models --------------------------------------------------------------------------------------------------
-
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 512,
-    "max_position_embeddings": 256,
-}
-
-
-def folder(tmp_path: Path, config: Any) -> Path:
-    path = tmp_path / "my-model"
-    path.mkdir(exist_ok=True)
-    data = config if isinstance(config, bytes) else json.dumps(config).encode()
-    (path / "config.json").write_bytes(data)
-    return path
-
-
-def test_a_local_folder_and_its_config_file_are_read(tmp_path: Path) -> None:
-    path = folder(tmp_path, CONFIG)
-    shape = find_model(str(path))
-    assert shape == find_model(str(path / "config.json"))
-    assert (shape.name, shape.head_dim, shape.num_key_value_heads) == ("my-model", 16, 4)
-    assert not shape.tie_word_embeddings
-    assert str(tmp_path) not in shape.model_dump_json()
-
-
-def test_what_a_config_leaves_out_or_nests_is_understood(tmp_path: Path) -> None:
-    nested = {"text_config": {**CONFIG, "model_type": "gemma3_text", "head_dim": 32, "num_key_value_heads": 2}}
-    shape = find_model(str(folder(tmp_path, nested)))
-    assert (shape.head_dim, shape.num_key_value_heads, shape.tie_word_embeddings) == (32, 2, True)
-
-
-HOSTILE: dict[str, tuple[Any, str]] = {
-    "missing keys": ({"n_embd": 768}, "hidden_size is missing"),
-    "null": ({**CONFIG, "vocab_size": None}, "vocab_size is missing"),
-    "negative": ({**CONFIG, "hidden_size": -64}, "hidden_size"),
-    "no heads": ({**CONFIG, "num_attention_heads": 0}, "num_attention_heads"),
-    "astronomic": ({**CONFIG, "num_hidden_layers": 10**12}, "num_hidden_layers"),
-    "text for a number": ({**CONFIG, "hidden_size": "64"}, "hidden_size"),
-    "truth for a number": ({**CONFIG, "num_hidden_layers": True}, "num_hidden_layers"),
-    "fraction": ({**CONFIG, "hidden_size": 64.5}, "hidden_size"),
-    "list": ({**CONFIG, "num_key_value_heads": [4, 2]}, "num_key_value_heads"),
-    "uneven heads": ({**CONFIG, "num_key_value_heads": 3}, "multiple of num_key_value_heads"),
-    "experts": ({**CONFIG, "num_local_experts": 8}, "mixtures of experts"),
-    "not a number": (json.dumps({**CONFIG, "hidden_size": float("nan")}).encode(), "hidden_size"),
-    "infinite": (json.dumps(CONFIG).replace("128", "1e999").encode(), "intermediate_size"),
-    "thousands of digits": (b'{"hidden_size": ' + b"9" * 5000 + b"}", "not valid JSON"),
-    "deep nesting": (b"[" * 200_000, "not valid JSON"),
-    "cut off": (b'{"hidden_size": 64', "not valid JSON"),
-    "binary": (b"\xff\xfe\x00\x80", "not valid JSON"),
-    "empty": (b"", "not valid JSON"),
-    "a list": (b"[]", "must hold an object"),
-    "text_config no object": ({"text_config": 3}, "must be an object"),
-    "too large": (b" " * (1 << 20) + b"{}", "larger than 1024 KiB"),
-}
-
-
-@pytest.mark.parametrize(("config", "expected"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_config_is_refused(tmp_path: Path, config: Any, expected: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        find_model(str(folder(tmp_path, config)))
-    assert expected in str(caught.value)
-
-
-def test_all_faults_of_a_config_are_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        find_model(str(folder(tmp_path, {"num_local_experts": 8})))
-    assert len(caught.value.faults) == 6
-
-
-def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot be read"):
-        find_model(str(tmp_path))
-
-
-def test_the_embedded_base_is_read_from_its_own_config() -> None:
-    shape = find_model("embedded")
-    assert shape.name == "embedded"
-    assert parameters(shape) < 12_000_000
-    assert find_model(str(catalogue.EMBEDDED_FOLDER)) == shape
+def test_candidates_are_one_for_each_method_that_fits() -> None:
+    on_cpu = candidates(TINY, Hardware(ram_gib=8), Needs(accuracy="high"))
+    assert [each.method for each in on_cpu] == ["lora", "qlora-4bit", "qlora-8bit"]
+    small = candidates(LLAMA_8B, gpu(8), Needs(accuracy="high"))
+    assert [each.method for each in small] == ["qlora-4bit"]
 
 
 # -- DeploymentStrategy --------------------------------------------------------------------------------------------
@@ -550,3 +550,28 @@ def test_an_answer_takes_little_time_and_no_heavy_library() -> None:
     assert seconds < 0.35
     loaded = set(runs[0].stdout.splitlines()[1].split())
     assert loaded.isdisjoint({"torch", "transformers", "mlflow", "presidio_analyzer", "yaml", "numpy", "trl", "peft"})
+    assert loaded.isdisjoint({"pyarrow", "tokenizers", "huggingface_hub"})
+
+
+# -- everything together -------------------------------------------------------------------------------------------
+
+
+def test_no_combination_breaks_it() -> None:
+    draw = random.Random(7)
+    names = ["embedded", "llama-3.2-1b", "qwen3-30b-a3b", "gemma-2-9b", "deepseek-v2-lite", "phi-4", "gpt-oss-20b"]
+    machines = [*draw.sample(gpus(), 30), Hardware(ram_gib=16), gpu(0.3), find_gpu("b200", 8)]
+    for hardware in machines:
+        shape = find_model(draw.choice(names))
+        need = Needs(
+            accuracy=draw.choice([None, "highest", "high", "balanced", "economy"]),
+            application_type=draw.choice([None, "cost_efficient", "resource_constrained", "rapid_development"]),
+            max_length=draw.choice([1, 64, 2048, 100_000]),
+            rows=draw.choice([None, 1, 5_000_000]),
+            lengths=draw.choice([None, VARIED]),
+            deadline_hours=draw.choice([None, 0.001, 1000.0]),
+            price_per_hour=draw.choice([None, 0.0, 4.0]),
+        )
+        advice = advise(shape, hardware, need)
+        assert Advice.model_validate_json(advice.model_dump_json()) == advice  # which refuses infinity and NaN
+        assert not (advice.fits and advice.memory_high.total > advice.available_gib)
+        assert advice.memory_low.total <= advice.memory.total <= advice.memory_high.total

@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import sdk
-from sdk.data import Message, Row, longest_row, read_rows
 from sdk.advise.filling import largest_micro_batch, packing_efficiency
+from sdk.data import Message, Row, longest_row, read_rows
 from sdk.data.lengths import count_tokens, measure_lengths
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput

@@ -80,6 +80,22 @@ class Search(NamedTuple):
         assert leanest is not None
         return leanest
 
+    def leanest(self, method: Method) -> Candidate:
+        """The settings that take the least memory, at the lowest rank: the method fits if and only if these do."""
+        lowest = ranks(self.shape, self.hardware, self.needs, method)[-1]
+        saving = Choice(
+            method, lowest, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
+        )
+        tried = (
+            self.of(saving._replace(batch=batch, accumulation=passes, packing=packing, gpus=count, shard_base=shard))
+            for packing, count, shard in self._arrangements()
+            for batch, passes in self._batches(packing, count)
+        )
+        return min(tried, key=lambda candidate: candidate.prediction.memory_high.total)
+
+    def anything_fits(self) -> bool:
+        return any(self.leanest(method).fits for method in self.methods())
+
     def of(self, choice: Choice) -> Candidate:
         settings, reasons = learning_settings(self.shape, self.needs, choice)
         prediction = predict(self.shape, settings, self.hardware, self.needs, self.calibration)
@@ -111,10 +127,11 @@ class Search(NamedTuple):
                 return
         yield choice(recomputed=None)
         if self.hardware.gpu_count:
-            yield choice(recomputed=None, offload_embeddings=not self.shape.tie_word_embeddings)
-            yield choice(
-                recomputed=None, offload_embeddings=not self.shape.tie_word_embeddings, offload_activations=True
-            )
+            yield choice(recomputed=None, offload_embeddings=self._can_offload_embeddings())
+            yield choice(recomputed=None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True)
+
+    def _can_offload_embeddings(self) -> bool:
+        return self.hardware.gpu_count > 0 and not self.shape.tie_word_embeddings
 
     def _least_recomputed(self, choice: partial[Choice]) -> int | None:
         """Fewest layers that have to be computed again; None: even all but one are not enough."""

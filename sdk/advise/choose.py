@@ -3,8 +3,9 @@
 1. Every method that the hardware can is brought into its fastest settings that fit (sdk/advise/candidates.py).
 2. Of those that fit and meet the deadline, the ones that are expected to meet the need for accuracy remain; where none
    does, those of which the evidence cannot say; else the one that loses least.
-3. The fastest of them is taken, or, where economy is asked for, the leanest. An application type without a need for
-   accuracy takes the founding document's first method that fits, and the notes say where measurements contradict it.
+3. The fastest of them is taken, or of those that are nearly as fast the one that loses least, or, where economy is
+   asked for, the leanest. An application type without a need for accuracy takes the founding document's first method
+   that fits, and the notes say where measurements contradict it.
 4. If nothing fits, the leanest settings are returned with fits=False and what would have to change.
 """
 
@@ -14,9 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sdk.advise.accuracy import allowed_loss, expected_accuracy
-from sdk.advise.candidates import LEANEST, Candidate, Search
+from sdk.advise.candidates import Candidate, Search
 from sdk.advise.explain import NAMES, alternatives, flips, notes, would_fit
-from sdk.advise.memory import device_gib
+from sdk.advise.memory import QUANTIZED_BYTES, device_gib
 from sdk.advise.reliability import reliability
 from sdk.records import (
     Accuracy,
@@ -33,6 +34,7 @@ from sdk.records import (
 )
 
 WHO_CAN_SAY = "Publications do not settle it for your task; `sdk advise --pilot` measures it on your own rows."
+CLOSE = 0.95  # of the fastest's tokens/s: predictions are no nearer, so what loses less is worth more
 USUAL_ACCURACY: Accuracy = "balanced"  # where nothing is asked for
 # The founding document's rule of thumb: first choice, then what to fall back to.
 BY_APPLICATION: dict[ApplicationType, tuple[tuple[Method, ...], str]] = {
@@ -138,8 +140,10 @@ def _by_application(pool: Sequence[Candidate], application: ApplicationType) -> 
     order, why = BY_APPLICATION[application]
     for method in order:
         ranked = [candidate for candidate in pool if candidate.method == method]
+        if ranked and application == "high_performance":
+            return ranked[0], why  # the highest rank
         if ranked:
-            return ranked[0], why
+            return max(ranked, key=_speed), why
     return min(pool, key=lambda candidate: candidate.prediction.memory.total), f"{why}, which does not fit"
 
 
@@ -148,14 +152,17 @@ def _by_accuracy(
 ) -> tuple[Candidate, str]:
     need = _stated(needs)
     if needs.accuracy == "economy" and needs.max_loss is None:
-        lean = [candidate for candidate in pool if candidate.method == LEANEST] or list(pool)
-        taken = min(lean, key=lambda candidate: (candidate.prediction.memory.weights, -_speed(candidate)))
-        return taken, f"{need} asks for the least memory, and 4 bits a weight take least"
+        taken = min(pool, key=lambda candidate: (QUANTIZED_BYTES.get(candidate.method, 2.0), -_speed(candidate)))
+        return taken, f"{need} asks for the least memory, and {NAMES[taken.method]} takes the least for a weight here"
     sure = [candidate for candidate in pool if expected(candidate).meets_need]
     if sure:
-        taken = max(sure, key=_speed)
-        among = "the only one that fits" if len(sure) == 1 else f"the fastest of {len(sure)} that fit"
-        return taken, f"{need}: {among} and {'is' if len(sure) == 1 else 'are'} expected to meet it"
+        fastest = max(sure, key=_speed)
+        close = [candidate for candidate in sure if _speed(candidate) >= CLOSE * _speed(fastest)]
+        taken = min(close, key=lambda candidate: (expected(candidate).loss, -_speed(candidate)))
+        if len(sure) == 1:
+            return taken, f"{need}: the only one that fits and is expected to meet it"
+        among = "the fastest" if taken is fastest else f"within {1 - CLOSE:.0%} of the fastest, and losing least,"
+        return taken, f"{need}: {among} of {len(sure)} that fit and are expected to meet it"
     unsure = [candidate for candidate in pool if expected(candidate).meets_need is None]
     taken = min(unsure or pool, key=lambda candidate: (expected(candidate).loss, -_speed(candidate)))
     said = "of those that fit none surely meets it, and this one may" if unsure else "none of those that fit meets it"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import get_args
 
 from sdk.advise.accuracy import allowed_loss, expected_accuracy
 from sdk.advise.candidates import LEANEST, Candidate, Search
 from sdk.advise.layers import expert_parameters, parameters
-from sdk.advise.memory import CUDA_CONTEXT_GIB, GPU_USABLE, RAM_USABLE, estimate
-from sdk.advise.predict import is_held_against, predict, room
+from sdk.advise.memory import CUDA_CONTEXT_GIB, GPU_USABLE, NCCL_GIB, RAM_USABLE, available_gib
+from sdk.advise.predict import is_held_against
 from sdk.advise.recipe import HIGH_RANK, usual_rank, wants_accuracy
 from sdk.hardware import gpus
 from sdk.records import Accuracy, Alternative, Hardware, Method, ModelShape, Needs, Pilot, TrainSettings
@@ -20,7 +21,7 @@ NAMES: dict[Method, str] = {
     "qlora-8bit": "QLoRA-8bit",
     "lora-fp8": "LoRA on 8-bit floats",
 }
-SHORTER_LENGTHS = (8192, 4096, 2048, 1024, 512, 256, 128)
+SHORTER_LENGTHS = (65_536, 32_768, 16_384, 8192, 4096, 2048, 1024, 512, 256, 128)
 LONGEST_ASKED = 1 << 17  # tokens
 
 
@@ -46,12 +47,14 @@ def _alternative(
     elif allowed is not None and accuracy.meets_need is not True:
         may = "may lose" if accuracy.meets_need is None else "loses"
         reason = f"{may} {accuracy.loss:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%}), {allowed:.1%} is allowed"
-    elif speed < speed_taken * 0.995:
-        reason = f"{1 - speed / speed_taken:.0%} slower"
+    elif speed < speed_taken:
+        reason = f"{100 * (1 - speed / speed_taken):.2g}% slower"
     elif memory > taken.prediction.memory.total:
         reason = f"takes {memory - taken.prediction.memory.total:.1f} GiB more"
-    else:
+    elif candidate.method == taken.method:
         reason = f"a rank of {rank} where {taken.settings.lora_r} fits"
+    else:
+        reason = f"{speed / speed_taken:.2f} times as fast in {memory:.1f} GiB, but it is not what was asked for"
     known = candidate.prediction.speed
     return Alternative(
         method=candidate.method,
@@ -71,7 +74,7 @@ def flips(
     search: Search, found: Sequence[Candidate], taken: Candidate, choose: Callable[[Needs], Candidate]
 ) -> tuple[str, ...]:
     """The nearest change of each kind that another choice would follow from."""
-    said = [*_by_need(search.needs, taken, choose), *_by_memory(search, found, taken)]
+    said = [*_by_need(search.needs, taken, choose), *_by_memory(search, taken)]
     if taken.fits:
         said += _by_length(search, taken)
     return tuple(said)
@@ -87,40 +90,23 @@ def _by_need(needs: Needs, taken: Candidate, choose: Callable[[Needs], Candidate
             yield f"Accuracy {accuracy} would take {NAMES[other.method]} (rank {other.settings.lora_r})."
 
 
-def _by_memory(search: Search, found: Sequence[Candidate], taken: Candidate) -> Iterator[str]:
+def _by_memory(search: Search, taken: Candidate) -> Iterator[str]:
     hardware = search.hardware
-    for candidate in found:
-        if not candidate.fits and candidate.method != taken.method:
-            needed = _card_of(candidate.prediction.memory_high.total, hardware)
-            yield f"{NAMES[candidate.method]} would fit from {needed:.0f} GiB{_each(hardware)} on."
-    leanest = _leanest(search, taken)
-    least = _card_of(leanest, hardware)
-    if taken.fits and least < (hardware.gpu_memory_gib if hardware.gpu_count else hardware.ram_gib):
-        yield f"Below {least:.1f} GiB{_each(hardware)} {NAMES[taken.method]} would no longer fit, however lean."
+    for method in search.methods():
+        leanest = search.leanest(method)
+        least = _card_of(leanest.prediction.memory_high.total, hardware, leanest.settings.gpus)
+        if method != taken.method and not leanest.fits:
+            yield f"{NAMES[method]} would fit from {math.ceil(least)} GiB{_each(hardware)} on."
+        elif method == taken.method and taken.fits:
+            least = math.floor(10 * least) / 10
+            yield f"Below {least:.1f} GiB{_each(hardware)} {NAMES[method]} would no longer fit, however lean."
 
 
-def _leanest(search: Search, taken: Candidate) -> float:
-    """GiB at worst of the method in the leanest settings of its rank."""
-    settings = _lean(search.shape, search.hardware, taken.settings)
-    return predict(search.shape, settings, search.hardware, search.needs, search.calibration).memory_high.total
-
-
-def _lean(shape: ModelShape, hardware: Hardware, settings: TrainSettings) -> TrainSettings:
-    saving = {"offload_embeddings": not shape.tie_word_embeddings, "activation_offloading": True}
-    return settings.model_copy(
-        update={
-            "per_device_train_batch_size": 1,
-            "packing": False,
-            "gradient_checkpointing": True,
-            "checkpointed_layers": None,
-            **(saving if hardware.gpu_count else {}),
-        }
-    )
-
-
-def _card_of(gib: float, hardware: Hardware) -> float:
-    """Memory of a card, or of a machine, in which so much can be used."""
-    return gib / GPU_USABLE + CUDA_CONTEXT_GIB if hardware.gpu_count else gib / RAM_USABLE
+def _card_of(gib: float, hardware: Hardware, count: int) -> float:
+    """Memory of a card, or of a machine, in which so much can be used: the inverse of available_gib."""
+    if not hardware.gpu_count:
+        return gib / RAM_USABLE
+    return gib / GPU_USABLE + CUDA_CONTEXT_GIB + (NCCL_GIB if count > 1 else 0)
 
 
 def _each(hardware: Hardware) -> str:
@@ -129,15 +115,17 @@ def _each(hardware: Hardware) -> str:
 
 def _by_length(search: Search, taken: Candidate) -> Iterator[str]:
     """How long rows may become, in steps of doubling, until the method no longer fits."""
-    shape, hardware = search.shape, search.hardware
-    most = min(LONGEST_ASKED, shape.max_position_embeddings)
-    settings, length = _lean(shape, hardware, taken.settings), taken.settings.max_length
+    most = min(LONGEST_ASKED, search.shape.max_position_embeddings)
+    length = taken.settings.max_length
     while length < most:
-        longer = settings.model_copy(update={"max_length": min(2 * length, most)})
-        if estimate(shape, longer, hardware).total > room(hardware, longer):
-            yield f"With rows of {longer.max_length:,} tokens {NAMES[taken.method]} would no longer fit."
+        length = min(2 * length, most)
+        if not _with_rows_of(search, length).leanest(taken.method).fits:
+            yield f"With rows of {length:,} tokens {NAMES[taken.method]} would no longer fit."
             return
-        length = longer.max_length
+
+
+def _with_rows_of(search: Search, length: int) -> Search:
+    return search._replace(needs=search.needs.model_copy(update={"max_length": length, "lengths": None}))
 
 
 # -- what to know besides --------------------------------------------------------------------------------------------
@@ -145,7 +133,7 @@ def _by_length(search: Search, taken: Candidate) -> Iterator[str]:
 
 def notes(search: Search, found: Sequence[Candidate], taken: Candidate) -> Iterator[str]:
     shape, hardware, needs, settings = search.shape, search.hardware, search.needs, taken.settings
-    yield from _about_8_bits(found, taken)
+    yield from _about_8_bits(search, found, taken)
     yield from _against_the_rule(found, taken, needs)
     kept_low = needs.lora_r is not None and needs.lora_r < HIGH_RANK
     if settings.method == LEANEST and kept_low and wants_accuracy(needs):
@@ -171,20 +159,18 @@ def notes(search: Search, found: Sequence[Candidate], taken: Candidate) -> Itera
         yield f"The accuracy need ({needs.accuracy}) outweighs the application type ({needs.application_type})."
 
 
-def _about_8_bits(found: Sequence[Candidate], taken: Candidate) -> Iterator[str]:
-    if taken.method != "qlora-8bit":
+def _about_8_bits(search: Search, found: Sequence[Candidate], taken: Candidate) -> Iterator[str]:
+    others = [candidate for candidate in found if candidate.method == LEANEST]
+    if taken.method != "qlora-8bit" or not others:
         return
-    others = {candidate.method: candidate for candidate in found}
-    four = others.get(LEANEST)
-    if four is None:
-        return
-    mine, theirs = taken.prediction, four.prediction
+    eight, four = (search.leanest(method).prediction.memory.total for method in (taken.method, LEANEST))
+    speed = taken.prediction.relative_speed / max(candidate.prediction.relative_speed for candidate in others)
     yield (
-        f"8 bits are beaten by 4 on memory and on speed: here {mine.memory.total:.1f} against "
-        f"{theirs.memory.total:.1f} GiB and {mine.relative_speed / theirs.relative_speed:.2f} times their tokens/s "
-        "(measured on 8B on one H200, 16k tokens a pass: 78.4 against 75.2 GiB, 15,695 against 16,194 tokens/s; python "
-        "tests/benchmarks/training.py ours-8bit ours-4bit). They are the best answer only where less may be lost than "
-        "4 bits lose, 16 bits do not fit, and the GPU has no 8-bit floats."
+        f"8 bits are beaten by 4 on memory{' and on speed' if speed < 1 else ''}: here {eight:.1f} against {four:.1f} "
+        f"GiB at their leanest, with {speed:.2f} times the tokens/s (measured on 8B on one H200, 16k tokens a pass: "
+        "78.4 against 75.2 GiB, 15,695 against 16,194 tokens/s; python tests/benchmarks/training.py ours-8bit "
+        "ours-4bit). They are the best answer only where less may be lost than 4 bits lose, 16 bits do not fit, and "
+        "the GPU has no 8-bit floats."
     )
 
 
@@ -200,7 +186,7 @@ def _against_the_rule(found: Sequence[Candidate], taken: Candidate, needs: Needs
         if gain > 1.02:
             yield f"The rule of thumb is contradicted: {NAMES[fastest.method]} is {gain:.2f} times as fast here."
     if needs.application_type in ("cost_efficient", "resource_constrained") and fitting:
-        leaner = min(fitting, key=lambda candidate: candidate.prediction.memory.total)
+        leaner = min(fitting, key=lambda candidate: candidate.prediction.memory.weights)
         if leaner.prediction.memory.weights < mine.memory.weights:
             yield (
                 f"The rule of thumb is contradicted: {NAMES[leaner.method]} has {leaner.prediction.memory.weights:.1f} "
@@ -228,32 +214,37 @@ def _about_hardware(hardware: Hardware, settings: TrainSettings) -> Iterator[str
 
 
 def would_fit(search: Search, taken: Candidate) -> Iterator[str]:
-    """The smallest changes after which the leanest settings fit, each on its own."""
-    shape, hardware = search.shape, search.hardware
-    settings, available = _lean(shape, hardware, taken.settings), taken.room
-    memory = estimate(shape, settings, hardware)
+    """The smallest changes after which something fits, each on its own."""
+    memory, available = taken.prediction.memory, taken.room
     if not taken.may_fit:
         yield (
-            f"Nothing fits: {NAMES[settings.method]} in batches of one row needs {memory.total:.1f} GiB, "
+            f"Nothing fits: {NAMES[taken.method]} in its leanest settings needs {memory.total:.1f} GiB, "
             f"{available:.1f} can be used."
         )
-    for length in (length for length in SHORTER_LENGTHS if length < settings.max_length):
-        if estimate(shape, settings.model_copy(update={"max_length": length}), hardware).total <= available:
+    for length in (length for length in SHORTER_LENGTHS if length < taken.settings.max_length):
+        if _with_rows_of(search, length).anything_fits():
             yield f"Rows of at most {length} tokens would fit."
             break
-    if not hardware.gpu_count:
+    if not search.hardware.gpu_count:
         yield "More memory, or a GPU, would do."
-    enough = [
-        gpu
-        for gpu in gpus()
-        if gpu.backend == "cuda" and "MIG" not in str(gpu.gpu) and "4bit" in gpu.bitsandbytes
-        if gpu.gpu_memory_gib > available
-        and predict(shape, settings, gpu, search.needs).memory_high.total <= room(gpu, settings)
-    ]
-    if enough:
-        smallest = min(enough, key=lambda gpu: gpu.gpu_memory_gib)
-        yield f"A GPU with {smallest.gpu_memory_gib:g} GiB would do, e.g. {smallest.gpu}."
-    share = memory.weights / parameters(shape)
+    enough = _smallest_gpu(search)
+    if enough is not None:
+        yield f"A GPU with {enough.gpu_memory_gib:g} GiB would do, e.g. {enough.gpu}."
+    share = memory.weights / parameters(search.shape)
     billions = max(0.0, available - (memory.total - memory.weights)) / share / 1e9 if share else 0.0
     if billions >= 0.1:
         yield f"A model of at most some {billions:.1f} billion parameters would fit."
+
+
+def _smallest_gpu(search: Search) -> Hardware | None:
+    """A whole one that the engine was made for, on its own."""
+    whole = [gpu for gpu in gpus() if gpu.backend == "cuda" and "MIG" not in str(gpu.gpu)]
+    needed = 0.0  # what a run takes hardly depends on the card
+    for gpu in sorted(whole, key=lambda gpu: gpu.gpu_memory_gib):
+        if available_gib(gpu) > needed:
+            there = Search(search.shape, gpu, search.needs)
+            leanest = [there.leanest(method) for method in there.methods()]
+            if any(candidate.fits for candidate in leanest):
+                return gpu
+            needed = 0.95 * min(candidate.prediction.memory_high.total for candidate in leanest)
+    return None

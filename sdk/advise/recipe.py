@@ -71,8 +71,8 @@ def ranks(shape: ModelShape, hardware: Hardware, needs: Needs, method: Method) -
     if needs.lora_r is not None:
         return [needs.lora_r]
     best = usual_rank(shape)
-    if method == "qlora-4bit" and wants_accuracy(needs):
-        best = max([best, *(rank for gib, rank in HIGH_RANK_BY_GIB if hardware.gpu_memory_gib >= gib)])
+    if method == "qlora-4bit" and not is_tiny(shape):
+        best = max([HIGH_RANK, *(rank for gib, rank in HIGH_RANK_BY_GIB if hardware.gpu_memory_gib >= gib)])
     return [best >> halvings for halvings in range(10) if best >> halvings >= MIN_LORA_R]
 
 

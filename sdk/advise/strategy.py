@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from sdk.advise.accuracy import contradictions
 from sdk.advise.choose import advise
 from sdk.advise.models import find_model
 from sdk.errors import InvalidInput
@@ -25,7 +26,8 @@ class DeploymentStrategy:
     hardware_config: a Hardware, or a mapping with gpu_memory (GB of one GPU, 0 for none), gpu_count, cpu_cores and
     ram (GB). application_type and accuracy: see Needs; the accuracy outweighs the type. model: a catalogue name, a
     folder or a config.json. max_length: tokens in the longest row. rows: number of training rows, where known.
-    Raises InvalidInput with every fault.
+    max_loss, deadline_hours, price_per_hour: see Needs. Raises InvalidInput with every fault, needs that contradict
+    each other among them.
     """
 
     def __init__(
@@ -37,11 +39,25 @@ class DeploymentStrategy:
         model: str = "llama-3.1-8b",
         max_length: int = 1024,
         rows: int | None = None,
+        max_loss: float | None = None,
+        deadline_hours: float | None = None,
+        price_per_hour: float | None = None,
     ) -> None:
         faults: list[str] = []
-        given = {"application_type": application_type, "accuracy": accuracy, "max_length": max_length, "rows": rows}
+        given = {
+            "application_type": application_type,
+            "accuracy": accuracy,
+            "max_length": max_length,
+            "rows": rows,
+            "max_loss": max_loss,
+            "deadline_hours": deadline_hours,
+            "price_per_hour": price_per_hour,
+        }
         hardware = hardware_config if isinstance(hardware_config, Hardware) else _hardware(hardware_config, faults)
         needs = _needs(given, faults)
+        faults += contradictions(needs)
+        if deadline_hours is not None and rows is None:
+            faults.append("deadline_hours: how long training takes depends on rows; give both")
         try:
             shape = find_model(model)
         except InvalidInput as error:

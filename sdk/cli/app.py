@@ -19,8 +19,8 @@ from sdk.errors import SDKError
 from sdk.project import Project
 
 EXIT_CODES = """\
-Exit codes: 0 done; 1 advice says it does not fit; 2 bad input or wrong order; 3 refused by policy or approvers;
-4 something was tampered with; 5 a third party failed (memory, disk, registry); 130 interrupted."""
+Exit codes: 0 done; 1 advice: it does not fit or a need is not met; 2 bad input or wrong order; 3 refused by policy or
+approvers; 4 something was tampered with; 5 a third party failed (memory, disk, registry); 130 interrupted."""
 
 app = typer.Typer(
     name="sdk",
