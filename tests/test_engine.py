@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import Any
@@ -12,6 +13,8 @@ from bitsandbytes.nn import Linear8bitLt
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BitsAndBytesConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -26,10 +29,13 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.advise import estimate
+from sdk.advise.config import shape_of
 from sdk.advise.memory import HEAD_LOGITS
 from sdk.errors import InvalidInput
 from sdk.model import Encoded
@@ -39,7 +45,9 @@ from sdk.train.engine import prepare, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
 from sdk.train.engine.head import _CHUNK, Head, frozen_head_loss
 from sdk.train.engine.lora import fuse_lora
+from sdk.train.engine.prepare import _keep_experts
 from sdk.train.engine.weights import dense
+from sdk.train.methods import peft_config
 from sdk.train.order import micro_batches
 from sdk.train.trainer import Collator
 from tests import tiny
@@ -355,6 +363,91 @@ def test_a_layer_keeps_the_bytes_that_advise_predicts(dropout: float) -> None:
     of_three = estimate(shape, given, Hardware()).activations * 2**30
     assert (kept(3) - kept(1)) / 2 * 3 == pytest.approx(of_three)
     assert HEAD_LOGITS == _CHUNK  # advise works without torch, so it cannot import the head
+
+
+# Of other architectures what layers keep differs; (numbers of its config.json, how far off at most)
+KEPT: dict[str, tuple[dict[str, Any], float]] = {
+    "qwen2": ({}, 0.001),
+    "qwen3": ({}, 0.01),
+    "mistral": ({}, 0.001),
+    "granite": ({}, 0.001),
+    "phi3": ({}, 0.001),
+    "gemma2": ({}, 0.04),
+    "gemma3_text": ({"sliding_window": 512}, 0.01),
+    "olmo2": ({}, 0.01),
+    "cohere": ({}, 0.05),
+    "starcoder2": ({}, 0.01),
+    "mixtral": ({"num_local_experts": 4, "num_experts_per_tok": 2}, 0.01),
+    "qwen3_moe": ({"moe_intermediate_size": 48, "num_experts": 4, "num_experts_per_tok": 2}, 0.02),
+    "gpt_oss": ({"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 128}, 0.04),
+}
+
+
+@pytest.mark.parametrize(("model_type", "numbers", "off"), [(name, *given) for name, given in KEPT.items()])
+def test_layers_of_other_architectures_keep_what_advise_predicts(
+    model_type: str, numbers: dict[str, Any], off: float
+) -> None:
+    tokens = 100
+
+    def kept(layers: int) -> tuple[int, dict[str, Any]]:
+        config = {**SHAPE, **numbers, "num_hidden_layers": layers, "max_position_embeddings": 512, "hidden_size": 64}
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **config)).requires_grad_(False)
+        given = settings(target_modules="all-linear", lora_r=4)
+        adapter = peft_config(model, given, 5)
+        wrapped = get_peft_model(model, adapter).float().train()
+        by_rows = use_row_attention(wrapped.get_base_model())
+        prepare(wrapped, given)
+        alive: dict[int, int] = {}
+        weights = {value.untyped_storage().data_ptr() for value in [*wrapped.parameters(), *wrapped.buffers()]}
+
+        def keep(saved: torch.Tensor) -> torch.Tensor:
+            storage = saved.untyped_storage()
+            alive[storage.data_ptr()] = storage.nbytes()
+            held.append(storage)  # or its place could be taken by another
+            return saved
+
+        held: list[torch.UntypedStorage] = []
+        rows_ = {
+            "cu_seq_lens_q": torch.tensor([0, tokens], dtype=torch.int32),
+            "max_length_q": tokens,
+            "position_ids": torch.arange(tokens)[None],
+        }
+        ids = torch.randint(3, 120, (1, tokens))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            wrapped(
+                input_ids=ids,
+                learned=torch.arange(-tokens, -1),
+                targets=ids[0, 1:],
+                use_cache=False,
+                **(rows_ if by_rows else {}),
+            )
+        return sum(size for place, size in alive.items() if place not in weights), {**config, "model_type": model_type}
+
+    (four, config), (two, _) = kept(4), kept(2)
+    shape = shape_of(config, model_type, "test", model_type)
+    given = settings(per_device_train_batch_size=1, max_length=tokens, lora_r=4)
+    predicted = estimate(shape, given, Hardware()).activations * 2**30 / 4
+    assert predicted == pytest.approx((four - two) / 2, rel=off)
+
+
+def test_experts_keep_transformers_forward_pass_and_bear_no_adapters() -> None:
+    """Liger's kernel computes the gradients of their weights, and breaks on PEFT's wrapper of them."""
+    config = Qwen3MoeConfig(**SHAPE, moe_intermediate_size=48, num_experts=4, num_experts_per_tok=2)
+    model = Qwen3MoeForCausalLM(config).requires_grad_(False)
+    experts = [module for name, module in model.named_modules() if name.endswith("experts")]
+    for module in experts:
+        module.forward = lambda *given: None  # as Liger replaces it
+    _keep_experts(model)
+    assert experts
+    assert all("forward" not in vars(module) for module in experts)
+    wrapped = get_peft_model(model, peft_config(model, settings(), 5))
+    trained = [name for name, value in wrapped.named_parameters() if value.requires_grad]
+    assert trained
+    assert all("self_attn" in name for name in trained)
+    prepare(wrapped, settings())
+    loss, found = loss_in_one(wrapped.train())
+    assert math.isfinite(loss)
+    assert set(found) == set(trained)
 
 
 def test_embeddings_can_stay_on_the_host() -> None:
