@@ -123,6 +123,27 @@ def test_earlier_runs_are_predicted_as_well(benchmark: Any) -> None:
     assert seen >= 20
 
 
+def test_plans_ran_and_came_near_the_fastest_that_fits(benchmark: Any) -> None:
+    planning = importlib.import_module("planning")
+    found = json.loads((RESULTS / "planning-2026-11-26-h200.json").read_text())
+    compared = planning.compare(found["runs"])
+    assert compared == found["plans"]
+    assert len(compared) >= 40
+    assert not any(each["failed"] for each in compared)
+    assert statistics.mean(each["share"] for each in compared) >= 0.97
+
+
+def test_the_benchmark_measures_a_row_and_predicts_it(benchmark: Any) -> None:
+    row = {"name": "small", "model": "tiny", "method": "qlora-4bit", "max_length": 32, "lengths": "varied", "steps": 3}
+    found = benchmark.measure({**row, "per_device_train_batch_size": 3, "packing": True})
+    assert 32 <= found["tokens"] <= 96
+    assert len(found["seconds"]) == 2
+    line = benchmark.line_of(row, {**found, "gpu": "NVIDIA H200", "allocated_gib": 1.0, "alone": True})
+    assert line["predicted_low_gib"] < line["predicted_gib"] < line["predicted_high_gib"]
+    assert line["error"] == pytest.approx(line["predicted_gib"] - 1)
+    assert line["tokens_per_second"] > 0
+
+
 # -- memory --------------------------------------------------------------------------------------------------------
 
 
