@@ -20,10 +20,10 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from sdk.data import Row, answer, read_rows
+from sdk.data import Row, answer, conversation, read_rows
 from sdk.domain import Domain
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import Chat, Encoded, attach_adapter, conversation, encode_rows, generate_ids, load_base
+from sdk.model import Chat, Encoded, attach_adapter, encode_rows, generate_ids, load_base
 from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
 
 RESAMPLES = 2_000

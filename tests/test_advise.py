@@ -132,7 +132,7 @@ def test_what_bitsandbytes_cannot_is_no_option() -> None:
     assert methods(advise(LLAMA_8B, v100, Needs())) == {"lora", "qlora-4bit"}
 
 
-@pytest.mark.parametrize("accuracy", ["highest", "high", "balanced", "economy"])
+@pytest.mark.parametrize("accuracy", ["high", "economy"])
 @pytest.mark.parametrize("name", ["llama-3.2-1b", "llama-3.1-8b", "llama-2-13b", "llama-3.1-70b"])
 def test_more_memory_never_makes_what_fits_not_fit(name: str, accuracy: Accuracy) -> None:
     shape, fitted = find_model(name), False
@@ -354,11 +354,12 @@ def test_what_does_not_fit_says_what_would() -> None:
     said = " ".join(advice.notes)
     named = next(entry for entry in gpus() if f"e.g. {entry.gpu}." in said)
     assert advise(LLAMA_70B, named, Needs(accuracy="economy")).fits
-    assert not any(
-        advise(LLAMA_70B, other, Needs(accuracy="economy")).fits
-        for other in gpus()
-        if other.gpu_memory_gib < named.gpu_memory_gib and other.backend == "cuda" and "MIG" not in str(other.gpu)
+    whole = [each for each in gpus() if each.backend == "cuda" and "MIG" not in str(each.gpu)]
+    smaller = sorted(
+        (each for each in whole if each.gpu_memory_gib < named.gpu_memory_gib), key=lambda each: each.gpu_memory_gib
     )
+    assert len(smaller) > 50
+    assert not any(advise(LLAMA_70B, each, Needs(accuracy="economy")).fits for each in smaller[-12:])
     assert "billion parameters" in said
 
 
@@ -374,7 +375,7 @@ def test_shorter_rows_are_proposed_where_they_fit_and_never_taken_silently() -> 
 
 def test_what_may_fit_is_uncertain() -> None:
     seen = set()
-    for tenths in range(40, 80):
+    for tenths in range(54, 68):
         advice = advise(LLAMA_8B, gpu(tenths / 10), Needs(accuracy="economy"))
         seen.add((advice.fits, advice.uncertain))
         if advice.uncertain:
@@ -461,10 +462,8 @@ def test_rows_are_packed_only_where_their_lengths_are_known_and_it_pays() -> Non
 def test_rows_shorter_than_allowed_leave_room_for_more_of_them() -> None:
     """Room is made for the longest rows together, and the others are shorter than max_length."""
     need = Needs(max_length=2048, rows=8_000, accuracy="highest")
-    long, *others = (2048, *[600] * 60)
-    lengths = VARIED.model_copy(
-        update={"longest": (long, *others), "percentiles": {50: 250, 90: 500, 95: 550, 99: 580}}
-    )
+    percentiles = {50: 250, 90: 500, 95: 550, 99: 580}
+    lengths = VARIED.model_copy(update={"longest": (2048, *[600] * 60), "percentiles": percentiles})
     full, known = (advise(LLAMA_8B, gpu(80), each) for each in (need, need.model_copy(update={"lengths": lengths})))
     assert known.settings.per_device_train_batch_size > full.settings.per_device_train_batch_size
     assert known.fits

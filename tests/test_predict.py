@@ -168,16 +168,21 @@ def test_each_way_to_save_memory_saves_some() -> None:
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("hardware", [H200, CPU])
 def test_memory_grows_with_every_dimension(method: Method, checkpointing: bool, hardware: Hardware) -> None:
-    def total(batch: int = 2, length: int = 512, r: int = 16, tokens: int | None = None) -> float:
-        given = settings(method, batch, length, checkpointing, lora_r=r)
-        return estimate(LLAMA_8B, given, hardware, tokens).total
+    def total(batch: int = 2, length: int = 512, r: int = 16) -> float:
+        return estimate(LLAMA_8B, settings(method, batch, length, checkpointing, lora_r=r), hardware).total
 
     lengths = [total(length=length) for length in (64, 512, 513, 4096, 32_768)]
     assert lengths == sorted(lengths)
     assert len(set(lengths)) == len(lengths)
     assert total(batch=3) > total()
     assert total(r=32) > total()
-    assert total(tokens=700) < total()
+    given = settings(method, 2, 4096, checkpointing)
+    by_tokens = [estimate(LLAMA_8B, given, hardware, tokens).total for tokens in (1, 700, 8191, 8192)]
+    assert by_tokens == sorted(set(by_tokens))
+    assert by_tokens[-1] == estimate(LLAMA_8B, given, hardware).total
+    by_learned = [estimate(LLAMA_8B, given, hardware, learned=share).total for share in (0.01, 0.1, 0.5, 1.0)]
+    assert by_learned == sorted(by_learned)
+    assert by_learned[0] < by_learned[-1] or checkpointing  # else the peak is at the loss
     without = estimate(LLAMA_8B, settings(method, 2, 512, False), hardware).total
     assert without > estimate(LLAMA_8B, settings(method, 2, 512, True), hardware).total
 

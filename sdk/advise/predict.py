@@ -10,8 +10,6 @@ from sdk.advise.memory import available_gib, estimate
 from sdk.advise.speed import pass_seconds, step_seconds
 from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
 
-GIB = 2**30
-
 
 class Band(NamedTuple):
     """Shares of what is expected, below and above: of the whole, and of what comes and goes beside the weights."""
@@ -31,7 +29,7 @@ CALIBRATED = Band(0.05, 0.05)
 # The band of speed, as factors.
 SPEED_MEASURED, SPEED_ELSEWHERE, SPEED_ON_A_CPU, SPEED_CALIBRATED = 1.25, 1.7, 3.0, 1.2
 HELD_AGAINST = "NVIDIA H200"
-FLASH_HEAD = 256  # wider heads go row by row: sdk/train/engine/attention.py
+FLASH_HEAD = 256  # wider heads go row by row, as all do before Ampere: sdk/train/engine/attention.py
 
 
 class Prediction(NamedTuple):
@@ -84,7 +82,7 @@ def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Band:
         return CALIBRATED
     if not hardware.gpu_count:
         return ON_A_CPU
-    by_rows = shape.attn_logit_softcapping or shape.attention_sinks or shape.head_dim > FLASH_HEAD
+    by_rows = shape.attn_logit_softcapping or shape.attention_sinks or shape.head_dim > FLASH_HEAD or not hardware.bf16
     unlike = shape.v_head_dim not in (0, shape.head_dim)
     if shape.approximations or by_rows or unlike or shape.num_linear_attention_layers or hardware.backend != "cuda":
         return ROUGH

@@ -82,13 +82,18 @@ def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
 
 def run(run: Run) -> RenderableType:
     losses = [point.loss for point in run.losses]
+    expected = run.tokens_per_second_predicted
     rows = [
         (
             "method",
             f"{METHODS[run.settings.method]}, {_adapter(run.settings)}, {run.trainable_parameters:,} parameters",
         ),
         ("loss", f"{losses[0]:.3f} [cyan]{sparkline(losses)}[/] {losses[-1]:.3f} in {run.steps} steps"),
-        ("time", f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"),
+        (
+            "time",
+            f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"
+            + ("" if expected is None else f", {expected:,.0f} predicted"),
+        ),
         ("memory", f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"),
     ]
     if run.validation:

@@ -20,6 +20,7 @@ __all__ = [
     "Row",
     "Table",
     "answer",
+    "conversation",
     "longest_row",
     "normalized",
     "question",
@@ -65,6 +66,14 @@ def normalized(text: str) -> str:
     """NFKC, case folded, without punctuation, white space and control characters."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
+
+
+def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
+    """A row's messages, with the domain's prompt as the system message where the row has none."""
+    messages = [{"role": message.role, "content": message.content} for message in row.messages]
+    if prompt and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": prompt})
+    return messages
 
 
 def question(row: Row) -> str:

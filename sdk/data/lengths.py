@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from tokenizers import Tokenizer
 
-from sdk.data import Row, longest_row
+from sdk.data import Row, conversation, longest_row
 from sdk.errors import InvalidInput
 from sdk.records import Lengths, OnProgress
 
@@ -105,14 +105,6 @@ class _Chat:
         return self._template.render(
             messages=messages, tools=None, documents=None, add_generation_prompt=False, **self._special
         )
-
-
-def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
-    """A row's messages, with the domain's prompt as the system message where the row has none."""
-    messages = [{"role": message.role, "content": message.content} for message in row.messages]
-    if prompt and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": prompt})
-    return messages
 
 
 class _Answers(Extension):

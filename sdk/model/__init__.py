@@ -42,7 +42,7 @@ from sdk.model.base import (  # noqa: E402
     fetch_base,
     resolve_base,
 )
-from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, conversation, encode_rows, learned  # noqa: E402
+from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
 from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
 
@@ -63,7 +63,6 @@ __all__ = [
     "check_config",
     "check_torch",
     "compute_dtype",
-    "conversation",
     "encode_rows",
     "fetch_base",
     "generate",

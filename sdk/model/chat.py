@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from sdk.data import Row
+from sdk.data import Row, conversation
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
 
@@ -186,14 +186,6 @@ class Chat:
             ):
                 in_loss[place] = True
         return Encoded(ids, in_loss)
-
-
-def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
-    """A row's messages, with the domain's prompt as the system message where the row has none."""
-    messages = [{"role": message.role, "content": message.content} for message in row.messages]
-    if prompt and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": prompt})
-    return messages
 
 
 def encode_rows(

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from sdk.records import Interval, Outcome
+from sdk.records import Interval, Outcome, Run
 from sdk.registry.entry import SHARE, Adaptation, primary
 
 STYLE = """
@@ -97,10 +97,15 @@ def _cards(adaptation: Adaptation) -> str:
         (f"{planted.found} of {planted.planted}", "planted personal data found"),
         (run.settings.method, f"rank {run.settings.lora_r}, alpha {run.settings.lora_alpha}, on {gpu}"),
         (f"{run.memory_measured_gib:.3g} GiB", f"peak memory, {run.memory_predicted_gib:.3g} predicted"),
-        (f"{run.steps:,} steps", f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"),
+        (f"{run.steps:,} steps", f"{run.seconds:.0f} s, {_speed(run)}"),
     ]
     shown = "".join(f'<div class="card"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in cards)
     return f'<div class="cards">{shown}</div>'
+
+
+def _speed(run: Run) -> str:
+    expected = run.tokens_per_second_predicted
+    return f"{run.tokens_per_second:,.0f} tokens/s" + ("" if expected is None else f", {expected:,.0f} predicted")
 
 
 def _score_table(adaptation: Adaptation) -> str:

@@ -1,13 +1,14 @@
 """Attention over rows that lie one behind the other without padding, none of which sees another.
 
 Flash attention's kernel for sequences of different lengths [Dao, arXiv 2307.08691] as torch ships it, with grouped
-queries as they are; where it cannot be had (CPU, float32, head over 256, capped scores), torch's own attention row by
-row, which computes the same.
+queries as they are; where it cannot be had (CPU, float32, GPUs before Ampere, head over 256, capped scores), torch's
+own attention row by row, which computes the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 NAME = "sdk_rows"
 _FLASH_HEAD = 256
 _FLASH_TYPES = (torch.bfloat16, torch.float16)
+_FLASH_CAPABILITY = (8, 0)
 
 
 def use_row_attention(model: PreTrainedModel) -> bool:
@@ -56,7 +58,7 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """query (1, heads, tokens, size), key and value (1, key heads, tokens, size) to (1, tokens, heads, size)."""
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
-    flash = query.is_cuda and query.dtype in _FLASH_TYPES and query.shape[-1] <= _FLASH_HEAD
+    flash = query.dtype in _FLASH_TYPES and query.shape[-1] <= _FLASH_HEAD and _has_flash(query.device)
     if flash and softcap is None and not dropout and value.shape[-1] == query.shape[-1]:
         q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
         out = torch.ops.aten._flash_attention_forward(
@@ -82,6 +84,11 @@ def _attention(
         for start, end in _spans(cu_seq_lens_q)
     ]
     return torch.cat(rows, dim=2).transpose(1, 2), None
+
+
+@cache
+def _has_flash(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FLASH_CAPABILITY
 
 
 def _spans(starts: torch.Tensor) -> Iterator[tuple[int, int]]:
