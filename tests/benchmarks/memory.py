@@ -387,6 +387,8 @@ def measure(row: Row) -> dict[str, Any]:
     from transformers import TrainerCallback
 
     settings = settings_of(row)
+    if settings.shard_base:
+        return {"failed": "a sharded base is read from files, and these weights are made up"}
     if settings.gpus > 1:
         from sdk.train import world
 
@@ -555,6 +557,7 @@ def measure_all(rows: Sequence[Row], seconds: float, workers: int, done: Callabl
         if not left():
             process.end()
         elif row["gpus"] > len(cards):
+            process.end()
             done(row, {"failed": f"{len(cards)} GPUs are here", "alone": True})
         else:
             done(row, {**process.run(row), "alone": True})
@@ -588,11 +591,10 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     from sdk.advise.memory import device_gib, estimate
     from sdk.advise.predict import predict as advised
     from sdk.advise.speed import step_seconds
-    from sdk.hardware import find_gpu
     from sdk.records import Needs
 
     shape, settings = shape_of(row), settings_of(row)
-    hardware = find_gpu(found.get("gpu", "NVIDIA H200"), settings.gpus)
+    hardware = _hardware(found.get("gpu", "NVIDIA H200"), settings.gpus)
     largest = found.get("tokens") or settings.per_device_train_batch_size * settings.max_length
     memory = estimate(shape, settings, hardware, largest)
     asked = advised(shape, settings, hardware, Needs(max_length=settings.max_length))
@@ -612,6 +614,19 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
             tokens / seconds for tokens, seconds in zip(found["step_tokens"][1:], found["seconds"], strict=True)
         )
     return made
+
+
+def _hardware(gpu: str, count: int) -> Any:
+    from sdk.errors import InvalidInput
+    from sdk.hardware import cpu_cores, find_gpu
+    from sdk.records import Hardware
+
+    if gpu == "CPU":
+        return Hardware(cpu_cores=cpu_cores())
+    try:
+        return find_gpu(gpu, count)
+    except InvalidInput:  # its memory does not matter here, and of its speed nothing is known
+        return Hardware(gpu=gpu, gpu_count=count, gpu_memory_gib=1.0)
 
 
 def line_of(row: Row, found: dict[str, Any]) -> dict[str, Any]:
