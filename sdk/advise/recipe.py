@@ -166,7 +166,9 @@ def _duration(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
 
 def _batches(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
     length = min(needs.max_length, shape.max_position_embeddings)
-    passes = f"{choice.accumulation} x {choice.gpus} passes" if choice.gpus > 1 else f"{choice.accumulation} passes"
+    passes = f"{choice.accumulation} pass{'es' if choice.accumulation > 1 else ''}"
+    if choice.gpus > 1:
+        passes += f" of each of {choice.gpus} GPUs"
     if choice.packing:
         rows = f"Passes filled to {choice.batch * length:,} tokens hold about {ROWS_PER_STEP} rows in {passes}."
     else:
