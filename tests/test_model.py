@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from peft import LoraConfig, get_peft_model
 
-from sdk.data import Message, Row
+from sdk.data import Message, Row, conversation
 from sdk.errors import InvalidInput
 from sdk.model import (
     Chat,
@@ -24,7 +24,6 @@ from sdk.model import (
     base_name,
     check_config,
     compute_dtype,
-    conversation,
     encode_rows,
     fetch_base,
     generate,

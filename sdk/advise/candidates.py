@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sdk.advise.predict import Prediction, predict, room
-from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank
+from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
 from sdk.records import Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
 
 METHODS: tuple[Method, ...] = ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")
@@ -56,12 +56,14 @@ class Search(NamedTuple):
         return tuple(method for method in METHODS if able[method])
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """One for each method; of 4 bits the usual rank besides the high one."""
-        found = [self.best(method, ranks(self.shape, self.hardware, self.needs, method)) for method in self.methods()]
+        """One for each method; of 4 bits the usual rank besides the high one, first which the need asks for."""
+        found: list[Candidate] = []
         usual = usual_rank(self.shape)
-        if self.needs.lora_r is None:
-            low = [each for each in found if each.method == LEANEST and each.settings.lora_r > usual]
-            found += [self.best(LEANEST, [usual]) for _ in low]
+        for method in self.methods():
+            ranked = [self.best(method, ranks(self.shape, self.hardware, self.needs, method))]
+            if self.needs.lora_r is None and method == LEANEST and ranked[0].settings.lora_r > usual:
+                ranked.append(self.best(method, [usual]))
+            found += ranked if wants_accuracy(self.needs) else reversed(ranked)
         return tuple(found)
 
     def best(self, method: Method, some_ranks: list[int]) -> Candidate:

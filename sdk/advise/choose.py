@@ -140,10 +140,8 @@ def _by_application(pool: Sequence[Candidate], application: ApplicationType) -> 
     order, why = BY_APPLICATION[application]
     for method in order:
         ranked = [candidate for candidate in pool if candidate.method == method]
-        if ranked and application == "high_performance":
-            return ranked[0], why  # the highest rank
         if ranked:
-            return max(ranked, key=_speed), why
+            return ranked[0], why
     return min(pool, key=lambda candidate: candidate.prediction.memory.total), f"{why}, which does not fit"
 
 

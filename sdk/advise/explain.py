@@ -239,12 +239,13 @@ def would_fit(search: Search, taken: Candidate) -> Iterator[str]:
 def _smallest_gpu(search: Search) -> Hardware | None:
     """A whole one that the engine was made for, on its own."""
     whole = [gpu for gpu in gpus() if gpu.backend == "cuda" and "MIG" not in str(gpu.gpu)]
-    needed = 0.0  # what a run takes hardly depends on the card
+    needed: dict[tuple[Method, ...], float] = {}  # with the same methods only the band depends on the card
     for gpu in sorted(whole, key=lambda gpu: gpu.gpu_memory_gib):
-        if available_gib(gpu) > needed:
-            there = Search(search.shape, gpu, search.needs)
-            leanest = [there.leanest(method) for method in there.methods()]
+        there = Search(search.shape, gpu, search.needs)
+        methods = there.methods()
+        if available_gib(gpu) >= needed.get(methods, 0.0):
+            leanest = [there.leanest(method) for method in methods]
             if any(candidate.fits for candidate in leanest):
                 return gpu
-            needed = 0.95 * min(candidate.prediction.memory_high.total for candidate in leanest)
+            needed[methods] = min(candidate.prediction.memory.total for candidate in leanest)
     return None

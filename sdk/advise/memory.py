@@ -139,11 +139,12 @@ def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:
     held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
     of_layer = adapters / layers
     added = of_layer if held else 0  # the new gradients of a layer before they are added
-    kept, again = _kept(given)
+    kept, left, again = _kept(given)
     back = _backward(given)
-    first = _Moment(max(held, of_layer), kept, 0, again + back + added)
+    recomputed = 0 if left else again  # layers that keep all come first, and leave room for one that does not
+    first = _Moment(max(held, of_layer), kept, 0, recomputed + back + added)
     whole = max(held, adapters)
-    last = _Moment(whole, kept / layers if not again else 0, 0, again + back)
+    last = _Moment(whole, 0 if settings.gradient_checkpointing else kept / layers, 0, again + back)
     return (
         _Moment(held, kept, _head(given), 0),
         first,
@@ -238,8 +239,9 @@ def _expert_bytes(given: _Pass) -> float:
     return copies * (given.size * width + 24) + given.tokens * shape.num_experts * (4 + given.size)
 
 
-def _kept(given: _Pass) -> tuple[float, float]:
-    """At the loss, by all layers; and what is there besides when the backward pass has computed a layer again."""
+def _kept(given: _Pass) -> tuple[float, int, float]:
+    """At the loss, by all layers; how many are not computed again; and what is there besides when the backward pass has
+    computed one again."""
     shape, settings, tokens = given.shape, given.settings, given.tokens
     layers = shape.num_hidden_layers
     dense = shape.num_dense_layers if shape.num_experts else layers
@@ -248,13 +250,12 @@ def _kept(given: _Pass) -> tuple[float, float]:
     mean = (dense * dense_layer + (layers - dense) * sparse_layer) / layers
     largest = max(dense_layer, sparse_layer)
     if not settings.gradient_checkpointing:
-        return layers * mean, 0
+        return layers * mean, layers, 0
     of_input = given.size * tokens * shape.hidden_size
     if settings.activation_offloading and given.gpu:
-        return min(layers, OFFLOADED_INPUTS) * of_input, largest - of_input
+        return min(layers, OFFLOADED_INPUTS) * of_input, 0, largest - of_input
     again = layers if settings.shard_base else min(layers, settings.checkpointed_layers or layers)
-    # Layers that are not computed again come first in the backward pass, and leave room for one that is.
-    return again * of_input + (layers - again) * mean, largest - of_input if again == layers else 0
+    return again * of_input + (layers - again) * mean, layers - again, largest - of_input
 
 
 # -- what comes and goes ---------------------------------------------------------------------------------------------
