@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from sdk.trial import Setup
 
 LOCK = "project.lock"
+PILOT_MINUTES = 3.0
 
 
 def _quiet(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
@@ -251,7 +252,7 @@ class Project:
 
             return perform(trail, Request("probe", Calibration, inputs, work))
 
-    def pilot(self, *, minutes: float = 3.0, steps: int | None = None) -> Pilot:
+    def pilot(self, *, minutes: float = PILOT_MINUTES, steps: int | None = None) -> Pilot:
         """Train each method that fits for a little on the scrubbed rows, all on the same ones, and compare the results.
 
         minutes: of training of the slowest, by its predicted speed; steps: optimizer steps, which outweighs minutes.

@@ -94,10 +94,10 @@ def test_measured_runs_cover_what_the_advice_is_given_for(lines: list[dict[str, 
 def test_the_figures_that_ship_are_those_of_these_runs(benchmark: Any, lines: list[dict[str, Any]]) -> None:
     assert json.loads(MEASURED.read_text()) == benchmark.summary(lines)
     given = settings("qlora-4bit", 1, 512, True)
-    memory, speed = reliability(LLAMA_8B, given, H200)
+    memory, speed = reliability(given, H200)
     assert memory.scope.startswith("peak memory with qlora-4bit")
     assert speed.scope.startswith("tokens/s with qlora-4bit")
-    assert reliability(LLAMA_8B, given, CPU) == ()
+    assert reliability(given, CPU) == ()
 
 
 def test_earlier_runs_are_predicted_as_well(benchmark: Any) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from sdk.advise.predict import Prediction, predict, room
+from sdk.advise.memory import available_gib
+from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
 from sdk.records import Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
 
@@ -101,7 +102,7 @@ class Search(NamedTuple):
     def of(self, choice: Choice) -> Candidate:
         settings, reasons = learning_settings(self.shape, self.needs, choice)
         prediction = predict(self.shape, settings, self.hardware, self.needs, self.calibration)
-        return Candidate(settings, reasons, prediction, room(self.hardware, settings))
+        return Candidate(settings, reasons, prediction, available_gib(self.hardware, settings.gpus))
 
     def _fastest(self, fitting: list[Candidate]) -> Candidate:
         """Packed rows must gain something, and of equals the leaner is better."""
@@ -125,12 +126,14 @@ class Search(NamedTuple):
         if not shard:
             layers = self._least_recomputed(choice)
             if layers is not None:
-                yield choice(recomputed=layers or 0)
+                yield choice(recomputed=layers)
                 return
         yield choice(recomputed=None)
+        to_host = self._can_offload_embeddings()
+        if to_host:
+            yield choice(recomputed=None, offload_embeddings=True)
         if self.hardware.gpu_count:
-            yield choice(recomputed=None, offload_embeddings=self._can_offload_embeddings())
-            yield choice(recomputed=None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True)
+            yield choice(recomputed=None, offload_embeddings=to_host, offload_activations=True)
 
     def _can_offload_embeddings(self) -> bool:
         return self.hardware.gpu_count > 0 and not self.shape.tie_word_embeddings

@@ -45,7 +45,7 @@ BY_APPLICATION: dict[ApplicationType, tuple[tuple[Method, ...], str]] = {
 }
 
 
-class Choice(NamedTuple):
+class Chosen(NamedTuple):
     candidate: Candidate
     accuracy: ExpectedAccuracy
     why: str
@@ -68,8 +68,7 @@ def advise(
     asked, hardware = hardware, trained_on(hardware)
     search = Search(shape, hardware, needs, calibration)
     found = search.candidates()
-    chosen = choose(found, needs, shape, pilot)
-    candidate, accuracy, why = chosen
+    candidate, accuracy, why = choose(found, needs, shape, pilot)
     prediction, settings = candidate.prediction, candidate.settings
     reasons = {"method": f"{why[0].upper()}{why[1:]}.", **candidate.reasons}
     return Advice(
@@ -85,12 +84,12 @@ def advise(
         available_gib=candidate.room,
         fits=candidate.fits,
         uncertain=candidate.may_fit and not candidate.fits,
-        reliability=reliability(shape, settings, hardware),
+        reliability=reliability(settings, hardware),
         speed=prediction.speed,
         accuracy=accuracy,
         needs_met=candidate.fits and accuracy.meets_need is True and meets_deadline(candidate, needs),
         alternatives=alternatives(found, candidate, needs, shape, pilot),
-        flips=flips(search, found, candidate, lambda other: choose(found, other, shape, pilot).candidate),
+        flips=flips(search, candidate, lambda other: choose(found, other, shape, pilot).candidate),
         notes=(
             *(() if hardware == asked else (f"The engine trains on CUDA GPUs and on CPUs, not on {asked.gpu}.",)),
             *notes(search, found, candidate),
@@ -109,7 +108,7 @@ def trained_on(hardware: Hardware) -> Hardware:
     return hardware.model_copy(update={"gpu_count": 0, "gpu_memory_gib": 0.0, "ram_gib": ram})
 
 
-def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: Pilot | None) -> Choice:
+def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: Pilot | None) -> Chosen:
     expected = {
         id(candidate): expected_accuracy(shape, candidate.method, candidate.settings.lora_r, needs, pilot)
         for candidate in found
@@ -117,7 +116,7 @@ def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: P
     fitting = [candidate for candidate in found if candidate.fits] or [each for each in found if each.may_fit]
     if not fitting:
         leanest = min(found, key=lambda candidate: candidate.prediction.memory.total)
-        return Choice(leanest, expected[id(leanest)], "nothing fits; these settings take the least memory")
+        return Chosen(leanest, expected[id(leanest)], "nothing fits; these settings take the least memory")
     in_time = [candidate for candidate in fitting if meets_deadline(candidate, needs)]
     late = "" if in_time else "; none meets the deadline"
     pool = in_time or fitting
@@ -126,7 +125,7 @@ def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: P
     else:
         taken, why = _by_accuracy(pool, needs, lambda candidate: expected[id(candidate)])
     missing = _missing(found, fitting, taken)
-    return Choice(taken, expected[id(taken)], f"{why}{missing}{late}")
+    return Chosen(taken, expected[id(taken)], f"{why}{missing}{late}")
 
 
 def meets_deadline(candidate: Candidate, needs: Needs) -> bool:

@@ -70,9 +70,7 @@ def _alternative(
 # -- what would flip the choice --------------------------------------------------------------------------------------
 
 
-def flips(
-    search: Search, found: Sequence[Candidate], taken: Candidate, choose: Callable[[Needs], Candidate]
-) -> tuple[str, ...]:
+def flips(search: Search, taken: Candidate, choose: Callable[[Needs], Candidate]) -> tuple[str, ...]:
     """The nearest change of each kind that another choice would follow from."""
     said = [*_by_need(search.needs, taken, choose), *_by_memory(search, taken)]
     if taken.fits:

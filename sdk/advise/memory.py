@@ -122,14 +122,14 @@ def _weights(given: _Pass) -> float:
         linear += 4 * sum(layer.outputs * layer.count for layer in linear_layers(shape))
     if settings.method == "lora-fp8":
         linear += 4 * sum(layer.inputs * layer.count for layer in linear_layers(shape))
-    others = (other_parameters(shape) + expert_parameters(shape)) * size
+    layered, outside = linear + expert_parameters(shape) * size, other_parameters(shape) * size
     if settings.offload_embeddings and given.gpu and not shape.tie_word_embeddings:
-        others -= size * shape.vocab_size * shape.hidden_size
+        outside -= size * shape.vocab_size * shape.hidden_size
     if settings.shard_base and settings.gpus > 1:
-        layer = (linear + expert_parameters(shape) * size) / shape.num_hidden_layers
-        kept = layer * shape.num_hidden_layers / settings.gpus
-        return kept + min(2, shape.num_hidden_layers) * layer + others - expert_parameters(shape) * size
-    return linear + others
+        # A share of all layers, and two whole ones: at work and gathered ahead.
+        layers = shape.num_hidden_layers
+        layered = layered / settings.gpus + min(2, layers) * layered / layers
+    return layered + outside
 
 
 def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:

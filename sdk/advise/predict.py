@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from sdk.advise.filling import Filling, filling
-from sdk.advise.memory import available_gib, estimate
+from sdk.advise.memory import estimate
 from sdk.advise.speed import pass_seconds, step_seconds
 from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
 
@@ -38,10 +38,6 @@ class Prediction(NamedTuple):
     memory_high: Memory
     speed: Speed | None
     relative_speed: float  # tokens/s, with usual rates where the hardware's are not known
-
-
-def room(hardware: Hardware, settings: TrainSettings) -> float:
-    return available_gib(hardware, settings.gpus)
 
 
 def predict(

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from sdk.records import Hardware, ModelShape, Reliability, TrainSettings
+from sdk.records import Hardware, Reliability, TrainSettings
 
 MEASURED = Path(__file__).with_name("measured.json")
 
@@ -21,7 +21,7 @@ def _measured() -> dict[str, dict[str, Reliability]]:
     }
 
 
-def reliability(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> tuple[Reliability, ...]:
+def reliability(settings: TrainSettings, hardware: Hardware) -> tuple[Reliability, ...]:
     """Of memory and of speed, on runs of the method with the same engine on a GPU; none for a CPU."""
     if not hardware.gpu_count:
         return ()

@@ -18,10 +18,10 @@ from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
 from sdk.hardware import find_gpu
 from sdk.hardware import probe as probe_machine
+from sdk.project import PILOT_MINUTES
 from sdk.records import Accuracy, Advice, ApplicationType, Hardware, ModelShape, Needs, Run
 
 DOES_NOT_FIT = 1
-PILOT_MINUTES = 3.0
 
 THIS_MACHINE = "it measures on this machine"
 THIS_BASE = "it measures the project's base"

@@ -687,22 +687,20 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def report(lines: Sequence[dict[str, Any]]) -> str:
+    memory = [line for line in lines if line["error"] is not None]
+    kinds = (
+        ("memory, {} rows not fitted", [line["error"] for line in memory if not line["fitted"]]),
+        ("memory, {} rows fitted", [line["error"] for line in memory if line["fitted"]]),
+        ("speed, {} rows measured alone", [line["speed_error"] for line in lines if line["speed_error"] is not None]),
+    )
     said = []
-    for column, what, which in (
-        ("error", "memory", "not fitted"),
-        ("error", "memory", "fitted"),
-        ("speed_error", "speed", "measured alone"),
-    ):
-        for of in (which == "fitted",) if column == "error" else (None,):
-            errors = sorted(
-                line[column] for line in lines if line[column] is not None and of in (None, bool(line["fitted"]))
+    for what, errors in kinds:
+        if errors:
+            size = sorted(map(abs, errors))
+            said.append(
+                f"{what.format(len(errors))}: median {statistics.median(size):.2%}, 95 % within "
+                f"{size[math.ceil(0.95 * len(size)) - 1]:.2%}, farthest {min(errors):+.2%} and {max(errors):+.2%}"
             )
-            if errors:
-                size = sorted(map(abs, errors))
-                said.append(
-                    f"{what}, {len(errors)} rows {which}: median {statistics.median(size):.2%}, 95 % within "
-                    f"{size[math.ceil(0.95 * len(size)) - 1]:.2%}, farthest {errors[0]:+.2%} and {errors[-1]:+.2%}"
-                )
     return "\n".join(said)
 
 
