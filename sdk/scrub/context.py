@@ -43,13 +43,19 @@ class WindowContextEnhancer(ContextAwareEnhancer):
         by_id = {recognizer.id: tuple(recognizer.context or ()) for recognizer in recognizers}
         for result in raw_results:
             words = by_id[result.recognition_metadata[RecognizerResult.RECOGNIZER_IDENTIFIER_KEY]]
-            if words and result.score < self.MAX_SCORE and self._near(text, result, words):
-                raised = max(result.score + self.context_similarity_factor, self.min_score_with_context_similarity)
-                result.score = min(raised, self.MAX_SCORE)
+            if words:
+                result.score = self.raised(text, result.start, result.end, result.score, words)
         return raw_results
 
-    def _near(self, text: str, result: RecognizerResult, words: tuple[str, ...]) -> bool:
-        before = text[max(0, result.start - self.context_prefix_count) : result.start]
-        after = text[result.end : result.end + self.context_suffix_count]
+    def raised(self, text: str, start: int, end: int, score: float, words: tuple[str, ...]) -> float:
+        """The score of a find at [start, end), higher where one of the words stands near it."""
+        if score >= self.MAX_SCORE:
+            return score
         pattern = _words(words)
-        return bool(pattern.search(before) or pattern.search(after))
+        near = pattern.search(text[max(0, start - self.context_prefix_count) : start]) or pattern.search(
+            text[end : end + self.context_suffix_count]
+        )
+        if not near:
+            return score
+        raised = max(score + self.context_similarity_factor, self.min_score_with_context_similarity)
+        return float(min(raised, self.MAX_SCORE))

@@ -1,188 +1,281 @@
-"""Presidio's analyzer, offline and failing closed, with the recognizers of a domain's recognizers.yaml."""
+"""Presidio's recognizers over many texts: fast, offline, and failing closed.
+
+The registry, the recognizers and what their results mean are Presidio's (presidio-analyzer 2.2.366); the loop is not:
+`AnalyzerEngine.analyze` runs every recognizer on every text. A text goes through
+
+1. views.py: read in plain characters, and again without what is invisible;
+2. gate.py: every pattern of every PatternRecognizer, where it can match;
+3. all other recognizers, those with `find_many` for all texts at once;
+4. validation, context words, the score threshold, and the union of what overlaps.
+"""
 
 from __future__ import annotations
 
-import logging
-import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import regex
-from presidio_analyzer import AnalyzerEngine, RemoteRecognizer
-from presidio_analyzer.nlp_engine import NoOpNlpEngine
-from presidio_analyzer.recognizer_registry import RecognizerRegistry, RecognizerRegistryProvider
-from presidio_analyzer.recognizer_registry.recognizers_loader_utils import (
-    PredefinedRecognizerNotFoundError,
-    RecognizerListLoader,
-)
+from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
+from presidio_analyzer.nlp_engine import NlpEngine
 
-from sdk.errors import InvalidInput
-from sdk.policy import read_yaml
-from sdk.scrub import checksums, names
-from sdk.scrub.actions import Span, merged
 from sdk.scrub.context import WindowContextEnhancer
+from sdk.scrub.gate import Gate, PatternTimedOut
+from sdk.scrub.names_from import names_from
+from sdk.scrub.registry import presidio_silenced, read_registry
+from sdk.scrub.spans import Span, merged
+from sdk.scrub.views import View, views
 
 # What recognizers of any origin are known to raise; a class outside this list still ends the run, with its traceback.
 DETECTOR_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError,
     OSError, RuntimeError, TypeError, ValueError, regex.error,
 )  # fmt: skip
-REGEX_FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)  # Presidio's default
-OWN = (checksums, names)  # imported so that Presidio finds their classes by name
-# modules of Presidio whose recognizers load a model or ask a server, and the one class that asks publicsuffix.org
-NOT_OFFLINE = ("presidio_analyzer.predefined_recognizers.third_party", "presidio_analyzer.predefined_recognizers.ner")
-ASKS_THE_NETWORK = frozenset({"EmailRecognizer"})
-NEEDS_A_MODEL = "presidio_analyzer.predefined_recognizers.nlp_engine_recognizers"
-COMMON_KEYS = {
-    "name", "class_name", "enabled", "type", "supported_language", "supported_languages", "supported_entity", "context"
-}  # fmt: skip
-CUSTOM_KEYS = COMMON_KEYS | {"patterns", "deny_list", "deny_list_score", "country_code"}
-PREDEFINED_KEYS = COMMON_KEYS | {"supported_entities", "country_code"}
-TOP_KEYS = frozenset({"supported_languages", "global_regex_flags", "recognizers"})
+ROW_SECONDS = 10.0
+MOST, LEAST = EntityRecognizer.MAX_SCORE, EntityRecognizer.MIN_SCORE
 
 
 class DetectorFailed(RuntimeError):
-    """Presidio logged a warning, such as a pattern that timed out, where it should have raised."""
+    """A recognizer could not say what stands in a text, so the text counts as not scanned."""
 
 
-class _Alarm(logging.Handler):
-    """Keeps that something was logged; what was logged may be customers' text, so it goes nowhere."""
-
-    heard = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard = True
+class DetectorTimedOut(DetectorFailed):
+    """Scanning took longer than a text may take."""
 
 
-@contextmanager
-def _presidio_silenced() -> Iterator[_Alarm]:
-    logger, alarm = logging.getLogger("presidio-analyzer"), _Alarm()
-    kept = (logger.handlers, logger.propagate, logger.level)
-    logger.handlers, logger.propagate = [alarm], False
-    logger.setLevel(logging.WARNING)
-    try:
-        yield alarm
-    finally:
-        logger.handlers, logger.propagate = kept[0], kept[1]
-        logger.setLevel(kept[2])
+@dataclass(frozen=True)
+class _Form:
+    """One pattern of one recognizer."""
+
+    recognizer: PatternRecognizer
+    pattern: Pattern
 
 
-class _Folding(dict[int, str]):
-    """Full-width forms, odd spaces and dashes, foreign digits -> ASCII, one character for one: offsets hold."""
+class _Language:
+    """The recognizers of one language, sorted by how they are run."""
 
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        folded = unicodedata.normalize("NFKC", character)
-        if unicodedata.decimal(character, None) is not None:
-            folded = str(unicodedata.decimal(character))
-        elif unicodedata.category(character) == "Pd" or character == "−":
-            folded = "-"
-        elif unicodedata.category(character) in ("Zs", "Cf"):
-            folded = " "
-        self[code] = folded if len(folded) == 1 else character
-        return self[code]
+    def __init__(self, recognizers: Sequence[EntityRecognizer]) -> None:
+        self.forms: list[_Form] = []
+        self.single: list[EntityRecognizer] = []
+        self.many: list[Any] = []
+        for recognizer in recognizers:
+            if hasattr(recognizer, "find_many"):
+                self.many.append(recognizer)
+            elif _plain(recognizer):
+                self.forms += [_Form(recognizer, pattern) for pattern in recognizer.patterns]
+            else:
+                self.single.append(recognizer)
+        self.gate = Gate([(form.pattern.regex, form.recognizer.global_regex_flags) for form in self.forms])
+        self.by_id = {id(form.recognizer): form.recognizer for form in self.forms}
+        self.validates = {form.recognizer.id: _validates(form.recognizer) for form in self.forms}
 
 
-_FOLDING = _Folding()
+def _plain(recognizer: EntityRecognizer) -> bool:
+    """Nothing but patterns, validation and context: what the gate and `_judged` do in Presidio's stead."""
+    kind = type(recognizer)
+    return (
+        isinstance(recognizer, PatternRecognizer)
+        and kind.analyze is PatternRecognizer.analyze
+        and kind.enhance_using_context is EntityRecognizer.enhance_using_context
+    )
+
+
+def _validates(recognizer: PatternRecognizer) -> tuple[bool, bool]:
+    kind = type(recognizer)
+    return (
+        kind.validate_result is not PatternRecognizer.validate_result,
+        kind.invalidate_result is not PatternRecognizer.invalidate_result,
+    )
 
 
 class Detector:
     """Finds personal data in the languages that its recognizers.yaml supports."""
 
-    def __init__(self, recognizers: Path, score_threshold: float) -> None:
-        registry = _registry(recognizers)
+    def __init__(
+        self,
+        recognizers: Path,
+        score_threshold: float,
+        recognizer: str = "embedded",
+        row_seconds: float = ROW_SECONDS,
+    ) -> None:
+        """recognizer: who finds names, as the policy writes it; row_seconds: what scanning one text may take.
+
+        InvalidInput lists the faults of the file; MissingExtra names what a recognizer's library is installed with.
+        """
+        registry = read_registry(recognizers)
         self.languages = frozenset(registry.supported_languages)
-        self.kinds = frozenset(kind for recognizer in registry.recognizers for kind in recognizer.supported_entities)
-        engine = NoOpNlpEngine([{"lang_code": code, "model_name": "none"} for code in registry.supported_languages])
-        with _presidio_silenced():
-            engine.load()
-            self._analyzer = AnalyzerEngine(
-                registry=registry,
-                nlp_engine=engine,
-                supported_languages=list(registry.supported_languages),
-                context_aware_enhancer=WindowContextEnhancer(),
-            )
-        self._score_threshold = score_threshold
+        engine, chosen = names_from(recognizer, registry.recognizers, registry.supported_languages)
+        self._nlp: NlpEngine = engine
+        self._languages = {
+            code: _Language([one for one in chosen if one.supported_language == code]) for code in self.languages
+        }
+        self.kinds = frozenset(kind for one in chosen for kind in one.supported_entities)
+        self._context = WindowContextEnhancer()
+        self._score_threshold, self._row_seconds = score_threshold, row_seconds
+        self.gated = True
 
     def find(self, text: str, language: str) -> list[Span]:
         """Disjoint spans in order. DETECTOR_ERRORS, DetectorFailed among them: the text counts as not scanned."""
-        folded = text if text.isascii() else text.translate(_FOLDING)
-        with _presidio_silenced() as alarm:
-            results = self._analyzer.analyze(folded, language, score_threshold=self._score_threshold)
-        if alarm.heard:
-            raise DetectorFailed
-        return merged(Span(r.start, r.end, r.entity_type, r.score) for r in results)
+        found = self.find_many([(text, language)])[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
+    def find_many(self, texts: Sequence[tuple[str, str]]) -> list[list[Span] | Exception]:
+        """For each (text, language) its spans, or the error for which it counts as not scanned."""
+        read = [list(views(text)) for text, _ in texts]
+        with presidio_silenced() as alarm:
+            names = self._names_of(texts, read)
+            found: list[list[Span] | Exception] = []
+            for i, (_, language) in enumerate(texts):
+                alarm.heard = False
+                try:
+                    batch = names[i]
+                    if isinstance(batch, Exception):
+                        raise batch
+                    spans = self._spans(language, read[i], batch)
+                    if alarm.heard:
+                        raise DetectorFailed
+                except DETECTOR_ERRORS as error:
+                    found.append(error)
+                else:
+                    found.append(spans)
+        return found
 
-def _registry(path: Path) -> RecognizerRegistry:
-    """InvalidInput lists every fault that is told here; what is left to Presidio, its first."""
-    document = read_yaml(path)
-    faults = _faults(document)
-    if faults:
-        raise InvalidInput(f"{path} is malformed; its format is that of Presidio's recognizer registry.", faults)
-    configuration = {"global_regex_flags": REGEX_FLAGS, **document}
-    with _presidio_silenced() as alarm:
+    # -- names, for all texts at once
+
+    def _names_of(
+        self, texts: Sequence[tuple[str, str]], read: Sequence[Sequence[View]]
+    ) -> list[list[list[Span]] | Exception]:
+        """For each text the finds of the recognizers with `find_many` in each of its views."""
+        found: list[list[list[Span]] | Exception] = [[[] for _ in its] for its in read]
+        for language, plan in self._languages.items():
+            mine = [i for i, (_, code) in enumerate(texts) if code == language]
+            for recognizer in plan.many if mine else []:
+                self._ask(recognizer, mine, read, found)
+        return found
+
+    def _ask(
+        self,
+        recognizer: Any,
+        mine: Sequence[int],
+        read: Sequence[Sequence[View]],
+        found: list[list[list[Span]] | Exception],
+    ) -> None:
+        started = time.monotonic()
+        places = [(i, j) for i in mine for j in range(len(read[i]))]
         try:
-            registry = RecognizerRegistryProvider(registry_configuration=configuration).create_recognizer_registry()
-        except (ValueError, TypeError, KeyError, AttributeError, PredefinedRecognizerNotFoundError) as error:
-            raise InvalidInput(f"{path}: Presidio refuses it: {error}") from None
-    if alarm.heard:
-        raise InvalidInput(f"{path}: a recognizer's language is not among supported_languages; add it there.")
-    return registry
+            spans = recognizer.find_many([read[i][j].text for i, j in places])
+            if len(spans) != len(places):
+                raise DetectorFailed
+        except DETECTOR_ERRORS as error:
+            if len(mine) == 1:
+                found[mine[0]] = error
+                return
+            for i in mine:  # which of them was it?
+                self._ask(recognizer, [i], read, found)
+            return
+        late = time.monotonic() - started > self._row_seconds * len(mine)
+        for (i, j), its in zip(places, spans, strict=True):
+            target = found[i]
+            if late:
+                found[i] = DetectorTimedOut(f"{recognizer.name} took longer than {self._row_seconds:g} s a text")
+            elif not isinstance(target, Exception):
+                target[j] += [span if span.recognizer else replace(span, recognizer=recognizer.name) for span in its]
 
+    # -- one text
 
-def _faults(document: Any) -> list[str]:
-    if not isinstance(document, dict):
-        return ["top level: must be a mapping with the key recognizers"]
-    faults = [f"top level: unknown key {key}" for key in document if key not in TOP_KEYS]
-    languages, entries = document.get("supported_languages"), document.get("recognizers")
-    if not isinstance(languages, list) or not languages or not all(isinstance(code, str) for code in languages):
-        faults.append("supported_languages: must be a list of language codes, such as [en, zh]")
-    if not isinstance(entries, list) or not entries:
-        return [*faults, "recognizers: must be a list and not empty"]
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            # Presidio drops a bare string without a word
-            faults.append(f"recognizer {number}: must be a mapping with a name; a bare word would be ignored")
-        else:
-            faults += [f"recognizer {number}, {entry['name']}: {fault}" for fault in _entry_faults(entry)]
-    return faults
+    def _spans(self, language: str, read: Sequence[View], names: Sequence[Sequence[Span]]) -> list[Span]:
+        plan = self._languages[language]
+        deadline = time.monotonic() + self._row_seconds
+        spans: list[Span] = []
+        for view, its in zip(read, names, strict=True):
+            found = [*self._patterns(plan, view.text, deadline), *its, *self._others(plan, view.text, language)]
+            if time.monotonic() > deadline:
+                raise DetectorTimedOut(f"all recognizers together took longer than {self._row_seconds:g} s")
+            kept = (view.original(span) for span in found if span.score >= self._score_threshold)
+            spans += [span for span in kept if span]
+        return merged(spans)
 
-
-def _entry_faults(entry: Mapping[str, Any]) -> list[str]:
-    custom = entry.get("type") == "custom" or ("type" not in entry and ("patterns" in entry or "deny_list" in entry))
-    known = CUSTOM_KEYS if custom else PREDEFINED_KEYS
-    faults = [f"unknown key {key}" for key in entry if key not in known]
-    if custom:
-        if not entry.get("patterns") and not entry.get("deny_list"):
-            faults.append("needs patterns or a deny_list")
-        return [*faults, *_pattern_faults(entry.get("patterns") or [])]
-    class_name = str(entry.get("class_name") or entry["name"])
-    try:
-        found = RecognizerListLoader.get_existing_recognizer_cls(class_name)
-    except PredefinedRecognizerNotFoundError:
-        return [*faults, f"no recognizer class {class_name} is known; mend the name, or give it patterns and an entity"]
-    if found.__module__.startswith(NEEDS_A_MODEL) and entry.get("enabled", True):
-        faults.append("needs a language model, which this engine does not load; remove it")
-    if (
-        issubclass(found, RemoteRecognizer)
-        or class_name in ASKS_THE_NETWORK
-        or found.__module__.startswith(NOT_OFFLINE)
-    ):
-        faults.append("asks the network or downloads a model; use patterns instead")
-    return faults
-
-
-def _pattern_faults(patterns: Any) -> list[str]:
-    faults = []
-    for number, pattern in enumerate(patterns if isinstance(patterns, list) else [None], 1):
-        if not isinstance(pattern, dict) or set(pattern) != {"name", "regex", "score"}:
-            faults.append(f"pattern {number}: must be a mapping of name, regex and score")
-            continue
+    def _patterns(self, plan: _Language, text: str, deadline: float) -> list[Span]:
         try:
-            regex.compile(str(pattern["regex"]))
-        except regex.error as error:
-            faults.append(f"pattern {pattern['name']}: no regular expression: {error}")
-    return faults
+            matches = plan.gate.matches(text, deadline) if self.gated else plan.gate.all_matches(text, deadline)
+        except PatternTimedOut as stopped:
+            form = plan.forms[stopped.form]
+            raise DetectorTimedOut(
+                f"pattern {form.pattern.name!r} of {form.recognizer.name} was stopped after {self._row_seconds:g} s"
+            ) from None
+        if not matches:
+            return []
+        by_recognizer: dict[int, list[Span]] = defaultdict(list)
+        for number, start, end in matches:
+            form = plan.forms[number]
+            recognizer = form.recognizer
+            score = self._score(plan, form, text[start:end])
+            if score > LEAST:
+                kind = recognizer.supported_entities[0]
+                by_recognizer[id(recognizer)].append(Span(start, end, kind, score, recognizer.name))
+        spans: list[Span] = []
+        for key, its in by_recognizer.items():
+            spans += self._in_context(text, _without_contained(its), plan.by_id[key])
+        return spans
+
+    def _score(self, plan: _Language, form: _Form, value: str) -> float:
+        """As PatternRecognizer does it: a valid value is sure, an invalid one is none."""
+        score = form.pattern.score
+        validates, invalidates = plan.validates[form.recognizer.id]
+        if validates:
+            valid = form.recognizer.validate_result(value)
+            if valid is not None:
+                score = MOST if valid else LEAST
+        if invalidates and form.recognizer.invalidate_result(value):
+            score = LEAST
+        return float(score)
+
+    def _in_context(self, text: str, spans: list[Span], recognizer: EntityRecognizer) -> list[Span]:
+        words = tuple(recognizer.context or ())
+        if not words:
+            return spans
+        scores = [self._context.raised(text, span.start, span.end, span.score, words) for span in spans]
+        return [
+            span if score == span.score else replace(span, score=score)
+            for span, score in zip(spans, scores, strict=True)
+        ]
+
+    def _others(self, plan: _Language, text: str, language: str) -> Iterable[Span]:
+        """Recognizers that are more than patterns, through Presidio's own interface."""
+        if not plan.single:
+            return []
+        artifacts = self._nlp.process_text(text, language)
+        results: dict[str, list[RecognizerResult]] = {}
+        for recognizer in plan.single:
+            results[recognizer.id] = recognizer.analyze(text, recognizer.supported_entities, artifacts) or []
+        spans: list[Span] = []
+        for recognizer in plan.single:
+            own = results[recognizer.id]
+            if not own:
+                continue
+            rest = [result for key, others in results.items() if key != recognizer.id for result in others]
+            own = recognizer.enhance_using_context(text, own, rest, artifacts, None)
+            its = [Span(r.start, r.end, r.entity_type, float(r.score), recognizer.name) for r in own]
+            spans += self._in_context(text, its, recognizer)
+        return spans
+
+
+def _without_contained(spans: list[Span]) -> list[Span]:
+    """EntityRecognizer.remove_duplicates for spans of one kind: what a span at least as sure contains is dropped."""
+    if len(spans) < 2:
+        return spans
+    kept: list[Span] = []
+    active: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s.start, s.start - s.end, -s.score)):
+        active = [other for other in active if other.end >= span.start]
+        if not any(
+            other.start <= span.start and span.end <= other.end and span.score <= other.score for other in active
+        ):
+            kept.append(span)
+            active.append(span)
+    return kept

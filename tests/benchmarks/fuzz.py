@@ -1,0 +1,60 @@
+"""Whether the gate keeps every match: fuzzed texts through every shipped pattern, with the gate and without it.
+
+python tests/benchmarks/fuzz.py --texts 100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile import Sampler, patterns_of
+
+from sdk.data import read_rows
+from sdk.scrub.gate import Gate
+from sdk.scrub.views import fold
+from sdk.store import shipped
+
+
+def differences(domain: str, texts: int, seed: int) -> int:
+    """Prints each text on which the two disagree."""
+    patterns = patterns_of(shipped("domains") / domain / "recognizers.yaml")
+    gate, sampler = Gate(list(patterns)), Sampler(list(patterns), seed)
+    table = read_rows(shipped("domains") / domain / "train.jsonl")
+    rows = [message.content for row in table.rows for message in row.messages]
+    wrong = found = 0
+    started = time.monotonic()
+    for number in range(texts):
+        text = fold(sampler.fuzz(rows))
+        deadline = time.monotonic() + 60
+        ours, all_of_them = sorted(gate.matches(text, deadline)), sorted(gate.all_matches(text, deadline))
+        found += len(all_of_them)
+        if ours != all_of_them:
+            wrong += 1
+            names = list(patterns.values())
+            print(f"{domain} {seed} {number}: {text!r}")
+            for match in sorted(set(ours) ^ set(all_of_them)):
+                print(f"    {names[match.form]} at {match.start}-{match.end}")
+    seconds = time.monotonic() - started
+    print(f"{domain}: {len(patterns)} patterns, {texts} texts, {found} matches, {wrong} texts differ, {seconds:.0f} s")
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--domain", action="append", choices=["finance", "medical"])
+    options = parser.parse_args()
+    domains = options.domain or ["finance", "medical"]
+    share = -(-options.texts // len(domains))
+    if sum(differences(domain, share, options.seed) for domain in domains):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,399 @@
+"""The detector against Presidio's own analyzer, the gate against no gate, and every way in which scanning can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import regex
+import spacy
+import yaml
+from hostile import Sampler, patterns_of
+from presidio_analyzer import AnalyzerEngine
+from presidio_analyzer.nlp_engine import NoOpNlpEngine
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+
+from sdk.data import read_rows
+from sdk.errors import InvalidInput, MissingExtra
+from sdk.scrub.context import WindowContextEnhancer
+from sdk.scrub.engine import Detector, DetectorFailed, DetectorTimedOut
+from sdk.scrub.gate import Gate, PatternTimedOut
+from sdk.scrub.needs import needs
+from sdk.scrub.registry import read_registry
+from sdk.scrub.spans import Span, merged
+from sdk.scrub.views import fold, views
+from sdk.store import shipped
+
+THRESHOLD = 0.4
+FILES = {name: shipped("domains") / name / "recognizers.yaml" for name in ("finance", "medical")}
+FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)
+SOON = 30.0  # seconds, for what must end at once
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(FILES["medical"], THRESHOLD, "none")
+
+
+@pytest.fixture(scope="module")
+def patterns() -> dict[tuple[str, int], str]:
+    return {key: name for path in FILES.values() for key, name in patterns_of(path).items()}
+
+
+def rows_of(domain: str) -> list[tuple[str, str]]:
+    table = read_rows(shipped("domains") / domain / "train.jsonl")
+    return [(message.content, row.language) for row in table.rows for message in row.messages]
+
+
+def recognizers(folder: Path, *entries: dict[str, Any]) -> Path:
+    path = folder / "recognizers.yaml"
+    path.write_text(yaml.safe_dump({"supported_languages": ["en"], "recognizers": list(entries)}, allow_unicode=True))
+    return path
+
+
+def entry(name: str, pattern: str, kind: str = "CODE", score: float = 0.9, **more: Any) -> dict[str, Any]:
+    patterns = [{"name": f"{name} pattern", "regex": pattern, "score": score}]
+    return {"name": name, "supported_entity": kind, "patterns": patterns, **more}
+
+
+# -- Presidio's semantics
+
+
+@pytest.mark.parametrize("domain", FILES)
+def test_finds_are_those_of_presidios_analyzer_on_the_same_registry(domain: str) -> None:
+    registry = read_registry(FILES[domain])
+    languages = list(registry.supported_languages)
+    nlp = NoOpNlpEngine([{"lang_code": code, "model_name": "none"} for code in languages])
+    nlp.load()
+    analyzer = AnalyzerEngine(
+        registry=registry,
+        nlp_engine=nlp,
+        supported_languages=languages,
+        context_aware_enhancer=WindowContextEnhancer(),
+    )
+    ours = Detector(FILES[domain], THRESHOLD)
+    rows = rows_of(domain)
+    sampler = Sampler(list(patterns_of(FILES[domain])), seed=7)
+    texts = random.Random(7).sample(rows, min(300, len(rows)))
+    texts += [(sampler.fuzz([text for text, _ in rows]), code) for _ in range(100) for code in languages]
+    texts = [(text, code) for text, code in texts if len(list(views(text))) == 1]  # Presidio reads a text but once
+    for (text, code), found in zip(texts, ours.find_many(texts), strict=True):
+        results = analyzer.analyze(fold(text), code, score_threshold=THRESHOLD)
+        expected = merged(Span(r.start, r.end, r.entity_type, r.score) for r in results)
+        assert not isinstance(found, Exception)
+        assert [(s.start, s.end, s.score) for s in found] == [(s.start, s.end, s.score) for s in expected], text
+
+
+def test_validation_context_deny_lists_and_thresholds_are_as_presidio_has_them(tmp_path: Path) -> None:
+    path = recognizers(
+        tmp_path,
+        entry("Lots", r"(?<![0-9])[0-9]{5}(?![0-9])", "LOT", 0.3, context=["lot"]),
+        {"name": "Words", "supported_entity": "WORD", "deny_list": ["Falcon", "Blue Heron"], "deny_list_score": 0.7},
+        {"name": "CreditCardRecognizer", "type": "predefined"},
+    )
+    ours = Detector(path, 0.5, "none")
+    found = ours.find("lot 12345, and, after a long while without any word for it, at last 54321 of; Falcon", "en")
+    assert [(s.entity_type, s.start, round(s.score, 2), s.recognizer) for s in found] == [
+        ("LOT", 4, 0.65, "Lots"),
+        ("WORD", 78, 0.7, "Words"),
+    ]
+    assert [s.score for s in ours.find("4012888888881881 and 4012888888881882", "en")] == [1.0]
+    assert Detector(path, 0.1, "none").find("54321", "en")[0].score == 0.3
+
+
+def test_neighbours_that_only_touch_stay_two_and_what_overlaps_becomes_one_of_the_surest_kind() -> None:
+    assert len(merged([Span(0, 4, "A", 0.5), Span(4, 8, "B", 0.9)])) == 2
+    assert merged([Span(0, 5, "A", 0.5, "x"), Span(4, 8, "B", 0.9, "y")]) == [Span(0, 8, "B", 0.9, "y")]
+
+
+# -- the gate
+
+
+def test_the_gate_keeps_every_match_of_fuzzed_texts(patterns: dict[tuple[str, int], str]) -> None:
+    """A small version of tests/benchmarks/fuzz.py."""
+    gate, sampler = Gate(list(patterns)), Sampler(list(patterns), seed=11)
+    texts = [text for domain in FILES for text, _ in rows_of(domain)]
+    found = 0
+    for _ in range(3000):
+        text = fold(sampler.fuzz(texts))
+        deadline = time.monotonic() + SOON
+        expected = sorted(gate.all_matches(text, deadline))
+        assert sorted(gate.matches(text, deadline)) == expected, text
+        found += len(expected)
+    assert found > 2000
+
+
+def test_the_gate_keeps_every_match_of_long_texts(patterns: dict[tuple[str, int], str]) -> None:
+    """Windows, which short texts do not have."""
+    gate, sampler = Gate(list(patterns)), Sampler(list(patterns), seed=5)
+    prose = "The patient was seen by nobody at all on that day, and the account of it is long. "
+    text = fold("".join(sampler.fuzz([]) + prose * sampler.random.randint(1, 12) for _ in range(150)))
+    deadline = time.monotonic() + SOON
+    assert sorted(gate.matches(text, deadline)) == sorted(gate.all_matches(text, deadline))
+
+
+CASES = [  # pattern, texts: constructs that nothing shipped has
+    (r"(?<=id )[0-9]{4}", ["id 1234 id 12345", "id1234"]),
+    (r"[0-9]{3}", ["1234567 123456", "a123b456"]),
+    (r"aba|ab", ["ababab aba", "ABab"]),
+    (r"(a|b)\1x?", ["aab bbx abx", "AaX"]),
+    (r"(?:foo)?(?=[0-9])[0-9a-f]+", ["foo12 fooo1f", "1"]),
+    (r"x*", ["axxb", ""]),
+    (r"^card [0-9]+$", ["card 1\ncard 22\n card 3", "card 4"]),
+    (r"card\K ?[0-9]", ["card 1card2 card  3", "CARD 9"]),
+    (r"(?>a+)b|c++d", ["aaab ccd", "ccc"]),
+    (r"[^\s0-9]{3}@", ["abc@ 号号号@", "a@"]),
+    (r"(?i)straße [0-9]", ["STRASSE 1 Straße 2", "straße 3"]),
+    (r"\bkey\b: ?(?-i:[A-Z]{4})", ["key:ABCD monkey:ABCD key:abcd KEY: ABCD", "ſkey:ABCD"]),
+    (r"(?:jan|january|may) [0-9]{1,2}", ["january 1 jan 2 mayjan 3", "May 4"]),
+    (r"credit card|card number", ["credit card number", "card number card"]),
+    (r"[0-9a-f]{2}(?::[0-9a-f]{2}){3}", ["00:11:22:33:44:55:66:77:88", "ab:cd:ef:01"]),
+    (r"(?r)abc[0-9]", ["abc1abc2"]),
+    (r"(?:abc[0-9]){e<=1}", ["abx1 abc2"]),
+    (r"\X[0-9]{2}", ["é12"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "texts"), CASES, ids=[pattern for pattern, _ in CASES])
+def test_the_gate_keeps_every_match_of_odd_patterns(pattern: str, texts: Sequence[str]) -> None:
+    gate = Gate([(pattern, FLAGS)])
+    for text in [*texts, *(text * 40 for text in texts), *(f"{'so it is. ' * 90}{text} ok" for text in texts)]:
+        text = fold(text)
+        found = gate.matches(text, time.monotonic() + SOON)
+        assert [m[1:] for m in found] == [m.span() for m in regex.finditer(pattern, text, FLAGS) if m.group()], text
+
+
+def test_what_a_pattern_needs_is_read_off_it_and_nothing_where_it_is_not_understood() -> None:
+    phone = needs(r"(?<![0-9])\+?[0-9]{3}-[0-9]{4}", FLAGS)
+    assert (phone.digit_within, phone.reach, phone.may_be_empty) == (1, 10, False)
+    words = needs(r"(?:\b(?:mrn|chart no)\b|病历号?)[\s:]{0,3}\K[0-9]{4,}", FLAGS)
+    assert words.prefixes == {"mrn", "chart no", "病历"}
+    assert words.keeps
+    assert words.reach is None
+    mail = needs(r"[a-z]{1,20}@[a-z]{1,20}", FLAGS)
+    assert mail.required
+    assert (mail.required.literals, mail.required.within) == ({"@"}, 20)
+    site = needs(r"(?:[a-z]{1,9}\.){1,3}(?:com|org)", FLAGS)
+    assert site.required
+    assert (site.required.literals, site.required.within) == ({".com", ".org"}, 29)
+    assert needs(r"(?:abc[0-9]){e<=1}", FLAGS).relaxed is None
+
+
+def test_something_is_known_of_every_shipped_pattern(patterns: dict[tuple[str, int], str]) -> None:
+    gate, names = Gate(list(patterns)), list(patterns.values())
+    assert [names[form] for form in gate.ungated] == [], "these run on every text; see Gate"
+
+
+# -- time
+
+
+def test_no_shipped_pattern_can_be_made_to_run_away(patterns: dict[tuple[str, int], str]) -> None:
+    """Four times the hostile text takes about four times as long."""
+    sampler = Sampler(list(patterns), seed=3)
+    slow = []
+    for number, ((pattern, flags), name) in enumerate(patterns.items()):
+        compiled = regex.compile(pattern, flags)
+        for pump in sampler.pumps(number):
+            long = seconds(compiled, fold(pump * -(-40_000 // len(pump)))[:40_000] + "!")
+            if long > 0.06:  # below, the clock is too coarse
+                short = seconds(compiled, fold(pump * -(-10_000 // len(pump)))[:10_000] + "!")
+                if long > 8 * short:
+                    slow.append(f"{name}: {pump!r}, {short:.2f} s, then {long:.2f} s")
+    assert slow == []
+
+
+def seconds(compiled: regex.Pattern[str], text: str) -> float:
+    """The least of two; 3 where it is still running then."""
+    least = 3.0
+    for _ in range(2):
+        started = time.process_time()
+        try:
+            for _match in compiled.finditer(text, timeout=3):
+                pass
+        except TimeoutError:
+            return 3.0
+        least = min(least, time.process_time() - started)
+        if least < 0.06:
+            break
+    return least
+
+
+RUNAWAY = r"(?:(?:a|aa)+)+b"
+
+
+def test_a_pattern_that_runs_away_is_stopped_and_only_its_text_counts_as_not_scanned(tmp_path: Path) -> None:
+    path = recognizers(tmp_path, entry("Runaway", RUNAWAY), entry("Good", "[0-9]{6}"))
+    ours = Detector(path, THRESHOLD, "none", row_seconds=0.2)
+    started = time.monotonic()
+    first, second, third = ours.find_many([("123456", "en"), ("a" * 60 + " 123456", "en"), ("aab 654321", "en")])
+    assert time.monotonic() - started < SOON
+    assert isinstance(second, DetectorTimedOut)
+    assert "Runaway pattern" in str(second)
+    assert "123456" not in str(second)
+    assert [s.entity_type for s in first] == ["CODE"]  # type: ignore[union-attr]
+    assert len(third) == 2  # type: ignore[arg-type]
+    with pytest.raises(DetectorFailed):
+        ours.find("a" * 60, "en")
+
+
+@pytest.mark.parametrize("pattern", [RUNAWAY, r"\bno (?:\w+ ?)+!", r"(?=[0-9])(?:[0-9]+)+x", r"(?:x+x+)+y@"])
+def test_the_time_of_a_text_is_bounded_wherever_the_gate_sends_a_pattern(pattern: str) -> None:
+    gate = Gate([(pattern, FLAGS)])
+    for text in ("a" * 80, "no " + "w" * 80, "1" * 80, "x" * 80 + "@", "no a a a a a a a a a a a a a a a a a a a" * 3):
+        started = time.monotonic()
+        with contextlib.suppress(PatternTimedOut):
+            gate.matches(text, started + 0.2)
+        assert time.monotonic() - started < 5
+
+
+def test_a_text_of_any_length_is_scanned_to_its_end(detector: Detector) -> None:
+    text = "Nothing stands in this text for a long while. " * 22_000 + "SSN 536-22-8726"
+    assert len(text) > 1_000_000
+    found = detector.find(text, "en")
+    assert [(s.entity_type, s.start) for s in found][-1] == ("US_SSN", len(text) - 11)
+
+
+# -- errors
+
+
+class Names:
+    """Finds "Ada" in all texts at once."""
+
+    name, supported_language, supported_entities = "Names", "en", ("PERSON",)
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def find_many(self, texts: Sequence[str]) -> list[list[Span]]:
+        self.calls.append(len(texts))
+        if any("boom" in text for text in texts):
+            raise ValueError(texts)
+        return [[Span(m.start(), m.end(), "PERSON", 0.9) for m in regex.finditer("Ada", text)] for text in texts]
+
+
+def test_a_recognizer_for_many_texts_is_asked_once_and_its_error_is_that_of_one_text(tmp_path: Path) -> None:
+    ours = Detector(recognizers(tmp_path, entry("Good", "[0-9]{6}")), THRESHOLD, "none")
+    names = Names()
+    ours._languages["en"].many.append(names)
+    texts = [("Ada 123456", "en"), ("A\u200bda", "en")]
+    assert [[(s.start, s.end, s.recognizer) for s in found] for found in ours.find_many(texts)] == [  # type: ignore[union-attr]
+        [(0, 3, "Names"), (4, 10, "Good")],
+        [(0, 4, "Names")],
+    ]
+    assert names.calls == [3]  # the second text has two readings
+    first, second, third = ours.find_many([*texts, ("boom", "en")])
+    assert isinstance(third, ValueError)
+    assert len(first) == 2  # type: ignore[arg-type]
+    assert len(second) == 1  # type: ignore[arg-type]
+
+
+def test_an_error_in_a_check_counts_for_its_text_alone(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: object, value: str) -> bool:
+        raise ZeroDivisionError
+
+    card = next(f.recognizer for f in detector._languages["en"].forms if f.recognizer.name == "PaymentCardRecognizer")
+    monkeypatch.setattr(type(card), "validate_result", failing)
+    first, second = detector.find_many([("card 4111 1111 1111 1111", "en"), ("SSN 536-22-8726", "en")])
+    assert isinstance(first, ZeroDivisionError)
+    assert [s.entity_type for s in second] == ["US_SSN"]  # type: ignore[union-attr]
+
+
+# -- readings
+
+
+HIDDEN = [
+    ("call 138\u200b1234\u200b5678 now", "PHONE_NUMBER", "138\u200b1234\u200b5678"),
+    ("手机1\ufeff38\u00ad1234\u20605678", "PHONE_NUMBER", "1\ufeff38\u00ad1234\u20605678"),
+    ("ssn 536\u200d-22-87\u200c26", "US_SSN", "536\u200d-22-87\u200c26"),
+    ("m\u00adail bob\u200b@exam\u200bple.org", "EMAIL_ADDRESS", "bob\u200b@exam\u200bple.org"),
+    ("手机 1 3 8 1 2 3 4 5 6 7 8 谢谢", "PHONE_NUMBER", "1 3 8 1 2 3 4 5 6 7 8"),
+    ("card 4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1.", "CREDIT_CARD", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"),
+    ("SSN ５３６－２２－８７２６", "US_SSN", "５３６－２２－８７２６"),
+    ("ſſn 536-22-8726", "US_SSN", "536-22-8726"),
+    ("SSN ٥٣٦-٢٢-٨٧٢٦", "US_SSN", "٥٣٦-٢٢-٨٧٢٦"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "value"), HIDDEN)
+def test_values_are_found_through_what_cannot_be_seen(detector: Detector, text: str, kind: str, value: str) -> None:
+    found = [(s.entity_type, text[s.start : s.end]) for s in detector.find(text, "en")]
+    assert (kind, value) in found
+
+
+def test_numbers_in_a_table_are_not_joined(detector: Detector) -> None:
+    assert detector.find("0 1 0 0 1 1 0 1 0 0\n1 1 1 0 2 0 1 0 1 1", "en") == []
+
+
+def test_folding_keeps_every_offset_and_leaves_no_letter_that_only_case_folding_makes_ascii() -> None:
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    folded = fold(every)
+    assert len(folded) == len(every)
+    assert len(folded.lower()) == len(every)
+    letters = regex.compile("[a-z]", FLAGS)
+    assert all(match.group().isascii() for match in letters.finditer(folded))
+
+
+# -- who finds names
+
+
+TEXT = "Ada Lovelace met Acme, SSN 536-22-8726."
+
+
+def test_a_spacy_pipeline_of_a_folder_finds_names(tmp_path: Path) -> None:
+    pipeline = spacy.blank("en")
+    ruler: Any = pipeline.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "PERSON", "pattern": "Ada Lovelace"}, {"label": "ORG", "pattern": "Acme"}])
+    pipeline.to_disk(tmp_path / "model")
+    ours = Detector(FILES["medical"], THRESHOLD, f"spacy:{tmp_path / 'model'}")
+    found = {(s.entity_type, TEXT[s.start : s.end], s.recognizer) for s in ours.find(TEXT, "en")}
+    assert ("PERSON", "Ada Lovelace", "SpacyRecognizer") in found
+    assert "US_SSN" in {kind for kind, _, _ in found}
+
+
+def test_a_token_classifier_of_a_folder_finds_names(tmp_path: Path) -> None:
+    words = {word: i for i, word in enumerate(["[UNK]", "[PAD]", "Ada", "Lovelace", "met"])}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]")
+    labels = {0: "O", 1: "B-PER"}
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        id2label=labels, label2id={label: i for i, label in labels.items()},
+    )  # fmt: skip
+    model = BertForTokenClassification(config)
+    model.classifier.bias.data[1] = 50.0  # everything is a person
+    fast.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    ours = Detector(FILES["medical"], THRESHOLD, f"transformers:{tmp_path / 'model'}")
+    found = ours.find("Ada Lovelace met", "en")
+    assert {(s.entity_type, s.recognizer) for s in found} == {("PERSON", "HuggingFaceNerRecognizer")}
+
+
+@pytest.mark.parametrize("library", ["gliner", "stanza", "transformers"])
+def test_a_library_that_is_missing_is_named(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == library else there(name, *a))
+    with pytest.raises(MissingExtra, match=f"pip install {library}"):
+        Detector(FILES["medical"], THRESHOLD, f"{library}:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "setting", ["spacy:no_such_model", "transformers:/no/such/folder", "transformers:", "presidio", "flair:x"]
+)
+def test_a_model_that_is_not_on_this_disk_is_refused_and_not_downloaded(setting: str) -> None:
+    with pytest.raises(InvalidInput, match="recognizer"):
+        Detector(FILES["medical"], THRESHOLD, setting)
+
+
+def test_none_leaves_names_to_the_patterns(tmp_path: Path) -> None:
+    path = recognizers(tmp_path, entry("Good", "[0-9]{6}"))
+    assert [s.entity_type for s in Detector(path, THRESHOLD, "none").find("Ada Lovelace 123456", "en")] == ["CODE"]
