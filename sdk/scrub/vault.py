@@ -1,0 +1,56 @@
+"""The sealed table of the values that stand behind tokens, where the policy lets them be reversed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sdk.crypto import Secret
+from sdk.errors import InvalidInput, OutOfOrder, Tampered
+from sdk.records import canonical_json
+from sdk.store import write_atomic
+
+VAULT = "vault.enc"
+_CONTEXT = b"scrub vault 1"
+_TOKEN = re.compile(r"<([A-Za-z0-9_]{1,64})_k[0-9a-z]{1,8}_[0-9a-z]{20}>")
+
+
+def write_vault(folder: Path, entries: Iterable[tuple[str, str, str]], secret: Secret) -> Path:
+    """(kind, token, original) -> the folder's sealed table; the plain text is never on disk.
+
+    The content follows from the entries, whatever their order; a token that has several spellings keeps the first in
+    the order of characters. A data key of its own, wrapped by `secret`, encrypts it, so the bytes differ each time.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for kind, token, original in sorted(set(entries)):
+        table.setdefault(token, {"kind": kind, "value": original})
+    key = Secret.random()
+    path = folder / VAULT
+    write_atomic(path, f"{secret.wrap(key)}\n".encode() + key.encrypt(canonical_json(table), _CONTEXT))
+    return path
+
+
+def kind_of(token: str) -> str:
+    """The kind that a token names; InvalidInput if it is no token."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise InvalidInput("This is no token; one looks like <PERSON_k1a2b3c4d_0123456789abcdef0123>, in quotes.")
+    return match[1]
+
+
+def reveal(tables: Sequence[Path], token: str, secret: Secret) -> str:
+    """The value behind a token, from the first of the tables that has it. OutOfOrder if there is no table."""
+    if not tables:
+        raise OutOfOrder("No scrubbing kept a sealed table; run `sdk scrub` under a policy with scrub.reversible.")
+    for path in tables:
+        wrapped, _, sealed = path.read_bytes().partition(b"\n")
+        try:
+            key = secret.unwrap(wrapped.decode("ascii"))
+        except UnicodeDecodeError:
+            raise Tampered(f"{path} has been altered.") from None
+        table: dict[str, dict[str, str]] = json.loads(key.decrypt(sealed, _CONTEXT, str(path)))
+        if token in table:
+            return table[token]["value"]
+    raise InvalidInput("The token stands in no sealed table of this project.")
