@@ -13,7 +13,22 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from sdk.data import Message, Planted, Row, answer, normalized, question, read_rows, refuse_overlap, write_rows
+from sdk.data import (
+    Message,
+    Planted,
+    Row,
+    ToolCall,
+    answer,
+    conversation,
+    normalized,
+    open_rows,
+    question,
+    read_rows,
+    refuse_overlap,
+    spoken,
+    write_rows,
+)
+from sdk.data import source as data_source
 from sdk.errors import InvalidInput
 
 SECRET = "Zanzibar-Quill"  # stands in every bad row; no error may repeat it
@@ -189,11 +204,11 @@ BAD_CHATS: dict[str, tuple[Any, str]] = {
     "messages no list": (SECRET, "messages must be a list of messages"),
     "messages empty": ([], "messages must be a list of messages, and not empty"),
     "message no object": ([SECRET], "messages[0] must be an object with the strings role and content"),
-    "message with more": ([{**U, "name": SECRET}, A], "messages[0] must be an object"),
+    "message with more": ([{**U, "weight": SECRET}, A], "messages[0] must be an object"),
     "content a list": ([{**U, "content": [SECRET]}, A], "messages[0] must be an object with the strings"),
     "content null": ([U, {"role": "assistant", "content": None}], "messages[1] must be an object"),
     "role unknown": ([{**U, "role": SECRET}, A], "messages[0].role must be one of system, user, assistant"),
-    "role tool": ([U, {**A, "role": "tool"}, A], "messages[1].role must be one of"),
+    "role tool": ([U, {**A, "role": "tool"}, A], "roles out of order; a tool"),
     "content empty": ([U, {**A, "content": " "}], "messages[1].content is empty"),
     "no assistant": ([U], "no message of the assistant"),
     "last is the user's": ([U, A, U], "the last message must be the assistant's"),
@@ -397,3 +412,176 @@ def test_question_is_every_message_of_the_user(tmp_path: Path) -> None:
         tmp_path, "a.jsonl", as_jsonl([{"messages": [SYSTEM, *CHAT, {"role": "user", "content": "And ROA?"}, CHAT[1]]}])
     )
     assert question(read_rows(path).rows[0]) == f"{ASKED}\nAnd ROA?"
+
+
+# -- structured rows --------------------------------------------------------------------------------------------------
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"who": "Anna"}'}}
+TOOLS = {
+    "id": "t1",
+    "messages": [
+        {"role": "user", "content": "Find her.", "name": "bob"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "[]", "tool_call_id": "c1", "name": "find"},
+        {"role": "tool", "content": "[1]", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "Nobody."},
+    ],
+    "metadata": {"ward": "Elm", "visits": [1, 2.5], "contact": {"phone": "x", "none": None}},
+    "patient": 7,
+}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet"])
+def test_tool_calls_and_metadata_in_every_container(tmp_path: Path, name: str) -> None:
+    given = {
+        key: json.dumps(value) if name == "a.csv" and isinstance(value, dict) else value for key, value in TOOLS.items()
+    }
+    row = read_rows(save(tmp_path, name, WRITERS[name]([given]))).rows[0]
+    assert [message.role for message in row.messages] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert row.messages[1] == Message(role="assistant", content="", tool_calls=(ToolCall.model_validate(CALL),))
+    assert (row.messages[0].name, row.messages[2].name, row.messages[2].tool_call_id) == ("bob", "find", "c1")
+    assert row.patient == "7"
+    assert row.metadata is not None
+    assert row.metadata["contact"] == {"phone": "x", "none": None}
+    write_rows(tmp_path / "out.jsonl", [row])
+    again = read_rows(tmp_path / "out.jsonl").rows[0]
+    assert again == row.model_copy(update={"patient": None})
+    assert b"patient" not in (tmp_path / "out.jsonl").read_bytes()
+
+
+def test_templates_get_the_arguments_as_an_object(tmp_path: Path) -> None:
+    row = read_rows(save(tmp_path, "a.jsonl", as_jsonl([TOOLS]))).rows[0]
+    messages = conversation(row, "Be brief.")
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]
+    assert messages[2]["tool_calls"] == [
+        {"id": "c1", "type": "function", "function": {"name": "find", "arguments": {"who": "Anna"}}}
+    ]
+    assert messages[3] == {"role": "tool", "content": "[]", "name": "find", "tool_call_id": "c1"}
+    assert '"who":"Anna"' in spoken(messages[2])
+    last = {"messages": [CHAT[0], {"role": "assistant", "tool_calls": [CALL]}]}
+    assert '"who":"Anna"' in answer(read_rows(save(tmp_path, "b.jsonl", as_jsonl([last]))).rows[0])
+
+
+def called(**changes: Any) -> list[Any]:
+    return [U, {"role": "assistant", "tool_calls": [{**CALL, **changes}]}, {"role": "tool", "content": SECRET}, A]
+
+
+BAD_CALLS: dict[str, tuple[Any, str]] = {
+    "calls no list": (
+        [U, {"role": "assistant", "tool_calls": SECRET}, A],
+        "messages[1].tool_calls must be a list of calls",
+    ),
+    "a call no object": (
+        [U, {"role": "assistant", "tool_calls": [SECRET]}, A],
+        "messages[1].tool_calls[0] must be an object",
+    ),
+    "a call with more": (called(text=SECRET), "messages[1].tool_calls[0] must be an object"),
+    "no function": (called(function=SECRET), "messages[1].tool_calls[0] must be an object"),
+    "no name": (called(function={"arguments": "{}"}), "messages[1].tool_calls[0] must be an object"),
+    "another type": (called(type=SECRET), "messages[1].tool_calls[0] must be an object"),
+    "id a number": (called(id=3), "messages[1].tool_calls[0] must be an object"),
+    "arguments no JSON": (
+        called(function={"name": "f", "arguments": SECRET}),
+        "arguments must be an object, or JSON text",
+    ),
+    "arguments a list": (
+        called(function={"name": "f", "arguments": '["Zanzibar-Quill"]'}),
+        "must be an object, or JSON",
+    ),
+    "a key twice": (called(function={"name": "f", "arguments": '{"a": 1, "a": 2}'}), "arguments: a key is given twice"),
+    "surrogate": (
+        called(function={"name": "f", "arguments": '{"a": "\\ud800"}'}),
+        "arguments holds half of a surrogate",
+    ),
+    "not finite": (
+        called(function={"name": "f", "arguments": '{"a": NaN}'}),
+        "arguments holds a number that is not finite",
+    ),
+    "too deep": (
+        called(function={"name": "f", "arguments": '{"a": ' * 70 + "1" + "}" * 70}),
+        "arguments is nested more than 64",
+    ),
+    "calls of the user": ([{**U, "tool_calls": [CALL]}, A], "messages[0] must be an object"),
+    "a tool first": ([{"role": "tool", "content": SECRET}, A], "roles out of order"),
+    "calls without an answer": ([U, {"role": "assistant", "tool_calls": [CALL]}, A], "roles out of order; a tool's"),
+    "the tool's last": ([*called()[:3]], "the last message must be the assistant's"),
+    "empty name": ([{**U, "name": ""}, A], "messages[0].name must be a string"),
+    "tool_call_id of the user": ([{**U, "tool_call_id": SECRET}, A], "messages[0] must be an object"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_tool_call_is_named(tmp_path: Path, case: str) -> None:
+    messages, expected = BAD_CALLS[case]
+    faults = refused(save(tmp_path, "rows.jsonl", as_jsonl([{"messages": CHAT}, {"messages": messages}])))
+    assert expected in faults[0]
+    assert all(fault.startswith("line 2") for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"metadata": SECRET}, "metadata must be an object"),
+        ({"metadata": [SECRET]}, "metadata must be an object"),
+        ({"metadata": {"a": [float("nan")]}}, "metadata holds a number that is not finite"),
+        ({"metadata": {SECRET: "\ud800"}}, "metadata holds half of a surrogate pair"),
+        ({"patient": [SECRET]}, "patient must be a number or a string"),
+        ({"patient": ""}, "patient must be a number or a string"),
+    ],
+)
+def test_bad_metadata_is_named(tmp_path: Path, fields: dict[str, Any], expected: str) -> None:
+    faults = refused(
+        save(tmp_path, "rows.jsonl", b"".join(json.dumps(r).encode() + b"\n" for r in (GOOD, {**GOOD, **fields})))
+    )
+    assert [fault[: 8 + len(expected)] for fault in faults] == [f"line 2: {expected}"]
+
+
+# -- read again and again ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "bom.csv", "crlf.jsonl"])
+def test_a_source_is_read_from_any_row_on(tmp_path: Path, name: str) -> None:
+    rows = [
+        {"prompt": f"question {n}", "completion": "x", **({"id": f"i{n}"} if n % 2 else {"id": None})}
+        for n in range(600)
+    ]
+    path = save(tmp_path, name, WRITERS[name](rows))
+    whole, source = read_rows(path), open_rows(path)
+    assert (source.count, source.sha256, source.layout, source.languages) == (
+        600,
+        whole.sha256,
+        whole.layout,
+        {"en": 600},
+    )
+    assert tuple(source.rows) == tuple(source.rows) == whole.rows
+    for first in (0, 1, 255, 256, 257, 599, 600):
+        assert tuple(source.rows_from(first)) == whole.rows[first:]
+
+
+def test_rows_of_many_groups_are_found(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}", "completion": "x"} for n in range(90)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=20)
+    source = open_rows(tmp_path / "a.parquet")
+    for first in (19, 20, 21, 80, 89):
+        assert next(source.rows_from(first)).messages[0].content == f"question {first}"
+
+
+@pytest.mark.parametrize("after", [line() + b"\n", line(output="other words") + b"\n", b"{broken\n"])
+def test_a_file_that_changes_between_two_readings_is_refused(tmp_path: Path, after: bytes) -> None:
+    path = save(tmp_path, "a.jsonl", line() + b"\n" + line() + b"\n")
+    source = open_rows(path)
+    path.write_bytes(line() + b"\n" + after + (b"" if b"other" in after else line() + b"\n"))
+    with pytest.raises(InvalidInput, match="was changed while it was read"):
+        list(source.rows)
+
+
+def test_rows_that_repeat_another_are_counted(tmp_path: Path) -> None:
+    rows = [{**GOOD}, {**GOOD}, {**GOOD, "id": "x"}, {**GOOD, "output": "other"}, {**GOOD, "metadata": {"a": 1}}]
+    assert open_rows(save(tmp_path, "a.jsonl", as_jsonl(rows))).duplicates == 2
+
+
+def test_ids_are_told_apart_when_their_hashes_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_source, "hash", lambda value: 1, raising=False)
+    assert open_rows(save(tmp_path, "a.jsonl", as_jsonl([{**GOOD, "id": n} for n in range(5)]))).count == 5
+    faults = refused(save(tmp_path, "b.jsonl", as_jsonl([{**GOOD, "id": n % 4} for n in range(5)])))
+    assert faults == ("line 5, id 0: the same id as line 1; give each row an id of its own",)

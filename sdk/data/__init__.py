@@ -3,77 +3,99 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
-from sdk.data.containers import CONTAINERS
-from sdk.data.layouts import build_rows
-from sdk.data.rows import Language, Message, Planted, Row, Table
+from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
+from sdk.data.source import Held, Source, open_rows, read_rows
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
 from sdk.store import write_atomic
 
 __all__ = [
+    "Function",
+    "Held",
     "Language",
     "Message",
     "Planted",
     "Row",
+    "Source",
     "Table",
+    "ToolCall",
     "answer",
+    "arguments",
     "conversation",
+    "json_value",
     "longest_row",
     "normalized",
+    "open_rows",
     "question",
     "read_rows",
     "refuse_overlap",
+    "row_line",
+    "spoken",
     "write_rows",
 ]
 
+UNWRITTEN = {"spans", "patient"}
+_NO_PUNCTUATION = str.maketrans("", "", "".join(map(chr, range(33))) + "\x7f" + "!\"#%&'()*,-./:;?@[\\]_{}")
 
-def read_rows(path: Path) -> Table:
-    """Read a .jsonl, .json, .csv or .parquet file in one of LAYOUTS.
 
-    A missing id becomes "row-<n>", a missing language is told from the script. InvalidInput lists every fault of
-    every row.
-    """
-    read = CONTAINERS.get(path.suffix.lower())
-    if read is None:
-        raise InvalidInput(f"{path}: this kind of file cannot be read; use one of {', '.join(CONTAINERS)}.")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
-    if not data.strip():
-        raise InvalidInput(f"{path} is empty; it needs at least one row.")
-    raws, faults = read(data.removeprefix(b"\xef\xbb\xbf"))
-    layout, rows = build_rows(raws, faults)
-    if faults:
-        raise InvalidInput(f"{path}: {len(faults)} faults; mend them all and run again.", faults)
-    if layout is None:
-        raise InvalidInput(f"{path} holds no rows; it needs at least one.")
-    container = path.suffix.lower().removeprefix(".")
-    return Table.model_validate({"container": container, "layout": layout, "rows": rows, "sha256": sha256(data)})
+def row_line(row: Row) -> bytes:
+    """A line of JSONL, without spans and patient."""
+    return canonical_json(row.model_dump(exclude=UNWRITTEN, exclude_none=True)) + b"\n"
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> tuple[int, str]:
     """Write rows as JSONL of messages, without spans, all or nothing; returns (size in bytes, SHA-256)."""
-    data = b"".join(canonical_json(row.model_dump(exclude={"spans"}, exclude_none=True)) + b"\n" for row in rows)
+    data = b"".join(map(row_line, rows))
     write_atomic(path, data)
     return len(data), sha256(data)
 
 
 def normalized(text: str) -> str:
     """NFKC, case folded, without punctuation, white space and control characters."""
+    if text.isascii():
+        return text.lower().translate(_NO_PUNCTUATION)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
 
 
-def conversation(row: Row, prompt: str) -> list[dict[str, str]]:
+def conversation(row: Row, prompt: str) -> list[dict[str, Any]]:
     """A row's messages, with the domain's prompt as the system message where the row has none."""
-    messages = [{"role": message.role, "content": message.content} for message in row.messages]
+    messages = [_for_template(message) for message in row.messages]
     if prompt and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": prompt})
     return messages
+
+
+def _for_template(message: Message) -> dict[str, Any]:
+    """Chat templates expect the arguments of a tool call as an object."""
+    shown: dict[str, Any] = {"role": message.role, "content": message.content}
+    shown |= {key: value for key in ("name", "tool_call_id") if (value := getattr(message, key)) is not None}
+    if message.tool_calls:
+        shown["tool_calls"] = [_call_for_template(call) for call in message.tool_calls]
+    return shown
+
+
+def _call_for_template(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": arguments(call.function)}
+    return {**({} if call.id is None else {"id": call.id}), "type": "function", "function": function}
+
+
+def arguments(function: Function) -> dict[str, Any]:
+    """The arguments as an object."""
+    given = function.arguments
+    value: dict[str, Any] = json_value(given) if isinstance(given, str) else given
+    return value
+
+
+def spoken(message: Mapping[str, Any]) -> str:
+    """All text of a message of `conversation`: its content, and its tool calls as JSON."""
+    calls = message.get("tool_calls")
+    return str(message["content"]) + (canonical_json(calls).decode() if calls else "")
 
 
 def question(row: Row) -> str:
@@ -81,23 +103,31 @@ def question(row: Row) -> str:
 
 
 def answer(row: Row) -> str:
-    return row.messages[-1].content
+    """The last message's content; its tool calls as JSON where it has nothing else."""
+    last = row.messages[-1]
+    return last.content or spoken(_for_template(last))
 
 
-def refuse_overlap(train: Table, evaluation: Table) -> None:
+def refuse_overlap(train: Table | Source, evaluation: Table | Source) -> None:
     """InvalidInput lists every evaluation row whose normalized question stands in the training data."""
-    asked = {_question_key(row): row.id for row in train.rows}
+    keys = {_question_key(row) for row in evaluation.rows}
+    asked: dict[bytes, str] = {}
+    for row in train.rows:
+        key = _question_key(row)
+        if key in keys:
+            asked.setdefault(key, row.id)
+    if not asked:
+        return
     faults = [
         f"id {row.id}: the same question as training row {asked[_question_key(row)]}"
         for row in evaluation.rows
         if _question_key(row) in asked
     ]
-    if faults:
-        raise InvalidInput(
-            f"{len(faults)} evaluation questions stand in the training data, so their scores would mean nothing; "
-            "reword or remove them.",
-            faults,
-        )
+    raise InvalidInput(
+        f"{len(faults)} evaluation questions stand in the training data, so their scores would mean nothing; "
+        "reword or remove them.",
+        faults,
+    )
 
 
 def longest_row(rows: Iterable[Row], prompt: str) -> int:
@@ -106,9 +136,11 @@ def longest_row(rows: Iterable[Row], prompt: str) -> int:
     A byte-level token holds a byte or more, so bytes bound tokens; the margin is for placeholders that are longer than
     what they replace, and for the chat template.
     """
-    size = max(len(prompt.encode()) + sum(len(m.content.encode()) for m in row.messages) for row in rows)
+    size = max(len(prompt.encode()) + sum(len(spoken(m).encode()) for m in conversation(row, "")) for row in rows)
     return -(-(size * 5 // 4 + 64) // 64) * 64
 
 
-def _question_key(row: Row) -> str:
-    return normalized(question(row)) or question(row).strip()
+def _question_key(row: Row) -> bytes:
+    """A digest: questions may be long and many."""
+    key = normalized(question(row)) or question(row).strip()
+    return blake2b(key.encode(), digest_size=16).digest()

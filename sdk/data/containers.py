@@ -1,80 +1,91 @@
-"""Bytes to columns: JSONL, JSON, CSV and Parquet."""
+"""Bytes to columns: JSONL line by line, Parquet by batches of rows; JSON and CSV are read whole."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow
 import pyarrow.parquet
 
 from sdk.data.layouts import KNOWN, LAYOUTS, METADATA, find_layout, shown
-from sdk.data.rows import Faults, Raw, Twice
+from sdk.data.rows import Faults, Raw, Twice, json_value
+
+BOM = b"\xef\xbb\xbf"
+BATCH = 256  # rows of a Parquet file in memory at once
+_AS_JSON = {"spans": "a list", "messages": "a list", "conversations": "a list", "metadata": "an object"}
+Piece = Raw | str  # a row's columns, or what is wrong at this place
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else Twice(fields)
-
-
-def _json_value(text: str) -> Any:
-    """The document; ValueError says what is wrong without its text."""
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise ValueError(f"not valid JSON at {place} ({error.msg}); is it cut off?") from None
-    except (ValueError, RecursionError):
-        raise ValueError("not valid JSON (nested too deeply or a number too long)") from None
-
-
-def _lines(data: bytes, faults: Faults) -> list[tuple[int, str]]:
-    """Numbered lines; those that are not UTF-8 go to `faults`."""
+def _lines(data: bytes, faults: Faults) -> list[str]:
+    """Lines; those that are not UTF-8 go to `faults`."""
     lines = []
     for number, line in enumerate(data.split(b"\n"), 1):
         try:
-            lines.append((number, line.decode()))
+            lines.append(line.decode())
         except UnicodeDecodeError as error:
-            faults.append(f"line {number}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
+            faults.append(_not_utf8(number, error))
     return lines
 
 
-def _read_jsonl(data: bytes) -> tuple[list[Raw], Faults]:
-    faults: Faults = []
-    raws = []
-    for number, line in _lines(data, faults):
-        if not line.strip():
-            continue
-        try:
-            value = _json_value(line)
-        except ValueError as error:
-            faults.append(f"line {number}: {str(error).replace('line 1 ', '')}")
-            continue
-        if isinstance(value, dict):
-            raws.append(Raw(f"line {number}", value))
-        else:
-            faults.append(f"line {number}: must be a JSON object, one row on one line")
-    return raws, faults
+def _not_utf8(number: int, error: UnicodeDecodeError) -> str:
+    return f"line {number}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
 
 
-def _read_json(data: bytes) -> tuple[list[Raw], Faults]:
+def _text(path: Path, faults: Faults) -> str:
+    return "\n".join(_lines(path.read_bytes().removeprefix(BOM), faults))
+
+
+def _read_jsonl(path: Path, skip: int = 0) -> Iterator[Piece]:
+    with path.open("rb") as file:
+        for number, data in enumerate(file, 1):
+            if skip and (data.removeprefix(BOM) if number == 1 else data).strip():
+                skip -= 1
+                continue
+            try:
+                line = (data.removeprefix(BOM) if number == 1 else data).removesuffix(b"\n").decode()
+            except UnicodeDecodeError as error:
+                yield _not_utf8(number, error)
+                continue
+            if not line.strip():
+                continue
+            try:
+                value = json_value(line)
+            except ValueError as error:
+                yield f"line {number}: {str(error).replace('line 1 ', '')}"
+                continue
+            if isinstance(value, dict):
+                yield Raw(f"line {number}", value)
+            else:
+                yield f"line {number}: must be a JSON object, one row on one line"
+
+
+def _read_json(path: Path, skip: int = 0) -> Iterator[Piece]:
+    yield from islice(_all_json(path), skip, None)
+
+
+def _all_json(path: Path) -> Iterator[Piece]:
     faults: Faults = []
-    text = "\n".join(line for _, line in _lines(data, faults))
+    text = _text(path, faults)
     if faults:
-        return [], faults
+        yield from faults
+        return
     try:
-        value = _json_value(text)
+        value = json_value(text)
     except ValueError as error:
-        return [], [f"{error}; if there is one object on each line, name the file .jsonl"]
+        yield f"{error}; if there is one object on each line, name the file .jsonl"
+        return
     if isinstance(value, dict) and not isinstance(value, Twice) and set(value) == {"data"}:
         value = value["data"]
     if not isinstance(value, list):
-        return [], ['the top level must be a list of objects, or {"data": [...]} with nothing beside it']
-    faults += [f"row {n}: must be an object" for n, item in enumerate(value, 1) if not isinstance(item, dict)]
-    return [Raw(f"row {n}", item) for n, item in enumerate(value, 1) if isinstance(item, dict)], faults
+        yield 'the top level must be a list of objects, or {"data": [...]} with nothing beside it'
+        return
+    for number, item in enumerate(value, 1):
+        yield Raw(f"row {number}", item) if isinstance(item, dict) else f"row {number}: must be an object"
 
 
 def _header_faults(columns: list[str], where: str) -> Faults:
@@ -87,65 +98,95 @@ def _header_faults(columns: list[str], where: str) -> Faults:
     return [f"{where}: {fault}" for fault in faults]
 
 
-def _read_csv(data: bytes) -> tuple[list[Raw], Faults]:
+def _read_csv(path: Path, skip: int = 0) -> Iterator[Piece]:
+    yield from islice(_all_csv(path), skip, None)
+
+
+def _all_csv(path: Path) -> Iterator[Piece]:
     faults: Faults = []
-    text = "\n".join(line for _, line in _lines(data, faults))
+    text = _text(path, faults)
     if faults:
-        return [], faults
+        yield from faults
+        return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
-    raws: list[Raw] = []
     begin = 1
     try:
         for cells in reader:
             where, begin = f"line {begin}", reader.line_num + 1
             if header is None:
                 header = cells
-                faults = _header_faults(header, where)
-                if faults:
-                    return [], faults
+                wrong = _header_faults(header, where)
+                yield from wrong
+                if wrong:
+                    return
             elif cells and len(cells) != len(header):
-                faults.append(f"{where}: {len(cells)} cells, the header has {len(header)}; quote every comma")
+                yield f"{where}: {len(cells)} cells, the header has {len(header)}; quote every comma"
             elif cells:
-                raws.append(Raw(where, _csv_fields(dict(zip(header, cells, strict=True)), where, faults)))
+                yield from _csv_row(dict(zip(header, cells, strict=True)), where)
     except csv.Error as error:
-        faults.append(f"line {begin}: not valid CSV ({error}); a quotation mark that is never closed?")
-    return raws, faults
+        yield f"line {begin}: not valid CSV ({error}); a quotation mark that is never closed?"
 
 
-def _csv_fields(cells: dict[str, str], where: str, faults: Faults) -> dict[str, Any]:
+def _csv_row(cells: dict[str, str], where: str) -> Iterator[Piece]:
     fields: dict[str, Any] = {k: v for k, v in cells.items() if v.strip() or k not in METADATA}
-    for column in ("spans", "messages", "conversations"):
+    for column, kind in (
+        ("spans", "a list"),
+        ("messages", "a list"),
+        ("conversations", "a list"),
+        ("metadata", "an object"),
+    ):
         if fields.get(column, "").strip():
             try:
-                fields[column] = _json_value(fields[column])
+                fields[column] = json_value(fields[column])
             except ValueError:
-                faults.append(f"{where}: {column} must be a list written as JSON")
-                fields[column] = []
-    return fields
+                yield f"{where}: {column} must be {kind} written as JSON"
+                fields[column] = [] if kind == "a list" else {}
+    yield Raw(where, fields)
 
 
-def _read_parquet(data: bytes) -> tuple[list[Raw], Faults]:
+def _read_parquet(path: Path, skip: int = 0) -> Iterator[Piece]:
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(data))
+        file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError):
-        return [], ["not a whole Parquet file; write it again"]
-    faults = _header_faults(table.column_names, "header")
-    if faults:
-        return [], faults
-    raws = []
-    for number in range(table.num_rows):
-        fields = {}
-        for name in table.column_names:
-            try:
-                fields[name] = table[name][number].as_py()
-            except UnicodeDecodeError:
-                faults.append(f"row {number + 1}: {name} is not UTF-8; write it as UTF-8")
-        raws.append(Raw(f"row {number + 1}", fields))
-    return raws, faults
+        yield "not a whole Parquet file; write it again"
+        return
+    with file:
+        wrong = _header_faults(file.schema_arrow.names, "header")
+        if wrong:
+            yield from wrong
+            return
+        groups, number = list(range(file.num_row_groups)), 0
+        while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
+            number += file.metadata.row_group(groups.pop(0)).num_rows
+        try:
+            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups, use_threads=False):
+                for row in range(batch.num_rows):
+                    number += 1
+                    if number <= skip:
+                        continue
+                    yield from _parquet_row(batch, row, f"row {number}")
+        except (pyarrow.ArrowException, OSError):
+            yield f"not a whole Parquet file: row {number + 1} cannot be read; write it again"
 
 
-CONTAINERS: dict[str, Callable[[bytes], tuple[list[Raw], Faults]]] = {
+def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
+    fields = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            fields[name] = column[row].as_py()
+        except UnicodeDecodeError:
+            yield f"{where}: {name} is not UTF-8; write it as UTF-8"
+    yield Raw(where, fields)
+
+
+class Reader(Protocol):
+    """skip: rows of a sound file that are passed over. Those of JSONL and Parquet hold a part of the file in memory."""
+
+    def __call__(self, path: Path, skip: int = 0) -> Iterator[Piece]: ...
+
+
+CONTAINERS: dict[str, Reader] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from itertools import cycle
 from typing import Any
 
-from sdk.data.rows import Faults, Language, Layout, Message, Planted, Raw, Row, Twice
+from sdk.data.rows import (
+    Faults,
+    Function,
+    Language,
+    Layout,
+    Message,
+    Planted,
+    Raw,
+    Row,
+    ToolCall,
+    Twice,
+    json_value,
+)
 from sdk.records import Role
 
 Place = tuple[int, int, int]  # message, offset in it, length: where a column's text ended up
 Parsed = tuple[list[Message], dict[str, Place]]
 
-METADATA = ("id", "language", "topic", "spans")
+METADATA = ("id", "language", "topic", "spans", "metadata", "patient")
+DEEPEST = 64  # levels of objects and lists in each other
 LAYOUTS: dict[Layout, tuple[str, ...]] = {
     "alpaca": ("instruction", "input", "output"),
     "messages": ("messages",),
@@ -21,40 +34,46 @@ LAYOUTS: dict[Layout, tuple[str, ...]] = {
     "prompt-completion": ("prompt", "completion"),
 }
 KNOWN = "; ".join(f"{layout}: {', '.join(columns)}" for layout, columns in LAYOUTS.items())
-_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _SHAREGPT_ROLES: dict[str, Role] = {"system": "system", "human": "user", "gpt": "assistant"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _ENTITY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = re.compile(r"[^\W\d_]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def build_rows(raws: list[Raw], faults: Faults) -> tuple[Layout | None, list[Row]]:
-    """Build every row that can be built; whatever is wrong goes to `faults`."""
-    table_layout: Layout | None = None
-    first = ""
-    rows: list[Row] = []
-    seen: dict[str, str] = {}
-    for number, raw in enumerate(raws, 1):
+class Builder:
+    """Makes rows of raw ones, in their order; the first tells the layout of all."""
+
+    def __init__(self, layout: Layout | None = None, passed: int = 0) -> None:
+        """passed: rows before the first one that is built."""
+        self.layout = layout
+        self._first = ""
+        self._number = passed
+
+    def build(self, raw: Raw) -> tuple[str, Row | None, Faults]:
+        """The row's id, the row where it can be built, and whatever is wrong with it."""
+        self._number += 1
         found: Faults = []
         fields = {key: value for key, value in raw.fields.items() if value is not None}
-        row_id = _row_id(fields, number, found)
+        row_id = _row_id(fields, self._number, found)
         layout = find_layout(raw.fields, found)
-        if layout is not None and table_layout is None:
-            table_layout, first = layout, raw.where
-        if layout is not None and layout != table_layout:
-            found.append(f"layout {layout}, but {first} has {table_layout}; keep one layout in a file")
-        if row_id in seen:
-            found.append(f"the same id as {seen[row_id]}; give each row an id of its own")
-        seen.setdefault(row_id, raw.where)
+        if layout is not None and self.layout is None:
+            self.layout, self._first = layout, raw.where
+        if layout is not None and layout != self.layout:
+            found.append(f"layout {layout}, but {self._first} has {self.layout}; keep one layout in a file")
         bad_text = _text_faults(raw.fields)
         row = _row(row_id, fields, layout, found) if layout is not None and not bad_text else None
         found += bad_text
-        name = f", id {row_id}" if "id" in fields and row_id != f"row-{number}" else ""
-        faults += [f"{raw.where}{name}: {fault}" for fault in found]
-        if row is not None:
-            rows.append(row)
-    return table_layout, rows
+        where = named(raw, row_id, self._number)
+        return row_id, row, [f"{where}: {fault}" for fault in found]
+
+
+def named(raw: Raw, row_id: str, number: int) -> str:
+    """The place of a row, and its id where it has one."""
+    given = raw.fields.get("id") is not None and row_id != f"row-{number}"
+    return f"{raw.where}, id {row_id}" if given else raw.where
 
 
 def _row(row_id: str, fields: Mapping[str, Any], layout: Layout, faults: Faults) -> Row | None:
@@ -67,21 +86,38 @@ def _row(row_id: str, fields: Mapping[str, Any], layout: Layout, faults: Faults)
         faults.append("language must be en or zh; leave it out to have it detected")
     if topic is not None and not isinstance(topic, str):
         faults.append("topic must be a string")
+    metadata = fields.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        faults.append("metadata must be an object")
+    patient = _short(fields, "patient", faults)
     spans = _spans(fields.get("spans", []), messages, places, faults) if len(faults) == before else []
     if len(faults) > before:
         return None
     language = language or _language(messages)
-    return Row(id=row_id, language=language, messages=tuple(messages), spans=tuple(spans), topic=topic)
+    return Row(
+        id=row_id,
+        language=language,
+        messages=tuple(messages),
+        spans=tuple(spans),
+        topic=topic,
+        metadata=metadata,
+        patient=patient,
+    )
 
 
 def _row_id(fields: Mapping[str, Any], number: int, faults: Faults) -> str:
-    value = fields.get("id", f"row-{number}")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    value = _short(fields, "id", faults)
+    return f"row-{number}" if value is None else value
+
+
+def _short(fields: Mapping[str, Any], column: str, faults: Faults) -> str | None:
+    value = fields.get(column)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return None if value is None else str(value)
     if isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable() and value.strip() == value:
         return value
-    faults.append("id must be a number or a string of 1 to 200 printable characters")
-    return f"row-{number}"
+    faults.append(f"{column} must be a number or a string of 1 to 200 printable characters")
+    return None
 
 
 def find_layout(columns: Iterable[str], faults: Faults) -> Layout | None:
@@ -111,20 +147,34 @@ def _text_faults(fields: Mapping[str, Any]) -> Faults:
     if isinstance(fields, Twice):
         faults.append("a key is given twice; keep one")
     for key, value in fields.items():
-        todo = [value]
-        while todo:
-            item = todo.pop()
-            if isinstance(item, Twice):
-                faults.append(f"{shown(key)}: a key is given twice; keep one")
-            if isinstance(item, dict):
-                todo += [*item.keys(), *item.values()]
-            elif isinstance(item, list | tuple):
-                todo += item
-            elif isinstance(item, str) and "\0" in item:
-                faults.append(f"{shown(key)} holds a NUL character; remove it")
-            elif isinstance(item, str) and any("\ud800" <= c <= "\udfff" for c in item):
-                faults.append(f"{shown(key)} holds half of a surrogate pair; write the whole character")
+        faults += [f"{shown(key)}{fault}" for fault in _value_faults([key, value])]
     return faults
+
+
+def _value_faults(value: Any) -> Faults:
+    """What no text and no number may be, anywhere in the value."""
+    faults: Faults = []
+    level = [value]
+    for _ in range(DEEPEST + 2):
+        deeper: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                if "\0" in item:
+                    faults.append(" holds a NUL character; remove it")
+                if not item.isascii() and _SURROGATE.search(item):
+                    faults.append(" holds half of a surrogate pair; write the whole character")
+            elif isinstance(item, dict):
+                if isinstance(item, Twice):
+                    faults.append(": a key is given twice; keep one")
+                deeper += [*item.keys(), *item.values()]
+            elif isinstance(item, list | tuple):
+                deeper += item
+            elif isinstance(item, float) and not math.isfinite(item):
+                faults.append(" holds a number that is not finite; write null")
+        level = deeper
+        if not level:
+            return faults
+    return [*faults, f" is nested more than {DEEPEST} levels deep; flatten it"]
 
 
 def _text(fields: Mapping[str, Any], column: str, faults: Faults) -> str:
@@ -176,17 +226,80 @@ def _chat(
         return []
     messages = []
     for index, item in enumerate(items):
-        place = f"{column}[{index}]"
-        given = {k: v for k, v in item.items() if v is not None} if isinstance(item, dict) else {}
-        if set(given) != {role, content} or not all(isinstance(value, str) for value in given.values()):
-            faults.append(f"{place} must be an object with the strings {role} and {content}, and nothing else")
-        elif given[role] not in roles:
-            faults.append(f"{place}.{role} must be one of {', '.join(roles)}")
-        elif not given[content].strip():
-            faults.append(f"{place}.{content} is empty; fill it or remove the message")
+        given = _given(item) if isinstance(item, dict) else {}
+        extra = _extra(given, faults, f"{column}[{index}]") if role == "role" else {}
+        wrong = _message_fault({key: value for key, value in given.items() if key not in extra}, role, content, roles)
+        calls = extra.get("tool_calls")
+        if wrong is None and not given[content].strip() and not calls:
+            wrong = f".{content} is empty; fill it or remove the message"
+        if wrong is None:
+            messages.append(Message(role=roles[given[role]], content=given[content], **extra))
         else:
-            messages.append(Message(role=roles[given[role]], content=given[content]))
+            faults.append(f"{column}[{index}]{wrong}")
     return messages
+
+
+def _given(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Without nulls; a message that calls tools may leave its content out."""
+    given = {key: value for key, value in item.items() if value is not None}
+    return {"content": "", **given} if given.get("tool_calls") else given
+
+
+def _message_fault(given: Mapping[str, Any], role: str, content: str, roles: Mapping[str, Role]) -> str | None:
+    if set(given) != {role, content} or not all(isinstance(value, str) for value in given.values()):
+        return f" must be an object with the strings {role} and {content}, and nothing else" + (
+            " but name, tool_calls (the assistant's) and tool_call_id (a tool's)" if role == "role" else ""
+        )
+    return None if given[role] in roles else f".{role} must be one of {', '.join(roles)}"
+
+
+def _extra(given: Mapping[str, Any], faults: Faults, place: str) -> dict[str, Any]:
+    """name, tool_calls and tool_call_id, where they stand and may stand."""
+    extra: dict[str, Any] = {}
+    for key in ("name", "tool_call_id"):
+        if key in given and (key == "name" or given.get("role") == "tool"):
+            extra[key] = given[key]
+            if not isinstance(given[key], str) or not given[key].strip():
+                faults.append(f"{place}.{key} must be a string, and not empty")
+                extra[key] = ""
+    if given.get("role") == "assistant" and "tool_calls" in given:
+        extra["tool_calls"] = _tool_calls(given["tool_calls"], faults, f"{place}.tool_calls")
+    return extra
+
+
+def _tool_calls(calls: Any, faults: Faults, place: str) -> tuple[ToolCall, ...]:
+    if not isinstance(calls, list) or not calls:
+        faults.append(f"{place} must be a list of calls, and not empty")
+        return ()
+    made = []
+    for index, item in enumerate(calls):
+        call = _given(item) if isinstance(item, dict) else {}
+        function = _given(call["function"]) if isinstance(call.get("function"), dict) else {}
+        sound = set(call) <= {"id", "type", "function"} and set(function) == {"name", "arguments"}
+        names = [call.get("id", "-"), function.get("name", "")]
+        if not sound or call.get("type", "function") != "function" or not all(isinstance(n, str) and n for n in names):
+            faults.append(
+                f"{place}[{index}] must be an object with function (name and arguments), id and type (function)"
+            )
+            continue
+        wrong = _arguments_fault(function["arguments"])
+        if wrong:
+            faults.append(f"{place}[{index}].function.arguments{wrong}")
+            continue
+        made.append(ToolCall(id=call.get("id"), type=call.get("type"), function=Function(**function)))
+    return tuple(made)
+
+
+def _arguments_fault(arguments: Any) -> str | None:
+    value = arguments
+    if isinstance(arguments, str):
+        try:
+            value = json_value(arguments)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict):
+        return " must be an object, or JSON text of one"
+    return next(iter(_value_faults(value)), None)
 
 
 _PARSERS: dict[Layout, Callable[[Mapping[str, Any], Faults], Parsed]] = {
@@ -197,14 +310,25 @@ _PARSERS: dict[Layout, Callable[[Mapping[str, Any], Faults], Parsed]] = {
 }
 
 
+_NEXT: dict[str, tuple[str, ...]] = {  # after a message of this kind stands one of those
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant", "calls"),
+    "calls": ("tool",),
+    "tool": ("tool", "assistant", "calls"),
+    "assistant": ("user",),
+}
+
+
 def _order_faults(messages: list[Message]) -> Faults:
-    roles = [message.role for message in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    if "assistant" not in turns:
+    kinds = ["calls" if message.tool_calls else message.role for message in messages]
+    if "assistant" not in kinds and "calls" not in kinds:
         return ["no message of the assistant; training needs an answer"]
-    if turns[-1] != "assistant":
+    if messages[-1].role != "assistant":
         return ["the last message must be the assistant's; add the answer or remove the last message"]
-    if any(role != expected for role, expected in zip(turns, cycle(("user", "assistant")), strict=False)):
+    if any(kind not in _NEXT[before] for before, kind in zip(["", *kinds], kinds, strict=False)):
+        if "tool" in kinds or "calls" in kinds:
+            return ["roles out of order; a tool's message follows the assistant's that calls it, then the assistant's"]
         return ["roles out of order; system may come first, then user and assistant in turn"]
     return []
 
@@ -246,6 +370,8 @@ def _span_place(item: Any, messages: list[Message], places: Mapping[str, Place])
 def _language(messages: list[Message]) -> Language:
     """Chinese from a share of .3: a Chinese character counts as much as a word in another script."""
     text = " ".join(message.content for message in messages)
+    if text.isascii():
+        return "en"
     chinese = len(_CJK.findall(text))
     other = len(_WORD.findall(_CJK.sub(" ", text)))
     return "zh" if chinese and chinese / (chinese + other) >= 0.3 else "en"

@@ -101,7 +101,7 @@ class _Chat:
         # What a post-processor adds, like a second <s>, is not added to a rendered conversation.
         return [len(found) for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def _render(self, messages: list[dict[str, Any]]) -> str:
         return self._template.render(
             messages=messages, tools=None, documents=None, add_generation_prompt=False, **self._special
         )

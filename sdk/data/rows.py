@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,11 +13,30 @@ from sdk.records import Frozen, Role, Sha256
 
 Language = Literal["en", "zh"]
 Layout = Literal["alpaca", "messages", "sharegpt", "prompt-completion"]
+Container = Literal["jsonl", "json", "csv", "parquet"]
+
+
+class Function(Frozen):
+    """What a tool call calls."""
+
+    name: str
+    arguments: str | dict[str, Any] = Field(description="an object, or JSON text of one, as it was given")
+
+
+class ToolCall(Frozen):
+    """OpenAI's form."""
+
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: Function
 
 
 class Message(Frozen):
     role: Role
-    content: str
+    content: str = Field(description="empty only beside tool calls")
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
 
 
 class Planted(Frozen):
@@ -29,17 +49,22 @@ class Planted(Frozen):
 
 
 class Row(Frozen):
-    """A conversation: an optional system message, then user and assistant in turn; the last is the assistant's."""
+    """A conversation: an optional system message, then user and assistant in turn; the last is the assistant's.
+
+    An assistant's message with tool calls is followed by the tools' messages, and those by the assistant's next.
+    """
 
     id: str
     language: Language
     messages: tuple[Message, ...]
     spans: tuple[Planted, ...] = ()
     topic: str | None = None
+    metadata: dict[str, Any] | None = Field(default=None, description="a JSON object")
+    patient: str | None = Field(default=None, description="whom the row is about; used for scopes, never written")
 
 
 class Table(Frozen):
-    container: Literal["jsonl", "json", "csv", "parquet"]
+    container: Container
     layout: Layout
     rows: tuple[Row, ...]
     sha256: Sha256 = Field(description="of the file's bytes")
@@ -56,3 +81,19 @@ class Twice(dict[str, Any]):
 
 
 Faults = list[str]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else Twice(fields)
+
+
+def json_value(text: str) -> Any:
+    """The document; ValueError says what is wrong without its text."""
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise ValueError(f"not valid JSON at {place} ({error.msg}); is it cut off?") from None
+    except (ValueError, RecursionError):
+        raise ValueError("not valid JSON (nested too deeply or a number too long)") from None

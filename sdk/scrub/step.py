@@ -1,36 +1,51 @@
-"""The scrubbing step: every message of every row through the detector; counts and offsets out, text never."""
+"""The scrubbing step: every text of every row through the detector; counts and offsets out, text never.
+
+1. Each file is read once and checked: all faults of all rows are told before anything else is done.
+2. It is read again in batches, which are scrubbed here or in other processes and written in the order of the rows.
+3. What is written stands aside until the last row is done; a journal lets the same call go on after an interruption.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from sdk.data import Message, Planted, Row, Table, read_rows, refuse_overlap, write_rows
+from sdk.canaries import PREFIX, is_canary
+from sdk.crypto import Secret
+from sdk.data import Held, Row, Source, open_rows, refuse_overlap
 from sdk.errors import InvalidInput, StepFailed
-from sdk.policy import Action, ScrubRules
-from sdk.records import FileRef, Finding, OnProgress, Recall, Scrubbed, canonical_json
-from sdk.scrub.actions import Span, replaced
-from sdk.scrub.engine import DETECTOR_ERRORS, Detector
+from sdk.policy import ScrubRules
+from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json
+from sdk.scrub.actions import Actions
+from sdk.scrub.batch import Batch, Setup, batches, make_detector, unsealed
+from sdk.scrub.columns import name_columns, shown
+from sdk.scrub.engine import Detector
+from sdk.scrub.parallel import Run, here
+from sdk.scrub.report import report
+from sdk.scrub.staging import Staging
+from sdk.scrub.tally import Tally
+from sdk.scrub.vault import write_vault
 from sdk.store import file_ref, write_atomic
 
-TOKEN_KEY_BYTES = 16  # the least that keeps a token from being guessed back to its value
-PROGRESS_EVERY = 25  # rows
+CHECKPOINT_SECONDS = 5.0  # of work that an interruption may cost
+LEDGER = "ledger.jsonl"
+CANARIES = "canaries"  # in place of a split's name
+_VAULT_LINES = "vault.lines"  # sealed; the sealed table is made of them
 
 
-@dataclass
-class _Tally:
-    """What one run has seen so far."""
+class _Part(NamedTuple):
+    """A file to go through; write: no: its rows count for the recall alone."""
 
-    findings: list[Finding] = field(default_factory=list)
-    planted: Counter[str] = field(default_factory=Counter)
-    removed: Counter[str] = field(default_factory=Counter)
-    unplanted: int = 0
-    changed: int = 0
-    failed: list[str] = field(default_factory=list)
-    emptied: list[str] = field(default_factory=list)
+    split: str
+    source: Source
+    write: bool
 
 
 def scrub(
@@ -39,158 +54,209 @@ def scrub(
     rules: ScrubRules,
     detect: bool,
     token_key: bytes,
+    key_id: str,
     out: Path,
     on_progress: OnProgress,
-    measured: Sequence[Path] = (),
+    measured: Sequence[Path | Source] = (),
+    vault_key: Secret | None = None,
+    run: Run = here,
+    canaries: Sequence[Row] = (),
 ) -> Scrubbed:
     """Remove personal data from the rows of each source (split -> file) as the policy's rules say.
 
-    Writes `out`/<split>.jsonl and `out`/ledger.jsonl, or nothing: where a detector fails on a row, StepFailed names all
-    such rows; where nothing is left of a message, InvalidInput does. `measured` are files with planted spans that count
-    for the recall only; `detect=False` copies the rows as they are.
+    Writes `out`/<split>.jsonl, `out`/ledger.jsonl and the report, or nothing: where a row cannot be scanned, StepFailed
+    names all such rows, unless the policy quarantines them; where nothing is left of a message, InvalidInput does.
+    `measured` are files or rows with planted spans that count for the recall only; `detect=False` copies the rows.
+    `vault_key` seals `out`/vault.enc, where the policy lets some kinds be reversed. `run`: where batches are scrubbed;
+    the files are the same wherever. `canaries` go the way of the training rows and behind them, and are in no count of
+    theirs. After an interruption the same call takes over what was done.
     """
-    started = time.monotonic()
-    tables = {split: read_rows(path) for split, path in sources.items()}
-    extra = [read_rows(path) for path in measured]
-    if {"train", "eval"} <= set(tables):
-        refuse_overlap(tables["train"], tables["eval"])
-    tally = _Tally()
+    parts = [_Part(split, open_rows(path), True) for split, path in sources.items()]
+    opened = {part.split: part.source for part in parts}
+    parts += [_Part("measured", open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
+    if {"train", "eval"} <= set(opened):
+        refuse_overlap(opened["train"], opened["eval"])
+    setup = Setup(recognizers, rules, detect, token_key, key_id, vault_key.expose() if vault_key else None, {})
+    detector = None
     if detect:
-        detector = _detector(recognizers, rules, token_key, [*tables.values(), *extra])
-        scrubber = _Scrubber(detector, rules, token_key, tally, on_progress, _row_count([*tables.values(), *extra]))
-        rows = {split: scrubber.table(table) for split, table in tables.items()}
-        for table in extra:
-            scrubber.table(table, measure_only=True)
-        _refuse(tally)
-    else:
-        rows = {split: list(table.rows) for split, table in tables.items()}
-        tally.planted.update(
-            s.entity_type for table in [*tables.values(), *extra] for row in table.rows for s in row.spans
-        )
-    formats = {split: f"{table.layout} in {table.container.upper()}" for split, table in tables.items()}
-    return _write(rows, formats, tally, out, time.monotonic() - started)
+        detector = _checked(setup, parts)
+        setup = replace(setup, columns=name_columns(detector, rules, [part.source for part in parts]))
+    names = (*(f"{split}.jsonl" for split in opened), LEDGER, _VAULT_LINES)
+    staging = Staging(out, names, _request(setup, parts, canaries))
+    try:
+        tally, planted, seconds = _gone_through(setup, detector, parts, canaries, staging, on_progress, run)
+        _refuse(tally, planted, rules, opened, staging)
+        if detect and rules.reversible and vault_key is not None:
+            with staging.read(_VAULT_LINES) as lines:
+                write_vault(out, unsealed(lines, vault_key, _VAULT_LINES), vault_key)
+        refs = staging.finish([name for name in names if name != _VAULT_LINES])
+    finally:
+        staging.close()
+    record = _record(opened, tally, planted, refs, seconds)
+    if detector is not None:
+        record = record.model_copy(update={"name_columns": shown(detector, setup.columns)})
+    for name, data in report(record, tally.portrait, rules).items():
+        write_atomic(out / name, data)
+    return record
 
 
-def _row_count(tables: Sequence[Table]) -> int:
-    return sum(len(table.rows) for table in tables)
-
-
-def _detector(recognizers: Path, rules: ScrubRules, token_key: bytes, tables: Sequence[Table]) -> Detector:
-    if "token" in (rules.default_action, *rules.actions.values()) and len(token_key) < TOKEN_KEY_BYTES:
-        raise InvalidInput(f"The key for tokens has {len(token_key)} bytes, {TOKEN_KEY_BYTES} are needed.")
-    detector = Detector(recognizers, rules.score_threshold)
-    foreign = Counter(row.language for table in tables for row in table.rows if row.language not in detector.languages)
+def _checked(setup: Setup, parts: Sequence[_Part]) -> Detector:
+    """InvalidInput where the rules, the recognizers or the languages do not fit."""
+    Actions(setup.rules, setup.token_key, setup.key_id)
+    if setup.rules.reversible and setup.vault_key is None:
+        raise InvalidInput("scrub.reversible needs the project's secret to seal its table.")
+    detector = make_detector(setup)
+    unseen = [name for name, kinds in setup.rules.identifiers.items() if not detector.kinds & set(kinds)]
+    if setup.detect and unseen:
+        raise InvalidInput(f"{setup.recognizers} finds nothing of what scrub.identifiers names; add to it.", unseen)
+    foreign: Counter[str] = Counter()
+    for part in parts:
+        foreign.update({code: n for code, n in part.source.languages.items() if code not in detector.languages})
     if foreign:
         faults = [f"{count} rows of language {language}" for language, count in sorted(foreign.items())]
-        raise InvalidInput(f"{recognizers} does not support every language of the rows; add it there.", faults)
+        raise InvalidInput(f"{setup.recognizers} does not support every language of the rows; add it there.", faults)
     return detector
 
 
-class _Scrubber:
-    def __init__(
-        self, detector: Detector, rules: ScrubRules, key: bytes, tally: _Tally, on_progress: OnProgress, total: int
-    ) -> None:
-        self.detector, self.rules, self.key = detector, rules, key
-        self.tally, self.on_progress, self.total = tally, on_progress, total
-        self.done = self.found = 0
-
-    def table(self, table: Table, measure_only: bool = False) -> list[Row]:
-        labelled = any(row.spans for row in table.rows)
-        rows = []
-        for row in table.rows:
-            try:
-                found = [self.detector.find(message.content, row.language) for message in row.messages]
-            except DETECTOR_ERRORS as error:
-                self.tally.failed.append(f"row {row.id}: {type(error).__name__}")
-            else:
-                self._measure(row, found, labelled)
-                if not measure_only:
-                    rows.append(self._scrubbed(row, found))
-            self.done += 1
-            if self.done % PROGRESS_EVERY == 0 or self.done == self.total:
-                self.on_progress("scrub", self.done, self.total, {"found": float(self.found)})
-        return rows
-
-    def _measure(self, row: Row, found: Sequence[Sequence[Span]], labelled: bool) -> None:
-        self.found += sum(map(len, found))
-        for planted in row.spans:
-            self.tally.planted[planted.entity_type] += 1
-            self.tally.removed[planted.entity_type] += _covered(row, planted, found[planted.message])
-        if labelled:
-            self.tally.unplanted += sum(
-                not any(p.message == i and p.start < span.end and span.start < p.end for p in row.spans)
-                for i, spans in enumerate(found)
-                for span in spans
-            )
-
-    def _action(self, kind: str) -> Action:
-        return self.rules.actions.get(kind, self.rules.default_action)
-
-    def _scrubbed(self, row: Row, found: Sequence[Sequence[Span]]) -> Row:
-        messages = []
-        for index, (message, spans) in enumerate(zip(row.messages, found, strict=True)):
-            text = replaced(message.content, spans, self._action, self.key)
-            if message.content.strip() and not text.strip():
-                self.tally.emptied.append(f"row {row.id}, message {index + 1}")
-            messages.append(Message(role=message.role, content=text))
-            self.tally.findings += [
-                Finding(
-                    row=row.id,
-                    message=index,
-                    start=span.start,
-                    end=span.end,
-                    entity_type=span.entity_type,
-                    action=self._action(span.entity_type),
-                )
-                for span in spans
-            ]
-        self.tally.changed += any(found)
-        return row.model_copy(update={"messages": tuple(messages), "spans": ()})
+def _request(setup: Setup, parts: Sequence[_Part], canaries: Sequence[Row]) -> str:
+    """All that the written bytes follow from; keyed, because a key is part of it."""
+    told = {
+        "sources": [(part.split, part.source.sha256) for part in parts],
+        "recognizers": file_ref(setup.recognizers, setup.recognizers.parent).sha256,
+        "rules": setup.rules.model_dump(mode="json"),
+        "detect": setup.detect,
+        "canaries": [row.model_dump(mode="json") for row in canaries],
+        "key_id": setup.key_id,
+        "code": _code_digest(),
+    }
+    return hmac.new(setup.token_key or b"none", canonical_json(told), hashlib.sha256).hexdigest()
 
 
-def _covered(row: Row, planted: Planted, spans: Sequence[Span]) -> bool:
-    """Every character of the planted value, apart from white space, lies in some span."""
-    text = row.messages[planted.message].content
-    inside = {i for span in spans for i in range(max(span.start, planted.start), min(span.end, planted.end))}
-    return all(i in inside or text[i].isspace() for i in range(planted.start, planted.end))
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """Of this step's own files, weights among them."""
+    folder = Path(__file__).resolve().parent
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return hashlib.sha256(canonical_json([file_ref(path, folder).model_dump() for path in paths])).hexdigest()
 
 
-def _refuse(tally: _Tally) -> None:
-    if tally.failed:
-        raise StepFailed(
-            f"A detector failed on {len(tally.failed)} rows, so nothing was written; mend it or remove the rows.",
-            tally.failed,
+def _gone_through(
+    setup: Setup,
+    detector: Detector | None,
+    parts: Sequence[_Part],
+    canaries: Sequence[Row],
+    staging: Staging,
+    on_progress: OnProgress,
+    run: Run,
+) -> tuple[Tally, Tally, float]:
+    """What was seen in all, what in the canaries, and the seconds that it took."""
+    state = staging.open()
+    tally = Tally() if state is None else Tally.from_json(state["tally"])
+    planted = Tally()  # one batch and the last, so never begun in an earlier call
+    done, before = (0, 0.0) if state is None else (state["rows"], state["seconds"])
+    total = sum(part.source.count for part in parts) + len(canaries)
+    began = saved = time.monotonic()
+    size_before = tally.size
+    for made in run(setup, _todo(parts, canaries, done), detector):
+        if made.split == CANARIES:
+            staging.append("train.jsonl", made.lines)
+            planted.add(made.tally)
+            continue
+        for name, data in ((f"{made.split}.jsonl", made.lines), (LEDGER, made.ledger), (_VAULT_LINES, made.vault)):
+            if data:
+                staging.append(name, data)
+        tally.add(made.tally)
+        done += made.rows
+        now = time.monotonic()
+        speed = (tally.size - size_before) / 1e6 / max(now - began, 1e-9)
+        on_progress("scrub", done, total, {"found": float(tally.found), "mb_per_s": speed})
+        if now - saved >= CHECKPOINT_SECONDS:
+            staging.checkpoint({"rows": done, "seconds": before + now - began, "tally": tally.as_json()})
+            saved = now
+    return tally, planted, before + time.monotonic() - began
+
+
+def _todo(parts: Sequence[_Part], canaries: Sequence[Row], done: int) -> Iterator[Batch]:
+    for part in parts:
+        if done >= part.source.count:
+            done -= part.source.count
+            continue
+        source = part.source
+        rows = source.rows_from(done)
+        place = None if isinstance(source, Held) else (source, done)
+        yield from batches(_own(source, rows) if canaries else rows, part.split, part.write, source.labelled, place)
+        done = 0
+    yield from batches(canaries, CANARIES, write=True, labelled=True)
+
+
+def _own(source: Source, rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        if is_canary(row.id):
+            raise InvalidInput(f"{source.path}: ids that begin with {PREFIX} are those of planted rows; rename them.")
+        yield row
+
+
+def _refuse(tally: Tally, planted: Tally, rules: ScrubRules, sources: Mapping[str, Source], staging: Staging) -> None:
+    """Nothing stays where something is refused."""
+    error: Exception | None = None
+    if planted.failed:
+        error = StepFailed(
+            "Planted rows could not be scanned, so nothing was written; mend what failed.",
+            [f"row {row}: {name}" for _, row, name in planted.failed],
         )
-    if tally.emptied:
-        raise InvalidInput(
+    if tally.failed and rules.on_failure == "refuse":
+        error = StepFailed(
+            f"{len(tally.failed)} rows could not be scanned, so nothing was written; mend what failed, remove the "
+            "rows, or let the policy quarantine them (scrub.on_failure).",
+            [f"row {row}: {name}" for _, row, name in tally.failed],
+        )
+    elif tally.without_patient:
+        error = InvalidInput("scrub.token_scope is patient, so every row must name its patient.", tally.without_patient)
+    elif unknown := sorted(set(rules.quasi_identifiers) - tally.portrait.known):
+        error = InvalidInput(
+            "No row has a field that the policy declares in scrub.quasi_identifiers; mend the policy or the rows.",
+            [f"metadata field {name}" for name in unknown],
+        )
+    elif tally.emptied:
+        error = InvalidInput(
             f"{len(tally.emptied)} messages are nothing but personal data, and nothing would be left of them; "
             "remove their rows, or choose another action than delete.",
             tally.emptied,
         )
+    elif empty := [split for split in sources if not tally.rows[split]]:
+        error = StepFailed(
+            "No row is left.", [f"{split}: all {sources[split].count} rows could not be scanned" for split in empty]
+        )
+    if error is not None:
+        staging.discard()
+        raise error
 
 
-def _write(
-    rows: Mapping[str, Sequence[Row]], formats: dict[str, str], tally: _Tally, out: Path, seconds: float
+def _record(
+    sources: Mapping[str, Source],
+    tally: Tally,
+    planted: Tally,
+    refs: Mapping[str, FileRef],
+    seconds: float,
 ) -> Scrubbed:
-    out.mkdir(parents=True, exist_ok=True)
-    data = {}
-    for split, scrubbed in rows.items():
-        size, digest = write_rows(out / f"{split}.jsonl", scrubbed)
-        data[split] = FileRef(path=f"{split}.jsonl", size=size, sha256=digest)
-    ledger = out / "ledger.jsonl"
-    write_atomic(ledger, b"".join(canonical_json(f.model_dump(mode="json")) + b"\n" for f in tally.findings))
     return Scrubbed(
-        rows={split: len(scrubbed) for split, scrubbed in rows.items()},
-        data=data,
-        ledger=file_ref(ledger, out),
-        counts=dict(sorted(Counter(f.entity_type for f in tally.findings).items())),
-        actions=dict(sorted(Counter(f.action for f in tally.findings).items())),
+        rows={split: tally.rows[split] for split in sources},
+        data={split: refs[f"{split}.jsonl"] for split in sources},
+        ledger=refs[LEDGER],
+        counts=tally.counts,
+        actions=tally.actions,
         recall_planted=Recall(planted=tally.planted.total(), found=tally.removed.total()),
         recall_by_kind={
             kind: Recall(planted=count, found=tally.removed[kind]) for kind, count in sorted(tally.planted.items())
         },
         unplanted_findings=tally.unplanted,
         rows_changed=tally.changed,
-        formats=formats,
+        formats={split: f"{source.layout} in {source.container.upper()}" for split, source in sources.items()},
+        recognizers=tally.recognizers,
+        duplicates=sum(source.duplicates for source in sources.values()),
+        quarantined=tuple(Quarantined(split=split, row=row, error=error) for split, row, error in tally.failed),
+        smallest_group=tally.portrait.smallest_group,
+        canaries=planted.rows[CANARIES],
+        canary_spans=Recall(planted=planted.planted.total(), found=planted.removed.total()),
         seconds=round(seconds, 3),
     )

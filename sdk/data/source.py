@@ -1,0 +1,180 @@
+"""A file of rows that is read as often as it is needed, a row at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sdk.data.containers import BOM, CONTAINERS
+from sdk.data.layouts import Builder, named
+from sdk.data.rows import Container, Layout, Raw, Row, Table
+from sdk.errors import InvalidInput
+from sdk.records import canonical_json
+
+_CHUNK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file whose rows have all been checked. Its memory is that of a few rows and of sixteen bytes for each."""
+
+    path: Path
+    container: Container
+    layout: Layout
+    count: int
+    sha256: str
+    languages: dict[str, int]
+    labelled: bool  # some row has spans
+    duplicates: int  # rows whose messages and metadata are those of an earlier one
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """All rows, read anew. InvalidInput where the file has changed since it was checked."""
+        return self.rows_from(0)
+
+    def rows_from(self, first: int) -> Iterator[Row]:
+        """The rows from this one on, which counts from 0."""
+        build = Builder(self.layout, first).build
+        for raw in CONTAINERS[self.path.suffix.lower()](self.path, first):
+            row = build(raw)[1] if isinstance(raw, Raw) else None
+            if row is None:
+                raise self._changed()
+            yield row
+        if _digest(self.path)[0] != self.sha256:
+            raise self._changed()
+
+    def _changed(self) -> InvalidInput:
+        return InvalidInput(f"{self.path} was changed while it was read; run again when nobody writes to it.")
+
+
+@dataclass(frozen=True)
+class Held(Source):
+    """Rows that are in memory and in no file in the clear."""
+
+    held: tuple[Row, ...] = ()
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        return self.rows_from(0)
+
+    def rows_from(self, first: int) -> Iterator[Row]:
+        return iter(self.held[first:])
+
+
+def open_rows(path: Path) -> Source:
+    """Check a .jsonl, .json, .csv or .parquet file in one of LAYOUTS, row by row.
+
+    A missing id becomes "row-<n>", a missing language is told from the script. InvalidInput lists every fault of
+    every row.
+    """
+    return _open(path, None)
+
+
+def read_rows(path: Path) -> Table:
+    """As open_rows(), with all rows in memory."""
+    rows: list[Row] = []
+    source = _open(path, rows)
+    return Table.model_construct(
+        container=source.container, layout=source.layout, rows=tuple(rows), sha256=source.sha256
+    )
+
+
+class _Fault(NamedTuple):
+    row: int
+    text: str
+
+
+def _open(path: Path, kept: list[Row] | None) -> Source:
+    if path.suffix.lower() not in CONTAINERS:
+        raise InvalidInput(f"{path}: this kind of file cannot be read; use one of {', '.join(CONTAINERS)}.")
+    try:
+        digest, blank = _digest(path)
+        if blank:
+            raise InvalidInput(f"{path} is empty; it needs at least one row.")
+        return _checked(path, digest, kept)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _digest(path: Path) -> tuple[str, bool]:
+    """SHA-256, and whether there is nothing but white space."""
+    digest, blank = hashlib.sha256(), True
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            blank = blank and not chunk.removeprefix(BOM).strip()
+    return digest.hexdigest(), blank
+
+
+def _checked(path: Path, digest: str, kept: list[Row] | None) -> Source:
+    suffix = path.suffix.lower()
+    builder = Builder()
+    faults: list[_Fault] = []
+    ids, contents = array("q"), array("q")  # hashes
+    languages: Counter[str] = Counter()
+    labelled = False
+    for raw in CONTAINERS[suffix](path):
+        if not isinstance(raw, Raw):
+            faults.append(_Fault(len(ids), raw))
+            continue
+        row_id, row, found = builder.build(raw)
+        faults += [_Fault(len(ids), fault) for fault in found]
+        ids.append(hash(row_id))
+        if row is None:
+            continue
+        contents.append(_content_hash(row))
+        languages[row.language] += 1
+        labelled |= bool(row.spans)
+        if kept is not None:
+            kept.append(row)
+    faults = sorted([*faults, *_given_twice(path, ids)], key=lambda fault: fault.row)
+    if faults:
+        texts = [fault.text for fault in faults]
+        raise InvalidInput(f"{path}: {len(texts)} faults; mend them all and run again.", texts)
+    if builder.layout is None:
+        raise InvalidInput(f"{path} holds no rows; it needs at least one.")
+    return Source(
+        path=path,
+        container=suffix.removeprefix("."),  # type: ignore[arg-type] # CONTAINERS has no other
+        layout=builder.layout,
+        count=len(ids),
+        sha256=digest,
+        languages=dict(sorted(languages.items())),
+        labelled=labelled,
+        duplicates=len(contents) - len(np.unique(np.frombuffer(contents, np.int64))),
+    )
+
+
+def _content_hash(row: Row) -> int:
+    if row.metadata is None and all(message.tool_calls is None for message in row.messages):
+        return hash(tuple((message.role, message.content, message.name) for message in row.messages))
+    return hash(canonical_json(row.model_dump(include={"messages", "metadata", "topic"})))
+
+
+def _given_twice(path: Path, ids: array[int]) -> list[_Fault]:
+    """Hashes tell at the cost of eight bytes a row whether an id may stand twice; if so, the file is read once more."""
+    values, counts = np.unique(np.frombuffer(ids, np.int64), return_counts=True)
+    suspects = set(values[counts > 1].tolist())
+    if not suspects:
+        return []
+    builder, faults, number = Builder(), [], 0
+    seen: dict[str, str] = {}
+    for raw in CONTAINERS[path.suffix.lower()](path):
+        if not isinstance(raw, Raw):
+            continue
+        number += 1
+        row_id = builder.build(raw)[0]
+        if hash(row_id) not in suspects:
+            continue
+        if row_id in seen:
+            where = named(raw, row_id, number)
+            faults.append(_Fault(number - 1, f"{where}: the same id as {seen[row_id]}; give each row an id of its own"))
+        seen.setdefault(row_id, raw.where)
+    return faults

@@ -1,0 +1,345 @@
+"""The function that scrubs: a batch of rows in, their scrubbed lines out. It is the same in every process."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+
+from sdk.crypto import Secret
+from sdk.data import Planted, Row, Source, row_line
+from sdk.errors import InvalidInput
+from sdk.policy import ScrubRules
+from sdk.records import canonical_json
+from sdk.scrub.actions import Actions, Document
+from sdk.scrub.engine import Detector
+from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, How, Leaf, id_leaf, rebuilt
+from sdk.scrub.spans import Span
+from sdk.scrub.tally import Tally
+
+ROWS = 256  # in a batch at most
+CHARACTERS = 200_000  # in a batch, from which it is full
+REMEMBERED = 50_000  # texts whose spans are kept for when they come again; some 15 MB
+_CONTEXT = b"scrub batch 1"
+_ID = Leaf("", How(), None, "id", "")
+
+Found = Sequence[Span] | Exception
+Scanned = list[list[Span] | Exception]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every process needs to do the same. It holds keys, so it travels through pipes and is never printed."""
+
+    recognizers: Path
+    rules: ScrubRules
+    detect: bool
+    token_key: bytes = field(repr=False)
+    key_id: str
+    vault_key: bytes | None = field(repr=False)
+    columns: Mapping[str, str]  # fields that were found to hold names, and their kind
+
+
+@dataclass(frozen=True)
+class Batch:
+    split: str
+    write: bool  # no: these rows count for the recall alone
+    labelled: bool  # the file has planted spans
+    rows: tuple[Row, ...]
+    place: tuple[Source, int] | None = None  # the file and the first row in it; None: they are in no file
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a batch; vault is sealed."""
+
+    split: str
+    rows: int
+    lines: bytes
+    ledger: bytes
+    vault: bytes
+    tally: Tally
+
+
+def batches(
+    rows: Iterable[Row], split: str, write: bool, labelled: bool, place: tuple[Source, int] | None = None
+) -> Iterator[Batch]:
+    """Rows in their order, cut by their own sizes alone, so that the batches are the same each time."""
+    for taken in _cut(rows):
+        yield Batch(split, write, labelled, tuple(taken), place)
+        place = None if place is None else (place[0], place[1] + len(taken))
+
+
+def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    taken: list[Row] = []
+    size = 0
+    for row in rows:
+        taken.append(row)
+        size += sum(len(message.content) for message in row.messages)
+        if len(taken) == ROWS or size >= CHARACTERS:
+            yield taken
+            taken, size = [], 0
+    if taken:
+        yield taken
+
+
+def make_detector(setup: Setup) -> Detector:
+    rules = setup.rules
+    return Detector(
+        setup.recognizers, rules.score_threshold, recognizer=rules.recognizer, row_seconds=rules.row_seconds
+    )
+
+
+class Scrubber:
+    """Made once in a process, then called for each batch."""
+
+    def __init__(self, setup: Setup, detector: Detector | None = None) -> None:
+        self._rules = setup.rules
+        self._memory = _Memory()
+        self._vault_key = None if setup.vault_key is None else Secret(setup.vault_key)
+        if setup.detect:
+            self._detector = detector or make_detector(setup)
+            self._actions = Actions(setup.rules, setup.token_key, setup.key_id)
+            kinds = {*self._detector.kinds, *setup.rules.actions}
+            self._fields = FieldRules(setup.rules.fields, kinds, setup.columns, setup.rules.quasi_identifiers)
+        self._detect = setup.detect
+
+    def __call__(self, batch: Batch) -> Done:
+        if not self._detect:
+            return _copied(batch, self._rules)
+        tally = Tally()
+        lines: list[bytes] = []
+        ledger: list[bytes] = []
+        secrets: set[tuple[str, str, str]] = set()
+        for (row, in_id), leaves, found in zip(self._named(batch), *self._scanned(batch.rows), strict=True):
+            tally.size += sum(len(leaf.text.encode()) for leaf in leaves)
+            error = next((each for each in found if isinstance(each, Exception)), None)
+            if error is not None:
+                tally.failed.append((batch.split, row.id, type(error).__name__))
+                if not batch.write:
+                    tally.planted.update(span.entity_type for span in row.spans)
+                continue
+            spans = [each for each in found if not isinstance(each, Exception)]
+            tally.found += sum(map(len, spans))
+            _measure(tally, row, _of_contents(leaves, self._removed(spans)), batch.labelled)
+            if not batch.write:
+                continue
+            try:
+                document = self._actions.document(row.id, row.patient, row.language)
+            except InvalidInput as refusal:
+                tally.without_patient += refusal.faults
+                continue
+            for span in in_id:
+                ledger.append(_line(row.id, _ID, span, "placeholder"))
+                tally.portrait.found(span.entity_type, "placeholder", span.recognizer, "")
+            tally.found += len(in_id)
+            lines.append(self._written(row, document, spans, len(in_id), tally, ledger))
+            tally.rows[batch.split] += 1
+            if self._rules.reversible:
+                secrets |= set(document.reversible)
+        return Done(batch.split, len(batch.rows), b"".join(lines), b"".join(ledger), self._sealed(secrets), tally)
+
+    def _named(self, batch: Batch) -> list[tuple[Row, list[Span]]]:
+        """The rows, and what was found in their ids; an id with personal data becomes the row's number in its file."""
+        if batch.place is None:
+            return [(row, []) for row in batch.rows]
+        numbered = list(enumerate(batch.rows, batch.place[1] + 1))
+        leaves = {number: leaf for number, row in numbered if (leaf := id_leaf(row, number, self._fields))}
+        asked = [(leaf.text, row.language) for number, row in numbered if (leaf := leaves.get(number))]
+        found = dict(zip(leaves, self._detector.find_many(asked), strict=True)) if asked else {}
+        named = []
+        for number, row in numbered:
+            spans = found.get(number, [])
+            if number in leaves and leaves[number].how.kind != TEXT:
+                spans = _whole(leaves[number])
+            failed = isinstance(spans, Exception)
+            kept = [] if isinstance(spans, Exception) else self._removed([spans])[0]
+            named.append((row.model_copy(update={"id": f"<ID_{number}>"}) if failed or kept else row, kept))
+        return named
+
+    def _scanned(self, rows: Sequence[Row]) -> tuple[list[list[Leaf]], list[list[Found]]]:
+        """The texts of every row and what was found in each; a text that comes again is not scanned again."""
+        leaves = [self._leaves(row) for row in rows]
+        wanted: dict[bytes, tuple[str, str]] = {}
+        keys: list[list[bytes | None]] = []
+        for row, texts in zip(rows, leaves, strict=True):
+            keys.append([self._key(leaf, row.language) for leaf in texts])
+            for leaf, key in zip(texts, keys[-1], strict=True):
+                if key is not None and key not in self._memory:
+                    wanted[key] = (leaf.prefix + leaf.text, row.language)
+        fresh = dict(zip(wanted, self._detector.find_many([*wanted.values()]), strict=True)) if wanted else {}
+        found = [
+            [
+                _whole(leaf) if key is None else _within(leaf, fresh[key] if key in fresh else self._memory.spans(key))
+                for leaf, key in zip(texts, own, strict=True)
+            ]
+            for texts, own in zip(leaves, keys, strict=True)
+        ]
+        self._memory.keep(fresh)
+        return leaves, found
+
+    def _removed(self, found: Sequence[Sequence[Span]]) -> list[list[Span]]:
+        """Without what the policy keeps in the text."""
+        return [[span for span in spans if self._actions.action_of(span.entity_type) != "keep"] for spans in found]
+
+    def _leaves(self, row: Row) -> list[Leaf]:
+        leaves: list[Leaf] = []
+
+        def visit(leaf: Leaf) -> str:
+            leaves.append(leaf)
+            return leaf.text
+
+        rebuilt(row, self._fields, visit)
+        return leaves
+
+    @staticmethod
+    def _key(leaf: Leaf, language: str) -> bytes | None:
+        """None where the whole of it has a kind already."""
+        if leaf.how.kind != TEXT:
+            return None
+        return blake2b(f"{language}\0{leaf.prefix}{leaf.text}".encode(), digest_size=16).digest()
+
+    def _written(
+        self,
+        row: Row,
+        document: Document,
+        found: Sequence[Sequence[Span]],
+        count: int,
+        tally: Tally,
+        ledger: list[bytes],
+    ) -> bytes:
+        """count: what was found in the row beside its texts."""
+        spans_of = iter(found)
+
+        def visit(leaf: Leaf) -> str:
+            nonlocal count
+            spans = next(spans_of)
+            text = document.replaced(leaf.text, spans) if spans else leaf.text
+            count += len(spans)
+            for span in spans:
+                ledger.append(_line(row.id, leaf, span, self._actions.action_of(span.entity_type)))
+            self._portray(tally, leaf, text, spans)
+            if leaf.field == "content" and leaf.text.strip() and not text.strip():
+                tally.emptied.append(f"row {row.id}, message {(leaf.message or 0) + 1}")
+            return text
+
+        scrubbed = rebuilt(row, self._fields, visit)
+        tally.changed += count > 0
+        metadata = scrubbed.metadata or {}
+        tally.portrait.row(row.language, count, metadata, self._rules.quasi_identifiers)
+        return row_line(scrubbed)
+
+    def _portray(self, tally: Tally, leaf: Leaf, text: str, spans: Sequence[Span]) -> None:
+        actions = {span.entity_type: self._actions.action_of(span.entity_type) for span in spans}
+        if leaf.field == "content":
+            tally.portrait.message(leaf.text, text, spans, actions)
+            return
+        for span in spans:
+            kind = span.entity_type
+            tally.portrait.found(kind, actions[kind], span.recognizer, leaf.text[span.start : span.end])
+
+    def _sealed(self, secrets: set[tuple[str, str, str]]) -> bytes:
+        return sealed(secrets, self._vault_key) if secrets and self._vault_key else b""
+
+
+def sealed(entries: set[tuple[str, str, str]], secret: Secret) -> bytes:
+    """A line; a key of its own, wrapped by the secret, encrypts it."""
+    key = Secret.random()
+    data = key.encrypt(canonical_json(sorted(entries)), _CONTEXT)
+    return f"{secret.wrap(key)} {data.hex()}\n".encode()
+
+
+def unsealed(lines: Iterable[bytes], secret: Secret, name: str) -> Iterator[tuple[str, str, str]]:
+    for line in lines:
+        wrapped, _, data = line.decode("ascii").partition(" ")
+        yield from map(tuple, json.loads(secret.unwrap(wrapped).decrypt(bytes.fromhex(data), _CONTEXT, name)))
+
+
+class _Memory:
+    """Spans by the digest of their text, of those that were seen last."""
+
+    def __init__(self) -> None:
+        self._spans: OrderedDict[bytes, list[Span] | Exception] = OrderedDict()
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._spans
+
+    def spans(self, key: bytes) -> list[Span] | Exception:
+        self._spans.move_to_end(key)
+        return self._spans[key]
+
+    def keep(self, fresh: Mapping[bytes, list[Span] | Exception]) -> None:
+        self._spans.update(fresh)
+        while len(self._spans) > REMEMBERED:
+            self._spans.popitem(last=False)
+
+
+def _whole(leaf: Leaf) -> list[Span]:
+    if leaf.how.kind == KEEP or not leaf.text:
+        return []
+    return [Span(0, len(leaf.text), leaf.how.kind, 1.0, leaf.how.reason or BY_COLUMN)]
+
+
+def _within(leaf: Leaf, found: list[Span] | Exception) -> Found:
+    """Spans of the text itself, without the field's name that was scanned before it."""
+    if isinstance(found, Exception) or not leaf.prefix:
+        return found
+    shift = len(leaf.prefix)
+    return [replace(span, start=max(0, span.start - shift), end=span.end - shift) for span in found if span.end > shift]
+
+
+def _of_contents(leaves: Sequence[Leaf], found: Sequence[Sequence[Span]]) -> dict[int, Sequence[Span]]:
+    return {
+        leaf.message: spans
+        for leaf, spans in zip(leaves, found, strict=True)
+        if leaf.field == "content" and leaf.message is not None
+    }
+
+
+def _measure(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], labelled: bool) -> None:
+    for planted in row.spans:
+        tally.planted[planted.entity_type] += 1
+        tally.removed[planted.entity_type] += _covered(row, planted, found.get(planted.message, ()))
+    if labelled:
+        tally.unplanted += sum(
+            not any(p.message == i and p.start < span.end and span.start < p.end for p in row.spans)
+            for i, spans in found.items()
+            for span in spans
+        )
+
+
+def _covered(row: Row, planted: Planted, spans: Sequence[Span]) -> bool:
+    """Every character of the planted value, apart from white space, lies in some span."""
+    text = row.messages[planted.message].content
+    inside = {i for span in spans for i in range(max(span.start, planted.start), min(span.end, planted.end))}
+    return all(i in inside or text[i].isspace() for i in range(planted.start, planted.end))
+
+
+def _line(row_id: str, leaf: Leaf, span: Span, action: str) -> bytes:
+    """A Finding, as JSON."""
+    finding = {
+        "row": row_id,
+        "message": leaf.message,
+        "field": leaf.field,
+        "start": span.start,
+        "end": span.end,
+        "entity_type": span.entity_type,
+        "action": action,
+        "recognizer": span.recognizer,
+    }
+    return canonical_json(finding) + b"\n"
+
+
+def _copied(batch: Batch, rules: ScrubRules) -> Done:
+    tally = Tally()
+    for row in batch.rows:
+        tally.planted.update(span.entity_type for span in row.spans)
+    if not batch.write:
+        return Done(batch.split, len(batch.rows), b"", b"", b"", tally)
+    tally.rows[batch.split] += len(batch.rows)
+    for row in batch.rows:
+        tally.portrait.row(row.language, 0, row.metadata or {}, rules.quasi_identifiers)
+    return Done(batch.split, len(batch.rows), b"".join(map(row_line, batch.rows)), b"", b"", tally)

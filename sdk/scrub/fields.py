@@ -1,0 +1,289 @@
+"""Structured rows: which text stands where in a row, and what a field's name says that it holds.
+
+A field is named by its path: `metadata.customer.phone`, `topic`, `messages.0.content`,
+`messages.1.tool_calls.0.function.arguments.account.owner`. Positions in lists count from 0.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdk.data import Function, Message, Row, ToolCall, json_value
+from sdk.errors import InvalidInput
+from sdk.policy import read_yaml
+from sdk.records import canonical_json
+
+KEEP, TEXT = "keep", "text"
+BY_RULE, BY_NAME, BY_COLUMN = "field rule", "field name", "field values"  # in place of a recognizer's name
+LEAST_DIGITS = 6  # of a number that is scanned where its name says nothing; less is a count or a year
+YOUNG = 89  # years; ages up to here are no identifier (45 CFR 164.514(b)(2)(i)(C))
+_KIND = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+SHOWN = re.compile(r"[A-Za-z_\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff-]{0,39}")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])")
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9]+(?:[-_.:/][A-Za-z0-9]+)*")
+_WELL_KNOWN = Path(__file__).with_name("fields.yaml")
+Path_ = tuple[str, ...]
+
+
+class How(NamedTuple):
+    """kind: what the whole value is; KEEP: it stays; TEXT: it is scanned."""
+
+    kind: str = TEXT
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One text of a row. prefix: the field's name in words, which is scanned with it as its context."""
+
+    text: str
+    how: How
+    message: int | None  # its index; None beside the messages
+    field: str  # the path, within the message where it stands in one; keys that may be personal data are `*`
+    column: str  # the path of all values like it: with `*` for positions in lists; empty for keys and contents
+    prefix: str = ""
+
+
+Visit = Callable[[Leaf], str]
+
+
+class FieldRules:
+    """The policy's rules, then names that are well known, then columns that were found to hold names.
+
+    InvalidInput lists every rule of a kind that nobody knows.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        kinds: Collection[str],
+        columns: Mapping[str, str] | None = None,
+        quasi_identifiers: Collection[str] = (),
+    ) -> None:
+        known = {*kinds, *_well_known()}
+        faults = [
+            f"scrub.fields.{path}: {kind} is no kind that a recognizer or the table of field names knows; or say keep"
+            for path, kind in fields.items()
+            if kind != KEEP and not (_KIND.fullmatch(kind) and kind in known)
+        ]
+        if faults:
+            raise InvalidInput("The policy's rules for fields are malformed.", faults)
+        self._exact = {path.casefold(): kind for path, kind in fields.items() if not _is_pattern(path)}
+        self._patterns = [(path.casefold(), kind) for path, kind in fields.items() if _is_pattern(path)]
+        self._columns = dict(columns or {})
+        declared = [f"metadata.{name.removeprefix('metadata.')}".casefold().split(".") for name in quasi_identifiers]
+        self._declared = {".".join(parts[:size]) for parts in declared for size in range(2, len(parts) + 1)}
+        self._explicit = lru_cache(maxsize=4096)(self._look_up)
+
+    def of(self, path: Path_, above: How, column: str) -> How:
+        """What is done with the field. The policy's rule for what it stands in outweighs the field's own name."""
+        kind = self._explicit(".".join(path)) if self._exact or self._patterns else None
+        if kind is not None:
+            return How(kind, BY_RULE)
+        if above.reason == BY_RULE:
+            return above
+        if (named := known_kind(path[-1])) is not None:
+            return How(named, BY_NAME)
+        if above.kind != TEXT:
+            return above
+        return How(self._columns[column], BY_COLUMN) if column in self._columns else above
+
+    def names(self, path: Path_) -> bool:
+        """Whether the policy names this field, so that its key is a field's name and nobody's."""
+        shown = ".".join(path)
+        return shown.casefold() in self._declared or self.rule(shown).reason == BY_RULE
+
+    def rule(self, path: str) -> How:
+        """What the policy's rules alone say of a path."""
+        kind = self._explicit(path) if self._exact or self._patterns else None
+        return How() if kind is None else How(kind, BY_RULE)
+
+    def _look_up(self, path: str) -> str | None:
+        path = path.casefold()
+        if path in self._exact:
+            return self._exact[path]
+        return next((kind for pattern, kind in self._patterns if fnmatchcase(path, pattern)), None)
+
+
+def _is_pattern(path: str) -> bool:
+    return any(c in path for c in "*?[")
+
+
+@lru_cache(maxsize=1)
+def _well_known() -> dict[str, list[str]]:
+    table: dict[str, list[str]] = read_yaml(_WELL_KNOWN)
+    return table
+
+
+@lru_cache(maxsize=1)
+def _names() -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Whole names, without spaces, and endings, the longest first."""
+    whole: dict[str, str] = {}
+    endings: dict[str, str] = {}
+    for kind, names in _well_known().items():
+        for name in names:
+            ending = str(name).removeprefix("*").strip()
+            whole[ending.replace(" ", "").casefold()] = kind
+            if str(name).startswith("*"):
+                endings[ending.casefold() if ending[0] > "\u2fff" else f" {ending}".casefold()] = kind
+    return whole, sorted(endings.items(), key=lambda item: -len(item[0]))
+
+
+@lru_cache(maxsize=4096)
+def known_kind(name: str) -> str | None:
+    """The kind that a field of this name holds, as the table of names says."""
+    words = _BETWEEN_WORDS.sub(" ", _HUMP.sub(" ", name)).casefold().split()
+    while words and words[-1].isdigit():
+        words.pop()
+    whole, endings = _names()
+    joined = "".join(words)
+    if joined in whole:
+        return whole[joined]
+    spaced = " ".join(words)
+    return next((kind for ending, kind in endings if spaced.endswith(ending)), None)
+
+
+def id_leaf(row: Row, number: int, rules: FieldRules) -> Leaf | None:
+    """The row's id, unless it was made of its number or has nothing in it that could be personal data."""
+    how = rules.rule("id")
+    plain = _PLAIN_ID.fullmatch(row.id) and sum(map(str.isdigit, row.id)) < LEAST_DIGITS + 1
+    if row.id == f"row-{number}" or (plain and how.kind == TEXT):
+        return None
+    return Leaf(row.id, how, None, "id", "")
+
+
+def rebuilt(row: Row, rules: FieldRules, visit: Visit) -> Row:
+    """The row with each of its texts replaced by what `visit` makes of it; always in the same order."""
+    walker = _Walker(rules, visit)
+    messages = tuple(walker.message(index, message) for index, message in enumerate(row.messages))
+    changes: dict[str, Any] = {"messages": messages, "spans": (), "patient": None}
+    walker.index = None
+    if row.topic is not None:
+        changes["topic"] = visit(Leaf(row.topic, rules.rule("topic"), None, "topic", ""))
+    if row.metadata is not None:
+        changes["metadata"] = walker.value(row.metadata, ("metadata",), ("metadata",), rules.rule("metadata"))
+    return row.model_copy(update=changes)
+
+
+class _Walker:
+    def __init__(self, rules: FieldRules, visit: Visit) -> None:
+        self.rules, self.visit = rules, visit
+        self.index: int | None = None
+        self.within = ""  # the path of the message
+
+    def message(self, index: int, message: Message) -> Message:
+        self.index, self.within = index, f"messages.{index}."
+        content = message.content
+        if content:
+            content = self._text(content, "content")
+        if message.name is None and message.tool_calls is None and message.tool_call_id is None:
+            if content is message.content:
+                return message
+            return Message.model_construct(role=message.role, content=content)
+        name = message.name
+        if name is not None:
+            how = self.rules.of((*self.within.split(".")[:-1], "name"), How(), "") if message.role != "tool" else None
+            name = self.visit(Leaf(name, how or How(), index, "name", ""))
+        called = message.tool_call_id
+        return Message(
+            role=message.role,
+            content=content,
+            name=name,
+            tool_call_id=None if called is None else self._text(called, "tool_call_id"),
+            tool_calls=None
+            if message.tool_calls is None
+            else tuple(self._call(place, call) for place, call in enumerate(message.tool_calls)),
+        )
+
+    def _text(self, text: str, field: str) -> str:
+        return self.visit(Leaf(text, self.rules.rule(self.within + field), self.index, field, ""))
+
+    def _call(self, place: int, call: ToolCall) -> ToolCall:
+        here = f"tool_calls.{place}."
+        path = (*self.within.split(".")[:-1], *here.split(".")[:-1], "function", "arguments")
+        given = call.function.arguments
+        value = json_value(given) if isinstance(given, str) else given
+        made = self.value(value, path, path[2:], self.rules.rule(".".join(path)))
+        if isinstance(given, str):
+            made = given if made == value else json.dumps(made, ensure_ascii=False)
+        return ToolCall(
+            id=None if call.id is None else self._text(call.id, f"{here}id"),
+            type=call.type,
+            function=Function(name=self._text(call.function.name, f"{here}function.name"), arguments=made),
+        )
+
+    def value(self, value: Any, path: Path_, shown: Path_, how: How) -> Any:
+        """path: as it is in the source, for rules; shown: the same as it may stand in the ledger."""
+        if isinstance(value, dict):
+            made: dict[str, Any] = {}
+            for key, item in value.items():
+                inner = self._of((*path, key), how)
+                name = self._key(key, path, shown, how)
+                visible = key if name == key and SHOWN.fullmatch(key) else "*"
+                result = self.value(item, (*path, key), (*shown, visible), inner)
+                made[_unused(name, made)] = result
+            return made
+        if isinstance(value, list | tuple):
+            places = [str(place) for place in range(len(value))]
+            return [
+                self.value(item, (*path, place), (*shown, place), self._of((*path, place), how))
+                for place, item in zip(places, value, strict=True)
+            ]
+        return self._leaf(value, path, shown, how)
+
+    def _of(self, path: Path_, above: How) -> How:
+        return self.rules.of(path, above, _column(path))
+
+    def _key(self, key: str, path: Path_, shown: Path_, how: How) -> str:
+        if how.kind == KEEP or known_kind(key) is not None or not key or self.rules.names((*path, key)):
+            return key
+        return self.visit(Leaf(key, How(), self.index, ".".join((*shown, "*")), "")) or "*"
+
+    def _leaf(self, value: Any, path: Path_, shown: Path_, how: How) -> Any:
+        if value is None or value == "":
+            return value
+        text = value if isinstance(value, str) else _number(value, how)
+        if text is None:
+            return value
+        if how.kind == "AGE_OVER_89" and how.reason == BY_NAME and _is_young(text):
+            return value
+        named = next((part for part in reversed(path) if not part.isdigit()), "")
+        leaf = Leaf(text, how, self.index, ".".join(shown), _column(path), f"{named.replace('_', ' ')}: ")
+        made = self.visit(leaf)
+        return value if made == text else made
+
+
+def _column(path: Path_) -> str:
+    """Of all values like this one: positions, of messages too, are `*`."""
+    return ".".join("*" if part.isdigit() else part for part in path)
+
+
+def _number(value: Any, how: How) -> str | None:
+    """A number's or boolean's text; None where it stays as it is."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = canonical_json(value).decode()
+    if how.kind == TEXT:
+        return text if not isinstance(value, bool) and sum(map(str.isdigit, text)) >= LEAST_DIGITS else None
+    return text
+
+
+def _is_young(text: str) -> bool:
+    return text.strip().isdecimal() and int(text) <= YOUNG
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """Two keys may be replaced by the same; nothing is lost."""
+    number, result = 1, name
+    while result in taken:
+        number += 1
+        result = f"{name} ({number})"
+    return result
