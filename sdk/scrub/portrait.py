@@ -1,0 +1,167 @@
+"""What the report shows of the rows beside the record: counts, shapes and sizes, never text.
+
+Portraits of parts of the data are added up; the sum does not depend on how the rows were divided or in which order.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sdk.records import canonical_json, sha256
+from sdk.scrub.spans import Span
+
+MOST_SHAPES = 3  # of a kind
+LONGEST_SHAPE = 32  # characters
+KEPT = frozenset(" -./:@+()',_#&%")
+GROUP_DIGITS = 32  # of a group's digest; two groups share one with a probability below 2**-64 up to 2**32 groups
+ALL = "all"  # the one group of rows where no quasi-identifiers are declared
+BY_HAN = "汉"
+
+Counts = dict[str, Counter[str]]
+
+
+def shape(value: str) -> str:
+    """Digits as 0, letters as A and a, Chinese characters as 汉, common separators as they are, all else as a dot."""
+    shown = value[:LONGEST_SHAPE].translate(_MASKING)
+    return shown + "…" if len(value) > LONGEST_SHAPE else shown
+
+
+class _Masking(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        self[code] = shown = _masked(chr(code))
+        return shown
+
+
+_MASKING = _Masking()
+
+
+def _masked(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind[0] == "N":
+        return "0"
+    if kind[0] == "L":
+        if unicodedata.name(character, "").startswith("CJK"):
+            return BY_HAN
+        return "A" if kind in ("Lu", "Lt") else "a"
+    if kind[0] in "MC":
+        return ""
+    return " " if kind[0] == "Z" else character if character in KEPT else "·"
+
+
+@lru_cache(maxsize=4096)
+def size_class(number: int) -> str:
+    """0, 1, 2-3, 4-7, 8-15 and so on."""
+    bits = number.bit_length()
+    low, high = (1 << bits) >> 1, (1 << bits) - 1
+    return str(low) if low >= high else f"{low}-{high}"
+
+
+@dataclass
+class Portrait:
+    actions: Counts = field(default_factory=dict)  # kind -> action -> findings
+    recognizers: Counts = field(default_factory=dict)  # kind -> recognizer -> findings
+    shapes: dict[str, list[str]] = field(default_factory=dict)  # kind -> a few, chosen by their digests
+    before: Counter[str] = field(default_factory=Counter)  # class of a message's characters -> messages
+    after: Counter[str] = field(default_factory=Counter)
+    per_row: Counter[str] = field(default_factory=Counter)  # class of a row's findings -> rows
+    languages: Counter[str] = field(default_factory=Counter)  # rows
+    groups: Counter[str] = field(default_factory=Counter)  # digest of the quasi-identifiers -> rows
+    known: set[str] = field(default_factory=set)  # quasi-identifiers that some row has
+
+    def found(self, kind: str, action: str, recognizer: str, value: str) -> None:
+        """One finding; of the value its shape alone is kept, and that only if it differs."""
+        self.actions.setdefault(kind, Counter())[action] += 1
+        self.recognizers.setdefault(kind, Counter())[recognizer or "unknown"] += 1
+        shown = shape(value)
+        if shown != value and shown.strip():
+            self._keep_shapes(kind, [shown])
+
+    def message(self, before: str, after: str, spans: Sequence[Span], actions: Mapping[str, str]) -> None:
+        """One message as it was and as it is; `actions`: kind -> what happened to it."""
+        self.before[size_class(len(before))] += 1
+        self.after[size_class(len(after))] += 1
+        for span in spans:
+            kind = span.entity_type
+            self.found(kind, actions[kind], span.recognizer, before[span.start : span.end])
+
+    def row(self, language: str, findings: int, metadata: Mapping[str, Any], quasi_identifiers: Sequence[str]) -> None:
+        """One row that was written, with its metadata as they were written."""
+        self.languages[language] += 1
+        self.per_row[size_class(findings)] += 1
+        if not quasi_identifiers:
+            self.groups[ALL] += 1
+            return
+        values = {name: _looked_up(metadata, name) for name in quasi_identifiers}
+        self.known |= {name for name, value in values.items() if value is not None}
+        texts = {name: None if value is None else str(value) for name, value in values.items()}
+        self.groups[sha256(canonical_json(texts))[:GROUP_DIGITS]] += 1
+
+    @property
+    def smallest_group(self) -> int:
+        """k: rows in the smallest group of rows with the same quasi-identifiers; all rows where none are declared."""
+        return min(self.groups.values(), default=0)
+
+    def rows_below(self, k: int) -> int:
+        return sum(rows for rows in self.groups.values() if rows < k)
+
+    def add(self, other: Portrait) -> None:
+        for mine, theirs in ((self.actions, other.actions), (self.recognizers, other.recognizers)):
+            for kind, counts in theirs.items():
+                mine.setdefault(kind, Counter()).update(counts)
+        for kind, shapes in other.shapes.items():
+            self._keep_shapes(kind, shapes)
+        for name in ("before", "after", "per_row", "languages", "groups"):
+            getattr(self, name).update(getattr(other, name))
+        self.known |= other.known
+
+    def _keep_shapes(self, kind: str, shapes: Iterable[str]) -> None:
+        mine = self.shapes.setdefault(kind, [])
+        for shown in shapes:
+            if shown not in mine and (len(mine) < MOST_SHAPES or _rank(shown) < _rank(mine[-1])):
+                mine.append(shown)
+                mine.sort(key=_rank)
+                del mine[MOST_SHAPES:]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **{name: {kind: dict(counts) for kind, counts in getattr(self, name).items()} for name in _NESTED},
+            **{name: dict(getattr(self, name)) for name in _FLAT},
+            "shapes": self.shapes,
+            "known": sorted(self.known),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Portrait:
+        portrait = cls(shapes=dict(value["shapes"]), known=set(value["known"]))
+        for name in _NESTED:
+            setattr(portrait, name, {kind: Counter(counts) for kind, counts in value[name].items()})
+        for name in _FLAT:
+            setattr(portrait, name, Counter(value[name]))
+        return portrait
+
+
+@lru_cache(maxsize=65536)
+def _rank(shown: str) -> str:
+    return sha256(shown.encode())
+
+
+_NESTED = ("actions", "recognizers")
+_FLAT = ("before", "after", "per_row", "languages", "groups")
+
+
+def _looked_up(metadata: Mapping[str, Any], name: str) -> Any:
+    """The value at a field or its dotted path, from `metadata` or below it; None where there is none."""
+    name = name.removeprefix("metadata.")
+    if name in metadata:
+        return metadata[name]
+    value: Any = metadata
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value

@@ -1,0 +1,277 @@
+"""The report of a scrubbing: one HTML file without scripts or anything from outside, and the same as JSON.
+
+Counts, offsets in the ledger, shapes of values: never a value.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from sdk.intervals import share
+from sdk.page import cards, code, page, quiet, section, table
+from sdk.policy import ScrubRules
+from sdk.records import Recall, Scrubbed, canonical_json
+from sdk.scrub.portrait import Portrait
+
+HTML, JSON = REPORTS = ("report.html", "report.json")
+FORMAT = 1  # of the JSON
+NOT_TEXT = frozenset({"BIOMETRIC", "IMAGE_DATA"})  # what stands for them is flagged and removed
+BEFORE, AFTER = "#9aa5b1", "#0b6e99"
+WIDTH, HEIGHT, FLOOR, LEFT = 520, 210, 160, 8  # of a histogram, SVG units
+
+
+def report(record: Scrubbed, portrait: Portrait, rules: ScrubRules) -> dict[str, bytes]:
+    """File name -> bytes."""
+    told = tell(record, portrait, rules)
+    return {HTML: render(told), JSON: canonical_json(told) + b"\n"}
+
+
+def tell(record: Scrubbed, portrait: Portrait, rules: ScrubRules) -> dict[str, Any]:
+    """All that the report says, as JSON."""
+    return {
+        "format": FORMAT,
+        "rows": dict(record.rows),
+        "formats": dict(record.formats),
+        "languages": _ordered(portrait.languages),
+        "rows_changed": record.rows_changed,
+        "canaries": record.canaries,
+        "duplicates": record.duplicates,
+        "quarantined": [one.model_dump(mode="json") for one in record.quarantined],
+        "name_columns": list(record.name_columns),
+        "seconds": record.seconds,
+        "findings": sum(record.counts.values()),
+        "counts": dict(record.counts),
+        "by_kind_and_action": {kind: _ordered(counts) for kind, counts in sorted(portrait.actions.items())},
+        "by_kind_and_recognizer": {kind: _ordered(counts) for kind, counts in sorted(portrait.recognizers.items())},
+        "recall": {
+            "min_recall": rules.min_recall,
+            "all": _recall(record.recall_planted),
+            "by_kind": {kind: _recall(recall) for kind, recall in sorted(record.recall_by_kind.items())},
+            "unplanted_findings": record.unplanted_findings,
+        },
+        "k_anonymity": {
+            "quasi_identifiers": list(rules.quasi_identifiers),
+            "min_k": rules.min_k,
+            "k": record.smallest_group,
+            "groups": len(portrait.groups),
+            "rows_below_min_k": portrait.rows_below(rules.min_k),
+        },
+        "identifiers": [_identifier(name, kinds, record) for name, kinds in rules.identifiers.items()],
+        "shapes": {kind: sorted(shapes) for kind, shapes in sorted(portrait.shapes.items()) if shapes},
+        "histograms": {
+            "message_characters_before": _by_size(portrait.before),
+            "message_characters_after": _by_size(portrait.after),
+            "findings_per_row": _by_size(portrait.per_row),
+        },
+        "ledger": {"path": record.ledger.path, "sha256": record.ledger.sha256, "bytes": record.ledger.size},
+    }
+
+
+def _identifier(name: str, kinds: Sequence[str], record: Scrubbed) -> dict[str, Any]:
+    """One that the policy's rule names, with the kinds that stand for it; each has a detector."""
+    recalls = [record.recall_by_kind[kind] for kind in kinds if kind in record.recall_by_kind]
+    return {
+        "identifier": name,
+        "kinds": list(kinds),
+        "findings": sum(record.counts.get(kind, 0) for kind in kinds),
+        "planted": sum(recall.planted for recall in recalls),
+        "found": sum(recall.found for recall in recalls),
+        "text": not NOT_TEXT.issuperset(kinds),
+    }
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
+
+
+def _by_size(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: int(item[0].partition("-")[0])))
+
+
+def _recall(recall: Recall) -> dict[str, Any]:
+    told: dict[str, Any] = {"planted": recall.planted, "found": recall.found}
+    if recall.planted:
+        value, low, high = share(recall.found, recall.planted)
+        told |= {"recall": round(value, 6), "low": round(low, 6), "high": round(high, 6)}
+    return told
+
+
+def render(told: Mapping[str, Any]) -> bytes:
+    """The page of what `tell` says, UTF-8."""
+    histograms = told["histograms"]
+    lengths = {
+        "before": histograms["message_characters_before"],
+        "after": histograms["message_characters_after"],
+    }
+    rows = ", ".join(f"{count:,} of {split}" for split, count in told["rows"].items())
+    formats = ", ".join(f"{split}: {layout}" for split, layout in told["formats"].items())
+    canaries = f" Beside them {told['canaries']:,} canaries for the leak check." if told["canaries"] else ""
+    return page(
+        "Scrubbing",
+        [
+            "<h1>Scrubbing</h1>",
+            quiet(
+                f"Rows: {rows} ({formats}).{canaries} No value that was found stands on this page, nor in the ledger."
+            ),
+            _cards(told),
+            '<div class="pair">',
+            section("Characters in a message", _histogram(lengths, "messages")),
+            section("Findings in a row", _histogram({"rows": histograms["findings_per_row"]}, "rows")),
+            "</div>",
+            section("By kind and action", _kinds(told)),
+            section("By kind and recognizer", _recognizers(told["by_kind_and_recognizer"])),
+            section("Recall on planted personal data", _recalls(told["recall"])),
+            *([section("Identifiers that the policy maps", _identifiers(told))] if told["identifiers"] else ()),
+            section("k-anonymity", _anonymity(told["k_anonymity"])),
+            section("Rows left out", _left_out(told)),
+            section("Ledger", _ledger(told["ledger"])),
+        ],
+    )
+
+
+def _cards(told: Mapping[str, Any]) -> str:
+    recall, anonymity = told["recall"]["all"], told["k_anonymity"]
+    total = sum(told["rows"].values())
+    figures = [
+        (f"{told['findings']:,}", f"findings of {len(told['counts'])} kinds"),
+        (f"{told['rows_changed']:,}", f"rows changed of {total:,} that were written"),
+        (
+            f"{recall['recall']:.1%}" if recall["planted"] else "–",
+            f"recall on {recall['planted']:,} planted spans"
+            + (f", {recall['low']:.1%} to {recall['high']:.1%}" if recall["planted"] else ""),
+        ),
+        (f"{anonymity['k']:,}", "rows in the smallest group (k)"),
+        (
+            f"{len(told['quarantined']):,}",
+            f"rows quarantined, and left out; {told['duplicates']:,} repeat another exactly",
+        ),
+    ]
+    return cards(figures)
+
+
+def _kinds(told: Mapping[str, Any]) -> str:
+    actions = sorted({action for counts in told["by_kind_and_action"].values() for action in counts})
+    rows = []
+    for kind, counts in told["by_kind_and_action"].items():
+        numbers = [f"{counts[action]:,}" if action in counts else "" for action in actions]
+        shapes = ", ".join(map(code, told["shapes"].get(kind, ())))
+        rows.append([code(kind), f"{sum(counts.values()):,}", *numbers, shapes])
+    note = "Shapes: 0 is a digit, A and a are letters, 汉 is a Chinese character; a few of each kind, by chance."
+    head = ["kind", "findings", *actions, "shapes"]
+    columns = ", ".join(map(code, told["name_columns"]))
+    named = f'<p class="quiet">Fields that were taken for columns of names: {columns}.</p>' if columns else ""
+    return quiet(note) + named + table(head, rows, range(1, len(head) - 1)) if rows else quiet("Nothing was found.")
+
+
+def _recognizers(found: Mapping[str, Mapping[str, int]]) -> str:
+    rows = []
+    for kind, counts in found.items():
+        by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        rows.append([code(kind), ", ".join(f"{escape(name)}&nbsp;{count:,}" for name, count in by_count)])
+    return table(["kind", "found by"], rows) if rows else quiet("Nothing was found.")
+
+
+def _recalls(recall: Mapping[str, Any]) -> str:
+    rows = [
+        [name, f"{one['planted']:,}", f"{one['found']:,}", *_shown(one)]
+        for name, one in [("all", recall["all"]), *((code(kind), one) for kind, one in recall["by_kind"].items())]
+    ]
+    note = (
+        f"Found: every character of the planted span was removed, under whatever kind. The policy asks for "
+        f"{recall['min_recall']:.0%}. Intervals are 95 %, Clopper-Pearson. Findings beside planted spans: "
+        f"{recall['unplanted_findings']:,}."
+    )
+    return quiet(note) + table(["kind", "planted", "found", "recall", "95 % interval"], rows, (1, 2, 3, 4))
+
+
+def _shown(one: Mapping[str, Any]) -> list[str]:
+    if not one["planted"]:
+        return ["–", "–"]
+    return [f"{one['recall']:.3f}", f"{one['low']:.3f} – {one['high']:.3f}"]
+
+
+def _identifiers(told: Mapping[str, Any]) -> str:
+    rows = []
+    for one in told["identifiers"]:
+        status = "looked for" if one["text"] else "not text: flagged"
+        planted = f"{one['found']:,} of {one['planted']:,}" if one["planted"] else "–"
+        numbers = [f"{one['findings']:,}", planted]
+        rows.append([escape(one["identifier"]), ", ".join(map(code, one["kinds"])), *numbers, status])
+    head = ["identifier", "kinds", "findings", "planted, found", "status"]
+    return table(head, rows, (2, 3))
+
+
+def _anonymity(told: Mapping[str, Any]) -> str:
+    names = told["quasi_identifiers"]
+    if not names:
+        return quiet("The policy declares no quasi-identifiers (scrub.quasi_identifiers), so nothing was grouped.")
+    verdict = '<span class="yes">kept</span>' if told["k"] >= told["min_k"] else '<span class="no">not kept</span>'
+    rows = [
+        ["quasi-identifiers", ", ".join(map(code, names))],
+        ["groups of rows that share them all", f"{told['groups']:,}"],
+        ["rows in the smallest group (k)", f"{told['k']:,}"],
+        ["least that the policy asks for (scrub.min_k)", f"{told['min_k']:,}: {verdict}"],
+        ["rows in smaller groups", f"{told['rows_below_min_k']:,}"],
+    ]
+    return table(["what", "value"], rows)
+
+
+def _left_out(told: Mapping[str, Any]) -> str:
+    rows: Sequence[Mapping[str, str]] = told["quarantined"]
+    note = quiet(
+        f"{len(rows):,} rows could not be scanned and were quarantined. {told['duplicates']:,} rows repeat an earlier "
+        "one exactly; they were scanned once and written all the same."
+    )
+    if not rows:
+        return note
+    cells = [[escape(one["split"]), code(one["row"]), code(one["error"])] for one in rows]
+    listed = table(["split", "row", "why"], cells)
+    return f"{note}<details><summary>{len(rows):,} quarantined rows</summary>{listed}</details>"
+
+
+def _ledger(ledger: Mapping[str, Any]) -> str:
+    rows = [[code(ledger["path"]), f"{ledger['bytes']:,}", code(ledger["sha256"])]]
+    note = "Row, message, offsets, kind and action of every finding; no text."
+    return quiet(note) + table(["file", "bytes", "SHA-256"], rows, (1,))
+
+
+def _histogram(series: Mapping[str, Mapping[str, int]], unit: str) -> str:
+    """Bars of one or two series beside each other, one group for each class of sizes."""
+    classes = list(_by_size(sum((Counter(counts) for counts in series.values()), Counter[str]())))
+    highest = max((count for counts in series.values() for count in counts.values()), default=0)
+    if not highest:
+        return quiet("none")
+    step = (WIDTH - 2 * LEFT) / len(classes)
+    bar = min(34.0, step * 0.8 / len(series))
+    colors = dict(zip(series, (BEFORE, AFTER) if len(series) > 1 else (AFTER,), strict=True))
+    parts = [f'<line x1="{LEFT}" x2="{WIDTH - LEFT}" y1="{FLOOR}" y2="{FLOOR}" stroke="#c9d2dc"/>']
+    for place, name in enumerate(classes):
+        middle = LEFT + step * (place + 0.5)
+        for index, (label, counts) in enumerate(series.items()):
+            count = counts.get(name, 0)
+            height = 130 * count / highest
+            x = middle + (index - len(series) / 2) * bar
+            parts.append(
+                f'<rect x="{x:.1f}" y="{FLOOR - height:.1f}" width="{bar - 1:.1f}" height="{height:.1f}" '
+                f'fill="{colors[label]}"><title>{escape(label)}, {name}: {count:,}</title></rect>'
+            )
+            if len(series) == 1:
+                parts.append(_text(x + bar / 2, FLOOR - height - 5, f"{count:,}", 10))
+        parts.append(_text(middle, FLOOR + 15, name, 10 if step > 44 else 8))
+    if len(series) > 1:
+        parts += [
+            f'<rect x="{LEFT + 90 * place}" y="{HEIGHT - 14}" width="10" height="10" fill="{colors[label]}"/>'
+            + _text(LEFT + 90 * place + 15, HEIGHT - 5, label, 11, "start")
+            for place, label in enumerate(series)
+        ]
+    parts.append(_text(WIDTH - LEFT, 12, f"{unit}; most {highest:,}", 11, "end"))
+    shown = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    return shown + "".join(parts) + "</svg>"
+
+
+def _text(x: float, y: float, text: str, size: int, anchor: str = "middle") -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
+    return f'<text {place} fill="#62748a">{escape(text)}</text>'
