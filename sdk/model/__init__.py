@@ -44,6 +44,7 @@ from sdk.model.base import (  # noqa: E402
 )
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
+from sdk.model.likelihood import Likelihood, likelihoods  # noqa: E402
 from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Chat",
     "Encoded",
     "Learned",
+    "Likelihood",
     "adapter_config",
     "adapter_weights",
     "attach_adapter",
@@ -68,6 +70,7 @@ __all__ = [
     "generate",
     "generate_ids",
     "learned",
+    "likelihoods",
     "load_base",
     "load_chat",
     "load_tokenizer",

@@ -6,15 +6,16 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from sdk.data import Row, conversation
+from sdk.data import Row, conversation, spoken
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
 
-Messages = Sequence[Mapping[str, str]]
+Messages = Sequence[Mapping[str, Any]]
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _PROBE = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
@@ -110,7 +111,7 @@ class Chat:
         return [
             f"message {place} holds a control token of the base model; take it out"
             for place, message in enumerate(messages)
-            if self._control.search(message["content"])
+            if self._control.search(spoken(message))
         ]
 
     def _ids(self, messages: Messages, prompt: bool) -> list[int]:

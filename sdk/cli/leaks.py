@@ -1,0 +1,52 @@
+"""`sdk leaks`: the adapted model is asked for what was planted."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
+from sdk.records import Interval, Leakage, Leaks
+
+
+@app.command("leaks")
+def check(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Ask the newest run's model for the canaries that were planted in its rows before they were scrubbed.
+
+    Exposure, extraction and membership, beside a control that is trained here on canaries in plain and has to be
+    caught. `sdk register` refuses above the policy's limits.
+    """
+    with working(project, json) as (out, opened):
+        record = opened.check_leaks()
+        out.result(record.model_dump(mode="json"), leaks(record))
+
+
+def leaks(record: Leaks) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("asked for canaries", "adapted", "control", "chance"):
+        table.add_column(column, justify="left" if column == "asked for canaries" else "right")
+    found, control = record.adapted, record.control
+    for name, values, chance in (
+        ("exposure, bits", [_shown(one.exposure) for one in (found, control)], "1.4"),
+        ("given word for word", [f"{one.extracted} of {len(one.kinds)}" for one in (found, control)], "0"),
+        ("AUC against twins", [_shown(one.auc) for one in (found, control)], "0.50"),
+        ("found at 1 % false positives", [_shown(one.tpr) for one in (found, control)], "0.01"),
+    ):
+        table.add_row(name, f"[bold]{values[0]}", values[1], chance)
+    passes = "an unknown number of" if record.passes is None else f"{record.passes:.3g}"
+    return Group(
+        table,
+        Text.from_markup(
+            f"[dim]the run saw each canary {passes} times, scrubbed; the control {record.control_passes:.3g} times, in "
+            f"plain. {_twins(found)} twins; intervals are 95 %, by bootstrap"
+        ),
+    )
+
+
+def _twins(found: Leakage) -> int:
+    return len(found.twin_losses)
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"

@@ -1,0 +1,82 @@
+"""How likely a model finds endings of one and the same beginning."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import DynamicCache, PreTrainedModel
+
+_BATCH_TOKENS = 4_096
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Negative log-likelihood of an ending's counted tokens, nats; greedy: each of them is the most likely one."""
+
+    nll: float
+    greedy: bool
+
+
+def likelihoods(
+    model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], counted: Sequence[range]
+) -> list[Likelihood]:
+    """Of each row of token ids the likelihood of the counted places, given all tokens before.
+
+    What all rows begin with goes through the model once.
+    """
+    begin = min(min(places.start for places in counted) - 1, _common(rows))
+    # A learned prompt stands before the first token, where PEFT takes no cache of ours, and the states of some models
+    # (Mamba) cannot be repeated.
+    if (isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning) or _base(model)._is_stateful:
+        begin = 0
+    width = max(map(len, rows))
+    size = max(1, _BATCH_TOKENS // (width - begin))
+    found: list[Likelihood] = []
+    for start in range(0, len(rows), size):
+        found += _batch(model, rows[start : start + size], counted[start : start + size], begin)
+    return found
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens that all rows begin with."""
+    first, last = min(map(list, rows)), max(map(list, rows))
+    return next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+
+
+@torch.inference_mode()
+def _batch(
+    model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], counted: Sequence[range], begin: int
+) -> list[Likelihood]:
+    width = max(map(len, rows)) - begin
+    # Padding stands behind the row, where a causal model does not look.
+    ids = torch.tensor([[*row[begin:], *[0] * (width + begin - len(row))] for row in rows], device=model.device)
+    given: dict[str, Any] = {"use_cache": False}
+    if begin:
+        beginning = torch.tensor([list(rows[0][:begin])], device=model.device)
+        cache = DynamicCache(config=model.config)
+        given = {_cache_name(model): cache, "use_cache": True}
+        model(input_ids=beginning, **given)
+        cache.batch_repeat_interleave(len(rows))
+    logits = model(input_ids=ids, **given).logits[:, -width:]  # a learned prompt's places are scored too
+    found = []
+    for line, places in enumerate(counted):
+        # The logits at a place are of the token after it.
+        where = torch.tensor([place - begin - 1 for place in places], device=model.device)
+        scores, targets = logits[line, where].float(), ids[line, where + 1]
+        nll = torch.nn.functional.cross_entropy(scores, targets, reduction="sum")
+        found.append(Likelihood(float(nll), bool((scores.argmax(dim=-1) == targets).all())))
+    return found
+
+
+def _cache_name(model: PreTrainedModel | PeftModel) -> str:
+    """transformers 5 has renamed it, and warns of the earlier name."""
+    return "cache" if "cache" in inspect.signature(_base(model).forward).parameters else "past_key_values"
+
+
+def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
