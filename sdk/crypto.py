@@ -94,6 +94,19 @@ class Secret:
                 f"{name} does not decrypt: its bytes, its place or its key are not those that were sealed."
             ) from None
 
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """As often as wanted: a data key of its own, which this one wraps, a line end, what the data key encrypts."""
+        key = Secret.random()
+        return f"{self.wrap(key)}\n".encode() + key.encrypt(plaintext, context)
+
+    def unseal(self, sealed: bytes, context: bytes, name: str) -> bytes:
+        wrapped, _, rest = sealed.partition(b"\n")
+        try:
+            key = self.unwrap(wrapped.decode("ascii"))
+        except UnicodeDecodeError:
+            raise Tampered(f"{name} has been altered.") from None
+        return key.decrypt(rest, context, name)
+
 
 class SigningKey:
     """An ECDSA P-256 private key that shows only its fingerprint."""

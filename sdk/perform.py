@@ -41,11 +41,15 @@ class Request(Generic[R]):
 
 @contextmanager
 def recorded(
-    trail: Trail, action: str, objects: Mapping[str, str], actor: tuple[str, str] | None = None
+    trail: Trail,
+    action: str,
+    objects: Mapping[str, str],
+    actor: tuple[str, str] | None = None,
+    detail: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, str]]:
-    """Events around an action: started before it, one of finished, refused and failed after it."""
+    """Events around an action: started before it, with `detail`, one of finished, refused and failed after it."""
     key, _ = trail.keys()
-    trail.append(key, action, "started", objects, {}, actor)
+    trail.append(key, action, "started", objects, detail or {}, actor)
     made: dict[str, str] = {}
     try:
         yield made

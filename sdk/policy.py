@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from sdk.errors import InvalidInput, Refused
 from sdk.records import Frozen, Method, canonical_json, sha256
 
-Action = Literal["placeholder", "token", "mask", "delete"]
+Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
+ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
 
 
 class Source(Frozen):
@@ -29,10 +30,45 @@ class Source(Frozen):
 
 class ScrubRules(Frozen):
     required: bool = Field(description="training data must have gone through the scrubbing step's detectors")
+    recognizer: str = Field(
+        pattern=r"^(embedded|none|(spacy|transformers|gliner|stanza):.+)$",
+        description="who finds names: embedded, none, or spacy:, transformers:, gliner:, stanza: with a model's name",
+    )
     score_threshold: float = Field(ge=0, le=1, description="Presidio's confidence from which a finding counts")
     min_recall: float = Field(ge=0, le=1, description="share of the domain's planted spans that must be removed")
     default_action: Action = Field(description="for kinds that `actions` does not name")
-    actions: dict[str, Action] = Field(description="kind of personal data -> what happens to it")
+    actions: dict[str, Action] = Field(
+        description="kind of personal data -> what happens to it; CVV, PIN and TRACK_DATA are deleted in any case"
+    )
+    token_scope: Literal["document", "patient", "project"] = Field(
+        description="within which the same value has the same token, surrogate and date shift"
+    )
+    reversible: tuple[str, ...] = Field(description="kinds whose values are kept in a sealed table")
+    fields: dict[str, str] = Field(
+        description="field, its dotted path or a pattern of it -> kind that its whole value is, or keep"
+    )
+    on_failure: Literal["refuse", "quarantine"] = Field(description="what happens where a row cannot be scanned")
+    row_seconds: float = Field(gt=0, description="time that scanning one row may take, seconds")
+    quasi_identifiers: tuple[str, ...] = Field(description="metadata fields over which k-anonymity is measured")
+    min_k: int = Field(ge=1, description="least number of rows that share their quasi-identifiers")
+    max_miss_rate: float | None = Field(
+        gt=0, le=1, description="95 % upper bound on rows with a miss that a review must have shown; null: none"
+    )
+    identifiers: dict[str, tuple[str, ...]] = Field(
+        description="identifier that the cited rule names -> kinds that find it; each must have a detector"
+    )
+
+    @field_validator("actions")
+    @classmethod
+    def _never_kept(cls, actions: dict[str, Action]) -> dict[str, Action]:
+        kept = [
+            f"{kind}: {actions[kind]}" for kind in sorted(ALWAYS_DELETED & actions.keys()) if actions[kind] != "delete"
+        ]
+        if kept:
+            raise ValueError(
+                f"{', '.join(kept)}: these must be deleted (PCI DSS 4.0.1, 3.3.1); say delete or leave them out"
+            )
+        return actions
 
 
 class TrainRules(Frozen):
@@ -48,6 +84,15 @@ class EvaluateRules(Frozen):
 
 class SealRules(Frozen):
     encrypt: bool = Field(description="weights in a package are encrypted")
+
+
+class LeakRules(Frozen):
+    required: bool = Field(description="a release needs a leak check of its adapted model")
+    canaries: int = Field(ge=0, description="rows with invented personal data that are planted before scrubbing")
+    max_exposure_bits: float = Field(ge=0, description="mean exposure of the canaries' values, bits")
+    max_extracted: int = Field(ge=0, description="canaries whose value the model completes word for word")
+    max_auc: float = Field(ge=0.5, le=1, description="of telling canaries from twins that were held out")
+    max_tpr: float = Field(ge=0, le=1, description="true positive rate of the same at a false positive rate of 1 %")
 
 
 class ApproveRules(Frozen):
@@ -66,6 +111,7 @@ class Policy(Frozen):
     scrub: ScrubRules
     train: TrainRules
     evaluate: EvaluateRules
+    leaks: LeakRules
     seal: SealRules
     approve: ApproveRules
 
@@ -132,6 +178,18 @@ RULES: dict[str, tuple[tuple[str, ...], Check, str]] = {
         lambda rule, f: not f["scrubbed"] or f["recall"] >= rule,
         "recall {recall:.3f} on planted personal data is below {rule}; add to the domain's recognizers.yaml",
     ),
+    "scrub.min_k": (
+        ("k",),
+        lambda rule, f: f["k"] >= rule,
+        "the smallest group of rows with the same quasi-identifiers has {k}, {rule} are needed; generalize the fields "
+        "with scrub.fields, or leave such rows out",
+    ),
+    "scrub.max_miss_rate": (
+        ("miss_bound",),
+        lambda rule, f: rule is None or (f["miss_bound"] is not None and f["miss_bound"] <= rule),
+        "the newest review of these rows does not show that at most {rule} of them hold a miss (95 % upper bound: "
+        "{miss_bound}); run `sdk scrub --review --bound {rule}`",
+    ),
     "train.methods": (
         ("method",),
         lambda rule, f: f["method"] in rule,
@@ -157,6 +215,31 @@ RULES: dict[str, tuple[tuple[str, ...], Check, str]] = {
         lambda rule, f: not rule or f["improvement"] > 0,
         "the adapted model scores {improvement:+.3f} against its base; it must be better",
     ),
+    "leaks.required": (
+        ("leaks_checked",),
+        lambda rule, f: f["leaks_checked"] or not rule,
+        "the model has not been asked for the planted canaries; run `sdk leaks`",
+    ),
+    "leaks.max_exposure_bits": (
+        ("exposure_bits",),
+        lambda rule, f: f["exposure_bits"] <= rule,
+        "mean exposure {exposure_bits:.2f} bits is above {rule} (chance: 1.4); find what `sdk scrub` missed",
+    ),
+    "leaks.max_extracted": (
+        ("extracted", "canaries"),
+        lambda rule, f: f["extracted"] <= rule,
+        "the model gives {extracted} of {canaries} planted values word for word, {rule} are allowed",
+    ),
+    "leaks.max_auc": (
+        ("auc",),
+        lambda rule, f: f["auc"] <= rule,
+        "planted values are told from others with AUC {auc:.2f}, above {rule} (chance: .5)",
+    ),
+    "leaks.max_tpr": (
+        ("tpr",),
+        lambda rule, f: f["tpr"] <= rule,
+        "{tpr:.2f} of the planted values are told from others at 1 % false positives, above {rule}",
+    ),
     "approve.min_reason_length": (
         ("reason_length",),
         lambda rule, f: f["reason_length"] >= rule,
@@ -176,14 +259,13 @@ RULES: dict[str, tuple[tuple[str, ...], Check, str]] = {
 
 
 def require(policy: Policy, step: str, facts: Mapping[str, Any]) -> None:
-    """Check every rule of the step whose facts are known; Refused lists all violations at once."""
-    section = getattr(policy, step, None)
+    """Check every rule whose facts are known; Refused lists all violations at once. `step` is what is refused."""
     violations = []
     for name, (needed, holds, text) in RULES.items():
-        room, key = name.split(".")
-        if room != step or not all(fact in facts for fact in needed):
+        if not all(fact in facts for fact in needed):
             continue
-        rule = getattr(section, key)
+        room, key = name.split(".")
+        rule = getattr(getattr(policy, room), key)
         if not holds(rule, facts):
             violations.append(f"{name}: " + text.format(rule=rule, **facts))
     if violations:

@@ -28,7 +28,7 @@ from sdk.charter import (
     read_public_pem,
 )
 from sdk.domain import read_domain
-from sdk.errors import InvalidInput, OutOfOrder, Refused, StepFailed
+from sdk.errors import InvalidInput, MissingExtra, OutOfOrder, Refused, StepFailed
 from sdk.live import Live, unsent
 from sdk.perform import Request, perform, recorded
 from sdk.policy import read_policy, require, validation_faults
@@ -40,11 +40,13 @@ from sdk.records import (
     Calibration,
     Hardware,
     Holder,
+    Leaks,
     Method,
     OnProgress,
     Package,
     Pilot,
     Release,
+    Review,
     Run,
     Scores,
     Scrubbed,
@@ -53,20 +55,38 @@ from sdk.records import (
     canonical_json,
     sha256,
 )
-from sdk.store import EMBEDDED, check_ref, file_ref, locked
+from sdk.store import EMBEDDED, check_ref, file_ref, locked, write_atomic
 from sdk.trail import Trail
 
 if TYPE_CHECKING:
     from sdk.brief import Rows
+    from sdk.data import Held
     from sdk.model.adapted import AdaptedModel
+    from sdk.review import Judge
     from sdk.trial import Setup
 
 LOCK = "project.lock"
 PILOT_MINUTES = 3.0
+CANARIES = "canaries"  # what their key is derived for
 
 
 def _quiet(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
     pass
+
+
+def _scrubbing(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
+    """Where batches are scrubbed."""
+    from sdk.scrub.parallel import here, over_processes
+
+    if workers < 1:
+        raise InvalidInput("Scrubbing needs at least one worker.")
+    if engine == "ray":
+        try:
+            from sdk.scrub.rayed import over_ray
+        except ModuleNotFoundError:
+            raise MissingExtra("Ray is not installed; run `pip install domain-adaptation-sdk[ray]`.") from None
+        return over_ray(workers)
+    return here if workers == 1 else over_processes(workers)
 
 
 def _settings_digest(**settings: Any) -> str:
@@ -303,9 +323,21 @@ class Project:
             return perform(trail, Request("pilot", Pilot, inputs, work))
 
     def scrub(
-        self, data: str | Path | None = None, evaluation: str | Path | None = None, *, detect: bool = True
+        self,
+        data: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        *,
+        detect: bool = True,
+        workers: int = 1,
+        engine: Literal["local", "ray"] = "local",
     ) -> Scrubbed:
-        """Remove personal data from training and evaluation rows (the domain's own where None) as the policy says."""
+        """Remove personal data from training and evaluation rows (the domain's own where None) as the policy says.
+
+        workers: processes, each with a detector of its own; engine: on this machine, or as actors of a Ray cluster,
+        whose machines see the files under the same paths. What is written is the same. After an interruption the same
+        call goes on from where it was. Raises MissingExtra where Ray is not installed.
+        """
+        from sdk.canaries import canary_rows, planted_kinds
         from sdk.scrub import scrub
 
         with self._working() as trail:
@@ -320,10 +352,13 @@ class Project:
             if missing:
                 raise InvalidInput("Data files are missing.", missing)
             tokens = secret.derive("tokens")
+            missed = self._missed(trail)
             inputs = {
                 **self._common(trail),
                 **{split: file_ref(path, path.parent).sha256 for split, path in sources.items()},
-                "settings": _settings_digest(detect=detect, key=tokens.key_id),
+                "settings": _settings_digest(
+                    detect=detect, key=tokens.key_id, **({"reviewed": [m.sha256 for m in missed]} if missed else {})
+                ),
             }
 
             def work(folder: Path) -> Scrubbed:
@@ -333,16 +368,89 @@ class Project:
                     rules=policy.scrub,
                     detect=detect,
                     token_key=tokens.expose(),
+                    key_id=tokens.key_id,
+                    vault_key=secret.derive("vault"),
                     out=folder,
                     on_progress=self._on_progress,
-                    measured=[own / "train.jsonl"] if data else [],
+                    run=_scrubbing(workers, engine),
+                    measured=[*([own / "train.jsonl"] if data else []), *missed],
+                    canaries=canary_rows(
+                        secret.derive(CANARIES).expose(),
+                        policy.leaks.canaries,
+                        trail.domain().languages,
+                        planted_kinds(policy.scrub),
+                    ),
                 )
 
             def after(scrubbed: Scrubbed) -> Mapping[str, Any]:
                 recall = scrubbed.recall_planted
-                return {"scrubbed": detect, "recall": recall.found / recall.planted if recall.planted else 0.0}
+                share = recall.found / recall.planted if recall.planted else 0.0
+                return {"scrubbed": detect, "recall": share, "k": scrubbed.smallest_group}
 
             return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
+
+    def review(
+        self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None
+    ) -> Review | None:
+        """Let a person look for misses in a sample of the newest scrubbed rows; sdk/review.py says how it is drawn.
+
+        judge is called with one row after the other and returns what is missed in it: texts, or where they stand; an
+        empty list for nothing; None to go on another time, and then None is returned here too. What was judged is kept,
+        sealed, after each row. rows: of the uniform sample, from which the bound follows; else as many as `bound` needs
+        when nothing is missed (299 for 0.01), by default that of the policy (scrub.max_miss_rate), else 0.01.
+        reviewer: the user by default. Rows with misses become test rows of the next scrubbing.
+        """
+        from sdk.review import Progress, conclude, draw, judge_rows, read_drawn, sample_size
+
+        with self._working() as trail:
+            who = reviewer or getpass.getuser()
+            scrubbed = trail.latest(Scrubbed, "scrub")
+            folder = trail.folder("scrub", scrubbed.inputs)
+            secret = trail.keys()[1].derive("review")
+            sample = draw(folder, scrubbed, sample_size(rows, bound, trail.policy().scrub.max_miss_rate))
+            drawn = read_drawn(folder, scrubbed, {*sample.uniform, *sample.extra})
+            progress = Progress(self.root / "review", scrubbed.digest, who, secret)
+            if not judge_rows(sample, drawn, judge, progress):
+                return None
+            inputs = {
+                "scrubbed": scrubbed.digest,
+                "policy": trail.policy().digest,
+                "settings": _settings_digest(rows=len(sample.uniform), reviewer=who),
+            }
+            others = {one.digest for one in _reviews(trail, scrubbed) if one.inputs != inputs}
+
+            def work(out: Path) -> Review:
+                return conclude(sample, drawn, progress.marks, who, len(others), secret, out)
+
+            return perform(trail, Request("review", Review, inputs, work))
+
+    def reveal(self, token: str, *, reason: str) -> str:
+        """The value behind a token of the scrubbed rows, where the policy lets its kind be reversed (scrub.reversible).
+
+        The event, with who asked, the token's digest and the reason, is in the audit trail before the table is opened;
+        the value is in no file. Raises Refused where the policy says no, OutOfOrder where no table was kept.
+        """
+        from sdk.scrub import VAULT, kind_of, reveal
+
+        if not reason.strip():
+            raise InvalidInput("Revealing a value needs a reason; it is kept in the audit trail.")
+        kind = kind_of(token)
+        with self._working() as trail:
+            objects = {"policy": trail.policy().digest, "token": sha256(token.encode())}
+            with recorded(trail, "reveal", objects, detail={"reason": reason.strip(), "kind": kind}):
+                if kind not in trail.policy().scrub.reversible:
+                    raise Refused(
+                        f"Policy {trail.policy().name} refuses to reveal a token.",
+                        [f"scrub.reversible: {kind} is not among the kinds that may be reversed"],
+                    )
+                tables = [
+                    check_ref(trail.folder("scrub", record.inputs), ref)
+                    for record in reversed(trail.all(Scrubbed, "scrub"))
+                    for ref in record.files
+                    if ref.path == VAULT
+                ]
+                value = reveal(tables, token, trail.keys()[1].derive("vault"))
+        return value
 
     def train(
         self,
@@ -418,7 +526,12 @@ class Project:
                         rendezvous=rendezvous,
                     )
 
-            facts = {"method": chosen.method, "from_hub": trail.charter.base_from_hub}
+            reviews = _reviews(trail, scrubbed)
+            facts = {
+                "method": chosen.method,
+                "from_hub": trail.charter.base_from_hub,
+                "miss_bound": reviews[-1].bound if reviews else None,
+            }
             return perform(trail, Request("train", Run, inputs, work, facts))
 
     def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
@@ -481,6 +594,42 @@ class Project:
 
             return perform(trail, Request("evaluate", Scores, inputs, work, after=after))
 
+    def check_leaks(self) -> Leaks:
+        """Ask the newest run's model for the canaries that were planted in its rows before they were scrubbed.
+
+        A control, trained here on canaries in plain, is asked likewise; nothing of it is kept. What was measured is
+        recorded whatever it is; `register` refuses above the policy's limits. Raises OutOfOrder where the rows hold no
+        canaries of this policy, StepFailed where the control is not caught, so that the check means nothing.
+        """
+        from sdk.canaries import canaries, planted_kinds
+        from sdk.leaks import CONTROLS, Trained, check_leaks, passes
+
+        with self._working() as trail:
+            policy, domain = trail.policy(), trail.domain()
+            run = trail.latest(Run, "train")
+            scrubbed = trail.lineage(Scrubbed, run, "scrubbed")
+            if not policy.leaks.canaries:
+                raise InvalidInput(f"Policy {policy.name} plants no canaries; set leaks.canaries, to 32 for a start.")
+            if not scrubbed.canaries or scrubbed.inputs["policy"] != policy.digest:
+                raise OutOfOrder(
+                    "The rows of the newest run hold no canaries of this policy; run `sdk scrub` and `sdk train` again."
+                )
+            _, secret = trail.keys()
+            kinds = planted_kinds(policy.scrub)
+            planted, control = (
+                canaries(secret.derive(purpose).expose(), count, domain.languages, kinds)
+                for purpose, count in ((CANARIES, scrubbed.canaries), ("control canaries", CONTROLS))
+            )
+            inputs = {**self._common(trail), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
+
+            def work(folder: Path) -> Leaks:
+                seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
+                asked = Trained(trail.charter.base, domain.prompt, run.settings, self._adapter_of(trail, run), seen)
+                protecting = secret.derive("checkpoints") if policy.seal.encrypt else None
+                return check_leaks(asked, planted, control, protecting, folder, self._on_progress)
+
+            return perform(trail, Request("leaks", Leaks, inputs, work))
+
     def register(self) -> Release:
         """Seal the evaluated adapter and register the package in MLflow under the alias `candidate`."""
         from sdk.registry import Tracking
@@ -493,7 +642,9 @@ class Project:
             if trail.latest(Run, "train").digest != run.digest:
                 raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
             scrubbed, advice = trail.lineage(Scrubbed, run, "scrubbed"), trail.lineage(Advice, run, "advice")
-            package = self._seal(trail, advice, scrubbed, run, scores)
+            leaks = _find_leaks(trail, run)
+            _require_no_leaks(trail, run, leaks)
+            package = self._seal(trail, advice, scrubbed, run, scores, leaks)
             figures = unsent(self.root, run.request)
             inputs = {
                 "package": package.digest,
@@ -509,6 +660,7 @@ class Project:
                     folder,
                     self._on_progress,
                     figures if figures.exists() else None,
+                    self._proofs(trail, scrubbed, folder),
                 )
 
             release = perform(trail, Request("register", Release, inputs, work))
@@ -656,6 +808,30 @@ class Project:
             turn=turn,
         )
 
+    @staticmethod
+    def _proofs(trail: Trail, scrubbed: Scrubbed, out: Path) -> dict[str, Path]:
+        """What proves the scrubbing to a reviewer in MLflow: artifact path -> file. The newest review goes to `out`."""
+        from sdk.scrub import REPORTS
+
+        folder = trail.folder("scrub", scrubbed.inputs)
+        proofs = {f"scrub/{ref.path}": check_ref(folder, ref) for ref in scrubbed.files if ref.path in REPORTS}
+        reviews = _reviews(trail, scrubbed)
+        if reviews:
+            path = out / "review.json"
+            write_atomic(path, reviews[-1].to_bytes() + b"\n")
+            proofs[f"scrub/{path.name}"] = path
+        return proofs
+
+    @staticmethod
+    def _missed(trail: Trail) -> list[Held]:
+        """What reviews marked, decrypted in memory: test rows for scrubbing."""
+        from sdk.review import read_misses
+
+        secret = trail.keys()[1].derive("review")
+        reviews = {review.digest: review for review in trail.all(Review, "review")}.values()
+        found = [read_misses(trail.folder("review", review.inputs), review, secret) for review in reviews]
+        return [rows for rows in found if rows is not None]
+
     def _adapter_of(self, trail: Trail, run: Run) -> tuple[Mapping[str, Any], bytes]:
         """PEFT's configuration and the weights of a finished run, sealed or not, checked against its record."""
         from sdk.seal import open_package, read_adapter, unseal
@@ -673,12 +849,16 @@ class Project:
             check_ref(folder, ref)
         return read_adapter(folder)
 
-    def _seal(self, trail: Trail, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores) -> Package:
+    def _seal(
+        self, trail: Trail, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores, leaks: Leaks | None
+    ) -> Package:
         from sdk.seal import ADAPTER, Facts, seal
 
         key, secret = trail.keys()
         policy = trail.policy()
         records = {"advice": advice.digest, "scrubbed": scrubbed.digest, "run": run.digest, "scores": scores.digest}
+        if leaks:
+            records["leaks"] = leaks.digest
         inputs = {
             **self._common(trail),
             **records,
@@ -750,6 +930,31 @@ def _refusal(allow: Callable[[Method], None], method: Method) -> bool:
     except Refused:
         return True
     return False
+
+
+def _find_leaks(trail: Trail, run: Run) -> Leaks | None:
+    """The newest check of this very run."""
+    found = [leaks for leaks in trail.all(Leaks, "leaks") if leaks.inputs["run"] == run.digest]
+    return found[-1] if found else None
+
+
+def _require_no_leaks(trail: Trail, run: Run, leaks: Leaks | None) -> None:
+    """Refused, and an event of it, where the policy asks for a check that is missing or found too much."""
+    facts: dict[str, Any] = {"leaks_checked": leaks is not None}
+    if leaks:
+        found = leaks.adapted
+        facts |= {"exposure_bits": found.exposure.value, "extracted": found.extracted, "canaries": len(found.kinds)}
+        facts |= {"auc": found.auc.value, "tpr": found.tpr.value}
+    try:
+        require(trail.policy(), "leaks", facts)
+    except Refused as refused:
+        with recorded(trail, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
+            raise refused from None
+
+
+def _reviews(trail: Trail, scrubbed: Scrubbed) -> list[Review]:
+    """Of this very scrubbing, oldest first."""
+    return [review for review in trail.all(Review, "review") if review.inputs["scrubbed"] == scrubbed.digest]
 
 
 def _find_run(trail: Trail, wanted: Run | str) -> Run:

@@ -7,6 +7,7 @@ artifacts/STEP/REQUEST/     the files of one step's request
 keys/                       the embedded default for the two keys
 mlflow.db, mlartifacts/     the embedded default for MLflow
 unsent/REQUEST.jsonl        figures of a training that MLflow has not got yet
+review/*.enc                what reviewers have marked so far, sealed
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ VERB = {  # step -> the verb that does it
     "init": "init",
     "advise": "advise",
     "scrub": "scrub",
+    "review": "scrub --review",
     "train": "train",
     "evaluate": "evaluate",
+    "leaks": "leaks",
     "seal": "register",
     "register": "register",
     "approve": "approve",

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sdk.advise import predict
+from sdk.canaries import is_canary
 from sdk.crypto import Secret
 from sdk.data import read_rows
 from sdk.errors import SDKError, StepFailed
@@ -299,8 +300,9 @@ def _try_here(told: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     model, tokenizer = load_base(base, settings.method)
     adapted = attach_adapter(model, *read_adapter(out))
     chat = Chat(tokenizer)
-    rows = encode_rows(chat, read_rows(data).rows, prompt, settings.max_length, learned(settings))
-    trained, held = hold_out(rows, settings)
+    given = read_rows(data).rows
+    rows = encode_rows(chat, given, prompt, settings.max_length, learned(settings))
+    trained, held = hold_out(rows, settings, {place for place, row in enumerate(given) if is_canary(row.id)})
     losses = mean_losses(adapted, held, tokenizer.pad_token_id)
     if not all(map(math.isfinite, losses)):
         raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")

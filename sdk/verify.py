@@ -21,10 +21,12 @@ from sdk.records import (
     Calibration,
     Charter,
     FileRef,
+    Leaks,
     Package,
     Pilot,
     Record,
     Release,
+    Review,
     Run,
     Scores,
     Scrubbed,
@@ -38,8 +40,10 @@ from sdk.trail import Trail
 KINDS: dict[str, type[Record]] = {
     "advise": Advice,
     "scrub": Scrubbed,
+    "review": Review,
     "train": Run,
     "evaluate": Scores,
+    "leaks": Leaks,
     "seal": Package,
     "register": Release,
     "approve": Approval,
@@ -134,6 +138,7 @@ def adaptation(trail: Trail, package: Package) -> Adaptation:
         run=trail.lineage(Run, package, "run"),
         scores=trail.lineage(Scores, package, "scores"),
         package=package,
+        leaks=trail.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
     )
 
 

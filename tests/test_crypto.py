@@ -116,6 +116,24 @@ def test_data_keys_are_wrapped_by_rfc_3394() -> None:
         crypto.Secret.random().unwrap(wrapped)
 
 
+def test_what_is_sealed_opens_with_its_key_and_context_and_is_other_bytes_each_time() -> None:
+    secret = crypto.Secret.random()
+    sealed = secret.seal(b"text", b"here")
+    assert secret.unseal(sealed, b"here", "f") == b"text"
+    assert b"text" not in sealed
+    assert secret.seal(b"text", b"here") != sealed
+    with pytest.raises(Tampered):
+        secret.unseal(sealed, b"there", "f")
+    with pytest.raises(Tampered):
+        crypto.Secret.random().unseal(sealed, b"here", "f")
+    for place in range(len(sealed)):
+        for bit in (1, 128):
+            altered = bytearray(sealed)
+            altered[place] ^= bit
+            with pytest.raises(Tampered):
+                secret.unseal(bytes(altered), b"here", "f")
+
+
 def test_derived_keys_differ_by_purpose() -> None:
     secret = crypto.Secret(bytes(32))
     purposes = ["tokens", "wrap", "key id"]

@@ -14,7 +14,16 @@ NAMES = ("default", "finance", "gdpr", "hipaa", "unsafe-lab")
 SETTINGS = {  # keys that a step obeys rather than `require` checks -> where a test turns them
     "scrub.score_threshold": "test_scrub.py",
     "scrub.default_action": "test_scrub.py",
-    "scrub.actions": "test_scrub.py",
+    "scrub.actions": "test_actions.py",
+    "scrub.token_scope": "test_actions.py",
+    "scrub.reversible": "test_actions.py",
+    "scrub.recognizer": "test_scrub_engine.py",
+    "scrub.fields": "test_scrub.py",
+    "scrub.on_failure": "test_scrub.py",
+    "scrub.row_seconds": "test_scrub.py",
+    "scrub.identifiers": "test_scrub.py",
+    "scrub.quasi_identifiers": "test_scrub_report.py",
+    "leaks.canaries": "test_leaks.py",
     "seal.encrypt": "test_seal.py",
 }
 
@@ -23,7 +32,7 @@ def lab() -> dict[str, Any]:
     return yaml.safe_load((shipped("policies") / "unsafe-lab.yaml").read_text())
 
 
-ROOMS = ("scrub", "train", "evaluate", "seal", "approve")
+ROOMS = ("scrub", "train", "evaluate", "leaks", "seal", "approve")
 
 
 def keys(document: dict[str, Any]) -> set[str]:
@@ -80,11 +89,18 @@ def test_bad_yaml_names_the_file(text: str, tmp_path: Path) -> None:
 TURNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "scrub.required": (True, False, {"scrubbed": False}),
     "scrub.min_recall": (0.95, 0.9, {"scrubbed": True, "recall": 0.93}),
+    "scrub.min_k": (5, 4, {"k": 4}),
+    "scrub.max_miss_rate": (0.01, 0.05, {"miss_bound": 0.0495}),
     "train.methods": (["lora"], ["lora", "qlora-8bit"], {"method": "qlora-8bit"}),
     "train.allow_hub": (False, True, {"from_hub": True}),
     "evaluate.domain_floors": (True, False, {"below_floor": "all 0.50 < 0.6"}),
     "evaluate.min_questions": (100, 99, {"questions": 99}),
     "evaluate.must_improve": (True, False, {"improvement": 0.0}),
+    "leaks.required": (True, False, {"leaks_checked": False}),
+    "leaks.max_exposure_bits": (2.5, 2.6, {"exposure_bits": 2.55}),
+    "leaks.max_extracted": (0, 1, {"extracted": 1, "canaries": 32}),
+    "leaks.max_auc": (0.7, 0.8, {"auc": 0.75}),
+    "leaks.max_tpr": (0.2, 0.3, {"tpr": 0.25}),
     "approve.min_reason_length": (11, 10, {"reason_length": 10}),
     "approve.trainer_may_approve": (False, True, {"approver_is_trainer": True}),
     "approve.approvals": (2, 1, {"approvals": 1, "rejections": 0}),
@@ -105,6 +121,15 @@ def test_turning_a_rule_turns_the_outcome(rule: str) -> None:
     document[room][key] = refuses
     with pytest.raises(Refused, match=rule):
         require(Policy.model_validate(document), room, facts)
+
+
+@pytest.mark.parametrize("bound", [None, 1.0])
+def test_no_review_shows_no_bound(bound: float | None) -> None:
+    document = lab()
+    require(Policy.model_validate(document), "train", {"miss_bound": bound})
+    document["scrub"]["max_miss_rate"] = 0.999
+    with pytest.raises(Refused, match=r"scrub\.max_miss_rate"):
+        require(Policy.model_validate(document), "train", {"miss_bound": bound})
 
 
 def test_a_rejection_outweighs_any_number_of_approvals() -> None:

@@ -74,6 +74,7 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
         evaluate__must_improve=False,
         evaluate__min_questions=1,
         approve__approvals=1,
+        leaks__required=False,
     )
     key = work / "ada.pem"
     environment = {**os.environ, "TMPDIR": str(temporary), "MLFLOW_TRACKING_PASSWORD": "marked-password-5150"}

@@ -15,6 +15,8 @@ from sdk.charter import copy_domain
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, working
 from sdk.cli.doctor import examine
+from sdk.cli.review import review as ask
+from sdk.errors import InvalidInput
 from sdk.project import Project
 from sdk.records import Release
 
@@ -95,17 +97,59 @@ def scrub(
     skip_detectors: Annotated[
         bool, typer.Option("--skip-detectors", help="Leave personal data in; only where the policy allows it.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Processes that scrub, each with a detector of its own; the result is the same.", min=1)
+    ] = 1,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: processes on this machine; ray: actors of a Ray cluster (pip extra ray)."),
+    ] = "local",
+    reveal: Annotated[
+        str | None,
+        typer.Option(help="Scrub nothing: show the value behind this token, where the policy lets it be reversed."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why a value is revealed; kept in the audit trail.")] = None,
+    review: Annotated[
+        bool, typer.Option("--review", help="Scrub nothing: look for misses in a sample of the scrubbed rows.")
+    ] = False,
+    rows: Annotated[
+        int | None, typer.Argument(help="With --review: rows of the sample.", show_default="as many as the bound needs")
+    ] = None,
+    bound: Annotated[
+        float | None,
+        typer.Option(
+            help="With --review: share of rows with a miss that is to be shown not to be exceeded.",
+            show_default="the policy's scrub.max_miss_rate, else 0.01",
+        ),
+    ] = None,
+    reviewer: Annotated[str | None, typer.Option(help="With --review: who looks.", show_default="the user")] = None,
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
     """Find personal data with Presidio and remove it as the policy says.
 
     Layouts are detected: alpaca (instruction, input, output), OpenAI messages, sharegpt conversations, prompt and
-    completion. Counts and offsets are recorded, text never.
+    completion; beside the messages, metadata of any shape. Counts and offsets are recorded, text never. Files are
+    streamed, so they may be larger than memory; after an interruption the same command goes on.
     """
+    if review:
+        with output(json) as out:
+            if data or evaluation or skip_detectors or reveal is not None:
+                raise InvalidInput("--review goes with a number of rows, --bound, --reviewer and --project alone.")
+            ask(Project.open(project), out, rows, bound, reviewer, json)
+        return
     with working(project, json) as (out, opened):
-        record = opened.scrub(data, evaluation, detect=not skip_detectors)
-        out.result(record.model_dump(mode="json"), show.scrubbed(record))
+        if rows is not None or bound is not None or reviewer is not None:
+            raise InvalidInput("A number of rows, --bound and --reviewer go with --review.")
+        if reveal is not None:
+            if json or data or evaluation or skip_detectors:
+                raise InvalidInput("--reveal goes with --reason and --project alone: the value is for the terminal.")
+            value = opened.reveal(reveal, reason=reason or "")
+            out.console.print(value, markup=False, highlight=False, soft_wrap=True)
+            return
+        record = opened.scrub(data, evaluation, detect=not skip_detectors, workers=workers, engine=engine)
+        page = opened.trail().folder("scrub", record.inputs) / "report.html"
+        out.result(record.model_dump(mode="json"), show.scrubbed(record), f"[dim]report[/] {escape(str(page))}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sdk import crypto
 from sdk.charter import find_domain, find_policy
+from sdk.cli import leaks as show_leaks
 from sdk.cli import quantities, show, show_advice
 from sdk.cli.advise import CANNOT, AccuracyOption, MaxLossOption, conflicts
 from sdk.cli.app import JsonOption, Output, app, given, output
@@ -23,7 +24,7 @@ from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy
 from sdk.project import Project
-from sdk.records import Accuracy, Advice, Approval, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import Accuracy, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
 
 QUESTIONS = 4
 PLAYED = "demo-approver"
@@ -41,6 +42,7 @@ class Result(NamedTuple):
     scrubbed: Scrubbed
     run: Run
     scores: Scores
+    leaks: Leaks | None
     release: Release
     approval: Approval | None
     answers: list[Asked]
@@ -68,7 +70,7 @@ def run_all(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Go the whole way: init, advise, scrub, train, evaluate, register, approve, load.
+    """Go the whole way: init, advise, scrub, train, evaluate, leaks (if the policy asks), register, approve, load.
 
     What is done already is not done again, so the same command goes on after an interruption. Without an approver's
     key it ends before the approval.
@@ -96,6 +98,9 @@ def run_all(
             out.show(show.preview(project.preview(**steps)))
         run = step("3  Train", lambda p: p.train(**steps), show.run)
         scores = step("4  Evaluate", lambda p: p.evaluate(), show.scores)
+        leaks = None
+        if project.trail().policy().leaks.required:
+            leaks = step("   Leak check", lambda p: p.check_leaks(), show_leaks.leaks)
         release = step("5  Seal and register", lambda p: p.register(), show.release)
         approval, answers, verified = None, [], None
         if approver_key and reason:
@@ -104,7 +109,7 @@ def run_all(
             answers = step("7  Load and ask", _ask, _answers)
             with Bars(out.errors):
                 verified = project.verify()
-        result = Result(advice, scrubbed, run, scores, release, approval, answers, verified)
+        result = Result(advice, scrubbed, run, scores, leaks, release, approval, answers, verified)
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
 
 
@@ -183,6 +188,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
             "exact match",
             f"{before.value:.2f} before, [bold green]{after.value:.2f}[/] after ({after.low:.2f} to {after.high:.2f})",
         ),
+        *_leaks_said(result.leaks),
         ("package", f"sha256:{result.release.package}"),
         ("MLflow", f"model {escape(result.release.model_name)} version {result.release.version}"),
     ]
@@ -207,6 +213,19 @@ def _summary(project: Project, result: Result) -> RenderableType:
             ("", f"your own rows: `{sdk} run mine --data rows.jsonl --eval questions.jsonl`"),
         ]
     return show.grid([(name, Text.from_markup(value) if isinstance(value, str) else value) for name, value in rows])
+
+
+def _leaks_said(leaks: Leaks | None) -> list[tuple[str, RenderableType]]:
+    if leaks is None:
+        return []
+    found, control = leaks.adapted, leaks.control
+    return [
+        (
+            "leak check",
+            f"exposure of {len(found.kinds)} planted values {found.exposure.value:.1f} bits (chance 1.4), "
+            f"{found.extracted} given back; trained in plain it would be {control.exposure.value:.1f} bits",
+        )
+    ]
 
 
 def _command() -> str:

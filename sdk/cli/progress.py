@@ -41,6 +41,7 @@ FIGURES: dict[str, tuple[Callable[[float], str], int]] = {
     "learning_rate": (lambda value: f"lr {value:.1e}".replace("e-0", "e-"), 6),
     "grad_norm": (lambda value: f"grad {value:.2f}", 9),
     "tokens_per_second": (lambda value: f"{_number(value)} tok/s", 3),
+    "mb_per_s": (lambda value: f"{value:.3g} MB/s", 3),
     "mfu": (lambda value: f"MFU {value:.0%}", 4),
     "memory_gib": (lambda value: f"{value:.3g} GiB", 5),
     "gpu_temperature_c": (lambda value: f"{value:.0f} °C", 7),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.audit import Event
+from sdk.errors import SHOWN_FAULTS
 from sdk.records import Approval, Release, Run, Scores, Scrubbed, TrainSettings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -59,12 +60,25 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
     share = f"{recall.found / recall.planted:.1%}" if recall.planted else "nothing planted"
     rows = ", ".join(f"{count} {split}" for split, count in scrubbed.rows.items())
     formats = ", ".join(f"{split}: {layout}" for split, layout in scrubbed.formats.items())
+    behind = f"; {scrubbed.canaries} canaries planted for the leak check" if scrubbed.canaries else ""
     return Group(
-        Text.from_markup(f"[dim]read[/] {rows} rows ({formats}); {scrubbed.rows_changed} rows changed"),
+        Text.from_markup(f"[dim]read[/] {rows} rows ({formats}); {scrubbed.rows_changed} rows changed{behind}"),
         table,
         Text.from_markup(f"[bold]recall on planted spans {share}[/] ({recall.found} of {recall.planted})"),
+        *_left_out(scrubbed),
         Text.from_markup("[dim]found: by the surest kind where two overlap; recall: removed under whatever kind"),
     )
+
+
+def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
+    if scrubbed.quarantined:
+        left = [f"{one.row} ({one.error})" for one in scrubbed.quarantined]
+        shown = ", ".join(left[:SHOWN_FAULTS]) + (" …" if len(left) > SHOWN_FAULTS else "")
+        yield Text(f"left out, since they could not be scanned: {len(left)} rows: {shown}", style="yellow")
+    if scrubbed.duplicates:
+        yield Text(f"{scrubbed.duplicates} rows repeat an earlier one exactly", style="dim")
+    if scrubbed.name_columns:
+        yield Text(f"taken for columns of names: {', '.join(scrubbed.name_columns)}", style="dim")
 
 
 def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sdk.records import Advice, Interval, Package, Run, Scores, Scrubbed
+from sdk.records import Advice, Interval, Leaks, Package, Run, Scores, Scrubbed
 
 PACKAGE_TAG = "sdk.package"
 TRAIN_TAG = "sdk.train"
@@ -28,11 +28,12 @@ class Adaptation:
     run: Run
     scores: Scores
     package: Package
+    leaks: Leaks | None = None  # None: the model was not asked for canaries
 
     @property
     def digests(self) -> dict[str, str]:
-        records = (self.advice, self.scrubbed, self.run, self.scores, self.package)
-        return {record.kind: record.digest for record in records}
+        records = (self.advice, self.scrubbed, self.run, self.scores, self.package, self.leaks)
+        return {record.kind: record.digest for record in records if record is not None}
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
         "adapted/tokens_per_second": adaptation.scores.tokens_per_second,
         **{f"personal_data/{kind}": count for kind, count in scrubbed.counts.items()},
         **dict(_score_values(adaptation.scores)),
+        **(dict(_leak_values(adaptation.leaks)) if adaptation.leaks else {}),
     }
     curve = [Value(key="train/loss", step=point.step, value=point.loss) for point in run.losses]
     curve += [Value(key="train/learning_rate", step=point.step, value=point.learning_rate) for point in run.losses]
@@ -122,6 +124,16 @@ def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
                 yield f"{who}/{name}_low.{language}", interval.low
                 yield f"{who}/{name}_high.{language}", interval.high
             yield f"{who}/perplexity.{language}", found.perplexity
+
+
+def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:
+    for who, found in (("adapted", leaks.adapted), ("control", leaks.control)):
+        for name, interval in (("exposure_bits", found.exposure), ("auc", found.auc), ("tpr", found.tpr)):
+            yield f"leaks/{name}.{who}", interval.value
+            yield f"leaks/{name}_low.{who}", interval.low
+            yield f"leaks/{name}_high.{who}", interval.high
+        yield f"leaks/extracted.{who}", found.extracted
+        yield f"leaks/canaries.{who}", len(found.kinds)
 
 
 def primary(scores: Scores, who: str, language: str) -> Interval:
@@ -158,12 +170,24 @@ def _description(adaptation: Adaptation) -> str:
             f"**Personal data removed** from {scrubbed.rows_changed} rows: {kinds}. On planted personal data "
             f"{scrubbed.recall_planted.found} of {scrubbed.recall_planted.planted} were found.",
             "",
+            *(_leaks_said(adaptation.leaks) if adaptation.leaks else ()),
             f"**Package** {_code(package.package)}, signed by {_code(package.signed_by)}, weights {weights}, "
             f"under the policy {_code(adaptation.policy)}.",
             "",
             "**To check and to use it**, in the project's folder: `sdk verify`, then `sdk approve` as the policy asks, "
             "then `sdk load`. This page shows; the signed package and the audit trail prove.",
         ]
+    )
+
+
+def _leaks_said(leaks: Leaks) -> tuple[str, str]:
+    found, control = leaks.adapted, leaks.control
+    return (
+        f"**Leak check** with {len(found.kinds)} canaries: mean exposure {_shown(found.exposure)} bits, "
+        f"{found.extracted} given word for word, AUC {_shown(found.auc)}, true positive rate {_shown(found.tpr)} at "
+        f"1 % false positives; a control trained in plain: {control.exposure.value:.2f} bits, {control.extracted}, "
+        f"{control.auc.value:.2f}, {control.tpr.value:.2f}.",
+        "",
     )
 
 

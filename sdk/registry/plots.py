@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
@@ -17,8 +18,9 @@ SHADES = ("#0b6e99", "#2f8fb3", "#5aabc8", "#86c5da", "#b0dbe8", "#d2ebf2", "#e8
 
 
 def draw(adaptation: Adaptation) -> dict[str, bytes]:
-    """Name -> PNG."""
-    return {name: _png(plot, adaptation) for name, plot in PLOTS.items()}
+    """Name -> PNG; those of the leak check where it was made."""
+    plots = {**PLOTS, **(LEAK_PLOTS if adaptation.leaks else {})}
+    return {name: _png(plot, adaptation) for name, plot in plots.items()}
 
 
 def _png(plot: Callable[[Axes, Adaptation], None], adaptation: Adaptation) -> bytes:
@@ -118,6 +120,47 @@ def _memory(axes: Axes, adaptation: Adaptation) -> None:
     axes.grid(axis="x", color=GRID)
 
 
+def _leaks(axes: Axes, adaptation: Adaptation) -> None:
+    """Losses of the planted values and of their twins; those of the control's, which were learned, beside them."""
+    assert adaptation.leaks
+    found, control = adaptation.leaks.adapted, adaptation.leaks.control
+    shown = (
+        (found.twin_losses, BASE, "twins"),
+        (found.losses, ADAPTED, "canaries"),
+        (control.losses, ACCENT, "canaries of the control, trained in plain"),
+    )
+    highest = max(max(losses) for losses, _, _ in shown)
+    for losses, color, label in shown:
+        weights = [1 / len(losses)] * len(losses)
+        axes.hist(losses, bins=24, range=(0.0, highest), weights=weights, color=color, alpha=0.65, label=label)
+    axes.set_xlabel("loss of the value, nats")
+    axes.set_ylabel("share of values")
+    axes.grid(axis="y", color=GRID)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _roc(axes: Axes, adaptation: Adaptation) -> None:
+    assert adaptation.leaks
+    for found, color, label in (
+        (adaptation.leaks.adapted, ADAPTED, "adapted"),
+        (adaptation.leaks.control, ACCENT, "control, trained in plain"),
+    ):
+        limits = [math.inf, *sorted({*found.scores, *found.twin_scores}, reverse=True)]
+        true, false = (
+            [sum(score >= limit for score in scores) / len(scores) for limit in limits]
+            for scores in (found.scores, found.twin_scores)
+        )
+        axes.plot(false, true, color=color, linewidth=1.8, label=f"{label}, AUC {found.auc.value:.2f}")
+    axes.plot([0, 1], [0, 1], color=BASE, linewidth=1, linestyle=":", label="chance")
+    axes.set_xlabel("twins taken for planted (false positives)")
+    axes.set_ylabel("canaries taken for planted")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.grid(color=GRID)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+LEAK_PLOTS: dict[str, Callable[[Axes, Adaptation], None]] = {"leaks": _leaks, "leaks_roc": _roc}
 PLOTS: dict[str, Callable[[Axes, Adaptation], None]] = {
     "scores": _scores,
     "loss": _loss,

@@ -57,15 +57,19 @@ def register(
     out: Path,
     on_progress: OnProgress,
     unsent: Path | None = None,
+    beside: Mapping[str, Path] | None = None,
 ) -> Release:
     """Write report and plots to `out`, then bring everything to MLflow. Called again, it completes what is missing.
 
     `tags` go to run and model version (base digest, head of the audit trail …). `unsent` is a spool of the training's
-    figures, where MLflow did not get all of them. Raises Tampered when a file of the package has been altered,
-    StepFailed when MLflow fails or cannot be reached.
+    figures, where MLflow did not get all of them. `beside`: further artifacts, path -> file of the same name, whose
+    bytes the caller has checked. Raises Tampered when a file of the package has been altered, StepFailed when MLflow
+    fails or cannot be reached.
     """
     told = tell(adaptation, tags)
     uploads = [*_package_files(adaptation.package, package_folder), *_report_files(adaptation, out)]
+    for path, file in (beside or {}).items():
+        uploads.append(Upload(file, file_ref(file, file.parent).model_copy(update={"path": path})))
     with talking(tracking, "registering the package", "sdk register"):
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -6,9 +6,11 @@ import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from sdk.crypto import Secret
-from sdk.records import Hardware, TrainSettings, canonical_json
+from sdk.data import Row, read_rows
+from sdk.records import Hardware, TrainSettings, canonical_json, sha256
 from sdk.train.initial import Adapter
 from sdk.train.session import Earlier
 
@@ -17,7 +19,7 @@ from sdk.train.session import Earlier
 class Job:
     """One call of launch.train(). Other processes are told through memory and the process group, never by a file."""
 
-    data: Path
+    data: Path | tuple[Row, ...] = field(repr=False)
     base: str
     prompt: str = field(repr=False)
     settings: TrainSettings
@@ -32,13 +34,22 @@ class Job:
     halvings: int = 0  # how often micro-batches are divided in two parts
 
     @property
+    def rows(self) -> tuple[Row, ...]:
+        return read_rows(self.data).rows if isinstance(self.data, Path) else self.data
+
+    @property
+    def data_digest(self) -> str:
+        return sha256(self.data.read_bytes() if isinstance(self.data, Path) else canonical_json(_dumped(self.data)))
+
+    @property
     def folder(self) -> Path:
         """Where processes leave what the others must know; removed at the end."""
         return self.out / "launch"
 
     def to_bytes(self) -> bytes:
         given = {each.name: getattr(self, each.name) for each in fields(self)}
-        given |= {"data": str(self.data), "out": str(self.out)}
+        data = str(self.data) if isinstance(self.data, Path) else _dumped(self.data)
+        given |= {"data": data, "out": str(self.out)}
         given |= {"settings": self.settings.model_dump(), "hardware": self.hardware.model_dump()}
         if self.secret is not None:
             given["secret"] = self.secret.expose().hex()
@@ -51,7 +62,9 @@ class Job:
     @classmethod
     def from_bytes(cls, told: bytes) -> Job:
         given = json.loads(told)
-        given |= {"data": Path(given["data"]), "out": Path(given["out"])}
+        given["out"] = Path(given["out"])
+        told_rows = given["data"]
+        given["data"] = Path(told_rows) if isinstance(told_rows, str) else tuple(map(Row.model_validate, told_rows))
         given["settings"] = TrainSettings.model_validate(given["settings"])
         given["hardware"] = Hardware.model_validate(given["hardware"])
         if given["secret"] is not None:
@@ -63,3 +76,7 @@ class Job:
             config, weights = given["adapter"]
             given["adapter"] = (config, b64decode(weights))
         return cls(**given)
+
+
+def _dumped(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+    return [row.model_dump(mode="json") for row in rows]

@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 
 from sdk.crypto import Secret
+from sdk.data import Row
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.hardware import cpu_cores
 from sdk.records import Frozen, Hardware, OnProgress, Run, TrainSettings
@@ -57,7 +58,7 @@ class Fault(Frozen):
 
 
 def train(  # noqa: PLR0913 - all that a run is made of
-    data: Path,
+    data: Path | tuple[Row, ...],
     base: str,
     prompt: str,
     settings: TrainSettings,
@@ -80,6 +81,7 @@ def train(  # noqa: PLR0913 - all that a run is made of
     schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
     figures of each step are appended to out/spool.jsonl while it runs. Where memory runs out, micro-batches are halved
     and accumulated instead, from the newest checkpoint on; the Run's notes say so.
+    data: a file, or rows in memory, which then are written nowhere.
     prompt: system message of rows that have none; memory_predicted_gib and tokens_per_second_predicted are stored
     beside what is measured.
     checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
@@ -91,7 +93,7 @@ def train(  # noqa: PLR0913 - all that a run is made of
     """
     _check(settings, nodes, rendezvous)
     job = Job(
-        data=data.resolve(),
+        data=data.resolve() if isinstance(data, Path) else data,
         base=base,
         prompt=prompt,
         settings=settings,

@@ -14,8 +14,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
+from sdk.canaries import is_canary
 from sdk.crypto import Secret
-from sdk.data import read_rows
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import (
     Chat,
@@ -67,8 +67,10 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         folder = fetch_base(job.base)
         model, tokenizer, shards = load(job.base, settings)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        encoded = encode_rows(Chat(tokenizer), read_rows(job.data).rows, job.prompt, length, learned(settings))
-        rows, held = hold_out(encoded, settings)
+        given = job.rows
+        encoded = encode_rows(Chat(tokenizer), given, job.prompt, length, learned(settings))
+        planted = {place for place, row in enumerate(given) if is_canary(row.id)}
+        rows, held = hold_out(encoded, settings, planted)
         session = _session(job, folder, memory, began)
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
@@ -125,7 +127,7 @@ def load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTraine
 
 
 def _session(job: Job, base: Path, memory: PeakMemory, began: float) -> Session:
-    made_from: list[Any] = [sha256(job.data.read_bytes()), base_digest(base), job.prompt]
+    made_from: list[Any] = [job.data_digest, base_digest(base), job.prompt]
     made_from += [job.adapter[0], sha256(job.adapter[1])] if job.adapter else []
     checkpoints = _checkpoints(job.out, made_from, job.settings, job.secret)
     source = _checkpoints(job.earlier.folder, made_from, job.earlier.settings, job.secret) if job.earlier else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +26,26 @@ if TYPE_CHECKING:
 _BEST = "best/"
 
 
-def hold_out(rows: Sequence[Encoded], settings: TrainSettings) -> tuple[list[Encoded], list[Encoded]]:
+def hold_out(
+    rows: Sequence[Encoded], settings: TrainSettings, never: Collection[int] = ()
+) -> tuple[list[Encoded], list[Encoded]]:
     """(rows to train on, rows that are held out), each in the order given; drawn by the seed.
 
+    never: places of rows that are trained on in any case: canaries, whose loss says nothing of the user's rows.
     Raises InvalidInput where none is left to train on.
     """
     if not settings.validation_split:
         return list(rows), []
-    count = max(1, round(len(rows) * settings.validation_split))
-    if count >= len(rows):
+    free = [place for place in range(len(rows)) if place not in never]
+    count = max(1, round(len(free) * settings.validation_split))
+    if count >= len(free):
         raise InvalidInput(
-            f"validation_split {settings.validation_split} of {len(rows)} rows leaves none to train on; "
+            f"validation_split {settings.validation_split} of {len(free)} rows leaves none to train on; "
             "lower it or add rows."
         )
     # A draw of its own, so that the order of training is that of the remaining rows alone.
     draw = random.Random(f"validation {settings.seed}")  # noqa: S311 - decides a split, keeps no secret
-    held = set(draw.sample(range(len(rows)), count))
+    held = set(draw.sample(free, count))
     return [row for place, row in enumerate(rows) if place not in held], [rows[place] for place in sorted(held)]
 
 
