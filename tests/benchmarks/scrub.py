@@ -39,7 +39,9 @@ SAME = {
     "CORPORATION": "ORGANIZATION", "GROUP": "ORGANIZATION", "HOSPITAL": "ORGANIZATION", "NORP": "NRP",
     "NATIONALITY": "NRP", "DATE": "DATE_TIME", "BIRTHDAY": "DATE_OF_BIRTH", "EMAIL": "EMAIL_ADDRESS",
     "PHONE": "PHONE_NUMBER", "DOMAIN_NAME": "URL", "DOMAIN": "URL", "ZIP": "ZIP_CODE", "ZIPCODE": "ZIP_CODE",
-    "PREFIX": "TITLE", "IBAN": "IBAN_CODE", "SSN": "US_SSN", "US_BANK_ACCOUNT": "US_BANK_NUMBER",
+    "MOBILE": "PHONE_NUMBER", "TEL": "PHONE_NUMBER", "FAX": "PHONE_NUMBER", "ID_CARD": "CN_RESIDENT_ID",
+    "BANK_CARD": "CN_BANK_CARD", "PREFIX": "TITLE",
+    "IBAN": "IBAN_CODE", "SSN": "US_SSN", "US_BANK_ACCOUNT": "US_BANK_NUMBER",
 }  # fmt: skip
 OUT = {"O", "MISC", "PRODUCT", "CREATIVE-WORK", "EVENT", "WORK_OF_ART", "CARDINAL", "MONEY"}
 FAMILIES = {
@@ -59,7 +61,8 @@ class Labelled:
 
 
 def kind(name: str) -> str:
-    return SAME.get(name.upper(), name.upper())
+    plain = name.upper().removesuffix(".NAM")  # Weibo NER tells names from nominal mentions, .NOM
+    return "O" if plain.endswith(".NOM") else SAME.get(plain, plain)
 
 
 def family(name: str) -> str:
@@ -73,16 +76,16 @@ def language(text: str, stated: Any = None) -> str:
 
 
 def read(path: Path) -> list[Labelled]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        rows = json.loads(text)
-    elif path.suffix in (".jsonl", ".ndjson"):
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    elif path.suffix == ".txt":
+    """The format is told from the content, not from the file's name."""
+    text = path.read_text(encoding="utf-8-sig")
+    start = text.lstrip()[:1]
+    if start == "[":
+        return [row_of(row) for row in json.loads(text)]
+    if start == "{" and not re.match(r"\s*\{[PLON]:", text):
+        return [row_of(json.loads(line)) for line in text.splitlines() if line.strip()]
+    if re.search(r"\{[PLON]:[^{}]+\}", text):
         return [marked(line) for line in text.splitlines() if line.strip()]
-    else:
-        return conll(text)
-    return [row_of(row) for row in rows]
+    return conll(text)
 
 
 def marked(line: str) -> Labelled:
@@ -106,7 +109,7 @@ def row_of(row: dict[str, Any]) -> Labelled:
             start = span.get("start_position", span.get("start"))
             end = span.get("end_position", span.get("end"))
             name = span.get("entity_type", span.get("label", span.get("type")))
-        if str(name).upper() not in OUT:
+        if kind(str(name)) not in OUT:
             spans.append((start, end, kind(str(name))))
     return Labelled(text, language(text, row.get("language")), tuple(sorted(spans)))
 
@@ -132,13 +135,13 @@ def _sentence(words: Sequence[tuple[str, str]]) -> Labelled:
         start = len(text) + (len(glue) if text else 0)
         text += (glue if text else "") + word
         edge, _, name = tag.partition("-") if tag[:2] in ("B-", "I-", "E-", "S-", "L-", "U-", "M-") else ("", "", tag)
-        if name.upper() in OUT or not name:
+        if not name or kind(name) in OUT:
             before = ""
         elif spans and before == name and edge not in ("B", "S", "U"):
             spans[-1] = (spans[-1][0], len(text), spans[-1][2])
         else:
             spans.append((start, len(text), kind(name)))
-        before = name if name.upper() not in OUT else ""
+        before = name if name and kind(name) not in OUT else ""
     return Labelled(text, language(text), tuple(spans))
 
 
