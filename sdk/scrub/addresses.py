@@ -18,10 +18,10 @@ _PROVINCES = (
 _ROADS = "大街|大道|大路|街道|胡同|公路|支路|环路|[路街巷弄道里]"
 _PLACES = "小区|花园|家园|新村|新苑|公寓|大厦|广场|工业园区?|产业园|科技园|[苑园村庄屯寨镇乡]"
 _NUMBER = r"(?:[0-9]{1,5}(?:[\-之][0-9]{1,4})?|[一二三四五六七八九十百]{1,5}|[A-Za-z甲乙丙丁](?:[0-9]{1,3})?)"
-_UNITS = "号楼|号院|号院内|号|弄|栋|幢|座|单元|楼|层|室|户|房|组|队|社|门"
+_UNITS = "号楼|号院|号院内|号|號樓|號|弄|巷|栋|棟|幢|座|期|单元|單元|楼|樓|层|層|室|户|戶|房|组|队|社|门"
 _INSIDE = (
-    rf"(?:[ ,\-]{{0,2}}{_NUMBER}[ ]?(?:{_UNITS})|[ ,]?(?:附近|院内|内|旁)(?={_NUMBER})"
-    rf"|[ ,]?(?:(?![的和在是与及电手联邮])\p{{Han}}){{2,8}}?(?={_NUMBER}(?:栋|幢|座|单元|楼|层|室|户)))"
+    rf"(?:[ ,\-]{{0,2}}{_NUMBER}[ ]?(?:{_UNITS})|[ ,]?(?:附近|院内|内|旁|附|之)(?={_NUMBER})"
+    rf"|[ ,]?(?:(?![的和在是与及电手联邮])\p{{Han}}){{2,8}}?(?={_NUMBER}(?:栋|幢|座|期|单元|楼|层|室|户)))"
     rf"{{1,8}}(?:[ \-]?[0-9]{{2,4}}(?:室|房)?)?(?![0-9])"
 )
 # where an address may begin: at a road or place with a number behind it
@@ -48,7 +48,8 @@ _AFTER_ADDRESS = regex.compile(
 )
 _LAST_UNIT = regex.compile(rf".*(?:{_UNITS}|{_PLACES}|{_ROADS}|[区县市镇乡村])(?:[0-9]{{2,4}})?", regex.DOTALL)
 _PLACE = regex.compile(rf"[省市区县镇乡村]|{_ROADS}|{_PLACES}|[号室栋]")
-_HINT = regex.compile(r"[0-9一二三四五六七八九十甲乙丙丁A-Za-z][号弄栋幢座单楼层室户组队社\-]|址|住")
+_CODE = regex.compile(r"[ ,]{1,2}(?!0{6})[0-9]{6}(?![0-9A-Za-z\-年元]|[.,][0-9])")  # the postal code where it follows
+_HINT = regex.compile(r"[0-9一二三四五六七八九十甲乙丙丁A-Za-z][号號弄巷栋棟幢座期单單楼樓层層室户戶组队社\-]|址|住")
 
 
 class MainlandAddressRecognizer(LocalRecognizer):
@@ -76,7 +77,7 @@ class MainlandAddressRecognizer(LocalRecognizer):
             end = _end_of_run(text[match.start() : match.end()])
             if end:
                 spans.append((match.start(), match.start() + end, FAIR))
-        return [self._result(start, end, score) for start, end, score in spans if end - start > 3]
+        return [self._result(start, _with_code(text, end), score) for start, end, score in spans if end - start > 3]
 
     def _result(self, start: int, end: int, score: float) -> RecognizerResult:
         return RecognizerResult(
@@ -107,6 +108,11 @@ def _around(text: str, start: int, end: int) -> tuple[int, int]:
         return first + (begin if stops and district.start() - begin <= _ROAD_NAME else district.start()), end
     road = regex.search(r"[0-9一二三四五六七八九十东南西北中]{0,3}段?[ ]?\Z", before)
     return first + max(begin, (road.start() if road else len(before)) - _ROAD_NAME - 1), end
+
+
+def _with_code(text: str, end: int) -> int:
+    code = _CODE.match(text, end)
+    return code.end() if code else end
 
 
 def _is_han(character: str) -> bool:

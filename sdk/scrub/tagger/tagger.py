@@ -24,6 +24,7 @@ _TITLE = re.compile(
     r"(?<![^\W_])(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Professor|Sir|Madam|Rev|Fr|Hon|Capt|Lt|Sgt|Col|Gen|Judge|Justice)\b\.?"
     r"(?=[ \t]{1,2}\Z)"
 )
+_NUMBER = re.compile(r"[ :#]{1,3}[A-Z0-9]{0,4}[0-9]")  # what stands before it is its label
 _HAN_ONLY = re.compile(rf"[{HAN}]+")
 _ZH_PREFIXES = ("老", "小", "阿")
 _ZH_TITLE = re.compile(
@@ -123,6 +124,8 @@ class NameTagger:
         value = text[span.start : span.end]
         if span.entity_type in ("PERSON", "LOCATION") and value.isascii() and value.isalpha():
             if value.isupper() and len(value) < 6:
+                if _NUMBER.match(text, span.end):
+                    return True
                 return not text.isupper() and span.score < 0.95 and not self.network.is_name(value)
             if value.islower() and self.network.is_word(value):
                 return span.score < 0.95
