@@ -15,8 +15,8 @@ from sdk.cli import commands, flow, keys  # noqa: F401 - they register themselve
 from sdk.cli.app import app
 
 COMMANDS = (
-    "init", "advise", "scrub", "train", "evaluate", "leaks", "register", "approve", "load", "history", "verify", "ui", "run",
-    "doctor", "keys",
+    "init", "advise", "scrub", "train", "evaluate", "leaks", "register", "approve", "load", "history", "verify", "ui",
+    "run", "doctor", "keys",
 )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import spacy
+import tldextract
 from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import SpacyNlpEngine
 from presidio_analyzer.recognizer_registry import RecognizerRegistry
@@ -260,8 +262,8 @@ def ours(recognizers: Path, threshold: float, names: str) -> Callable[[Sequence[
 
 def presidio(threshold: float) -> Callable[[Sequence[Labelled]], list[list[Span]]]:
     """AnalyzerEngine with its own recognizers; no model can be downloaded, so its NLP engine is a blank one."""
-    import spacy
-
+    # Presidio's e-mail recognizer would ask the network for public suffixes
+    tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
     engine = SpacyNlpEngine([{"lang_code": code, "model_name": "none"} for code in ("en", "zh")])
     engine.nlp = {code: spacy.blank(code) for code in ("en", "zh")}
     registry = RecognizerRegistry(supported_languages=["en", "zh"])

@@ -24,7 +24,9 @@ _TITLE = re.compile(
     r"(?<![^\W_])(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Professor|Sir|Madam|Rev|Fr|Hon|Capt|Lt|Sgt|Col|Gen|Judge|Justice)\b\.?"
     r"(?=[ \t]{1,2}\Z)"
 )
-_NUMBER = re.compile(r"[ :#]{1,3}[A-Z0-9]{0,4}[0-9]")  # what stands before it is its label
+_NUMBER = re.compile(
+    r"[ :#.]{1,3}(?:(?:is|no|number|code|id)[ :#.]{1,2})?[A-Z+*]{0,5}[0-9]"
+)  # its label stands before it
 _HAN_ONLY = re.compile(rf"[{HAN}]+")
 _ZH_PREFIXES = ("老", "小", "阿")
 _ZH_TITLE = re.compile(
@@ -173,13 +175,20 @@ def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
         else:
             words = [value] if len(value) > 2 else []
         for word in {value, *words} if words else ():
-            for match in re.finditer(
-                rf"(?<![^\W_]){re.escape(word)}(?![^\W_])" if word.isascii() else re.escape(word), text
-            ):
-                place = match.span()
-                if not any(a < place[1] and place[0] < b for a, b in taken):
-                    more.setdefault(place, Span(*place, "PERSON", REPEAT_SCORE, span.recognizer))
+            place = text.find(word)
+            while place >= 0:
+                end = place + len(word)
+                if _alone(text, place, end) and not any(a < end and place < b for a, b in taken):
+                    more.setdefault((place, end), Span(place, end, "PERSON", REPEAT_SCORE, span.recognizer))
+                place = text.find(word, end)
     return list(more.values())
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    """Not a part of a longer word; Chinese words have no such edges."""
+    if not text[start].isascii() and _HAN_ONLY.match(text, start):
+        return True
+    return not (start and text[start - 1].isalpha()) and not text[end : end + 1].isalpha()
 
 
 def _titles(text: str, found: Sequence[Span]) -> list[Span]:
