@@ -23,7 +23,7 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.nlp_engine import NlpEngine
 
 from sdk.scrub.context import WindowContextEnhancer
-from sdk.scrub.gate import Gate, PatternTimedOut
+from sdk.scrub.gate import PatternTimedOut, gate_of
 from sdk.scrub.names_from import names_from
 from sdk.scrub.registry import presidio_silenced, read_registry
 from sdk.scrub.spans import Span, merged
@@ -68,7 +68,7 @@ class _Language:
                 self.forms += [_Form(recognizer, pattern) for pattern in recognizer.patterns]
             else:
                 self.single.append(recognizer)
-        self.gate = Gate([(form.pattern.regex, form.recognizer.global_regex_flags) for form in self.forms])
+        self.gate = gate_of(tuple((form.pattern.regex, int(form.recognizer.global_regex_flags)) for form in self.forms))
         self.by_id = {id(form.recognizer): form.recognizer for form in self.forms}
         self.validates = {form.recognizer.id: _validates(form.recognizer) for form in self.forms}
 

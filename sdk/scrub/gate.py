@@ -22,7 +22,21 @@ from typing import NamedTuple
 
 import regex
 
-from sdk.scrub.needs import ALNUM, BEYOND, DIGITS, EXACT, LONGEST_LITERAL, NOTHING, SHAPES, SOLID, Needs, needs
+from sdk.scrub.needs import (
+    ALNUM,
+    BEYOND,
+    DIGITS,
+    EXACT,
+    FIRST_HAN,
+    HAN,
+    LAST_HAN,
+    LONGEST_LITERAL,
+    NOTHING,
+    SHAPES,
+    SOLID,
+    Needs,
+    needs,
+)
 
 # Characters between a match's beginning and its first digit up to which shapes are looked at: first, and at last.
 CLOSE, NEAR = 3, 18
@@ -35,6 +49,7 @@ MOST_SHAPES = 50_000  # remembered
 MOST_WAYS = 10_000_000  # through a pattern: with no more it ends so soon that no clock need watch it
 SHARE = 0.5  # of a text that lies in windows, above which the whole is searched
 LETTERS = 3  # small letters at the end of a shape that are told exactly
+STRANGER = "\ue001"  # in a shape, a character beyond ASCII with which a match can begin
 AROUND = 2  # characters behind a word whose shape is looked at
 # Group 1: what is told apart of a shape; 2: the small letters in it that are told exactly.
 _SHAPE = rf"(.{{1,3}}[^a]{{0,{KEY}}}(a{{0,{LETTERS}}}).?)"
@@ -80,10 +95,9 @@ class _Run:
 class Gate:
     def __init__(self, patterns: Sequence[tuple[str, int]]) -> None:
         """patterns: regular expressions of the `regex` package with their flags."""
-        self.compiled = [regex.compile(pattern, flags) for pattern, flags in patterns]
+        self.patterns = patterns
         self.needs = [needs(pattern, flags) for pattern, flags in patterns]
-        self._match: list[Callable[..., regex.Match[str] | None]] = [p.match for p in self.compiled]
-        self._tame = [need.ways <= MOST_WAYS and need.reach is not None for need in self.needs]
+        self._ready: dict[int, tuple[Callable[..., regex.Match[str] | None], bool]] = {}
         words, searched = [], []
         self.by_shape: list[int] = []
         self.by_run: list[int] = []
@@ -91,7 +105,7 @@ class Gate:
         self.solid: list[int] = []
         self.ungated: list[int] = []
         for form, need in enumerate(self.needs):
-            if need.may_be_empty or need.relaxed is None:
+            if need.may_be_empty or need.shape is None:
                 self.ungated.append(form)
             elif _near_digit(need, CLOSE):
                 self.by_shape.append(form)
@@ -120,7 +134,10 @@ class Gate:
         near_digits = [form for form in words if (self.needs[form].digit_within or FAR) < FAR]
         self._words_near_digits = _Words({form: self.needs[form] for form in near_digits})
         self._words = _Words({form: self.needs[form] for form in words if form not in near_digits})
+        self._strangers: set[str] = set()
         self._starts = self._starts_of_shapes()
+        self._shapes = type(SHAPES)(SHAPES)
+        self._shapes.update((ord(c), STRANGER) for c in self._strangers)
         self._by_digit: dict[str, _Fitting] = {}
         self._by_run: dict[str, _Fitting] = {}
         self._by_joined: dict[str, _Fitting] = {}
@@ -131,9 +148,9 @@ class Gate:
 
         PatternTimedOut where the deadline passes.
         """
-        run = _Run(text, deadline, [0] * len(self.compiled))
+        run = _Run(text, deadline, [0] * len(self.patterns))
         lower = text.lower()
-        padded = NOTHING * 2 + text.translate(SHAPES)
+        padded = NOTHING * 2 + text.translate(self._shapes)
         digits = [match.span() for match in _DIGITS.finditer(text)]
         if digits:
             starts = self._near_digits(padded, digits)
@@ -160,40 +177,50 @@ class Gate:
 
     def all_matches(self, text: str, deadline: float) -> list[Match]:
         """What `matches` finds, without the gate."""
-        run = _Run(text, deadline, [0] * len(self.compiled))
-        for form in range(len(self.compiled)):
+        run = _Run(text, deadline, [0] * len(self.patterns))
+        for form in range(len(self.patterns)):
             self._scan(run, form, 0)
         return run.found
 
     def _scan(self, run: _Run, form: int, start: int) -> None:
         try:
-            for match in self.compiled[form].finditer(run.text, start, timeout=run.left(form)):
+            for match in self._compiled(form).finditer(run.text, start, timeout=run.left(form)):
                 if match.end() > match.start():
                     run.found.append(Match(form, *match.span()))
         except TimeoutError:
             raise PatternTimedOut(form) from None
 
     def _try_all(self, run: _Run, places: Iterable[tuple[int, Sequence[int]]]) -> None:
-        text, after, match, tame, now, deadline = (
-            run.text, run.after, self._match, self._tame, time.monotonic, run.deadline
-        )  # fmt: skip
+        text, after, now, deadline = run.text, run.after, time.monotonic, run.deadline
+        known, ready = self._ready, self._made_ready
         for place, forms in places:
             if now() > deadline:
                 raise PatternTimedOut(forms[0])
             for form in forms:
                 if place < after[form]:
                     continue
-                if tame[form]:
-                    hit = match[form](text, place)
+                match, tame = known[form] if form in known else ready(form)
+                if tame:
+                    hit = match(text, place)
                 else:
                     try:
-                        hit = match[form](text, place, timeout=run.left(form))
+                        hit = match(text, place, timeout=run.left(form))
                     except TimeoutError:
                         raise PatternTimedOut(form) from None
                 if hit:
                     start, end = hit.span()
                     after[form] = end
                     run.found.append(Match(form, start, end))
+
+    def _compiled(self, form: int) -> regex.Pattern[str]:
+        return regex.compile(*self.patterns[form])
+
+    def _made_ready(self, form: int) -> tuple[Callable[..., regex.Match[str] | None], bool]:
+        """What matches it, and whether that ends so soon that no clock need watch it."""
+        need = self.needs[form]
+        tame = need.reach is not None and need.ways <= MOST_WAYS
+        self._ready[form] = self._compiled(form).match, tame
+        return self._ready[form]
 
     # -- shapes
 
@@ -202,8 +229,11 @@ class Gate:
         within = {False: 0, True: 0}
         others: set[str] = set()
         for form in self.by_shape:
-            ascii_first, beyond = self.needs[form].first
-            shapes = {SHAPES[ord(c)] for c in ascii_first} | ({"u"} if beyond else set())
+            strangers = self.needs[form].strangers
+            many = strangers & {BEYOND, HAN}
+            self._strangers |= strangers - many
+            shapes = {SHAPES[ord(c)] for c in self.needs[form].first[0]}
+            shapes |= ({"u", STRANGER} if many else set()) | ({STRANGER} if strangers else set())
             others |= shapes - {"0", "a", "A"}
             if shapes != {"0"}:
                 letter = bool(shapes & {"a", "A"})
@@ -221,9 +251,14 @@ class Gate:
         windows = _merged((start - self._before_digit, end) for start, end in digits)
         if sum(end - start for start, end in windows) > SHARE * len(padded):
             return self._starts.finditer(padded)
-        # the character before the first one of a window belongs to the search, its last one is the last to begin
-        found = ((window[1] + 2, self._starts.finditer(padded, window[0] + 1)) for window in windows)
-        return (match for end, its in found for match in itertools.takewhile(lambda m: m.end() < end, its))
+        return self._inside(windows, padded)
+
+    def _inside(self, windows: Sequence[tuple[int, int]], padded: str) -> Iterator[re.Match[str]]:
+        for first, last in windows:
+            for match in self._starts.finditer(padded, first + 1):  # with the character before the first one
+                if match.end() - 2 >= last:
+                    break
+                yield match
 
     def _fitting_at(
         self,
@@ -260,7 +295,7 @@ class Gate:
 
     def _fitting(self, character: str, shape: str, forms: Sequence[int]) -> tuple[int, ...]:
         """Those that can begin with the character; shape: from two characters before it on."""
-        fitting = []
+        shape, fitting = shape.replace(STRANGER, "u"), []
         for form in forms:
             need = self.needs[form]
             first, beyond = need.first
@@ -310,21 +345,30 @@ def _window(need: Needs, lower: str, start: int, end: int) -> tuple[int, int]:
     first, between = max(start - need.required.within, 0), need.required.between
     if between is None:
         return first, end
-    beyond = BEYOND in between
     place = start
-    while place > first and (lower[place - 1] in between or (beyond and not lower[place - 1].isascii())):
+    while place > first and (
+        lower[place - 1] in between or (not lower[place - 1].isascii() and _kind(lower[place - 1]) in between)
+    ):
         place -= 1
     return place, end
 
 
+def _kind(character: str) -> str:
+    """What stands for it among characters beyond ASCII."""
+    return HAN if FIRST_HAN <= ord(character) <= LAST_HAN else BEYOND
+
+
 def _candidates(need: Needs) -> re.Pattern[str]:
     """Characters with which a match can begin, where it can."""
-    first, beyond = need.first
-    runs = "" if _begins_inside(need, mixed=True) else "(?<![0-9A-Za-z])"
-    parts = [(runs, "".join(sorted(first & ALNUM))), ("", "".join(map(re.escape, sorted(first - ALNUM))))]
-    if beyond:
-        parts.append(("", "\x80-\U0010ffff"))
-    return re.compile("|".join(f"{before}[{characters}]" for before, characters in parts if characters))
+    many = {
+        HAN: f"{chr(FIRST_HAN)}-{chr(LAST_HAN)}",
+        BEYOND: f"\x80-{chr(FIRST_HAN - 1)}{chr(LAST_HAN + 1)}-\U0010ffff",
+    }
+    first = "".join(map(re.escape, sorted(need.first[0]))) + "".join(many.get(c, c) for c in sorted(need.strangers))
+    runs = {"0": "0-9", "a": "a-z", "A": "A-Z"}
+    never = frozenset.intersection(*(before for _, before in need.beginnings))
+    before = "".join(runs.get(shape, re.escape(shape)) for shape in sorted(never))
+    return re.compile(f"(?<![{before}])[{first}]" if before else f"[{first}]")
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -332,14 +376,19 @@ def _exactly(letters: str) -> str:
     return "".join(EXACT[c] for c in letters)
 
 
+@functools.lru_cache(maxsize=16)
+def gate_of(patterns: tuple[tuple[str, int], ...]) -> Gate:
+    """One for all languages that have the same patterns."""
+    return Gate(patterns)
+
+
 def _begins_inside(need: Needs, mixed: bool = False) -> bool:
     """A match can begin in the middle of a run of digits or of letters; mixed: of both."""
-    assert need.relaxed
-    first = {SHAPES[ord(c)] for c in need.first[0]}
-    runs = ["0aA"] if mixed else ["0", "aA"]
-    pairs = [(before, here) for run in runs for before in run for here in run]
     return any(
-        here in first and need.relaxed.match(before + here, 1, partial=True) is not None for before, here in pairs
+        here in shapes and not set(run) <= before
+        for run in (["0aA"] if mixed else ["0", "aA"])
+        for here in run
+        for shapes, before in need.beginnings
     )
 
 
@@ -419,11 +468,12 @@ class _Words:
             word: tuple(form for form, need in forms.items() if any(map(word.startswith, need.prefixes)))
             for word in words
         }
+        inside = {form for form, need in forms.items() if _begins_inside(need)}
         anywhere = {
             word[0]
-            for need in forms.values()
+            for form, need in forms.items()
             for word in need.prefixes
-            if not (word[0].isascii() and word[0].isalpha()) or _word_begins_inside(need, word)
+            if not (word[0].isascii() and word[0].isalpha()) or (form in inside and _word_begins_inside(need, word))
         }
         # Each pass consumes one character alone, so that no word hides another that begins inside it.
         alone = _trie(word for word in words if word[0] not in anywhere)
@@ -456,7 +506,7 @@ class _Words:
     def _fitting(self, word: str, shape: str) -> tuple[int, ...]:
         """The forms that can begin with the word; shape: from the character before it on."""
         told = (EXACT[c] if s == "a" else s for c, s in zip(word, shape[1:], strict=False))
-        exact = shape[0] + "".join(told) + shape[1 + len(word) :]
+        exact = (shape[0] + "".join(told) + shape[1 + len(word) :]).replace(STRANGER, "u")
         first = word[0].upper() if shape[1] == "A" else word[0]
         fitting = []
         for form in self._forms[word]:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import regex
@@ -22,9 +22,10 @@ from regex import _regex_core
 
 core: Any = _regex_core  # not public: where another release of it differs, `needs` knows nothing
 MOST_LITERALS, LONGEST_LITERAL = 300, 16
+MANY, TELLING = 20, 2  # literals; characters of one that is worth looking for as it is
 SMALL_CLASS, MOST_HAN = 4, 48  # characters that a class may have to be spelled out, with ASCII and without
 ASCII = tuple(map(chr, range(128)))
-DIGITS = frozenset("0123456789")
+ALL_ASCII, DIGITS = frozenset(ASCII), frozenset("0123456789")
 ALNUM = frozenset(c for c in ASCII if c.isalnum())
 LETTERS = frozenset(c for c in ASCII if c.isalpha())
 SOLID = ALNUM | frozenset("+/<_")
@@ -34,8 +35,9 @@ IGNORECASE = int(regex.IGNORECASE)
 EXACT = {c: chr(0xE000 + ord(c)) for c in "abcdefghijklmnopqrstuvwxyz"}  # small letters told exactly
 NOTHING = "\ue000"  # stands in a shape for no character at all, as before the text
 WORD = f"0aA_{EXACT['a']}-{EXACT['z']}"  # the word characters among the shapes; `u` may be one or not
-BEYOND = "\U0010ffff"  # stands for all that is not ASCII
-ASCII_LOWER = frozenset({c.lower() for c in ASCII} | {BEYOND})
+BEYOND, HAN = "\U0010ffff", "\U0010fffe"  # stand for all that is not ASCII; `strangers`: but Han, and for Han
+FIRST_HAN, LAST_HAN = 0x3400, 0x9FFF  # those that are common
+ANY = frozenset({c.lower() for c in ASCII} | {"\U0010ffff", "\U0010fffe"})
 CLASSES = (core.Character, core.Range, core.Property, core.SetBase)
 
 
@@ -48,11 +50,17 @@ class _ShapeTable(dict[int, str]):
 SHAPES = _ShapeTable({ord(c): "0" if c.isdigit() else "A" if c.isupper() else "a" if c.islower() else c for c in ASCII})
 
 
+NOT_HAN = {core.lookup_property(None, name, True).value for name in ("WHITE_SPACE", "LATIN", "LU", "LL", "ND")}
 WHITE_SPACE = core.lookup_property(None, "WHITE_SPACE", True).value  # what \s is
 
 
 class NotUnderstood(Exception):
     """The pattern has a construct about which nothing is derived."""
+
+
+UNREADABLE = (
+    NotUnderstood, core._UnscopedFlagSet, AttributeError, TypeError, ValueError, RecursionError, regex.error
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Required:
 
     literals: frozenset[str]
     within: int
-    between: frozenset[str] | None = None  # what can stand there, in lower case, BEYOND for all but ASCII; None: any
+    between: frozenset[str] | None = None  # what can stand there, in lower case, as in `strangers`; None: any
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,37 @@ class Needs:
 
     prefixes: frozenset[str] = frozenset()  # lower case; every match begins with one of them; none: unknown
     digit_within: int | None = None  # a digit stands at most so many characters after the beginning
-    required: Required | None = None  # the rarest
     run: int = 0  # ASCII letters and digits with which every match begins
     solid: int = 0  # the same of letters, digits and `+/<_`
     first: tuple[frozenset[str], bool] = (frozenset(ASCII), True)  # ASCII characters it can begin with; others too?
+    strangers: frozenset[str] = frozenset((BEYOND, HAN))  # those others
     reach: int | None = None  # characters from a match's beginning to the last one it can look at
     keeps: bool = True  # has \K, so that a match does not tell where its attempt began
     may_be_empty: bool = True
-    relaxed: regex.Pattern[str] | None = None
-    ways: float = math.inf  # bound of the ways through the pattern that an attempt to match can try
+    beginnings: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()  # shapes; what cannot stand before one of them
+    shape: str | None = None  # the text of `relaxed`
+    read: tuple[_Reader, Sequence[Any]] | None = field(default=None, repr=False, compare=False)
+
+    @functools.cached_property
+    def relaxed(self) -> regex.Pattern[str] | None:
+        return None if self.shape is None else regex.compile(self.shape)
+
+    @functools.cached_property
+    def required(self) -> Required | None:
+        """The rarest."""
+        found = self._later(lambda reader, items: reader.required(items), None)
+        return found if found and _share(found) < MOST_SHARE else None
+
+    @functools.cached_property
+    def ways(self) -> float:
+        """Bound of the ways through the pattern that an attempt to match can try."""
+        return float(self._later(lambda reader, items: reader.ways(items, frozenset()), math.inf))
+
+    def _later(self, ask: Callable[[_Reader, Sequence[Any]], Any], unknown: Any) -> Any:
+        try:
+            return ask(*self.read) if self.read else unknown
+        except UNREADABLE:
+            return unknown
 
 
 @functools.lru_cache(maxsize=4096)
@@ -88,21 +118,22 @@ def needs(pattern: str, flags: int) -> Needs:
         reader = _Reader(groups)
         reach = sum(map(reader.reach, items))
         kept = max((i + 1 for i, item in enumerate(items) if isinstance(item, core.Keep)), default=0)
-        digit, required = reader.digit_within(items), reader.required(items)
+        digit = reader.digit_within(items)
         return Needs(
             prefixes=reader.prefixes(items),
             digit_within=None if math.isinf(digit) else int(digit),
-            required=required if required and _share(required) < MOST_SHARE else None,
             run=reader.run(items),
             solid=reader.solid(items),
             first=reader.first(items),
+            strangers=reader.strangers(items),
             reach=None if math.isinf(reach) else int(reach) + 1,
             keeps=any(isinstance(node, core.Keep) for node in _walk(items)),
             may_be_empty=reader.shortest(items[kept:]) == 0,
-            relaxed=regex.compile(reader.relaxed(items)),
-            ways=reader.ways(items, frozenset()),
+            beginnings=tuple(reader.beginnings(items)[0]),
+            shape=reader.relaxed(_without_end(items)),
+            read=(reader, items),
         )
-    except (NotUnderstood, core._UnscopedFlagSet, AttributeError, TypeError, ValueError, RecursionError, regex.error):
+    except UNREADABLE:
         return Needs()  # another version of the parser is also something that is not understood
 
 
@@ -139,9 +170,19 @@ def _children(node: Any) -> list[Any]:
 
 
 def _walk(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
         yield node
-        yield from _walk(_children(node))
+        waiting += _children(node)
+
+
+def _without_end(items: list[Any]) -> list[Any]:
+    """Without what can be missing behind all else: it tells nothing of where a match begins."""
+    last = len(items)
+    while last and isinstance(items[last - 1], core.GreedyRepeat) and not items[last - 1].min_count:
+        last -= 1
+    return items[:last]
 
 
 def _flat(nodes: Iterable[Any]) -> list[Any]:
@@ -180,7 +221,8 @@ def _set_of(node: Any) -> tuple[frozenset[str], frozenset[str], bool]:
     if isinstance(node, core.Any):
         return frozenset(ASCII), frozenset(), True
     may, surely = set(), set()
-    for c in ASCII:
+    single = isinstance(node, core.Character) and node.positive
+    for c in {chr(node.value).lower(), chr(node.value).upper()} & ALL_ASCII if single else ASCII:
         forms = {c.lower(), c.upper()} if _both_cases(node) else {c}
         hits = [bool(node.matches(ord(form))) for form in forms]
         if any(hits):
@@ -217,6 +259,31 @@ def _members(node: Any) -> frozenset[str]:
     if any(c.lower() != c.upper() for c in beyond):
         return frozenset()
     return frozenset(beyond | {c.lower() for c in _set_of(node)[0]})
+
+
+@functools.lru_cache(maxsize=8192)
+def _strangers(node: Any) -> frozenset[str]:
+    """Characters beyond ASCII that the class may match: each of them, or BEYOND for those but Han, and HAN for Han."""
+    if isinstance(node, core.Any):
+        return frozenset((BEYOND, HAN))
+    if not _beyond_ascii(node):
+        return frozenset()
+    exact = frozenset(c for c in _members(node) if not c.isascii())
+    return exact or frozenset((BEYOND, HAN) if _may_be_han(node) else (BEYOND,))
+
+
+def _may_be_han(node: Any) -> bool:
+    items = node.items if isinstance(node, core.SetUnion) and node.positive else [node]
+    for item in items:
+        if isinstance(item, core.Character) and item.positive:
+            han = FIRST_HAN <= item.value <= LAST_HAN
+        elif isinstance(item, core.Range) and item.positive:
+            han = item.lower <= LAST_HAN and item.upper >= FIRST_HAN
+        else:
+            han = not (isinstance(item, core.Property) and item.positive and item.value in NOT_HAN)
+        if han:
+            return True
+    return False
 
 
 def _is_class(node: Any) -> bool:
@@ -303,6 +370,9 @@ class _Reader:
             if not whole:
                 break
             further = self._spelled_node(item)
+            if len(whole) > MANY and ("", True) in further:  # what may be missing tells little
+                ways = {(text, open_ and len(text) < TELLING) for text, open_ in ways}
+                whole = {text for text, open_ in ways if open_}
             for length in (LONGEST_LITERAL, 8, 4, 2):
                 if len(whole) * len(further) <= MOST_LITERALS:
                     break
@@ -360,17 +430,16 @@ class _Reader:
                 each = [one for one in (self.required(_flat([branch])) for branch in item.branches) if one]
                 if len(each) == len(item.branches):
                     within = int(before) + max(one.within for one in each)
-                    inside = [ASCII_LOWER if one.between is None else one.between for one in each]
+                    inside = [ANY if one.between is None else one.between for one in each]
                     found.append(Required(_all(one.literals for one in each), within, between | _all(inside)))
             before += self.longest(item)
             between |= self.consumed(item)
         return min(found, key=_share, default=None)
 
     def consumed(self, node: Any) -> frozenset[str]:
-        """Characters that a match of the node can consist of, in lower case; BEYOND: all that is not ASCII."""
+        """Characters that a match of the node can consist of, in lower case."""
         if _is_class(node):
-            may, _, beyond = _set_of(node)
-            return frozenset({c.lower() for c in may} | ({BEYOND} if beyond else set()))
+            return frozenset(c.lower() for c in _set_of(node)[0]) | _strangers(node)
         if isinstance(node, core.ZeroWidthBase | core.LookAround):
             return frozenset()
         if isinstance(node, core.RefGroup):
@@ -427,6 +496,57 @@ class _Reader:
         """ASCII characters with which a match can begin, and whether it can with others."""
         may, beyond, _ = self._first(items)
         return frozenset(may), beyond
+
+    def strangers(self, items: Sequence[Any]) -> frozenset[str]:
+        """Characters beyond ASCII with which a match can begin; BEYOND and HAN where they are many."""
+        return self._strangers(items)[0]
+
+    def _strangers(self, items: Sequence[Any]) -> tuple[frozenset[str], bool]:
+        found: frozenset[str] = frozenset()
+        for node in _flat(items):
+            if _is_class(node):
+                return found | _strangers(node), False
+            if isinstance(node, core.ZeroWidthBase | core.LookAround):
+                continue
+            if isinstance(node, core.RefGroup):
+                return frozenset((BEYOND, HAN)), True
+            parts = [self._strangers([child]) for child in _children(node)]
+            found |= _all(part[0] for part in parts)
+            if not (any(part[1] for part in parts) or (isinstance(node, core.GreedyRepeat) and not node.min_count)):
+                return found, False
+        return found, True
+
+    def beginnings(self, items: Sequence[Any]) -> tuple[list[tuple[frozenset[str], frozenset[str]]], bool]:
+        """Shapes with which a match can begin, with those that cannot stand before; whether the items can be empty."""
+        found: list[tuple[frozenset[str], frozenset[str]]] = []
+        blocked: frozenset[str] = frozenset()
+        for node in _flat(items):
+            if _is_class(node):
+                may, _, beyond = _set_of(node)
+                found.append((frozenset(SHAPES[ord(c)] for c in may) | ({"u"} if beyond else set()), blocked))
+                return found, False
+            if isinstance(node, core.LookAround):
+                blocked |= self._blocked(node.subpattern) if node.behind and not node.positive else frozenset()
+                continue
+            if isinstance(node, core.ZeroWidthBase):
+                continue
+            if isinstance(node, core.RefGroup):
+                found.append((frozenset(map(SHAPES.__getitem__, map(ord, ASCII))) | {"u"}, blocked))
+                continue
+            parts = [self.beginnings([child]) for child in _children(node)]
+            found += [(shapes, before | blocked) for part, _ in parts for shapes, before in part]
+            if not (any(part[1] for part in parts) or (isinstance(node, core.GreedyRepeat) and not node.min_count)):
+                return found, False
+        return found, True
+
+    def _blocked(self, node: Any) -> frozenset[str]:
+        """Shapes of single characters that the node surely matches."""
+        if _is_class(node):
+            surely = _set_of(node)[1]
+            return frozenset(s for s in map(SHAPES.__getitem__, map(ord, surely)) if _all_of(s) <= surely)
+        if isinstance(node, core.Branch | core.Group) or (isinstance(node, core.Sequence) and len(node.items) == 1):
+            return _all(map(self._blocked, _children(node)))
+        return frozenset()
 
     def _first(self, items: Sequence[Any]) -> tuple[set[str], bool, bool]:
         may: set[str] = set()

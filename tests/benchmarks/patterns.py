@@ -55,7 +55,7 @@ def dense(size: int) -> str:
     return "".join(choose.choice(AROUND).format(choose.choice(IDENTIFIERS)) for _ in range(size // 30))[:size]
 
 
-def seconds(work: Callable[[], Any], least: float = 0.4, most: int = 200) -> float:
+def seconds(work: Callable[[], Any], least: float = 2.0, most: int = 200) -> float:
     """The best of several runs that take `least` together."""
     best, spent, runs = float("inf"), 0.0, 0
     while spent < least and runs < most:
