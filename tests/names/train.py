@@ -39,7 +39,8 @@ from sdk.scrub.tagger.tokens import (
 HERE = Path(__file__).parent
 KINDS = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")
 LABELS = ("O", *(f"{edge}-{kind}" for kind in KINDS for edge in "BI"))
-WIDTH, LAYERS, TABLE_WIDTH = 192, 5, 80
+LAYERS, TABLE_WIDTH = 5, 80
+WIDTH, TEACHER_WIDTH = 128, 192
 DROPOUT, FEATURE_DROPOUT, SMOOTHING = 0.15, 0.1, 0.03
 OUTSIDE_WEIGHT = 0.5  # below 1: names are found more often than missed
 
@@ -167,18 +168,18 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
 class Tagger(nn.Module):
     """The network of sdk/scrub/tagger/network.py; `whole` trains with the rounding that inference has."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.table = nn.Embedding(SPECIAL + BUCKETS, TABLE_WIDTH, padding_idx=0)
         nn.init.normal_(self.table.weight, std=0.3)
         nn.init.zeros_(self.table.weight[0])  # padding adds nothing
-        self.projection = nn.Linear(TABLE_WIDTH, WIDTH, bias=False)
-        self.flags = nn.Linear(FLAGS, WIDTH, bias=False)
-        self.extra = nn.Parameter(torch.zeros(4, WIDTH))
-        self.convs = nn.ModuleList(nn.Linear(3 * WIDTH, WIDTH) for _ in range(LAYERS))
+        self.projection = nn.Linear(TABLE_WIDTH, width, bias=False)
+        self.flags = nn.Linear(FLAGS, width, bias=False)
+        self.extra = nn.Parameter(torch.zeros(4, width))
+        self.convs = nn.ModuleList(nn.Linear(3 * width, width) for _ in range(LAYERS))
         for conv in self.convs:
-            nn.init.normal_(conv.weight, std=(2 / (3 * WIDTH)) ** 0.5 * 0.6)
-        self.out = nn.Linear(WIDTH, len(LABELS))
+            nn.init.normal_(conv.weight, std=(2 / (3 * width)) ** 0.5 * 0.6)
+        self.out = nn.Linear(width, len(LABELS))
         self.register_buffer("steps", torch.full((LAYERS + 1,), 0.05))
         self.whole = False
 
@@ -348,13 +349,13 @@ def prepare(data: Path, variants: int, hold_out: bool, seed: int):
     return epochs, dev_encoded, features, np.array(encoder.pair_features), lexicon, words
 
 
-def fit(epochs, dev, features, pair_features, passes, device, seed, log=print, teachers=()):
+def fit(epochs, dev, features, pair_features, passes, device, seed, log=print, width=WIDTH, teachers=()):
     """With teachers, half of the loss is the distance to their mean (distillation, Hinton et al. 2015)."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     features = torch.from_numpy(features).to(device)
     pair_features = torch.from_numpy(pair_features).to(device)
-    model = Tagger().to(device)
+    model = Tagger(width).to(device)
     table = [p for n, p in model.named_parameters() if n.startswith("table")]
     rest = [p for n, p in model.named_parameters() if not n.startswith("table")]
     optimizer = torch.optim.AdamW([{"params": table, "lr": 4e-3}, {"params": rest, "lr": 1.5e-3}], weight_decay=0.01)
@@ -455,8 +456,11 @@ def main() -> None:
         print(line, flush=True)
 
     data = (epochs, dev, features, pair_features)
-    teachers = [fit(*data, arguments.passes, device, 100 + number, say).eval() for number in range(arguments.teachers)]
-    model = fit(*data, arguments.passes, device, arguments.seed, say, teachers)
+    teachers = [
+        fit(*data, arguments.passes, device, 100 + number, say, TEACHER_WIDTH).eval()
+        for number in range(arguments.teachers)
+    ]
+    model = fit(*data, 2 * arguments.passes, device, arguments.seed, say, WIDTH, teachers)
     used = np.unique(np.concatenate([features.ravel(), pair_features.ravel()]))
     export(model, lexicon, words, used, arguments.out)
     print(arguments.out, arguments.out.stat().st_size, "bytes")
