@@ -1,6 +1,6 @@
 """The tagger's network: residual convolutions over tokens in whole numbers, so that every machine finds the same.
 
-Weights are 8-bit and the inputs of every product are rounded to whole numbers of at most 127, so a sum of 576 products
+Weights are 8-bit and the inputs of every product are rounded to whole numbers of at most 127, so a sum of 384 products
 stays below 2**24 and is exact in float32, in whatever order a BLAS library adds it up.
 """
 
