@@ -430,9 +430,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE.parent.parent / "sdk/scrub/tagger/weights.npz")
-    parser.add_argument("--passes", type=int, default=24, help="of each network over the sentences")
-    parser.add_argument("--variants", type=int, default=12, help="of every sentence, with other names")
-    parser.add_argument("--teachers", type=int, default=4, help="networks whose mean the one that ships learns from")
+    parser.add_argument(
+        "--passes",
+        type=int,
+        default=20,
+        help="of a teacher over the sentences; the network that ships makes twice as many",
+    )
+    parser.add_argument("--variants", type=int, default=8, help="of every sentence, with other names")
+    parser.add_argument("--teachers", type=int, default=5, help="networks whose mean the one that ships learns from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--all", action="store_true", help="train on the held-out files too")
     parser.add_argument("--prepared", type=Path, help="write or read the arrays here")
