@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import regex
-from presidio_analyzer import LocalRecognizer, RecognizerResult
-from presidio_analyzer.nlp_engine import NlpArtifacts
+
+from sdk.scrub.local import AddressRecognizer
 
 SURE, FAIR = 0.75, 0.7
 LONGEST = 48  # characters of an address before its number
@@ -52,24 +52,14 @@ _CODE = regex.compile(r"[ ,]{1,2}(?!0{6})[0-9]{6}(?![0-9A-Za-z\-年元]|[.,][0-9
 _HINT = regex.compile(r"[0-9一二三四五六七八九十甲乙丙丁A-Za-z][号號弄巷栋棟幢座期单單楼樓层層室户戶组队社\-]|址|住")
 
 
-class MainlandAddressRecognizer(LocalRecognizer):
+class MainlandAddressRecognizer(AddressRecognizer):
     """A road or place with a number, its rooms behind it and its district, city and province before it.
 
     Also what follows a word for an address, with or without a number, and a chain of province, city and district that
     ends in a road or place.
     """
 
-    def __init__(
-        self, supported_language: str = "zh", supported_entities: list[str] | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(supported_entities or ["STREET_ADDRESS"], name=name, supported_language=supported_language)
-
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def analyze(
-        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
-    ) -> list[RecognizerResult]:
+    def addresses(self, text: str) -> list[tuple[int, int, float]]:
         if text.isascii() or not _HINT.search(text):
             return []
         spans = [(*_around(text, match.start(), match.end()), SURE) for match in _ANCHOR.finditer(text)]
@@ -77,19 +67,7 @@ class MainlandAddressRecognizer(LocalRecognizer):
             end = _end_of_run(text[match.start() : match.end()])
             if end:
                 spans.append((match.start(), match.start() + end, FAIR))
-        return [self._result(start, _with_code(text, end), score) for start, end, score in spans if end - start > 3]
-
-    def _result(self, start: int, end: int, score: float) -> RecognizerResult:
-        return RecognizerResult(
-            entity_type=self.supported_entities[0],
-            start=start,
-            end=end,
-            score=score,
-            recognition_metadata={
-                RecognizerResult.RECOGNIZER_NAME_KEY: self.name,
-                RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
-            },
-        )
+        return [(start, _with_code(text, end), score) for start, end, score in spans if end - start > 3]
 
 
 def _around(text: str, start: int, end: int) -> tuple[int, int]:

@@ -246,16 +246,13 @@ class Scrubber:
 
 
 def sealed(entries: set[tuple[str, str, str]], secret: Secret) -> bytes:
-    """A line; a key of its own, wrapped by the secret, encrypts it."""
-    key = Secret.random()
-    data = key.encrypt(canonical_json(sorted(entries)), _CONTEXT)
-    return f"{secret.wrap(key)} {data.hex()}\n".encode()
+    """A line."""
+    return secret.seal(canonical_json(sorted(entries)), _CONTEXT).hex().encode() + b"\n"
 
 
 def unsealed(lines: Iterable[bytes], secret: Secret, name: str) -> Iterator[tuple[str, str, str]]:
     for line in lines:
-        wrapped, _, data = line.decode("ascii").partition(" ")
-        yield from map(tuple, json.loads(secret.unwrap(wrapped).decrypt(bytes.fromhex(data), _CONTEXT, name)))
+        yield from map(tuple, json.loads(secret.unseal(bytes.fromhex(line.decode("ascii")), _CONTEXT, name)))
 
 
 class _Memory:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 
 import regex
-from presidio_analyzer import LocalRecognizer, RecognizerResult
-from presidio_analyzer.nlp_engine import NlpArtifacts
+
+from sdk.scrub.local import AddressRecognizer
 
 SURE, FAIR, LIKELY = 0.85, 0.8, 0.65
 BEFORE = 64  # characters in which a word for an address is looked for
@@ -223,33 +223,11 @@ _NUMBERS = re.compile(r"(?<![0-9A-Za-z.$€£¥%/\-])(?<![0-9],)[0-9]{1,6}(?![0-
 _POST = re.compile(r"[afd]po[ ,]", re.IGNORECASE)
 
 
-class StreetRecognizer(LocalRecognizer):
+class StreetRecognizer(AddressRecognizer):
     """What the module's first lines say; found spans end with the postal code and city where they follow."""
 
-    def __init__(
-        self, supported_language: str = "en", supported_entities: list[str] | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(supported_entities or ["STREET_ADDRESS"], name=name, supported_language=supported_language)
-
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def analyze(
-        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
-    ) -> list[RecognizerResult]:
-        return [
-            RecognizerResult(
-                entity_type=self.supported_entities[0],
-                start=start,
-                end=end,
-                score=score,
-                recognition_metadata={
-                    RecognizerResult.RECOGNIZER_NAME_KEY: self.name,
-                    RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
-                },
-            )
-            for start, end, score in _addresses(text)
-        ]
+    def addresses(self, text: str) -> Iterator[tuple[int, int, float]]:
+        return _addresses(text)
 
 
 def _addresses(text: str) -> Iterator[tuple[int, int, float]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sdk.crypto import Secret
-from sdk.errors import InvalidInput, OutOfOrder, Tampered
+from sdk.errors import InvalidInput, OutOfOrder
 from sdk.records import canonical_json
 from sdk.store import write_atomic
 
@@ -26,9 +26,8 @@ def write_vault(folder: Path, entries: Iterable[tuple[str, str, str]], secret: S
     table: dict[str, dict[str, str]] = {}
     for kind, token, original in sorted(set(entries)):
         table.setdefault(token, {"kind": kind, "value": original})
-    key = Secret.random()
     path = folder / VAULT
-    write_atomic(path, f"{secret.wrap(key)}\n".encode() + key.encrypt(canonical_json(table), _CONTEXT))
+    write_atomic(path, secret.seal(canonical_json(table), _CONTEXT))
     return path
 
 
@@ -45,12 +44,7 @@ def reveal(tables: Sequence[Path], token: str, secret: Secret) -> str:
     if not tables:
         raise OutOfOrder("No scrubbing kept a sealed table; run `sdk scrub` under a policy with scrub.reversible.")
     for path in tables:
-        wrapped, _, sealed = path.read_bytes().partition(b"\n")
-        try:
-            key = secret.unwrap(wrapped.decode("ascii"))
-        except UnicodeDecodeError:
-            raise Tampered(f"{path} has been altered.") from None
-        table: dict[str, dict[str, str]] = json.loads(key.decrypt(sealed, _CONTEXT, str(path)))
+        table: dict[str, dict[str, str]] = json.loads(secret.unseal(path.read_bytes(), _CONTEXT, str(path)))
         if token in table:
             return table[token]["value"]
     raise InvalidInput("The token stands in no sealed table of this project.")

@@ -24,9 +24,8 @@ _TITLE = re.compile(
     r"(?<![^\W_])(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Professor|Sir|Madam|Rev|Fr|Hon|Capt|Lt|Sgt|Col|Gen|Judge|Justice)\b\.?"
     r"(?=[ \t]{1,2}\Z)"
 )
-_NUMBER = re.compile(
-    r"[ :#.]{1,3}(?:(?:is|no|number|code|id)[ :#.]{1,2})?[A-Z+*]{0,5}[0-9]"
-)  # its label stands before it
+# what stands before it is its label
+_NUMBER = re.compile(r"[ :#.]{1,3}(?:(?:is|no|number|code|id)[ :#.]{1,2})?[A-Z+*]{0,5}[0-9]")
 _HAN_ONLY = re.compile(rf"[{HAN}]+")
 _ZH_PREFIXES = ("老", "小", "阿")
 _ZH_TITLE = re.compile(
@@ -157,9 +156,7 @@ def _trimmed(text: str, start: int, end: int, kind: str, score: float) -> Span |
 def _initial(text: str, start: int, end: int) -> bool:
     """The full stop of "J." or "Jr." belongs to a name."""
     word = text[start:end].rpartition(" ")[2]
-    return word[-1:] == "." and (
-        len(word) == 2 or word in ("Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp.") or "." in word[:-1]
-    )
+    return word[-1:] == "." and (len(word) == 2 or word in _ABBREVIATED or "." in word[:-1])
 
 
 def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
