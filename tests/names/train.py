@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import pickle
 import random
 import time
 import zipfile
@@ -38,6 +39,7 @@ from sdk.scrub.tagger.tokens import (
 
 HERE = Path(__file__).parent
 KINDS = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")
+SHARED = ("btc", "wnut17", "sec_fin5")  # the public sets
 LABELS = ("O", *(f"{edge}-{kind}" for kind in KINDS for edge in "BI"))
 LAYERS, TABLE_WIDTH = 5, 80
 WIDTH, TEACHER_WIDTH = 128, 192
@@ -291,7 +293,7 @@ def decode(labels: np.ndarray) -> list[tuple[int, int, str]]:
     return spans
 
 
-def measure(model, encoded_dev, features, pair_features, device, bias=0.0):
+def measure(model, encoded_dev, features, pair_features, device):
     model.eval()
     rng = random.Random(0)
     lines = []
@@ -301,9 +303,7 @@ def measure(model, encoded_dev, features, pair_features, device, bias=0.0):
             token = [0, 0, 0]
             for group in batches(encoded, 16_000, rng):
                 inputs, _ = collate(encoded, group, features, pair_features, device)
-                logits = model(*inputs)
-                logits[..., 0] -= bias
-                guess = logits.argmax(-1).cpu().numpy()
+                guess = model(*inputs).argmax(-1).cpu().numpy()
                 for row, i in enumerate(group):
                     n = len(encoded[i][0])
                     found, there = decode(guess[row, :n]), decode(encoded[i][5])
@@ -334,9 +334,9 @@ def prepare(data: Path, variants: int, hold_out: bool, seed: int):
     train, dev = splits(data, hold_out)
     lexicon, words = lexicons(names), chinese_words(names)
     encoder = Encoder(lexicon, unpack_words(words))
-    filler = Filler(names, [d for d in train if d.origin not in ("btc", "wnut17", "sec_fin5")])
-    own = [d for d in train if d.origin not in ("btc", "wnut17", "sec_fin5")]
-    shared = [d for d in train if d.origin in ("btc", "wnut17", "sec_fin5")]
+    own = [d for d in train if d.origin not in SHARED]
+    shared = [d for d in train if d.origin in SHARED]
+    filler = Filler(names, own)
     epochs = []
     for variant in range(variants):
         documents = [noisy(filler.reworded(filler.fill(d, rng), rng) if variant % 4 else d, rng) for d in own]
@@ -443,14 +443,10 @@ def main() -> None:
     parser.add_argument("--prepared", type=Path, help="write or read the arrays here")
     arguments = parser.parse_args()
     if arguments.prepared and arguments.prepared.exists():
-        import pickle
-
         prepared = pickle.loads(arguments.prepared.read_bytes())
     else:
         prepared = prepare(arguments.data, arguments.variants, not arguments.all, arguments.seed)
         if arguments.prepared:
-            import pickle
-
             arguments.prepared.write_bytes(pickle.dumps(prepared, protocol=5))
             return
     epochs, dev, features, pair_features, lexicon, words = prepared
