@@ -1,0 +1,118 @@
+"""Keys in files of mode 0600 and in environment variables."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from sdk.crypto.passphrase import is_protected, protect, unprotect
+from sdk.crypto.secret import Secret
+from sdk.crypto.signing import UNREADABLE, LogKey, SigningKey
+from sdk.errors import InvalidInput, StepFailed, Tampered
+
+PASSPHRASE = "SDK_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
+
+
+def _read(uri: str, folder: Path) -> bytes:
+    """The key's bytes as `save_key` wrote them, after the passphrase; an environment variable may lack the line end."""
+    scheme, _, rest = uri.partition(":")
+    if not rest:
+        raise InvalidInput(f"Key {uri} names no {'variable' if scheme == 'env' else 'file'}.")
+    data = _from_environment(uri, rest) if scheme == "env" else read_private_file(folder / rest, f"Key {uri}")
+    if not is_protected(data):
+        return data
+    passphrase = os.environ.get(PASSPHRASE, "")
+    if not passphrase:
+        raise InvalidInput(f"Key {uri} is protected by a passphrase; set {PASSPHRASE} to it.")
+    return unprotect(data, os.fsencode(passphrase), f"Key {uri}")
+
+
+def _from_environment(uri: str, name: str) -> bytes:
+    value = os.environ.get(name)
+    if value is None:
+        raise InvalidInput(f"Key {uri}: the environment variable {name} is not set.")
+    return os.fsencode(value.removesuffix("\n") + "\n")
+
+
+def read_private_file(path: Path, name: str) -> bytes:
+    """A file that only its owner can read; InvalidInput, which says `name`, for any other and for none."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise InvalidInput(f"{name} can be read by others (mode {mode:04o}); run `chmod 600` on it.")
+            return file.read()
+    except OSError as error:
+        raise InvalidInput(f"{name} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise InvalidInput(f"{name} has a zero byte in its path.") from None
+
+
+def open_private(uri: str, folder: Path) -> SigningKey | LogKey:
+    """The private key at the URI: PKCS #8 PEM, exactly as `save_key` writes it; the file says of which kind."""
+    data = _read(uri, folder)
+    try:
+        private = serialization.load_pem_private_key(data, password=None)
+    except UNREADABLE:
+        raise Tampered(f"Key {uri} is not a private key in PEM format.") from None
+    key: SigningKey | LogKey
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        key = LogKey(private)
+    elif isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name == "secp256r1":
+        key = SigningKey(private)
+    else:
+        raise InvalidInput(f"Key {uri} is neither on the curve P-256 nor an Ed25519 key; make one with `sdk keys new`.")
+    if key.private_pem() != data:  # the right key in other bytes has been touched
+        raise Tampered(f"Key {uri} has been altered since it was written.")
+    return key
+
+
+def open_secret(uri: str, folder: Path = Path()) -> Secret:
+    """The 32 bytes at the URI, written as 64 lower-case hex digits."""
+    text = _read(uri, folder)
+    if not re.fullmatch(rb"[0-9a-f]{64}\n", text):
+        raise Tampered(f"Key {uri} is not 64 lower-case hex digits and a line end.")
+    return Secret(bytes.fromhex(text.decode().strip()))
+
+
+def save_key(key: SigningKey | LogKey | Secret, path: Path, passphrase: bytes | None = None) -> None:
+    """Write a new key file, mode 0600, under the passphrase if one is given; a file is never overwritten.
+
+    It is durable when this returns. StepFailed if it cannot be written; nothing of it is left then.
+    """
+    data = key.expose().hex().encode() + b"\n" if isinstance(key, Secret) else key.private_pem()
+    if passphrase is not None:
+        data = protect(data, passphrase)
+    if os.path.lexists(path):
+        raise InvalidInput(f"{path} exists; keys are never overwritten. Name another file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_new(path, data)
+    except OSError as error:
+        raise StepFailed(f"The key {path} cannot be written: {error.strerror}.") from None
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _fsync_folder(path.parent)
+    except OSError:
+        path.unlink()
+        raise
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
