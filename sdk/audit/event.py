@@ -1,0 +1,144 @@
+"""One event: who did what to which digest, when, where, under which policy and with what outcome.
+
+A line of the log is the event's canonical JSON; the signed tree over the lines is what protects it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from sdk.errors import InvalidInput, Tampered
+from sdk.policy import AuditRules
+from sdk.records import Frozen, Sha256, canonical_json
+
+Phase = Literal["started", "finished", "refused", "failed"]
+Decision = Literal["", "permit", "deny"]
+UNRECORDED = "nothing is done without a record"
+UTC_MS = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$"
+
+
+class Event(Frozen):
+    seq: int = Field(ge=0, description="its number, and the index of its leaf in the tree; the first is 0")
+    time: str = Field(pattern=UTC_MS, description="UTC, ISO 8601, milliseconds")
+    actor: str = Field(description="who acted")
+    authentication: str = Field(description="how the actor was known: os-user, or key:FINGERPRINT")
+    host: str = Field(description="name of the machine")
+    action: str = Field(description="the step or verb")
+    phase: Phase = Field(description="started is the intent, written before the effect; the others are the outcome")
+    decision: Decision = Field(description="what the policy said; empty: it was not asked")
+    objects: dict[str, Sha256] = Field(description="what it was done to or made: name -> digest")
+    policy: str = Field(description="id@version")
+    detail: dict[str, str] = Field(description="figures and reasons; sensitive values only as keyed HMAC")
+
+    def to_bytes(self) -> bytes:
+        """Its line in the log, without the line end."""
+        return canonical_json(vars(self))  # the fields, which are JSON as they are; model_dump doubles the time
+
+
+@cache
+def _account() -> str:
+    return getpass.getuser()
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
+def draft(
+    action: str,
+    phase: Phase,
+    objects: Mapping[str, str],
+    policy: str,
+    detail: Mapping[str, str],
+    actor: tuple[str, str] | None,
+    decision: Decision,
+) -> Event:
+    """An event that has not got its number and time yet; InvalidInput names the fields that are malformed."""
+    name, authentication = actor or (_account(), "os-user")
+    try:
+        event = Event(
+            seq=0,
+            time="1970-01-01T00:00:00.000+00:00",
+            actor=name,
+            authentication=authentication,
+            host=_host(),
+            action=action,
+            phase=phase,
+            decision=decision,
+            objects=dict(objects),
+            policy=policy,
+            detail=dict(detail),
+        )
+        "".join((name, authentication, action, policy, *objects, *detail, *detail.values())).encode()
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        raise InvalidInput(f"An event is malformed and cannot be recorded; {UNRECORDED}.", faults) from None
+    except UnicodeEncodeError:
+        raise InvalidInput(f"An event holds half a character (a lone surrogate); {UNRECORDED}.") from None
+    return event
+
+
+def stamp(event: Event, seq: int) -> Event:
+    """The draft with its place in the log and the time of this moment."""
+    return Event(**{**vars(event), "seq": seq, "time": datetime.now(UTC).isoformat(timespec="milliseconds")})
+
+
+def parse(line: bytes, name: str) -> Event:
+    """The event of one line without its line end; Tampered names `name` when the line is none."""
+    try:
+        event = Event.model_validate_json(line)
+        datetime.fromisoformat(event.time)  # has the form of a time, and may still be none
+        return event
+    except ValueError:  # pydantic's, too
+        raise Tampered(f"{name} is not an event.") from None
+
+
+def clock_faults(events: Sequence[Event]) -> list[str]:
+    """Every event whose time is before that of the event before it.
+
+    Order is proven by the numbers, so a clock that went back does not break the log; it is for a person to look into.
+    """
+    return [
+        f"event {later.seq} says {later.time}, before the {earlier.time} of event {earlier.seq}: "
+        f"the clock of {later.host} was set back or differs from that of {earlier.host}."
+        for earlier, later in pairwise(events)
+        if later.time < earlier.time
+    ]
+
+
+def keep_until(event: Event, rules: AuditRules) -> date:
+    """Until when the policy has this event kept. A log is one tree, so that of its last event holds for all of it."""
+    made = date.fromisoformat(event.time[:10])
+    leap = (made.month, made.day) == (2, 29)
+    return (made + timedelta(days=leap)).replace(year=made.year + rules.retention_years)
+
+
+def places(lines: Sequence[bytes], seq: int, name: str) -> tuple[list[str], int]:
+    """What is wrong with the form and the numbers of lines that should begin with event `seq`; the next number."""
+    faults = []
+    for number, line in enumerate(lines, 1):
+        place = f"{name} line {number}"
+        try:
+            event = parse(line, place)
+        except Tampered as error:
+            faults.append(error.message)
+            seq += 1
+            continue
+        if event.to_bytes() != line:
+            faults.append(f"{place}: the bytes of event {event.seq} have been altered.")
+        if event.seq != seq:
+            faults.append(
+                f"{place} holds event {event.seq} where event {seq} belongs: "
+                f"an event was removed, inserted, doubled or moved."
+            )
+        seq = event.seq + 1
+    return faults, seq

@@ -1,0 +1,59 @@
+"""One writer at a time, over processes and threads; readers look while nobody writes."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sdk.errors import StepFailed
+
+LOCK = "lock"
+LOCK_SECONDS = 60.0  # a commit takes milliseconds: who holds the lock for longer has stopped
+PAUSE_SECONDS = 0.0005
+
+
+@contextmanager
+def write_lock(folder: Path) -> Iterator[None]:
+    """Makes the folder if need be. StepFailed after LOCK_SECONDS; OSError when there can be no lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def read_lock(folder: Path) -> Iterator[None]:
+    """A copy of a log that nobody writes needs no lock, and has none when only segments and checkpoint were copied."""
+    if (folder / LOCK).exists():
+        with _held(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW, fcntl.LOCK_SH):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _held(path: Path, flags: int, operation: int) -> Iterator[None]:
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _try(descriptor, operation):
+            if time.monotonic() > deadline:
+                raise StepFailed(f"{path} is held by another process; end it (`fuser {path}` names it), then repeat.")
+            time.sleep(PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int, operation: int) -> bool:
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
