@@ -1,16 +1,18 @@
-"""Every key of a policy is required, and turning it changes an outcome."""
+"""Every key of a policy is required and enforced, and turning it changes an outcome."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import sdk
 from sdk.errors import InvalidInput, Refused
-from sdk.policy import RULES, Policy, read_policy, require
+from sdk.policy import KEYS, RULES, Policy, differences, explained, read_policy, read_yaml, require, run_cases
 from sdk.store import shipped
 
-NAMES = ("default", "finance", "gdpr", "hipaa", "unsafe-lab")
+NAMES = ("default", "eu-ai-act", "finance", "gdpr", "hipaa", "unsafe-lab")
 SETTINGS = {  # keys that a step obeys rather than `require` checks -> where a test turns them
     "scrub.score_threshold": "test_scrub.py",
     "scrub.default_action": "test_scrub.py",
@@ -25,6 +27,9 @@ SETTINGS = {  # keys that a step obeys rather than `require` checks -> where a t
     "scrub.quasi_identifiers": "test_scrub_report.py",
     "leaks.canaries": "test_leaks.py",
     "seal.encrypt": "test_seal.py",
+    "approve.valid_days": "test_approve.py",
+    "audit.retention_years": "test_audit.py",
+    "audit.unrecorded_training": "test_refusals.py",
 }
 
 
@@ -32,7 +37,7 @@ def lab() -> dict[str, Any]:
     return yaml.safe_load((shipped("policies") / "unsafe-lab.yaml").read_text())
 
 
-ROOMS = ("scrub", "train", "evaluate", "leaks", "seal", "approve")
+ROOMS = ("scrub", "train", "evaluate", "leaks", "seal", "approve", "audit")
 
 
 def keys(document: dict[str, Any]) -> set[str]:
@@ -54,9 +59,39 @@ def test_every_key_is_a_rule_or_a_setting_that_a_test_turns() -> None:
         assert (Path(__file__).parent / file).is_file()
 
 
-def test_the_readme_names_every_key() -> None:
+def test_every_key_is_checked_by_a_rule_or_read_by_the_room_that_obeys_it() -> None:
+    """A new key without enforcement fails here: it stands in neither list, or nothing in its room reads it."""
+    assert KEYS.keys() == keys(lab())
+    assert {key for key, known in KEYS.items() if known.obeyed_by is None} == RULES.keys()
+    for key, known in KEYS.items():
+        if known.obeyed_by is not None:
+            assert reads(known.obeyed_by, key), f"nothing in sdk/{known.obeyed_by} reads {key}"
+    assert not reads("approve", "approve.colour")
+
+
+def reads(room: str, key: str) -> bool:
+    """Whether a file of the room asks a policy, or its rules for that step, for the key."""
+    root = Path(sdk.__file__).parent
+    files = [root / f"{room}.py"] if (root / f"{room}.py").is_file() else sorted((root / room).rglob("*.py"))
+    section, name = key.split(".")
+    asked = re.compile(rf"(\.{section}|\brules)\.{name}\b")
+    return any(asked.search(file.read_text(encoding="utf-8")) for file in files)
+
+
+def test_every_rule_is_asked_by_somebody() -> None:
+    """The facts of a rule are given somewhere outside of this room, or the rule would never be checked."""
+    root = Path(sdk.__file__).parent
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in root.rglob("*.py") if root / "policy" not in path.parents
+    )
+    for rule, (facts, _, _) in RULES.items():
+        assert [fact for fact in facts if f'"{fact}"' not in code] == [], rule
+
+
+def test_the_readme_says_of_every_key_who_reads_it() -> None:
     text = (shipped("policies") / "README.md").read_text()
-    assert [key for key in keys(lab()) if f"`{key}`" not in text] == []
+    said = dict(re.findall(r"^\| `(\w+\.\w+)` \| ([^|]+) \|", text, re.MULTILINE))
+    assert said == {key: known.steps for key, known in KEYS.items()}
 
 
 @pytest.mark.parametrize("key", sorted(keys(lab())))
@@ -76,7 +111,25 @@ def test_a_policy_without_a_key_or_with_an_unknown_one_is_malformed(key: str, tm
 
 @pytest.mark.parametrize(
     "text",
-    ["id: [", "id: a\nid: b\n", "text", "- a\n- b\n", "", "? [a]\n: b\n", "id: !!python/object/apply:os.system [ls]"],
+    [
+        "id: [",
+        "id: a\nid: b\n",
+        "text",
+        "- a\n- b\n",
+        "",
+        "? [a]\n: b\n",
+        "id: !!python/object/apply:os.system [ls]",
+        "id: !!int ''",
+        "id: !!int x",
+        "id: !!bool x",
+        "id: !!timestamp x",
+        "id: 2026-13-45",
+        f"id: {'1' * 5000}",
+        "[" * 5000,
+        "a: &a {b: c}\nd: {<<: *a}\n",
+        "a: &a [*a]\n",
+        "id: \x00",
+    ],
 )
 def test_bad_yaml_names_the_file(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
@@ -103,7 +156,8 @@ TURNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "leaks.max_tpr": (0.2, 0.3, {"tpr": 0.25}),
     "approve.min_reason_length": (11, 10, {"reason_length": 10}),
     "approve.trainer_may_approve": (False, True, {"approver_is_trainer": True}),
-    "approve.approvals": (2, 1, {"approvals": 1, "rejections": 0}),
+    "approve.reviews": (2, 1, {"reviews": 1}),
+    "approve.approvals": (2, 1, {"approvals": 1}),
 }
 
 
@@ -132,14 +186,205 @@ def test_no_review_shows_no_bound(bound: float | None) -> None:
         require(Policy.model_validate(document), "train", {"miss_bound": bound})
 
 
-def test_a_rejection_outweighs_any_number_of_approvals() -> None:
-    with pytest.raises(Refused, match="1 rejections"):
-        require(Policy.model_validate(lab()), "approve", {"approvals": 5, "rejections": 1})
-
-
 def test_all_violations_are_listed_at_once() -> None:
     policy = read_policy(shipped("policies") / "hipaa.yaml")
     facts = {"below_floor": "all 0.1 < 0.6", "questions": 3, "improvement": -0.1}
     with pytest.raises(Refused) as caught:
         require(policy, "evaluate", facts)
     assert len(caught.value.faults) == 3
+
+
+def test_a_policy_that_is_a_folder_or_not_utf_8_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_yaml(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff")
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        read_yaml(path)
+
+
+def test_a_policy_of_megabytes_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text((shipped("policies") / "default.yaml").read_text() + "#" * 70_000)
+    with pytest.raises(InvalidInput, match="more than 65536 bytes"):
+        read_policy(path)
+
+
+# -- the shipped policies, and what they are tested with --------------------------------------------------------------
+
+CASES = sorted((shipped("policies") / "tests").glob("*.yaml"))
+
+
+def test_every_shipped_policy_has_cases() -> None:
+    assert [path.stem for path in CASES] == sorted(NAMES)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_shipped_policy_says_what_its_cases_expect(path: Path) -> None:
+    policy, number, failed = run_cases(path)
+    assert (policy.id, failed) == (path.stem, [])
+    assert number >= 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_policy_says_what_it_does_not_cover(name: str) -> None:
+    assert "Not covered: " in read_policy(shipped("policies") / f"{name}.yaml").note
+
+
+@pytest.mark.parametrize(
+    ("name", "years", "rule"),
+    [
+        ("finance", 6, "17 CFR 240.17a-4"),
+        ("hipaa", 6, "45 CFR 164.316(b)(2)(i)"),
+        ("gdpr", 4, "5(1)(e)"),
+        ("eu-ai-act", 10, "art. 18(1)"),
+    ],
+)
+def test_how_long_events_are_kept_follows_from_a_cited_rule(name: str, years: int, rule: str) -> None:
+    policy = read_policy(shipped("policies") / f"{name}.yaml")
+    assert policy.audit.retention_years == years
+    (key,) = [each for each in explained(policy) if each.key == "audit.retention_years"]
+    assert any(rule in cited for cited in key.cited)
+
+
+def test_a_source_names_keys_that_exist(tmp_path: Path) -> None:
+    document = lab()
+    source = {"rule": "a rule", "version": "1", "date": "2026-01-01", "keys": ["seal.encrypt"]}
+    Policy.model_validate(document | {"sources": [source]})
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump(document | {"sources": [source | {"keys": ["seal.colour"]}]}))
+    with pytest.raises(InvalidInput) as caught:
+        read_policy(path)
+    assert "seal.colour" in str(caught.value)
+
+
+# -- cases ------------------------------------------------------------------------------------------------------------
+
+
+def write_cases(folder: Path, *cases: dict[str, Any]) -> Path:
+    (folder / "lab.yaml").write_text(yaml.safe_dump(lab()))
+    path = folder / "cases.yaml"
+    path.write_text(yaml.safe_dump({"policy": "lab.yaml", "cases": list(cases)}))
+    return path
+
+
+def test_a_case_that_comes_out_otherwise_is_told(tmp_path: Path) -> None:
+    strict = {"name": "strict", "facts": {"questions": 1}, "violates": ["evaluate.min_questions"]}
+    lenient = {"name": "lenient", "facts": {"questions": 0}, "violates": []}
+    good = {"name": "good", "facts": {"questions": 1}, "violates": []}
+    _, number, failed = run_cases(write_cases(tmp_path, strict, lenient, good))
+    assert number == 3
+    assert failed[0] == "strict: does not violate evaluate.min_questions"
+    assert failed[1].startswith("lenient: violates evaluate.min_questions: 0 evaluation questions, 1 are needed")
+    assert len(failed) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"facts": {"question": 1}}, "no rule knows question"),
+        ({"violates": ["evaluate.min_question"]}, "no rule knows evaluate.min_question"),
+        ({"facts": {"recall": 1}}, "no rule is checked"),
+        ({"facts": {}}, "at least 1"),
+        ({"facts": {"questions": "many"}}, "cannot compare"),
+        ({"facts": {"questions": None}}, "cannot compare"),
+        ({"name": ""}, "at least 1"),
+        ({"more": 1}, "Extra"),
+    ],
+)
+def test_a_malformed_case_is_invalid(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    good = {"name": "good", "facts": {"questions": 1}, "violates": []}
+    assert run_cases(write_cases(tmp_path, good))[2] == []
+    with pytest.raises(InvalidInput) as caught:
+        run_cases(write_cases(tmp_path, good | change))
+    assert message in str(caught.value)
+
+
+# -- stricter and looser ----------------------------------------------------------------------------------------------
+
+STRICTER: dict[str, tuple[Any, Any]] = {  # key -> (a value, a stricter one)
+    "scrub.required": (False, True),
+    "scrub.recognizer": ("none", "embedded"),
+    "scrub.score_threshold": (0.4, 0.3),
+    "scrub.min_recall": (0.9, 0.95),
+    "scrub.default_action": ("mask", "delete"),
+    "scrub.actions": ({"AGE": "keep", "IBAN_CODE": "mask"}, {"AGE": "generalize", "IBAN_CODE": "delete"}),
+    "scrub.token_scope": ("patient", "document"),
+    "scrub.reversible": (["IBAN_CODE", "US_SSN"], ["US_SSN"]),
+    "scrub.on_failure": ("quarantine", "refuse"),
+    "scrub.quasi_identifiers": (["ward"], ["ward", "age"]),
+    "scrub.min_k": (1, 5),
+    "scrub.max_miss_rate": (None, 0.05),
+    "scrub.identifiers": ({"A": ["PERSON"]}, {"A": ["PERSON", "TITLE"], "B": ["URL"]}),
+    "train.methods": (["lora", "qlora-4bit"], ["lora"]),
+    "train.allow_hub": (True, False),
+    "evaluate.domain_floors": (False, True),
+    "evaluate.min_questions": (50, 100),
+    "evaluate.must_improve": (False, True),
+    "leaks.required": (False, True),
+    "leaks.canaries": (16, 32),
+    "leaks.max_exposure_bits": (2.5, 2.0),
+    "leaks.max_extracted": (1, 0),
+    "leaks.max_auc": (0.7, 0.6),
+    "leaks.max_tpr": (0.2, 0.1),
+    "seal.encrypt": (False, True),
+    "approve.reviews": (0, 1),
+    "approve.approvals": (1, 2),
+    "approve.trainer_may_approve": (True, False),
+    "approve.min_reason_length": (10, 20),
+    "approve.valid_days": (None, 365),
+    "audit.retention_years": (3, 6),
+    "audit.unrecorded_training": ("continue", "refuse"),
+}
+NEITHER: dict[str, tuple[Any, Any]] = {
+    "scrub.recognizer": ("embedded", "spacy:en_core_web_lg"),
+    "scrub.default_action": ("mask", "token"),
+    "scrub.actions": ({"AGE": "keep", "IBAN_CODE": "delete"}, {"AGE": "delete", "IBAN_CODE": "keep"}),
+    "scrub.fields": ({}, {"metadata.ref": "US_BANK_NUMBER"}),
+    "scrub.row_seconds": (10, 20),
+    "scrub.quasi_identifiers": (["ward"], ["age"]),
+    "train.methods": (["lora"], ["qlora-4bit"]),
+}
+
+
+def turned(key: str, value: Any) -> Policy:
+    room, name = key.split(".")
+    document = lab()
+    document[room][name] = value
+    return Policy.model_validate(document)
+
+
+def test_every_key_is_compared_below() -> None:
+    assert STRICTER.keys() | NEITHER.keys() == KEYS.keys()
+
+
+@pytest.mark.parametrize("key", STRICTER)
+def test_which_of_two_values_is_stricter(key: str) -> None:
+    loose, strict = (turned(key, value) for value in STRICTER[key])
+    assert [(each.key, each.change) for each in differences(loose, strict)] == [(key, "stricter")]
+    assert [(each.key, each.change) for each in differences(strict, loose)] == [(key, "looser")]
+    assert differences(strict, strict) == []
+
+
+@pytest.mark.parametrize("key", NEITHER)
+def test_where_no_value_is_stricter_nothing_is_claimed(key: str) -> None:
+    one, other = (turned(key, value) for value in NEITHER[key])
+    assert [(each.key, each.change) for each in differences(one, other)] == [(key, "other")]
+    assert [(each.key, each.change) for each in differences(other, one)] == [(key, "other")]
+
+
+def test_names_notes_and_sources_differ_too() -> None:
+    gdpr, act = (read_policy(shipped("policies") / f"{name}.yaml") for name in ("gdpr", "eu-ai-act"))
+    found = {each.key: each.change for each in differences(gdpr, act)}
+    assert found.keys() >= {"id", "version", "title", "note", "sources", "approve.reviews", "audit.retention_years"}
+    assert {found[key] for key in ("id", "note", "sources")} == {"other"}
+    assert "looser" not in found.values()
+
+
+def test_every_key_is_explained_with_its_value_and_its_reader() -> None:
+    policy = read_policy(shipped("policies") / "hipaa.yaml")
+    found = explained(policy)
+    assert {each.key for each in found} == KEYS.keys()
+    assert all(each.meaning and each.steps for each in found)
+    (encrypt,) = [each for each in found if each.key == "seal.encrypt"]
+    assert (encrypt.value, encrypt.cited) == (True, ("45 CFR 164.312(a)(2)(iv) encryption (2003 Security Rule)",))

@@ -1,0 +1,254 @@
+"""May this package be used? Files in, a verdict with every reason out, and no without them.
+
+`judge` reads no clock, disk or environment: the same case has the same verdict everywhere and always.
+
+1. There is a policy, a key ring, a report, and a trainer whom the ring knows.
+2. Every decision is a genuine one: canonical, signed by a key in the ring, by the person it names. One that is not is a
+   reason to refuse, whatever else there is.
+3. Only decisions over these very digests of package, policy and report count.
+4. What allows (a review, an approval, lifting a rejection) counts only from a key that had its role, was valid and is
+   not revoked, with reason enough, dated after what the same person said before and not after now; reviews and
+   approvals not from who trained. What forbids (a rejection, withdrawing an approval) needs no more than to be genuine
+   and of a key with a role for it.
+5. The last decision of each person stands. People are counted, not keys.
+6. A rejection that stands refuses. Reviews and approvals end when they say so or when the policy does.
+7. There are as many reviews as the policy asks for, and as many approvals that came after them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from sdk.approve.decision import Decision, Digests, has_role, read_decision, to_statement
+from sdk.errors import Refused, Tampered
+from sdk.policy import Policy, violations
+from sdk.records import Frozen, sha256
+from sdk.ring import Member, Ring, standing
+
+NOT_COUNTED = "does not count"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that a verdict depends on."""
+
+    package: str  # SHA-256 of the package's manifest
+    policy: Policy | None
+    report: str  # SHA-256 of the report
+    ring: Ring | None  # the newest version
+    decisions: tuple[bytes, ...]  # DSSE envelopes in the order of the audit trail
+    trainer: str  # key_id of the key that signed the package
+    now: datetime  # with its time zone
+
+
+class Reason(Frozen):
+    rule: str = Field(description="a policy's key, what must be given, or `decision N` by the order of the trail")
+    holds: bool = Field(description="nothing here stands in the way")
+    text: str
+
+
+class Verdict(Frozen):
+    package: str
+    allowed: bool
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A genuine decision over the case's digests."""
+
+    number: int
+    said: Decision
+    member: Member
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromisoformat(self.said.time)
+
+    def __str__(self) -> str:
+        return f"{self.said.decision} by {self.member.name}"
+
+
+class _Court:
+    """One case with what it must have, while it is judged."""
+
+    def __init__(self, case: Case, policy: Policy, ring: Ring) -> None:
+        self.case, self.policy, self.ring = case, policy, ring
+        self.digests = Digests.model_construct(package=case.package, policy=policy.digest, report=case.report)
+        trainer = ring.find(case.trainer)
+        self.trainer = trainer.name if trainer else None
+        self.reasons: dict[int, Reason] = {}
+
+    def note(self, number: int, text: str, holds: bool = True) -> None:
+        self.reasons[number] = Reason(rule=f"decision {number}", holds=holds, text=text)
+
+    def hear(self) -> Iterator[_Heard]:
+        """Rules 2 and 3."""
+        seen: set[bytes] = set()
+        for number, envelope in enumerate(self.case.decisions, 1):
+            try:
+                said, digests, member = read_decision(
+                    envelope, self.ring, f"decision {number} ({sha256(envelope)[:12]})"
+                )
+            except Tampered as error:
+                self.note(number, error.message, holds=False)
+                continue
+            heard = _Heard(number, said, member)
+            others = [name for name in Digests.model_fields if getattr(digests, name) != getattr(self.digests, name)]
+            content = to_statement(said, digests)
+            if others:
+                self.note(number, f"{heard}: {NOT_COUNTED}, it is over another {' and '.join(others)}")
+            elif content in seen:
+                self.note(number, f"{heard}: {NOT_COUNTED}, it repeats an earlier one")
+            else:
+                seen.add(content)
+                yield heard
+
+    def fault(self, heard: _Heard, before: datetime | None) -> str | None:
+        """Rule 4 for what allows: why it does not count."""
+        said, member = heard.said, heard.member
+        facts: dict[str, object] = {"reason_length": len(said.reason.strip())}
+        if said.decision in ("review", "approve"):
+            facts["approver_is_trainer"] = member.key_id == self.case.trainer or member.name == self.trainer
+        broken = [f"{rule}: {text}" for rule, text in violations(self.policy, facts).items()]
+        why = standing(member, heard.time)
+        if why is not None:
+            broken.append(why)
+        if heard.time > self.case.now:
+            broken.append("it is dated after now")
+        if before is not None and heard.time <= before:
+            broken.append("it is not dated after what the same person said before")
+        return "; ".join(broken) or None
+
+    def stand(self) -> dict[str, _Heard]:
+        """Rules 4 and 5: person -> the decision that stands."""
+        last: dict[str, _Heard] = {}
+        said_at: dict[str, datetime] = {}
+        for heard in self.hear():
+            person = heard.member.name
+            if not has_role(heard.member, heard.said.decision):
+                self.note(heard.number, f"{heard}: {NOT_COUNTED}, its key has no role for it")
+                continue
+            standing_now = last.get(person)
+            rejected = standing_now is not None and standing_now.said.decision == "reject"
+            forbids = heard.said.decision == "reject" or (heard.said.decision == "withdraw" and not rejected)
+            fault = self.fault(heard, said_at.get(person))
+            if fault is not None and not forbids:
+                self.note(heard.number, f"{heard}: {NOT_COUNTED}, {fault}")
+                continue
+            said_at[person] = max(heard.time, said_at.get(person, heard.time))
+            if standing_now is not None:
+                self.note(standing_now.number, f"{standing_now}: a later decision of the same person stands instead")
+            last[person] = heard
+            self.note(heard.number, f"{heard}: counts")
+        return last
+
+    def ended(self, heard: _Heard) -> str | None:
+        """Rule 6: when a review or an approval came to its end, if it did."""
+        ends = [datetime.fromisoformat(heard.said.expires)] if heard.said.expires is not None else []
+        if self.policy.approve.valid_days is not None:
+            ends.append(heard.time + timedelta(days=self.policy.approve.valid_days))
+        return f"it expired on {min(ends).isoformat()}" if ends and min(ends) <= self.case.now else None
+
+    def running(self, last: dict[str, _Heard], decision: Literal["review", "approve"]) -> list[_Heard]:
+        found = []
+        for heard in last.values():
+            if heard.said.decision == decision:
+                why = self.ended(heard)
+                if why is None:
+                    found.append(heard)
+                else:
+                    self.note(heard.number, f"{heard}: {NOT_COUNTED}, {why}")
+        return found
+
+    def in_order(self, approvals: list[_Heard], reviews: list[_Heard]) -> list[_Heard]:
+        """Rule 7: approvals that came after the reviews, by the trail and by their own times."""
+        found = []
+        for heard in approvals:
+            earlier = [review for review in reviews if review.number < heard.number and review.time < heard.time]
+            if violations(self.policy, {"reviews": len(earlier)}):
+                self.note(heard.number, f"{heard}: {NOT_COUNTED}, it came before the reviews; approve again after them")
+            else:
+                found.append(heard)
+        return found
+
+    def verdict(self) -> list[Reason]:
+        last = self.stand()
+        reviews = self.running(last, "review")
+        approvals = self.in_order(self.running(last, "approve"), reviews)
+        rejections = sorted(person for person, heard in last.items() if heard.said.decision == "reject")
+        no_rejection = Reason(
+            rule="rejection",
+            holds=not rejections,
+            text=f"rejected by {', '.join(rejections)}; a rejection outweighs any number of approvals, until the same "
+            "person decides anew"
+            if rejections
+            else "nobody rejects it",
+        )
+        return [
+            self.counted("approve.reviews", "reviews", reviews, self.policy.approve.reviews),
+            self.counted("approve.approvals", "approvals", approvals, self.policy.approve.approvals),
+            no_rejection,
+            *(self.reasons[number] for number in sorted(self.reasons)),
+        ]
+
+    def counted(self, rule: str, fact: str, found: list[_Heard], needed: int) -> Reason:
+        people = sorted({heard.member.name for heard in found})
+        number = min(len(people), len({heard.member.key_id for heard in found}))
+        broken = violations(self.policy, {fact: number})
+        text = broken.get(rule) or f"{number} of {needed} {fact} that are needed"
+        return Reason(rule=rule, holds=rule not in broken, text=text + (f": {', '.join(people)}" if people else ""))
+
+
+def _given(case: Case) -> list[Reason]:
+    """Rule 1."""
+    trainer = case.ring.find(case.trainer) if case.ring is not None else None
+    trained = (
+        trainer is not None
+        and "trainer" in trainer.roles
+        and (trainer.revoked is None or trainer.revoked.reason != "compromised")
+    )
+    digests = all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (case.package, case.report))
+    checks = [
+        ("policy", case.policy is not None, "there is a policy", "there is no policy, and nothing is allowed without"),
+        (
+            "ring",
+            case.ring is not None and bool(case.ring.members),
+            "there is a key ring",
+            "there is no key ring, so nobody may approve; see `sdk keys list`",
+        ),
+        ("digests", digests, "package and report are named", "package or report is not named by its SHA-256"),
+        (
+            "trainer",
+            trained,
+            "the package is signed by a trainer's key",
+            "the key that signed the package is no trainer's in the key ring, or is compromised",
+        ),
+        ("now", case.now.tzinfo is not None, "the time is known", "the time has no time zone"),
+    ]
+    return [Reason(rule=rule, holds=holds, text=yes if holds else no) for rule, holds, yes, no in checks]
+
+
+def judge(case: Case) -> Verdict:
+    """The verdict with every reason, those that hold as well; allowed only if there is none that does not."""
+    reasons = _given(case)
+    if case.policy is not None and case.ring is not None and case.now.tzinfo is not None:
+        reasons += _Court(case, case.policy, case.ring).verdict()
+    return Verdict(package=case.package, allowed=all(reason.holds for reason in reasons), reasons=tuple(reasons))
+
+
+def require_allowed(verdict: Verdict) -> None:
+    """Refused with every reason that does not hold."""
+    against = [f"{reason.rule}: {reason.text}" for reason in verdict.reasons if not reason.holds]
+    if against:
+        against += [f"{one.rule}: {one.text}" for one in verdict.reasons if one.holds and NOT_COUNTED in one.text]
+    if against or not verdict.allowed or not verdict.reasons:
+        raise Refused(
+            f"Package {verdict.package[:12]} may not be used; `sdk approve --explain` lists every reason.", against
+        )

@@ -1,0 +1,45 @@
+"""Policies: YAML files that say what each step must do and what it must refuse. Every key is required and enforced.
+
+A key is either a setting that its step obeys (scrub actions, the encryption of packages) or a rule in RULES that
+`require` checks; KEYS says which, for every key. There are no defaults: a policy that leaves one open is malformed, and
+nothing is done under it.
+"""
+
+from sdk.policy.cases import run_cases
+from sdk.policy.compare import Difference, Explained, differences, explained
+from sdk.policy.files import read_policy, read_yaml, validation_faults
+from sdk.policy.keys import KEYS
+from sdk.policy.rules import RULES, require, violations
+from sdk.policy.schema import (
+    ALWAYS_DELETED,
+    Action,
+    ApproveRules,
+    AuditRules,
+    LeakRules,
+    Policy,
+    ScrubRules,
+    Source,
+)
+
+__all__ = [
+    "ALWAYS_DELETED",
+    "KEYS",
+    "RULES",
+    "Action",
+    "ApproveRules",
+    "AuditRules",
+    "Difference",
+    "Explained",
+    "LeakRules",
+    "Policy",
+    "ScrubRules",
+    "Source",
+    "differences",
+    "explained",
+    "read_policy",
+    "read_yaml",
+    "require",
+    "run_cases",
+    "validation_faults",
+    "violations",
+]

@@ -1,0 +1,56 @@
+"""Tests of a policy, as a file: facts, and the rules that they must violate under it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from sdk.errors import InvalidInput
+from sdk.policy.files import MAX_BYTES, read_policy, read_yaml, validation_faults
+from sdk.policy.rules import RULES, violations
+from sdk.policy.schema import Policy
+from sdk.records import Frozen
+
+FACTS = {fact for needed, _, _ in RULES.values() for fact in needed}
+
+
+class Example(Frozen):
+    name: str = Field(min_length=1)
+    facts: dict[str, Any] = Field(min_length=1, description="what a step knows, by the names that the rules use")
+    violates: tuple[str, ...] = Field(description="exactly these rules; none: the policy allows it")
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Example:
+        unknown = sorted({*self.facts} - FACTS) + sorted({*self.violates} - RULES.keys())
+        if unknown:
+            raise ValueError(f"no rule knows {', '.join(unknown)}")
+        if not any(self.facts.keys() >= set(needed) for needed, _, _ in RULES.values()):
+            raise ValueError("no rule is checked with these facts alone")
+        return self
+
+
+class Examples(Frozen):
+    policy: str = Field(description="the policy's file, relative to this one")
+    cases: tuple[Example, ...] = Field(min_length=1)
+
+
+def run_cases(path: Path) -> tuple[Policy, int, list[str]]:
+    """The policy of a file of cases, how many there are, and what came out otherwise than they say, one line each."""
+    try:
+        examples = Examples.model_validate(read_yaml(path, MAX_BYTES))
+    except ValidationError as error:
+        raise InvalidInput(f"{path} is no file of policy cases.", validation_faults(error)) from None
+    policy = read_policy(path.parent / examples.policy)
+    return policy, len(examples.cases), [fault for case in examples.cases for fault in _faults(policy, case, path)]
+
+
+def _faults(policy: Policy, case: Example, path: Path) -> list[str]:
+    try:
+        found = violations(policy, case.facts)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{path}: {case.name}: a fact has a value that its rule cannot compare.") from None
+    expected = set(case.violates)
+    unexpected = [f"{case.name}: violates {rule}: {text}" for rule, text in found.items() if rule not in expected]
+    return unexpected + [f"{case.name}: does not violate {rule}" for rule in sorted(expected - found.keys())]

@@ -1,0 +1,76 @@
+"""Reading a policy, or another YAML document, from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sdk.errors import InvalidInput
+from sdk.policy.schema import Policy
+
+# PyYAML's errors, and what its constructors let through for a scalar that is not what its tag says
+_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+
+
+MAX_BYTES = 65_536  # of a policy or a file of cases; those that ship have 4 KiB, and PyYAML reads 60 KB a second
+MAX_BRACKETS = 100  # PyYAML's time grows with the square of how deep brackets are nested
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, deep brackets, and merge keys, a few of which can stand for millions
+    of entries."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        if self.flow_level >= MAX_BRACKETS:
+            raise yaml.scanner.ScannerError(None, None, "brackets are nested too deep", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "merge keys are not read", key_node.start_mark)
+        super().flatten_mapping(node)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, max_bytes: int | None = None) -> Any:
+    """The document in a YAML file; InvalidInput names file, line and what is wrong."""
+    try:
+        if max_bytes is not None and path.stat().st_size > max_bytes:
+            raise InvalidInput(f"{path} has more than {max_bytes} bytes.")
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise InvalidInput(f"{path} does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8.") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
+    except _NOT_YAML as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise InvalidInput(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def validation_faults(error: ValidationError) -> list[str]:
+    """pydantic's findings, one line each, without the input's values."""
+    return [
+        f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg']}" for item in error.errors(include_input=False)
+    ]
+
+
+def read_policy(path: Path) -> Policy:
+    try:
+        return Policy.model_validate(read_yaml(path, MAX_BYTES))
+    except ValidationError as error:
+        raise InvalidInput(f"Policy {path} is malformed; see policies/README.md.", validation_faults(error)) from None

@@ -1,0 +1,153 @@
+"""What a policy says: every key, what it means, and what it may be. There are no defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from sdk.records import Frozen, Method, canonical_json, sha256
+
+Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
+ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
+
+
+class Source(Frozen):
+    """The rule that a policy rests on."""
+
+    rule: str
+    version: str
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="when the cited text took effect or was published")
+    keys: tuple[str, ...] = Field(description="keys of the policy that rest on it")
+
+
+class ScrubRules(Frozen):
+    required: bool = Field(description="training data must have gone through the scrubbing step's detectors")
+    recognizer: str = Field(
+        pattern=r"^(embedded|none|(spacy|transformers|gliner|stanza):.+)$",
+        description="who finds names: embedded, none, or spacy:, transformers:, gliner:, stanza: with a model's name",
+    )
+    score_threshold: float = Field(ge=0, le=1, description="Presidio's confidence from which a finding counts")
+    min_recall: float = Field(ge=0, le=1, description="share of the domain's planted spans that must be removed")
+    default_action: Action = Field(description="for kinds that `actions` does not name")
+    actions: dict[str, Action] = Field(
+        description="kind of personal data -> what happens to it; CVV, PIN and TRACK_DATA are deleted in any case"
+    )
+    token_scope: Literal["document", "patient", "project"] = Field(
+        description="within which the same value has the same token, surrogate and date shift"
+    )
+    reversible: tuple[str, ...] = Field(description="kinds whose values are kept in a sealed table")
+    fields: dict[str, str] = Field(
+        description="field, its dotted path or a pattern of it -> kind that its whole value is, or keep"
+    )
+    on_failure: Literal["refuse", "quarantine"] = Field(description="what happens where a row cannot be scanned")
+    row_seconds: float = Field(gt=0, description="time that scanning one row may take, seconds")
+    quasi_identifiers: tuple[str, ...] = Field(description="metadata fields over which k-anonymity is measured")
+    min_k: int = Field(ge=1, description="least number of rows that share their quasi-identifiers")
+    max_miss_rate: float | None = Field(
+        gt=0, le=1, description="95 % upper bound on rows with a miss that a review must have shown; null: none"
+    )
+    identifiers: dict[str, tuple[str, ...]] = Field(
+        description="identifier that the cited rule names -> kinds that find it; each must have a detector"
+    )
+
+    @field_validator("actions")
+    @classmethod
+    def _never_kept(cls, actions: dict[str, Action]) -> dict[str, Action]:
+        kept = [
+            f"{kind}: {actions[kind]}" for kind in sorted(ALWAYS_DELETED & actions.keys()) if actions[kind] != "delete"
+        ]
+        if kept:
+            raise ValueError(
+                f"{', '.join(kept)}: these must be deleted (PCI DSS 4.0.1, 3.3.1); say delete or leave them out"
+            )
+        return actions
+
+
+class TrainRules(Frozen):
+    methods: tuple[Method, ...] = Field(min_length=1, description="methods that may be used")
+    allow_hub: bool = Field(description="a base model may be fetched from a hub by name")
+
+
+class EvaluateRules(Frozen):
+    domain_floors: bool = Field(description="scores below the domain's floors are refused")
+    min_questions: int = Field(ge=1, description="questions in the evaluation set")
+    must_improve: bool = Field(description="the adapted model must score above the base model")
+
+
+class SealRules(Frozen):
+    encrypt: bool = Field(description="weights in a package are encrypted")
+
+
+class LeakRules(Frozen):
+    required: bool = Field(description="a release needs a leak check of its adapted model")
+    canaries: int = Field(ge=0, description="rows with invented personal data that are planted before scrubbing")
+    max_exposure_bits: float = Field(ge=0, description="mean exposure of the canaries' values, bits")
+    max_extracted: int = Field(ge=0, description="canaries whose value the model completes word for word")
+    max_auc: float = Field(ge=0.5, le=1, description="of telling canaries from twins that were held out")
+    max_tpr: float = Field(ge=0, le=1, description="true positive rate of the same at a false positive rate of 1 %")
+
+
+class ApproveRules(Frozen):
+    reviews: int = Field(ge=0, description="distinct reviewers whose review must come before the approvals")
+    approvals: int = Field(ge=0, description="distinct approvers whose approvals a package needs")
+    trainer_may_approve: bool = Field(description="who trained the model may review and approve it too")
+    min_reason_length: int = Field(ge=1, description="characters in the reason of a decision")
+    valid_days: int | None = Field(
+        ge=1, le=36_500, description="days that a review or an approval counts; null: no end"
+    )
+
+
+class AuditRules(Frozen):
+    retention_years: int = Field(ge=1, le=100, description="years for which the events must be kept")
+    unrecorded_training: Literal["refuse", "continue"] = Field(
+        description="a training run whose events cannot be written: refuse, or continue as one that is never promoted"
+    )
+
+
+class Policy(Frozen):
+    id: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="what the policy is called in every event")
+    version: int = Field(ge=1, description="raised with every change, so that events tell the texts apart")
+    title: str = Field(description="one line for people")
+    aliases: tuple[str, ...] = Field(description="other names under which it is found")
+    note: str = Field(description="what it rests on, and what it does not cover")
+    sources: tuple[Source, ...] = Field(description="the rules that it rests on, and the keys that follow from each")
+    scrub: ScrubRules
+    train: TrainRules
+    evaluate: EvaluateRules
+    leaks: LeakRules
+    seal: SealRules
+    approve: ApproveRules
+    audit: AuditRules
+
+    @model_validator(mode="after")
+    def _sources_name_keys(self) -> Policy:
+        known = policy_keys()
+        unknown = [f"{source.rule}: {key}" for source in self.sources for key in source.keys if key not in known]
+        if unknown:
+            raise ValueError(f"sources name keys that no policy has: {', '.join(unknown)}")
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"{self.id}@{self.version}"
+
+    @property
+    def digest(self) -> str:
+        return sha256(canonical_json(self.model_dump(mode="json")))
+
+
+def policy_keys() -> dict[str, FieldInfo]:
+    """`room.key` -> its field, of every key but those that name the policy."""
+    rooms = {
+        room: kind
+        for room, field in Policy.model_fields.items()
+        if isinstance(kind := field.annotation, type) and issubclass(kind, Frozen)
+    }
+    return {f"{room}.{key}": field for room, kind in rooms.items() for key, field in kind.model_fields.items()}
+
+
+def policy_value(policy: Policy, key: str) -> Any:
+    room, name = key.split(".")
+    return getattr(getattr(policy, room), name)
