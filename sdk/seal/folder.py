@@ -1,0 +1,119 @@
+"""The files of a package as they lie on a disk: which may be there, and each read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.errors import StepFailed, Tampered
+from sdk.records import FileRef
+from sdk.seal.manifest import BOM, CONFIG, MANIFEST, SEALED_WEIGHTS, SIGNATURE, TOKENIZER, WEIGHTS
+
+ALWAYS = (CONFIG, BOM, MANIFEST, SIGNATURE)
+POSSIBLE = frozenset({*ALWAYS, *TOKENIZER, WEIGHTS, SEALED_WEIGHTS})
+# What is parsed, from the very bytes that were hashed, and how large it may be; only model.sig is parsed unverified.
+KEPT_BYTES = {SIGNATURE: 1 << 16, CONFIG: 1 << 20, BOM: 1 << 22, MANIFEST: 1 << 24}
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Contents:
+    refs: Mapping[str, FileRef]
+    data: Mapping[str, bytes]  # of KEPT_BYTES
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+_FOLDED = {_fold(name): name for name in POSSIBLE}
+
+
+def _fault(entry: os.DirEntry[str]) -> str | None:
+    name = ascii(entry.name)[1:-1]
+    if entry.is_symlink():
+        return f"{name} is a link."
+    if entry.name not in POSSIBLE:
+        twin = _FOLDED.get(_fold(entry.name))
+        return f"{name} looks like {twin} and is another name." if twin else f"{name} is no file of a package."
+    return None if entry.is_file(follow_symlinks=False) else f"{name} is not a regular file."
+
+
+def list_files(folder: Path) -> list[str]:
+    """The names of the package's files; Tampered for links, folders, special files, other names and missing ones."""
+    try:
+        if folder.is_symlink():
+            raise Tampered(f"{folder} is a link; a package is a folder.")
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise Tampered(f"{folder} is not a package: {error.strerror}.") from None
+    names = [entry.name for entry in found]
+    faults = [fault for entry in found if (fault := _fault(entry))]
+    faults += [f"{name} is missing." for name in ALWAYS if name not in names]
+    weights = [name for name in names if name in (WEIGHTS, SEALED_WEIGHTS)]
+    if len(weights) != 1:
+        faults.append(
+            f"{' and '.join(weights)} are both there." if weights else f"{WEIGHTS}, sealed or not, is missing."
+        )
+    if faults:
+        raise Tampered(f"{folder} does not hold the files of a package.", faults)
+    return names
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor of the file, which is no link and nothing special; Tampered otherwise."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Tampered(f"{path} is missing or cannot be opened: {error.strerror}.") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Tampered(f"{path} is not a regular file.")
+    return descriptor
+
+
+def read_file(folder: Path, name: str) -> tuple[FileRef, bytes | None]:
+    """Size and SHA-256 of a file that is read once, and its bytes if it is one of KEPT_BYTES."""
+    path, digest, size, limit = folder / name, hashlib.sha256(), 0, KEPT_BYTES.get(name)
+    kept: list[bytes] = []
+    with open(open_regular(path), "rb", buffering=0) as file:
+        view = memoryview(bytearray(min(CHUNK_BYTES, os.fstat(file.fileno()).st_size + 1)))
+        try:
+            while count := file.readinto(view):
+                digest.update(view[:count])
+                size += count
+                if limit is not None:
+                    kept.append(bytes(view[:count]))
+                    if size > limit:
+                        raise Tampered(f"{path} has been altered: it is larger than {limit} bytes.")
+        except OSError as error:
+            raise StepFailed(f"{path} cannot be read: {error.strerror}.") from error
+    return FileRef(path=name, size=size, sha256=digest.hexdigest()), b"".join(kept) if limit is not None else None
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.lstat().st_size > CHUNK_BYTES
+    except OSError:
+        return False  # read_file says what is wrong
+
+
+def read_files(folder: Path, names: Iterable[str]) -> Contents:
+    """Every file once; large ones at the same time on as many cores as there are, as hashlib lets other threads run."""
+    listed = sorted(names)
+    large = [name for name in listed if _is_large(folder / name)]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        started = {name: pool.submit(read_file, folder, name) for name in large}
+        read = {name: read_file(folder, name) for name in listed if name not in started}
+        read |= {name: future.result() for name, future in started.items()}
+    return Contents(
+        refs={name: ref for name, (ref, _) in read.items()},
+        data={name: data for name, (_, data) in read.items() if data is not None},
+    )

@@ -1,0 +1,267 @@
+"""Sealing an adapter, opening a package, and its weights back in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sdk import crypto
+from sdk.crypto import floe
+from sdk.crypto.dsse import read_canonical
+from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.records import FileRef, Package, canonical_json, sha256
+from sdk.seal import oms
+from sdk.seal.bom import check_bom, write_bom
+from sdk.seal.folder import list_files, open_regular, read_files
+from sdk.seal.manifest import (
+    ADAPTER,
+    BOM,
+    CONFIG,
+    MANIFEST,
+    PACKAGE,
+    PROVENANCE,
+    SEALED_WEIGHTS,
+    SIGNATURE,
+    TOKENIZER,
+    WEIGHTS,
+    Facts,
+    Manifest,
+    key_context,
+)
+from sdk.seal.provenance import write_provenance
+from sdk.seal.tensors import Tensor, read_tensors
+from sdk.store import ASIDE, fsync_folder, write_atomic
+
+
+def read_adapter(training: Path) -> tuple[Mapping[str, Any], bytes]:
+    """PEFT's configuration and the plain weights of a training run that has not been sealed yet."""
+    folder = training / ADAPTER
+    return json.loads((folder / CONFIG).read_bytes()), (folder / WEIGHTS).read_bytes()
+
+
+class _Hashing:
+    """A raw file whose bytes are hashed beside what is done with them: hashlib lets the other thread run."""
+
+    def __init__(self, file: io.FileIO, thread: Executor) -> None:
+        self._file, self._thread, self._sha256 = file, thread, hashlib.sha256()
+        self._done: Future[None] | None = None
+
+    def _wait(self) -> None:
+        if self._done:
+            self._done.result()
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._wait()  # the buffer before may be the same
+        count = self._file.readinto(buffer) or 0
+        self._done = self._thread.submit(self._sha256.update, buffer[:count])
+        return count
+
+    def hexdigest(self) -> str:
+        self._wait()
+        return self._sha256.hexdigest()
+
+
+def _write_parts(path: Path, parts: Iterable[memoryview]) -> FileRef:
+    """As write_atomic, in parts that are hashed as they are written."""
+    digest, size, aside = hashlib.sha256(), 0, path.with_name(path.name + ASIDE)
+    try:
+        with aside.open("wb", buffering=0) as file:
+            for part in parts:
+                digest.update(part)
+                done = 0
+                while done < len(part):  # a disk that fills up takes part of it before it complains
+                    done += file.write(part[done:])
+                size += done
+            os.fsync(file.fileno())
+        aside.rename(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise StepFailed(f"{path} cannot be written: {error.strerror}. Free space, then repeat.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return FileRef(path=path.name, size=size, sha256=digest.hexdigest())
+
+
+def _associated(facts: Facts) -> bytes:
+    """What the ciphertext is bound to: it decrypts as the weights of this package and version only."""
+    return canonical_json({"package": facts.package_id, "path": SEALED_WEIGHTS, "version": facts.version})
+
+
+def _plain_parts(take: floe.Take, size: int) -> Iterable[tuple[int, memoryview]]:
+    for start in range(0, size, floe.DEFAULT.segment):
+        yield start, take(min(floe.DEFAULT.segment, size - start))
+
+
+def _seal_weights(
+    source: Path, out: Path, facts: Facts, data_key: crypto.Secret | None
+) -> tuple[FileRef, str, tuple[Tensor, ...]]:
+    """The stored file, the SHA-256 of the plaintext and its tensors; every byte is read once."""
+    try:
+        with io.FileIO(source) as file, ThreadPoolExecutor(max_workers=1) as thread:
+            size = os.fstat(file.fileno()).st_size
+            tensors = read_tensors(file, size, str(source))
+            file.seek(0)
+            hashing = _Hashing(file, thread)
+            take = floe.read_from(hashing.readinto, str(source))
+            if data_key is None:
+                ref = _write_parts(out / WEIGHTS, (part for _, part in _plain_parts(take, size)))
+            else:
+                ref = _write_parts(out / SEALED_WEIGHTS, floe.encrypt(take, size, data_key, _associated(facts)))
+            return ref, hashing.hexdigest(), tensors
+    except OSError as error:
+        raise InvalidInput(f"{source} cannot be read: {error.strerror}. Train again.") from None
+
+
+def _write(folder: Path, name: str, data: bytes) -> FileRef:
+    write_atomic(folder / name, data)
+    return FileRef(path=name, size=len(data), sha256=sha256(data))
+
+
+def _copy(source: Path, out: Path) -> FileRef:
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{source} cannot be read: {error.strerror}.") from None
+    return _write(out, source.name, data)
+
+
+def seal(
+    adapter: Path,
+    tokenizer: Path,
+    facts: Facts,
+    signer: crypto.Signer,
+    signed_by: str,
+    wrapper: crypto.Wrapper | None,
+    out: Path,
+) -> Package:
+    """Write the package to `out`/package and its provenance beside it.
+
+    adapter: folder of PEFT's two files; tokenizer: folder of the base, of which the tokenizer's files are copied;
+    wrapper: who wraps the data key; None leaves the weights in plain.
+    """
+    folder = out / PACKAGE
+    folder.mkdir(parents=True, exist_ok=True)
+    data_key = crypto.Secret.random() if wrapper else None
+    files = [_copy(adapter / CONFIG, folder)]
+    files += [_copy(tokenizer / name, folder) for name in TOKENIZER if (tokenizer / name).is_file()]
+    stored, plain_sha256, tensors = _seal_weights(adapter / WEIGHTS, folder, facts, data_key)
+    files += [stored, _write(folder, BOM, write_bom(facts, plain_sha256))]
+    manifest = Manifest(
+        **facts.model_dump(),
+        files=tuple(sorted(files, key=lambda ref: ref.path)),
+        tensors=tensors,
+        weights_sha256=plain_sha256,
+        signing_key=signer.fingerprint,
+        wrapped_data_key=wrapper.wrap(data_key, key_context(facts.package_id)) if wrapper and data_key else None,
+        key_id=wrapper.key_id if wrapper else None,
+    )
+    identity = _write(folder, MANIFEST, canonical_json(manifest.model_dump(mode="json")))
+    digests = {ref.path: ref.sha256 for ref in (*files, identity)}
+    write_atomic(folder / SIGNATURE, oms.sign(digests, signer))
+    write_atomic(out / PROVENANCE, write_provenance(manifest, identity.sha256, signer))
+    return Package(
+        package=identity.sha256,
+        package_id=facts.package_id,
+        version=facts.version,
+        signed_by=signed_by,
+        key_fingerprint=signer.fingerprint,
+        encrypted=wrapper is not None,
+        policy=facts.policy,
+        domain=facts.domain,
+    )
+
+
+def _read_manifest(data: bytes, path: Path) -> Manifest:
+    read_canonical(data, str(path))
+    try:
+        manifest = Manifest.model_validate_json(data)
+        if canonical_json(manifest.model_dump(mode="json")) == data:  # nothing was read as what it is not
+            return manifest
+        raise ValueError
+    except ValueError:  # pydantic's, too
+        raise Tampered(f"{path} is not the manifest of a package, or one of another version of this SDK.") from None
+
+
+def _check_record(manifest: Manifest, package: Package, path: Path) -> None:
+    said = (manifest.package_id, manifest.version, manifest.signing_key, manifest.wrapped_data_key is not None)
+    recorded = (package.package_id, package.version, package.key_fingerprint, package.encrypted)
+    if said != recorded:
+        raise Tampered(f"{path} says something else than the record of package {package.package[:12]}.")
+
+
+def open_package(folder: Path, package: Package | None, public_pem: str, expected: str | None) -> Manifest:
+    """The manifest, after the checks of `sdk.seal` 1 to 7; Tampered names everything that does not match.
+
+    package: the record of sealing; expected: the identity that was asked for. One of the two may be missing where the
+    other is given; with neither, the package is known to be the signer's and not to be a certain one.
+    """
+    # 1. the folder holds the files of a package and nothing else
+    contents = read_files(folder, list_files(folder))
+    digests = {name: ref.sha256 for name, ref in contents.refs.items() if name != SIGNATURE}
+    # 2. and 3. the signature is the key's, and over these very files
+    oms.check(contents.data[SIGNATURE], public_pem, digests, str(folder / SIGNATURE))
+    # 4. it is the package that was asked for
+    path = folder / MANIFEST
+    for identity in filter(None, (expected, package.package if package else None)):
+        if digests[MANIFEST] != identity:
+            raise Tampered(f"{path} is not the manifest of package {identity[:12]}: another package lies there.")
+    # 5. the manifest is in its one form, and about the signer and the record
+    manifest = _read_manifest(contents.data[MANIFEST], path)
+    if manifest.signing_key != crypto.fingerprint(public_pem):
+        raise Tampered(f"{path} names another signing key than the one that signed.")
+    if package:
+        _check_record(manifest, package, path)
+    # 6. the manifest lists the files with their sizes
+    listed = tuple(ref for name, ref in sorted(contents.refs.items()) if name not in (MANIFEST, SIGNATURE))
+    if manifest.files != listed or manifest.weights not in contents.refs:
+        raise Tampered(f"{path} lists other files than those that were signed.")
+    # 7. the bill of materials is this package's
+    check_bom(contents.data[BOM], manifest, str(folder / BOM))
+    return manifest
+
+
+def _read_config(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
+    contents = read_files(folder, [CONFIG])
+    if contents.refs[CONFIG] not in manifest.files:
+        raise Tampered(f"{folder / CONFIG} has been altered since the package was opened.")
+    try:
+        config = json.loads(contents.data[CONFIG])
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise Tampered(f"{folder / CONFIG} is not a JSON object.")
+    return config
+
+
+def unseal(folder: Path, manifest: Manifest, data_key: crypto.Secret | None) -> tuple[Mapping[str, Any], bytearray]:
+    """PEFT's configuration and the weights in safetensors format, decrypted in memory only.
+
+    data_key: `wrapper.unwrap(manifest.wrapped_data_key, key_context(manifest.package_id))`; None for plain weights. Who
+    takes the weights wipes them after use. A file that was changed after `open_package` is Tampered here, too.
+    """
+    path = folder / manifest.weights
+    if (manifest.wrapped_data_key is None) != (data_key is None):
+        what = "is in plain and takes no" if data_key else "is encrypted; have it opened with its"
+        raise InvalidInput(f"{path} {what} data key.")
+    config = _read_config(folder, manifest)
+    with open(open_regular(path), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != next(ref.size for ref in manifest.files if ref.path == manifest.weights):
+            raise Tampered(f"{path} has been altered since the package was opened.")
+        take = floe.read_from(file.readinto, str(path))
+        if data_key:
+            weights = floe.decrypt(take, size, data_key, _associated(manifest), str(path))
+        else:
+            weights = bytearray(size)
+            for start, part in _plain_parts(take, size):
+                weights[start : start + len(part)] = part
+    if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
+        floe.wipe(weights)
+        raise Tampered(f"{path}: the weights are not those that were sealed.")
+    return config, weights
