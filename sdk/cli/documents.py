@@ -1,0 +1,32 @@
+"""`sdk documents`: what the records say, in the order that rules and conventions ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
+
+
+@app.command()
+def documents(
+    project: ProjectOption = HERE,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for them.", show_default="documents in the project's folder")
+    ] = None,
+    form: Annotated[
+        Literal["html", "md", "both"], typer.Option("--format", help="Pages that a browser prints, Markdown, or both.")
+    ] = "both",
+    json: JsonOption = False,
+) -> None:
+    """Write model card, EU AI Act Annex IV file, SR 26-2 document, HIPAA statement and data sheet of the newest model.
+
+    They are written from records only. What no record holds is marked "not recorded" and listed at the end of each, for
+    a person to fill. None of them is legal advice.
+    """
+    with working(project, json) as (output, opened):
+        paths = opened.documents(out, form)
+        output.result([str(path) for path in paths], *(escape(str(path)) for path in paths))

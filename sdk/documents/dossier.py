@@ -1,0 +1,71 @@
+"""What documents are written from: the records of one model and the few facts of its project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from sdk.domain import Domain
+from sdk.policy import Policy
+from sdk.records import Advice, Leaks, Package, Record, Release, Review, Run, Scores, Scrubbed
+
+
+class Happened(Protocol):
+    """The part of an event of the audit log that documents may show; never its objects or details."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def time(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def action(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+
+
+class Decided(NamedTuple):
+    """A decision over the package."""
+
+    name: str  # who decided
+    decision: str  # review, approve, reject or withdraw
+    reason: str
+    time: str  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """The records belong together: each was made from the ones before it. None: there is none yet."""
+
+    project: str
+    base_name: str  # what the charter calls the base model; never a path
+    base_digest: str  # SHA-256, hex
+    domain: Domain
+    policy: Policy
+    standing: str  # of the package, as a registry shows it: candidate, approved, champion, rejected
+    advice: Advice | None = None
+    scrubbed: Scrubbed | None = None
+    review: Review | None = None
+    run: Run | None = None
+    scores: Scores | None = None
+    leaks: Leaks | None = None
+    package: Package | None = None
+    release: Release | None = None
+    approvals: tuple[Decided, ...] = ()
+    events: Sequence[Happened] = ()  # oldest first
+
+    @property
+    def records(self) -> dict[str, Record | None]:
+        """By the name that templates know them by, in the order in which they are made."""
+        return {
+            "advice": self.advice,
+            "scrubbed": self.scrubbed,
+            "review": self.review,
+            "run": self.run,
+            "scores": self.scores,
+            "leaks": self.leaks,
+            "package": self.package,
+            "release": self.release,
+        }

@@ -1,0 +1,160 @@
+"""Templates to Markdown. Everything that a template prints is escaped, so no record can write markup of its own."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError, Undefined
+from markupsafe import Markup
+
+from sdk.documents.gaps import COUNT, MARK, Absent, number_gaps
+from sdk.errors import InvalidInput
+from sdk.intervals import share
+from sdk.records import Hardware, Interval, Recall
+
+SUFFIX = ".md.jinja"
+_MARK, _COUNT = Markup(MARK), Markup(COUNT)  # noqa: S704 - constants
+_MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
+
+
+def plain(text: str) -> str:
+    """One line without control characters."""
+    kept = ("" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co"} and c not in "\t\n\r" else c for c in text)
+    return " ".join("".join(kept).split())
+
+
+def escaped(text: str) -> Markup:
+    """Text that means itself in Markdown, also in a cell of a table."""
+    return Markup(_MARKUP.sub(r"\\\1", plain(text)))  # noqa: S704 - escaped
+
+
+def code(text: str) -> Markup:
+    """A code span; CommonMark: fenced by more backticks than it holds; a bar would end the cell."""
+    inside = plain(text).replace("|", r"\|")
+    if not inside:
+        return Markup()
+    fence = "`" * (max((len(run) for run in re.findall("`+", inside)), default=0) + 1)
+    pad = " " if "`" in inside else ""
+    return Markup(f"{fence}{pad}{inside}{pad}{fence}")  # noqa: S704 - a code span
+
+
+def _number(value: float, unit: str = "") -> str:
+    """Thousands are grouped; four digits where there are decimals."""
+    shown = f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
+    return f"{shown} {unit}" if unit else shown
+
+
+def _percent(value: float) -> str:
+    return f"{value * 100:.3g} %"
+
+
+def _interval(value: Interval, digits: int = 3) -> str:
+    return f"{value.value:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
+
+
+def _recall(value: Recall) -> str:
+    """Found of planted, and the share with its exact 95 % limits."""
+    if not value.planted:
+        return "none planted"
+    shown = share(value.found, value.planted)
+    return f"{value.found:,} of {value.planted:,}; {shown.value:.3f} ({shown.low:.3f} to {shown.high:.3f})"
+
+
+def _codes(values: Any) -> Markup | str:
+    return Markup(", ").join(code(str(value)) for value in values) if values else "none"
+
+
+def _listed(values: Any) -> str:
+    """Words that a reader sees as one list; "none" where it is empty."""
+    return ", ".join(_text(value) for value in values) if values else "none"
+
+
+def _text(value: Any) -> str:
+    """A value of a record or a policy, for a reader."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return _number(value)
+    return _listed(value) if isinstance(value, tuple | list) else str(value)
+
+
+def _finalize(value: Any) -> Markup:
+    """What is printed for the result of every expression; a name that no record has raises UndefinedError."""
+    if value is None or isinstance(value, Absent):
+        return _MARK
+    if isinstance(value, Undefined):
+        str(value)
+    return value if isinstance(value, Markup) else escaped(_text(value))
+
+
+def _of_recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that lets pass what is not recorded."""
+
+    @wraps(function)
+    def filtered(value: Any, *arguments: Any) -> Any:
+        return value if value is None or isinstance(value, Absent) else function(value, *arguments)
+
+    return filtered
+
+
+def _hardware(value: Hardware) -> str:
+    machine = f"{value.cpu_cores} CPU cores, {value.ram_gib:.4g} GiB of memory"
+    gpus = f"{value.gpu_count} x {value.gpu}, {value.gpu_memory_gib:.4g} GiB each; " if value.gpu_count else "no GPU; "
+    return gpus + machine
+
+
+def _setting(value: Any) -> Any:
+    """None in a setting means that it is off, not that nobody knows."""
+    return value if isinstance(value, Absent) else _text(value)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "bytes": lambda files: _number(sum(file.size for file in files), "bytes"),
+    "code": lambda value: code(str(value)),
+    "codes": _codes,
+    "hardware": _hardware,
+    "hours": lambda seconds: _number(seconds / 3600, "h"),
+    "how_many": len,
+    "interval": _interval,
+    "listed": _listed,
+    "number": _number,
+    "percent": _percent,
+    "recall": _recall,
+    "sorted": lambda named: sorted(named.items()),
+    "total": lambda counts: sum(counts.values()),
+}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update({name: _of_recorded(function) for name, function in FILTERS.items()})
+    environment.filters["setting"] = _setting
+    environment.globals["gap_count"] = _COUNT
+    return environment
+
+
+def render(name: str, facts: Mapping[str, Any]) -> str:
+    """The document of one template, with its gaps numbered and listed; InvalidInput where the template is wrong."""
+    try:
+        text = _environment().get_template(name + SUFFIX).render(facts)
+    except TemplateSyntaxError as error:
+        raise InvalidInput(f"{name}{SUFFIX} line {error.lineno}: {error.message}") from None
+    except TemplateError as error:
+        raise InvalidInput(f"{name}{SUFFIX}: {error.message}") from None
+    return number_gaps(re.sub(r"\n{3,}", "\n\n", text))

@@ -1,0 +1,44 @@
+"""All documents of a dossier, as text and as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from sdk.documents.card import front_matter
+from sdk.documents.dossier import Dossier
+from sdk.documents.facts import facts
+from sdk.documents.html import to_html
+from sdk.documents.render import render
+from sdk.store import write_atomic
+
+Format = Literal["md", "html", "both"]
+MODEL_CARD = "model-card"
+TITLES = {  # template -> title
+    MODEL_CARD: "Model card",
+    "eu-ai-act-annex-iv": "Technical documentation, Annex IV of Regulation (EU) 2024/1689",
+    "sr-26-2": "Model document, SR 26-2",
+    "hipaa-de-identification": "De-identification statement, 45 CFR 164.514(b)(2)",
+    "data-sheet": "Data sheet",
+}
+
+
+def documents(dossier: Dossier) -> dict[str, str]:
+    """File name -> Markdown. The same records give the same bytes: no clock is asked, and nothing but the records."""
+    known = facts(dossier)
+    texts = {f"{name}.md": render(name, {**known, "title": title}) for name, title in TITLES.items()}
+    card = f"{MODEL_CARD}.md"
+    return {**texts, card: front_matter(dossier) + texts[card]}
+
+
+def write(dossier: Dossier, folder: Path, form: Format = "both") -> tuple[Path, ...]:
+    """Write them into the folder, over earlier ones; the paths in order. StepFailed if a file cannot be written."""
+    files: dict[Path, bytes] = {}
+    for (name, text), title in zip(documents(dossier).items(), TITLES.values(), strict=True):
+        if form != "html":
+            files[folder / name] = text.encode()
+        if form != "md":
+            files[(folder / name).with_suffix(".html")] = to_html(text, f"{title}: {dossier.project}")
+    for path, data in files.items():
+        write_atomic(path, data)
+    return tuple(files)

@@ -1,0 +1,575 @@
+"""Documents say what the records say, mark and list all that they do not, and show nothing that is not theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import registry_records as made
+from huggingface_hub import EvalResult, ModelCard
+from jinja2 import Environment, nodes
+from markdown_it import MarkdownIt
+
+import sdk.documents
+from sdk.documents import TITLES, Decided, Dossier, documents, to_html, write
+from sdk.documents.render import SUFFIX, render
+from sdk.domain import read_domain
+from sdk.errors import InvalidInput
+from sdk.policy import Policy, read_policy
+from sdk.records import Interval, Leakage, Leaks, Package, Quarantined, Release, Review, Stratum, sha256
+from sdk.store import shipped
+
+TEMPLATES = Path(sdk.documents.__file__).parent
+CARD, ANNEX, SR, HIPAA, SHEET = (f"{name}.md" for name in TITLES)
+RECORDS = ("advice", "scrubbed", "review", "run", "scores", "leaks", "package", "release")
+SECRET = "Zebulon Quarrington"
+EVIL = "<script>alert(1)</script> | [x](https://evil.example) **b** `c` \x00\x01 _d_ \n# h"
+
+HEADINGS = {  # what each document's rule or convention names, in its order
+    CARD: [
+        "Model details",
+        "Uses",
+        "Bias, risks and limitations",
+        "How to get started with the model",
+        "Training details",
+        "Evaluation",
+        "Model examination",
+        "Environmental impact",
+        "Technical specifications",
+        "Model card contact",
+    ],
+    ANNEX: [
+        "1. General description of the AI system",
+        "2. Elements of the AI system and process of its development",
+        "3. Monitoring, functioning and control",
+        "4. Appropriateness of the performance metrics",
+        "5. Risk management system",
+        "6. Relevant changes through the lifecycle",
+        "7. Harmonised standards applied",
+        "8. EU declaration of conformity",
+        "9. Post-market monitoring",
+    ],
+    SR: [
+        "1. Scope",
+        "2. Model development",
+        "3. Model implementation",
+        "4. Model use",
+        "5. Model validation and monitoring",
+        "6. Governance and controls",
+        "7. Vendor and other third-party products",
+    ],
+    HIPAA: [
+        "1. What is stated",
+        "2. Data",
+        "3. The eighteen identifiers",
+        "4. How well personal data is found",
+        "5. Review by a person",
+        "6. What the trained model gives back",
+        "7. What is not covered",
+    ],
+    SHEET: [
+        "Motivation",
+        "Composition",
+        "Collection process",
+        "Preprocessing, cleaning and labelling",
+        "Uses",
+        "Distribution",
+        "Maintenance",
+    ],
+}
+
+
+class Happened(NamedTuple):
+    seq: int
+    time: str
+    actor: str
+    action: str
+    phase: str
+    detail: dict[str, str]
+    objects: dict[str, str]
+
+
+def policy(name: str = "hipaa", **scrub: Any) -> Policy:
+    read = read_policy(shipped("policies") / f"{name}.yaml")
+    return read.model_copy(update={"scrub": read.scrub.model_copy(update=scrub)})
+
+
+def empty(**changes: Any) -> Dossier:
+    domain = read_domain(shipped("domains") / "medical")
+    facts = {
+        "project": "claims",
+        "base_name": "embedded",
+        "base_digest": sha256(b"base"),
+        "domain": domain,
+        "policy": policy(),
+        "standing": "candidate",
+    }
+    return Dossier(**{**facts, **changes})
+
+
+def leaks() -> Leaks:
+    interval = Interval(value=1.83, low=1.31, high=2.38)
+    share = Interval(value=0.59, low=0.48, high=0.7)
+    found = Leakage(
+        kinds=("PERSON", "US_SSN"),
+        twins=4,
+        candidates=64,
+        exposures=(1.5, 2.16),
+        exposure=interval,
+        extracted=0,
+        losses=(1.0, 2.0),
+        twin_losses=(1.0,) * 8,
+        scores=(0.0, 0.1),
+        twin_scores=(0.0,) * 8,
+        auc=share,
+        tpr=share,
+        auc_by_loss=0.54,
+        auc_by_base=0.54,
+    )
+    return Leaks(
+        adapted=found, control=found.model_copy(update={"extracted": 2}), control_passes=20, control_steps=9, seconds=11
+    )
+
+
+def review() -> Review:
+    return Review(
+        population=560,
+        n=59,
+        misses=1,
+        bound=0.0781,
+        extra=12,
+        extra_misses=0,
+        marks=1,
+        strata={"en, found": Stratum(rows=560, reviewed=71, missed=1)},
+        reviewer="Rita Reviewer",
+        earlier=0,
+    )
+
+
+def package() -> Package:
+    fields = {
+        "package": sha256(b"manifest"),
+        "package_id": "0" * 32,
+        "version": 3,
+        "signed_by": "Theo Trainer",
+        "key_fingerprint": sha256(b"key"),
+        "encrypted": True,
+        "policy": "hipaa@1",
+        "domain": "medical@1",
+    }
+    return Package.model_validate(fields)
+
+
+def release() -> Release:
+    return Release(
+        package=sha256(b"manifest"),
+        tracking_uri=f"sqlite:///{SECRET}.db",
+        experiment_id="1",
+        run_id=sha256(b"run")[:32],
+        model_name="claims",
+        version="7",
+        artifacts=(),
+    )
+
+
+def complete(**changes: Any) -> Dossier:
+    rules = policy()
+    scrubbed = made.scrubbed().model_copy(update={"inputs": {"policy": rules.digest}})
+    records = {
+        "policy": rules,
+        "advice": made.advice(),
+        "scrubbed": scrubbed,
+        "review": review(),
+        "run": made.run(),
+        "scores": made.scores(),
+        "leaks": leaks(),
+        "package": package(),
+        "release": release(),
+        "approvals": (
+            Decided("Alice", "approve", "Scores and leak check are as they should be.", "2026-05-02T09:00:00Z"),
+        ),
+        "events": tuple(
+            Happened(n, f"2026-05-01T10:0{n}:00.000Z", "theo", action, phase, {"note": SECRET}, {SECRET: sha256(b"x")})
+            for n, (action, phase) in enumerate(
+                [("scrub", "started"), ("scrub", "failed"), ("scrub", "started"), ("scrub", "finished")]
+            )
+        ),
+    }
+    return empty(**{**records, **changes})
+
+
+def body(text: str) -> str:
+    """Without the list at the end."""
+    return text.split("\n## What is not recorded\n")[0]
+
+
+def gaps(text: str) -> list[tuple[str, str]]:
+    """(section, what) of the list at the end, whose numbers are 1, 2, 3 …"""
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| (.*) \|$", text.split("\n## What is not recorded\n")[1], re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
+    return [(section, what) for _, section, what in rows]
+
+
+def headings(text: str) -> list[str]:
+    return re.findall(r"^## (.*)$", text, re.MULTILINE)
+
+
+# -- what they say ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dossier", [complete(), empty()], ids=["complete", "empty"])
+@pytest.mark.parametrize("name", HEADINGS)
+def test_every_section_of_the_rule_is_there_in_its_order(name: str, dossier: Dossier) -> None:
+    found = headings(documents(dossier)[name])
+    assert [heading for heading in found if heading in HEADINGS[name]] == HEADINGS[name]
+    assert found[-1] == "What is not recorded"
+    assert set(documents(dossier)) == set(HEADINGS)
+
+
+@pytest.mark.parametrize("letter", "abcdefgh")
+def test_annex_iv_has_every_point_of_its_first_two_sections(letter: str) -> None:
+    text = documents(empty())[ANNEX]
+    first, second = (text.split(f"\n## {n}. ")[1].split("\n## ")[0] for n in (1, 2))
+    assert f"\n| ({letter}) " in first
+    assert f"\n### ({letter}) " in second
+
+
+def test_figures_are_those_of_the_records() -> None:
+    dossier = complete()
+    texts = documents(dossier)
+    assert dossier.package
+    assert dossier.run
+    assert dossier.scrubbed
+    expected = {
+        CARD: [
+            "338,688",
+            "0.750 (0.670 to 0.820)",
+            "qlora-4bit",
+            "4-bit fits \\<5 GiB \\& leaves room",
+            "1.83 (1.31 to 2.38)",
+        ],
+        ANNEX: [
+            "Theo Trainer",
+            "claims` version 7",
+            "package 3 of the project",
+            "`leaks.max_auc`",
+            "| `scrub` | 2 | 1 | 0 | 1 |",
+        ],
+        SR: ["Alice | approve | 2026-05-02T09:00:00Z | Scores and leak check", "Rita Reviewer", "out of its scope"],
+        HIPAA: ["222 of 225; 0.987 (0.962 to 0.997)", "59 of 560", "7.81 %", "119 of 121", "`US_SSN`, `US_SSN_LAST4`"],
+        SHEET: [
+            "| how many, training | 448 |",
+            "eval: jsonl, alpaca; train: jsonl, alpaca",
+            "222 of 225",
+            "`CN_RESIDENT_ID` | 18 |",
+        ],
+    }
+    for name, pieces in expected.items():
+        assert [piece for piece in pieces if piece not in body(texts[name])] == [], name
+        assert dossier.package.package in texts[name]
+        assert dossier.policy.digest in texts[name]
+        assert dossier.run.digest in texts[name]
+        assert dossier.scrubbed.data["train"].sha256 in texts[name]
+
+
+def test_a_reason_is_not_shown_for_another_value() -> None:
+    run = made.run()
+    by_hand = run.model_copy(update={"settings": run.settings.model_copy(update={"lora_r": 64})})
+    text = documents(complete(run=by_hand))[CARD]
+    assert "| `lora_r` | 64 | set by hand |" in text
+    assert "the domain's starting rank" not in text
+
+
+def test_the_eighteen_identifiers_are_those_of_the_rule_with_counts_actions_and_recall() -> None:
+    section = documents(complete())[HIPAA].split("\n## 3. ")[1].split("\n## 4. ")[0]
+    rows = re.findall(r"^\| \((\w)\) [^|]*\| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", section, re.MULTILINE)
+    assert [letter for letter, *_ in rows] == list("ABCDEFGHIJKLMNOPQR")
+    by_letter = {letter: cells for letter, *cells in rows}
+    assert by_letter["A"] == ["`PERSON`", "120", "placeholder", "119 of 121; 0.983 (0.942 to 0.998)"]
+    assert by_letter["J"][1:3] == ["40", "placeholder"]  # IBAN_CODE 9, CREDIT_CARD 31
+    assert by_letter["P"][1:] == ["0", "delete", "none planted"]
+    assert "beyond the rule: " not in section
+
+
+def test_a_policy_that_maps_no_identifier_leaves_all_eighteen_open() -> None:
+    listed = gaps(documents(complete(policy=policy("finance")))[HIPAA])
+    assert len([what for _, what in listed if re.match(r"\([A-R]\) ", what)]) == 18
+
+
+def test_what_is_derived_from_a_value_is_named() -> None:
+    assert "164.514(c) is not met" not in documents(complete())[HIPAA]
+    coded = policy(actions={**policy().scrub.actions, "US_SSN": "token"}, reversible=("MEDICAL_RECORD_NUMBER",))
+    text = documents(complete(policy=coded))[HIPAA]
+    assert "164.514(c) is not met" in text
+    assert "| `MEDICAL_RECORD_NUMBER`, `US_SSN` |" in text
+
+
+def test_rows_that_were_scrubbed_under_another_policy_are_said_to_be() -> None:
+    same, other = (documents(complete(policy=rules))[HIPAA] for rules in (policy(), policy(row_seconds=11)))
+    assert "under another policy" not in same
+    assert "yes: the policy refuses data that did not" in same
+    assert "under another policy" in other
+    assert ("1. What is stated", "did the data go through the detectors") in gaps(other)
+
+
+# -- what they do not say ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [(), *[(name,) for name in RECORDS], RECORDS], ids="+".join)
+def test_every_place_that_is_not_recorded_is_marked_and_listed(missing: tuple[str, ...]) -> None:
+    full = documents(complete())
+    for name, text in documents(complete(**dict.fromkeys(missing))).items():
+        marked = [int(n) for n in re.findall(r"\*\*not recorded \((\d+)\)\*\*", body(text))]
+        listed = gaps(text)
+        assert sorted(set(marked)) == list(range(1, len(listed) + 1))
+        assert marked == sorted(marked)
+        assert all(section and what for section, what in listed)
+        assert f"{len(listed)} places" in text
+        assert set(gaps(full[name])) <= set(listed)
+        assert body(text).count("not recorded") == len(marked) + 1  # the head explains the words
+        assert "\x00" not in text
+        assert "None" not in text
+
+
+def test_a_record_that_is_missing_opens_the_places_that_it_filled() -> None:
+    full = documents(complete())
+    opened = {
+        "scores": (ANNEX, "scores of the base and of the adapted model"),
+        "review": (HIPAA, "95 % upper bound on the share of rows with a miss"),
+        "leaks": (SR, "AUC of telling planted values from others"),
+        "run": (CARD, "trainable parameters"),
+        "package": (SR, "signed by"),
+        "release": (SR, "registered as"),
+        "scrubbed": (SHEET, "how many, training"),
+        "advice": (SR, "why this method"),
+    }
+    for record, (name, what) in opened.items():
+        assert what not in [w for _, w in gaps(full[name])]
+        assert what in [w for _, w in gaps(documents(complete(**{record: None}))[name])]
+    assert "decisions over the package" in [w for _, w in gaps(documents(complete(approvals=()))[SR])]
+    assert "events of the audit log" in [w for _, w in gaps(documents(complete(events=()))[ANNEX])]
+
+
+def test_what_only_a_person_knows_stays_open_however_complete_the_records_are() -> None:
+    texts = documents(complete())
+    for name, section, what in (
+        (ANNEX, "1. General description of the AI system", "(a) intended purpose"),
+        (
+            ANNEX,
+            "2. Elements of the AI system and process of its development / (g) Validation and testing",
+            "robustness",
+        ),
+        (ANNEX, "4. Appropriateness of the performance metrics", "why the metric is appropriate for this system"),
+        (ANNEX, "8. EU declaration of conformity", "copy of the declaration (Article 47)"),
+        (HIPAA, "1. What is stated", "actual knowledge, condition (ii)"),
+        (SR, "6. Governance and controls / Roles and inventory", "owner of the model"),
+        (SHEET, "Collection process", "did they consent"),
+        (CARD, "Environmental impact", "carbon emitted"),
+    ):
+        assert (section, what) in gaps(texts[name])
+
+
+def test_no_loop_of_a_template_can_be_silent() -> None:
+    """A list that is empty or missing has words, or the mark, in its place."""
+    for path in TEMPLATES.glob(f"*{SUFFIX}"):
+        loops = list(Environment(autoescape=True).parse(path.read_text(encoding="utf-8")).find_all(nodes.For))
+        assert [loop.lineno for loop in loops if not loop.else_] == [], path.name
+
+
+def test_a_name_that_no_record_has_is_an_error_and_not_a_gap() -> None:
+    with pytest.raises(InvalidInput, match=r"sr-26-2\.md\.jinja: 'gap_count|'title' is undefined"):
+        render("sr-26-2", {})
+
+
+# -- what must not be in them -----------------------------------------------------------------------------------------
+
+
+def test_a_planted_secret_is_in_no_document() -> None:
+    scrubbed = made.scrubbed().model_copy(
+        update={
+            "quarantined": (Quarantined(split="train", row=SECRET, error=SECRET),),
+            "name_columns": (SECRET,),
+            "recognizers": {"PERSON": {SECRET: 3}},
+        }
+    )
+    scores = made.scores()
+    scores = scores.model_copy(update={"outcomes": (scores.outcomes[0].model_copy(update={"row": SECRET}),)})
+    dossier = complete(scrubbed=scrubbed, scores=scores)  # and in the events' details and the registry's address
+    assert str(dossier).count(SECRET) >= 6
+    for name, text in documents(dossier).items():
+        assert SECRET not in text
+        assert SECRET.split()[1].encode() not in to_html(text, name)
+
+
+def evil() -> Dossier:
+    return complete(
+        project=EVIL,
+        base_name=EVIL,
+        standing=EVIL,
+        domain=read_domain(shipped("domains") / "medical").model_copy(update={"title": EVIL, "prompt": EVIL}),
+        scrubbed=made.scrubbed().model_copy(update={"counts": {EVIL: 3}, "actions": {EVIL: 3}}),
+        run=made.run().model_copy(update={"versions": {EVIL: EVIL}, "notes": (EVIL,)}),
+        package=package().model_copy(update={"signed_by": EVIL}),
+        review=review().model_copy(update={"reviewer": EVIL}),
+        approvals=(Decided(EVIL, "approve", EVIL, EVIL),),
+    )
+
+
+def shape(text: str) -> list[tuple[str, str]]:
+    """Every tag that the Markdown makes, but code spans, which escaped text and plain text may differ in."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL))
+    inline = [child for token in tokens for child in token.children or ()]
+    return [(t.type, t.tag) for t in tokens] + [
+        (t.type, t.tag) for t in inline if t.type not in ("text", "code_inline")
+    ]
+
+
+def test_no_record_can_write_markup_of_its_own() -> None:
+    tame = replace(evil(), project="x", base_name="x", standing="x", approvals=(Decided("x", "approve", "x", "x"),))
+    texts, expected = documents(evil()), documents(tame)
+    for name, text in texts.items():
+        assert [piece for piece in shape(text) if piece[0] in ("link_open", "html_block", "html_inline")] == []
+        assert shape(text) == shape(expected[name])
+        assert b"<script" not in to_html(text, EVIL)
+
+
+# -- metadata ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_card_is_one_that_hugging_face_reads() -> None:
+    scores = made.scores()
+    card = ModelCard(documents(complete(base_name="meta-llama/Llama-3.1-8B"))[CARD], ignore_metadata_errors=False)
+    data = card.data
+    assert (data.base_model, data.library_name, data.pipeline_tag) == (
+        "meta-llama/Llama-3.1-8B",
+        "peft",
+        "text-generation",
+    )
+    assert data.language == ["en", "zh"]
+    assert data.model_name == "claims"
+    results = {(one.dataset_config, one.metric_type): one for one in data.eval_results}
+    assert all(isinstance(one, EvalResult) for one in results.values())
+    assert set(results) == {(w, m) for w in ("all", "en", "zh") for m in ("exact_match", "f1", "perplexity")}
+    for language, found in scores.adapted.items():
+        assert results[language, "exact_match"].metric_value == found.exact_match.value
+        assert results[language, "perplexity"].metric_value == found.perplexity
+    assert {one.dataset_revision for one in results.values()} == {made.scrubbed().data["eval"].sha256}
+    assert ModelCard(f"---\n{data.to_yaml()}\n---\n").data.to_dict() == data.to_dict()
+
+
+def test_metadata_leaves_out_what_is_not_known() -> None:
+    data = ModelCard(documents(empty())[CARD], ignore_metadata_errors=False).data.to_dict()
+    assert "model-index" not in data
+    assert "base_model" not in data  # a folder's name is no model id
+    assert None not in data.values()
+
+
+# -- pages and files --------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(data.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "br", "hr"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("dossier", [complete(), empty(), evil()], ids=["complete", "empty", "evil"])
+@pytest.mark.parametrize("name", HEADINGS)
+def test_a_page_needs_nothing_from_outside_and_runs_nothing(name: str, dossier: Dossier) -> None:
+    text = documents(dossier)[name]
+    data = to_html(text, name)
+    page = Page(data)
+    assert page.open == []
+    assert {tag for tag, _ in page.tags} <= {
+        *(
+            "html",
+            "head",
+            "meta",
+            "title",
+            "style",
+            "body",
+            "main",
+            "section",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "p",
+            "blockquote",
+        ),
+        *("table", "thead", "tbody", "tr", "th", "td", "code", "pre", "strong", "ul", "ol", "li"),
+    }
+    attributes = {key for _, attrs in page.tags for key in attrs}
+    assert attributes <= {"lang", "charset", "name", "content", "class", "style"}
+    assert not re.search(rb"url\(|@import", data)
+    assert data.count(b'<strong class="gap">') == body(text).count("**not recorded (")
+
+
+def test_html_in_markdown_is_shown_and_links_are_text() -> None:
+    page = to_html(
+        "# t\n\n<script>x</script> [a](https://b.example) ![c](https://d.example) <https://e.example>\n", "t"
+    )
+    assert b"&lt;script&gt;x" in page
+    assert not re.search(rb"<script|<a |<img|href|src=", page)
+
+
+def test_the_order_in_which_a_record_was_filled_is_not_seen() -> None:
+    """Records that come back from their files have their keys sorted."""
+
+    def backwards(value: Any) -> Any:
+        return dict(reversed([(key, backwards(item)) for key, item in value.items()])) if type(value) is dict else value
+
+    dossier = complete()
+    other = {
+        name: type(record).model_validate(backwards(record.model_dump()))
+        for name in (*RECORDS, "policy", "domain")
+        if (record := getattr(dossier, name)) is not None
+    }
+    assert all(record == getattr(dossier, name) for name, record in other.items())
+    assert documents(replace(dossier, **other)) == documents(dossier)
+
+
+def test_same_records_same_bytes_in_another_process() -> None:
+    def digest(texts: dict[str, str]) -> str:
+        pages = [to_html(text, name) for name, text in texts.items()]
+        return hashlib.sha256(b"".join([*(text.encode() for text in texts.values()), *pages])).hexdigest()
+
+    code = (
+        "import hashlib; from sdk.documents import documents, to_html; from test_documents import complete\n"
+        "texts = documents(complete()); pages = [to_html(text, name) for name, text in texts.items()]\n"
+        "print(hashlib.sha256(b''.join([*(text.encode() for text in texts.values()), *pages])).hexdigest())"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(sdk.documents.__file__).parents[2])])
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": paths, "TZ": "Asia/Shanghai", "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == digest(documents(complete()))
+
+
+@pytest.mark.parametrize(("form", "suffixes"), [("md", {".md"}), ("html", {".html"}), ("both", {".md", ".html"})])
+def test_files_are_written_in_the_form_that_is_asked_for(form: Any, suffixes: set[str], tmp_path: Path) -> None:
+    paths = write(complete(), tmp_path / "out", form)
+    assert sorted(paths) == sorted((tmp_path / "out").iterdir())
+    assert {path.name for path in paths} == {f"{name}{suffix}" for name in TITLES for suffix in suffixes}
+    assert write(complete(), tmp_path / "out", form) == paths  # again, over them
+    if ".md" in suffixes:
+        assert (tmp_path / "out" / CARD).read_text(encoding="utf-8") == documents(complete())[CARD]
+    if ".html" in suffixes:
+        assert b"<title>Data sheet: claims</title>" in (tmp_path / "out" / "data-sheet.html").read_bytes()
