@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdk.advise import DeploymentStrategy, find_gpu, find_model
     from sdk.errors import InvalidInput, MissingExtra, OutOfOrder, Refused, SDKError, StepFailed, Tampered
+    from sdk.flavor import load_release
     from sdk.hardware import probe
     from sdk.project import Project
     from sdk.records import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOME = {  # name -> module, so that importing sdk imports nothing heavy
     "Project": "sdk.project",
     "DeploymentStrategy": "sdk.advise",
+    "load_release": "sdk.flavor",
     "find_gpu": "sdk.advise",
     "find_model": "sdk.advise",
     "probe": "sdk.hardware",
@@ -77,6 +79,7 @@ __all__ = [
     "TrainSettings",
     "find_gpu",
     "find_model",
+    "load_release",
     "probe",
 ]
 

@@ -1,11 +1,13 @@
-"""Making a project: its adopted domain and policy, its keys, its charter and the first two events."""
+"""Making a project: its adopted domain and policy, its keys and key ring, its charter and the first two events."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,12 +15,31 @@ from sdk import crypto
 from sdk.audit import Audit
 from sdk.domain import DATA, SETTINGS, read_domain, require_files
 from sdk.errors import InvalidInput
-from sdk.policy import read_policy, validation_faults
-from sdk.records import Charter, Holder
-from sdk.store import Records, file_ref, folder_refs, shipped
+from sdk.policy import Policy, read_policy, validation_faults
+from sdk.records import Charter, canonical_json
+from sdk.ring import Ring, sign_ring, signing_member, wrapping_member
+from sdk.ring import found as found_ring
+from sdk.store import (
+    POLICIES,
+    RINGS,
+    SECRET_CONTEXT,
+    Records,
+    file_ref,
+    folder_refs,
+    held_checkpoint,
+    log_origin,
+    shipped,
+    write_atomic,
+)
 
 SIGNING_KEY = "file:keys/signing.pem"
-SECRET_KEY = "file:keys/secret.key"  # noqa: S105 - a URI
+LOG_KEY = "file:keys/log.pem"
+OWNER_KEY = "file:keys/owner.pem"
+ENCRYPTION_KEY = "file:keys/encryption.key"
+# what the key ring calls the keys that it does not name by a person
+OWNER_NAME = "owner"
+LOG_NAME = "audit log"
+ENCRYPTION_NAME = "encryption"
 
 
 def find_domain(domain: str | Path) -> Path:
@@ -69,22 +90,83 @@ def adopt_policy(root: Path, source: Path) -> dict[str, Any]:
     file = root / "policy.yaml"
     if source.resolve() != file.resolve():
         shutil.copyfile(source, file)
+    keep_policy(root, rules)
     return {"policy": rules.name, "policy_file": file_ref(file, root)}
 
 
-K = TypeVar("K", crypto.SigningKey, crypto.Secret)
+def keep_policy(root: Path, policy: Policy) -> None:
+    """So that what was sealed under it can be judged by it after another has taken its place."""
+    write_atomic(root / POLICIES / f"{policy.digest}.json", canonical_json(policy.model_dump(mode="json")))
 
 
-def open_or_make(uri: str, root: Path, default: str, open_key: Callable[[str, Path], K], make: Callable[[], K]) -> K:
-    if uri == default:
-        key = make()
-        crypto.save_key(key, root / uri.removeprefix("file:"))
-        return key
-    return open_key(uri, root)
+@dataclass(frozen=True)
+class Keys:
+    """The four keys of a project, by URI and opened."""
+
+    uris: dict[str, str]  # the charter's fields
+    signing: crypto.Signer
+    log: crypto.Signer
+    owner: crypto.Signer
+    wrapper: crypto.Wrapper
 
 
-def make_holder(name: str, role: Literal["trainer", "approver"], public_pem: str) -> Holder:
-    return Holder(name=name, role=role, public_key=public_pem, fingerprint=crypto.fingerprint(public_pem))
+def open_keys(root: Path, signing_key: str, log_key: str, owner_key: str, encryption_key: str) -> Keys:
+    """Those at the URIs; a default one is made."""
+    defaults: tuple[tuple[str, str, Callable[[], crypto.SigningKey | crypto.LogKey | crypto.Secret]], ...] = (
+        (signing_key, SIGNING_KEY, crypto.SigningKey.random),
+        (log_key, LOG_KEY, crypto.LogKey.random),
+        (owner_key, OWNER_KEY, crypto.SigningKey.random),
+        (encryption_key, ENCRYPTION_KEY, crypto.Secret.random),
+    )
+    for uri, default, make in defaults:
+        if uri == default:
+            crypto.save_key(make(), root / uri.removeprefix("file:"))
+    keys = Keys(
+        uris={
+            "signing_key": signing_key,
+            "log_key": log_key,
+            "owner_key": owner_key,
+            "encryption_key": encryption_key,
+        },
+        signing=crypto.open_signer(signing_key, root),
+        log=crypto.open_signer(log_key, root),
+        owner=crypto.open_signer(owner_key, root),
+        wrapper=crypto.open_wrapper(encryption_key, root),
+    )
+    wrong = [
+        f"{name}: {signer.algorithm}, where {wanted} is needed"
+        for name, signer, wanted in (
+            ("signing_key", keys.signing, "ecdsa-p256"),
+            ("log_key", keys.log, "ed25519"),
+            ("owner_key", keys.owner, "ecdsa-p256"),
+        )
+        if signer.algorithm != wanted
+    ]
+    prints = [keys.signing.fingerprint, keys.log.fingerprint, keys.owner.fingerprint]
+    if len(set(prints)) < len(prints):
+        wrong.append("signing_key, log_key and owner_key are not three different keys")
+    if wrong:
+        raise InvalidInput("The project's keys cannot be used.", wrong)
+    return keys
+
+
+def first_ring(project: str, keys: Keys, trainer: str) -> Ring:
+    at = datetime.now(UTC)
+    members = (
+        signing_member(OWNER_NAME, ("owner",), keys.owner.public_pem, at),
+        signing_member(trainer, ("trainer",), keys.signing.public_pem, at),
+        signing_member(LOG_NAME, ("log",), keys.log.public_pem, at),
+        wrapping_member(ENCRYPTION_NAME, keys.wrapper.key_id, at),
+    )
+    return found_ring(project, members, at)
+
+
+def write_ring(root: Path, ring: Ring, owner: crypto.Signer) -> None:
+    write_atomic(root / RINGS / f"{ring.version:04}.dsse.json", sign_ring(ring, owner))
+
+
+def wrap_secret(wrapper: crypto.Wrapper, secret: crypto.Secret) -> str:
+    return wrapper.wrap(secret, SECRET_CONTEXT)
 
 
 def read_public_pem(path: Path) -> str:
@@ -107,12 +189,14 @@ def make_charter(**fields: Any) -> Charter:
         raise InvalidInput("The project cannot be made.", validation_faults(error)) from None
 
 
-def found(root: Path, charter: Charter, key: crypto.SigningKey) -> None:
+def found(root: Path, charter: Charter, log_key: crypto.Signer) -> None:
     """The first two events and the charter's record."""
     digest = Records(root / "records").put(charter)
-    audit = Audit(root / "audit.jsonl")
-    audit.append(key, "init", "started", {}, charter.policy, {})
-    audit.append(key, "init", "finished", {"charter": digest}, charter.policy, {})
+    held_checkpoint(charter.root).unlink(missing_ok=True)
+    audit = Audit(root / "audit", log_origin(charter.root), [held_checkpoint(charter.root)])
+    objects = {"charter": digest, "ring": charter.ring}
+    audit.append(log_key, "init", "started", {}, charter.policy, {})
+    audit.append(log_key, "init", "finished", objects, charter.policy, {}, decision="permit")
 
 
 def copy_domain(domain: str | Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ SDKError
   Refused        policy or approvers say no; lists every violation               exit 3
   Tampered       a digest, signature or chain does not match; names the file     exit 4
   StepFailed     a third party failed (out of memory, disk, registry); the cause exit 5
+    Unrecorded   the audit log cannot be written, so the action did not happen   exit 5
 
 A bug shows its traceback instead. Texts name files, rows, ids, kinds and counts, never the customers' text.
 """
@@ -59,3 +60,7 @@ class Tampered(SDKError):
 
 class StepFailed(SDKError):
     exit_code = 5
+
+
+class Unrecorded(StepFailed):
+    pass

@@ -1,7 +1,8 @@
 """The one choke point: policy, start event, step, policy, record, finish event.
 
 A request that was finished before is not done again. On an error the refused or failed event is written first; an event
-that cannot be written stops the action.
+that cannot be written stops the action. Only training may go on without one, where the policy says so
+(audit.unrecorded_training); what it leaves is no part of the project and can never be registered.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sdk.errors import Refused, SDKError
-from sdk.policy import require
-from sdk.records import Record
-from sdk.store import folder_refs
+from sdk.errors import Refused, SDKError, StepFailed, Unrecorded
+from sdk.policy import Policy, require
+from sdk.records import Record, request_key
+from sdk.store import folder_refs, write_atomic
 from sdk.trail import Trail
 
 R = TypeVar("R", bound=Record)
+UNRECORDED = "unrecorded"
 
 
 def _nothing(record: Any) -> Mapping[str, Any]:
@@ -37,6 +39,7 @@ class Request(Generic[R]):
     before: Mapping[str, Any] = field(default_factory=dict)
     after: Callable[[R], Mapping[str, Any]] = _nothing
     actor: tuple[str, str] | None = None
+    unrecorded: Callable[[R], R] | None = None  # marks what went on without the log; None: nothing goes on without it
 
 
 @contextmanager
@@ -48,21 +51,22 @@ def recorded(
     detail: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, str]]:
     """Events around an action: started before it, with `detail`, one of finished, refused and failed after it."""
-    key, _ = trail.keys()
-    trail.append(key, action, "started", objects, detail or {}, actor)
+    trail.append(action, "started", objects, detail or {}, actor)
     made: dict[str, str] = {}
     try:
         yield made
+    except Unrecorded:
+        raise
     except Refused as error:
-        trail.append(key, action, "refused", objects, {"reason": str(error)}, actor)
+        trail.append(action, "refused", objects, {"reason": str(error)}, actor)
         raise
     except SDKError as error:
-        trail.append(key, action, "failed", objects, {"error": type(error).__name__, "reason": error.message}, actor)
+        trail.append(action, "failed", objects, {"error": type(error).__name__, "reason": error.message}, actor)
         raise
     except BaseException as error:  # a bug or Ctrl-C: its text may quote data, so only its type is kept
-        trail.append(key, action, "failed", objects, {"error": type(error).__name__}, actor)
+        trail.append(action, "failed", objects, {"error": type(error).__name__}, actor)
         raise
-    trail.append(key, action, "finished", {**objects, **made}, {}, actor)
+    trail.append(action, "finished", {**objects, **made}, {}, actor)
 
 
 def perform(trail: Trail, request: Request[R]) -> R:
@@ -74,16 +78,38 @@ def perform(trail: Trail, request: Request[R]) -> R:
                 made["record"] = done.digest
         return done
     folder = trail.folder(request.step, request.inputs)
-    with recorded(trail, request.step, request.inputs, request.actor) as made:
-        policy = trail.policy()
-        require(policy, request.step, request.before)
-        record = request.work(folder)
-        try:
-            require(policy, request.step, request.after(record))
-        except Refused:
-            shutil.rmtree(folder, ignore_errors=True)  # nothing that was refused stays
+    record: R | None = None
+    try:
+        with recorded(trail, request.step, request.inputs, request.actor) as made:
+            record = _work(trail.policy(), request, folder)
+            made["record"] = trail.records.put(record)
+    except Unrecorded as error:
+        if request.unrecorded is None or trail.policy().audit.unrecorded_training == "refuse":
             raise
-        files = folder_refs(folder) if folder.is_dir() else ()
-        record = record.model_copy(update={"inputs": request.inputs, "files": files})
-        made["record"] = trail.records.put(record)
+        return _go_on(trail, request, request.unrecorded, record, error)
+    return record
+
+
+def _work(policy: Policy, request: Request[R], folder: Path) -> R:
+    require(policy, request.step, request.before)
+    record = request.work(folder)
+    try:
+        require(policy, request.step, request.after(record))
+    except Refused:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing that was refused stays
+        raise
+    files = folder_refs(folder) if folder.is_dir() else ()
+    return record.model_copy(update={"inputs": request.inputs, "files": files})
+
+
+def _go_on(trail: Trail, request: Request[R], mark: Callable[[R], R], record: R | None, error: Unrecorded) -> R:
+    """A training that the log could not take in: its work is kept where nothing goes on from it, and says so."""
+    folder = trail.root / UNRECORDED / request_key(request.inputs)[:16]
+    if record is None:
+        record = _work(trail.policy(), request, folder)
+    record = mark(record)
+    try:
+        write_atomic(folder / "record.json", record.to_bytes())
+    except StepFailed:
+        raise error from None
     return record

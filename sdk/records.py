@@ -325,15 +325,6 @@ class Alternative(Frozen):
     reason: str = Field(description="the number that it was not taken for")
 
 
-class Holder(Frozen):
-    """Somebody whose key this project knows."""
-
-    name: str = Field(min_length=1, max_length=100)
-    role: Literal["trainer", "approver"]
-    public_key: str = Field(description="PEM, P-256")
-    fingerprint: Sha256
-
-
 class Charter(Record):
     """What a project works with; a change of it is a new charter and an event."""
 
@@ -348,10 +339,15 @@ class Charter(Record):
     domain_data: tuple[FileRef, ...] = Field(description="train.jsonl and eval.jsonl in the source")
     policy: str = Field(description="id@version")
     policy_file: FileRef
-    signing_key: str = Field(description="URI of the trainer's key; it signs packages and events")
-    secret_key: str = Field(description="URI of the key that wraps data keys and derives tokens")
-    secret_key_id: str
-    holders: tuple[Holder, ...]
+    root: Sha256 = Field(description="digest of the first key ring; who pins it knows this project by it")
+    ring: Sha256 = Field(description="digest of the key ring that is in force")
+    signing_key: str = Field(description="URI of the trainer's key, which signs packages")
+    log_key: str = Field(description="URI of the key that signs the audit log's checkpoints")
+    owner_key: str = Field(description="URI of the key that signs key rings")
+    encryption_key: str = Field(description="URI of the key that wraps data keys and the project's secret")
+    wrapped_secret: str = Field(description="the project's secret, from which tokens and others are derived, wrapped")
+    secret_id: str = Field(description="tells the project's secret from others and reveals nothing of it")
+    heads: tuple[str, ...] = Field(description="further files that hold the newest checkpoint of the audit log")
     tracking_uri: str | None = Field(default=None, description="MLflow; None is the database in the project's folder")
 
 
@@ -595,11 +591,20 @@ class Leaks(Record):
 
 class Package(Record):
     package: Sha256 = Field(description="the package's identity: digest of its manifest")
+    package_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="random; bound into the encryption of the weights")
+    version: int = Field(ge=1, description="how many packages the project has sealed, this one among them")
     signed_by: str = Field(description="name of the signing key's holder")
     key_fingerprint: Sha256
     encrypted: bool
     policy: str = Field(description="id@version that it was sealed under")
     domain: str = Field(description="name@version")
+
+
+class Rewrapped(Record):
+    """The data keys of the project's packages under a new encryption key; no weights were touched."""
+
+    key_id: str = Field(description="of the new encryption key")
+    wrapped: dict[Sha256, str] = Field(description="package -> its data key, wrapped")
 
 
 class Release(Record):
@@ -612,15 +617,34 @@ class Release(Record):
     artifacts: tuple[FileRef, ...] = Field(description="what was uploaded, relative to the run's artifact root")
 
 
+Decision = Literal["review", "approve", "reject", "withdraw"]
+
+
 class Approval(Record):
+    """A signed decision; the envelope is the proof, the rest says what is in it."""
+
     package: Sha256
-    decision: Literal["approve", "reject"]
+    decision: Decision
     approver: str
     key_fingerprint: Sha256
     reason: str = Field(min_length=1)
-    policy: str = Field(description="id@version")
+    policy: str = Field(description="id@version of the policy that the package was sealed under")
     time: str = Field(description="UTC, ISO 8601")
-    signature: str = Field(description="base64, ECDSA P-256 over the record without this field and files")
+    expires: str | None = Field(description="UTC, ISO 8601; None: never")
+    envelope: str = Field(description="DSSE envelope of an in-toto statement over package, policy and report")
+
+
+Status = Literal["candidate", "approved", "champion", "rejected", "withdrawn"]
+
+
+class Publication(Record):
+    """What MLflow was told of where a release stands; `files` are what a loader needs as proof."""
+
+    release: Sha256
+    package: Sha256
+    status: Status
+    decisions: tuple[str, ...] = Field(description="each person's last one, in the order of the log")
+    checks: tuple[str, ...] = Field(description="the conditions of approval, each with yes or no before it")
 
 
 class Verified(Frozen):
@@ -631,6 +655,7 @@ class Verified(Frozen):
     files: int
     packages: int
     approvals: int
-    head: str = Field(
-        description="hash of the last event; keep it elsewhere to notice a trail that was cut or replaced"
-    )
+    root: Sha256 = Field(description="what to pin where the model is loaded")
+    checkpoint: str = Field(description="signed head of the audit log; keep it elsewhere")
+    keep_until: str = Field(description="day before which the policy lets nobody delete the log")
+    notes: tuple[str, ...] = Field(description="what is no fault and should be known")

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered
 from sdk.records import FileRef, Record, canonical_json, sha256
 
 R = TypeVar("R", bound=Record)
 EMBEDDED = "embedded"
+RINGS = "ring"  # folder of a project's key rings
+POLICIES = "policies"  # and of every policy that was in force
+SECRET_CONTEXT = {"of": "the project's secret"}  # what its wrapping is bound to
 ASIDE = ".aside"  # a file of this suffix is one that was being written when its process ended
 SPOOL = (
     "spool.jsonl"  # figures of a training run: one JSON object a line, with step, time and numbers by MLflow's names
@@ -36,6 +37,53 @@ def shipped(kind: str) -> Path:
 def embedded_base() -> Path:
     """The folder of the base model that ships with the package."""
     return Path(__file__).resolve().parent / "base"
+
+
+def state_folder() -> Path:
+    """What this machine remembers of projects, outside of them: SDK_STATE_HOME, else as XDG's base directories say."""
+    own = os.environ.get("SDK_STATE_HOME")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "domain-adaptation-sdk"
+
+
+def log_origin(root: str) -> str:
+    """The name of a project's audit log in its checkpoints (C2SP tlog-checkpoint)."""
+    return f"domain-adaptation-sdk/{root[:16]}"
+
+
+def held_checkpoint(root: str) -> Path:
+    """The copy of the newest checkpoint that this machine has seen of a project, by its root; its folder is made."""
+    folder = state_folder() / "heads"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StepFailed(
+            f"{folder} cannot be made ({error.strerror}); set SDK_STATE_HOME to a folder that can be written to."
+        ) from error
+    return folder / f"{root}.checkpoint"
+
+
+def _pin(folder: Path) -> Path:
+    return state_folder() / "projects" / sha256(str(folder.resolve()).encode())
+
+
+def pin_root(folder: Path, root: str) -> None:
+    """Remember which project lies in this folder, so that another one put in its place is noticed."""
+    write_atomic(_pin(folder), root.encode())
+
+
+def pinned_root(folder: Path) -> str | None:
+    try:
+        return _pin(folder).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StepFailed(
+            f"{_pin(folder)} cannot be read ({type(error).__name__}); mend it, or set SDK_STATE_HOME to a folder for "
+            "what this machine remembers of projects."
+        ) from error
 
 
 def fsync_folder(folder: Path) -> None:
@@ -128,7 +176,7 @@ class Records:
             if found != kind.__name__.lower():
                 raise Tampered(f"{path} is a record of {found}, not of {kind.__name__.lower()}.")
             return kind.model_validate_json(canonical_json(fields))
-        except (ValueError, ValidationError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInput(
                 f"{path} was written by another version of this package ({type(error).__name__})."
             ) from None

@@ -1,30 +1,51 @@
-"""What a project's folder says happened: its audit trail joined with its records.
+"""What a project's folder says happened: its audit log joined with its records.
 
-audit.jsonl, audit.head     the events
+audit/                      the events, and the signed checkpoint over them
+ring/0001.dsse.json …       every key ring that was in force, each signed by an owner of the one before
 records/DIGEST.json         the records that events name
+policies/DIGEST.json        every policy that was in force, as canonical JSON
 policy.yaml, domain/        the policy and the domain's settings, as adopted
 artifacts/STEP/REQUEST/     the files of one step's request
-keys/                       the embedded default for the two keys
+keys/                       the embedded default for the four keys
 mlflow.db, mlartifacts/     the embedded default for MLflow
 unsent/REQUEST.jsonl        figures of a training that MLflow has not got yet
 review/*.enc                what reviewers have marked so far, sealed
+unrecorded/REQUEST/         runs that could not be recorded; nothing goes on from them
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
 
 from sdk import crypto
-from sdk.audit import Audit, Event, Phase
+from sdk.audit import Audit, Event, Phase, clock_faults, keep_until
 from sdk.domain import Domain, read_domain
-from sdk.errors import OutOfOrder, Tampered
+from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, read_policy
-from sdk.records import Charter, FileRef, Holder, Record, canonical_json, sha256
-from sdk.store import EMBEDDED, Records, check_ref, embedded_base, folder_refs, refs_digest, shipped
+from sdk.records import Charter, FileRef, Record, canonical_json, sha256
+from sdk.ring import Member, Ring, open_rings
+from sdk.store import (
+    EMBEDDED,
+    POLICIES,
+    RINGS,
+    SECRET_CONTEXT,
+    Records,
+    check_ref,
+    embedded_base,
+    folder_refs,
+    held_checkpoint,
+    log_origin,
+    pinned_root,
+    refs_digest,
+    shipped,
+)
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 ADOPT = "If you changed it, adopt the change with `sdk init --adopt`."
 VERB = {  # step -> the verb that does it
@@ -38,33 +59,110 @@ VERB = {  # step -> the verb that does it
     "seal": "register",
     "register": "register",
     "approve": "approve",
-    "promote": "approve",
+    "promote": "promote",
+    "publish": "promote",
     "probe": "advise --probe",
     "pilot": "advise --pilot",
 }
 
 
-class Trail:
-    """One reading of the project's folder; its chain and signatures have been verified."""
+# what the policy said, by how an action stands
+DECISIONS: Mapping[Phase, Literal["", "permit", "deny"]] = {
+    "started": "",
+    "finished": "permit",
+    "refused": "deny",
+    "failed": "",
+}
 
-    def __init__(self, root: Path) -> None:
+
+def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
+    """Every key ring, oldest first, each by an owner of the one before; `root`: digest of the first, if it is known."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    expected = [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]
+    if not files or [file.name for file in files] != expected:
+        raise Tampered(f"{folder} does not hold the key rings 0001 to the newest, and nothing else.")
+    return open_rings([file.read_bytes() for file in files], root, str(folder))
+
+
+def is_compromised(member: Member) -> bool:
+    return member.revoked is not None and member.revoked.reason == "compromised"
+
+
+def first_that_holds(keys: Sequence[str], check: Callable[[str], T]) -> T:
+    """What a check says under the first key that it does not call Tampered; else what it says under the first."""
+    if not keys:
+        raise Tampered("The key ring names no key that may sign the audit log.")
+    fault: Tampered | None = None
+    for key in keys:
+        try:
+            return check(key)
+        except Tampered as error:
+            fault = fault or error
+    assert fault is not None
+    raise fault
+
+
+class Trail:
+    """One reading of the project's folder; its log has been verified.
+
+    root: digest of the project's first key ring, where the caller knows it; else what was known under this path.
+    """
+
+    def __init__(self, root: Path, pinned: str | None = None) -> None:
         self.root = root
-        self.audit = Audit(root / "audit.jsonl")
         self.records = Records(root / "records")
-        if not self.audit.head_path.exists() and not self.audit.path.exists():
+        if not (root / "audit").exists():
             raise OutOfOrder(f"{root} is not a project; make one with `sdk init`.")
+        self.rings = read_rings(root / RINGS, pinned or pinned_root(root))
+        self.audit = Audit(root / "audit", log_origin(self.rings[0].digest))
         self.charter = self._charter(self.audit.events())
-        self.events = self.audit.check(self.trainer.public_key)
+        held = [held_checkpoint(self.charter.root), *(Path(head) for head in self.charter.heads)]
+        self.audit = Audit(root / "audit", log_origin(self.rings[0].digest), held)
+        # under the newest key of the log, or the one before where the log has not been taken over by the new one
+        self._log_pem, self.events = first_that_holds(self._log_keys(), lambda pem: (pem, self.audit.check(pem)))
+        self._opened: dict[str, crypto.Secret] = {}
 
     def _charter(self, events: list[Event]) -> Charter:
         for event in reversed(events):
             if event.phase == "finished" and "charter" in event.objects:
-                return self.records.get(Charter, event.objects["charter"])
-        raise OutOfOrder(f"The making of {self.root} was interrupted; delete it and run `sdk init` again.")
+                charter = self.records.get(Charter, event.objects["charter"])
+                break
+        else:
+            raise OutOfOrder(f"The making of {self.root} was interrupted; delete it and run `sdk init` again.")
+        if charter.root != self.rings[0].digest:
+            raise Tampered(f"{self.root / RINGS} holds the key rings of another project.")
+        return charter
+
+    def _log_keys(self) -> list[str]:
+        """Public keys that may sign the log, the newest first; a compromised one counts no more."""
+        members = [one for one in self.rings[-1].with_role("log") if not is_compromised(one)]
+        return [str(one.public_key) for one in reversed(members)]
+
+    def check_checkpoint(self, note: bytes, name: str) -> None:
+        """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log."""
+        first_that_holds(self._log_keys(), lambda pem: self.audit.check_holder(note, pem, name))
+
+    def keep_until(self) -> str:
+        """The day before which the policy lets nobody delete the log; ISO 8601."""
+        return keep_until(self.events[-1], self.policy().audit).isoformat()
+
+    def notes(self) -> list[str]:
+        """What is no fault of the log, and should be known."""
+        verification = first_that_holds(self._log_keys(), self.audit.verify)
+        return [*verification.notes(), *clock_faults(self.events)]
 
     @property
-    def trainer(self) -> Holder:
-        return next(holder for holder in self.charter.holders if holder.role == "trainer")
+    def ring(self) -> Ring:
+        """The key ring in force."""
+        for ring in self.rings:
+            if ring.digest == self.charter.ring:
+                return ring
+        raise Tampered(f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.")
+
+    @property
+    def trainer(self) -> Member:
+        """Whose key signs packages now."""
+        return next(member for member in reversed(self.ring.with_role("trainer")) if member.revoked is None)
 
     @property
     def domain_folder(self) -> Path:
@@ -76,6 +174,19 @@ class Trail:
     def policy(self) -> Policy:
         self._check_adopted()
         return read_policy(self.root / self.charter.policy_file.path)
+
+    def policy_of(self, digest: str) -> Policy:
+        """A policy that is or was in force, by its digest."""
+        path = self.root / POLICIES / f"{digest}.json"
+        try:
+            data = path.read_bytes()
+            if sha256(data) != digest:
+                raise Tampered(f"{path} has been altered: its SHA-256 is not its name.")
+            return Policy.model_validate_json(data)
+        except FileNotFoundError:
+            raise Tampered(f"{path} is missing.") from None
+        except ValidationError:
+            raise Tampered(f"{path} is a policy of another version of this package.") from None
 
     def domain(self) -> Domain:
         self._check_adopted()
@@ -109,26 +220,77 @@ class Trail:
         except Tampered as error:
             raise Tampered(f"{error} {ADOPT}") from None
 
-    def keys(self) -> tuple[crypto.SigningKey, crypto.Secret]:
-        """The trainer's signing key and the project's secret; Tampered if either is not the charter's."""
-        key = crypto.open_signing_key(self.charter.signing_key, self.root)
-        secret = crypto.open_secret(self.charter.secret_key, self.root)
-        if key.fingerprint != self.trainer.fingerprint:
-            raise Tampered(f"Key {self.charter.signing_key} is not the project's signing key.")
-        if secret.key_id != self.charter.secret_key_id:
-            raise Tampered(f"Key {self.charter.secret_key} is not the project's secret key.")
-        return key, secret
+    def _signer(self, uri: str, role: str) -> crypto.Signer:
+        signer = crypto.open_signer(uri, self.root)
+        member = self.ring.find(signer.fingerprint)
+        if member is None or role not in member.roles or member.revoked is not None:
+            raise Tampered(f"Key {uri} is not a key of the project's {role} in the key ring that is in force.")
+        return signer
+
+    def signer(self) -> crypto.Signer:
+        """The trainer's signing key; Tampered where it is not one of the key ring."""
+        return self._signer(self.charter.signing_key, "trainer")
+
+    def log_key(self) -> crypto.Signer:
+        return self._signer(self.charter.log_key, "log")
+
+    def owner(self) -> crypto.Signer:
+        return self._signer(self.charter.owner_key, "owner")
+
+    def wrapper(self) -> crypto.Wrapper:
+        wrapper = crypto.open_wrapper(self.charter.encryption_key, self.root)
+        member = self.ring.find(wrapper.key_id)
+        if member is None or "encryption" not in member.roles or member.revoked is not None:
+            raise Tampered(f"Key {self.charter.encryption_key} is not the project's encryption key.")
+        return wrapper
+
+    def secret(self) -> crypto.Secret:
+        """The project's secret, from which keys of tokens, checkpoints and others are derived."""
+        wrapped = self.charter.wrapped_secret
+        if wrapped not in self._opened:
+            secret = self.wrapper().unwrap(wrapped, SECRET_CONTEXT)
+            if secret.key_id != self.charter.secret_id:
+                raise Tampered("The project's secret is not the one of its charter.")
+            self._opened[wrapped] = secret
+        return self._opened[wrapped]
+
+    def check_keys(self) -> None:
+        """Tampered where a key that lies in the project's folder is not the one of the key ring.
+
+        Those that are kept elsewhere are checked when they are used, so that a machine that only serves needs none.
+        """
+        own: tuple[tuple[str, Callable[[], object]], ...] = (
+            (self.charter.signing_key, self.signer),
+            (self.charter.log_key, self.log_key),
+            (self.charter.owner_key, self.owner),
+            (self.charter.encryption_key, self.secret),
+        )
+        for uri, opened in own:
+            if uri.startswith("file:keys/"):
+                opened()
 
     def append(
         self,
-        key: crypto.SigningKey,
         action: str,
         phase: Phase,
         objects: Mapping[str, str],
         detail: Mapping[str, str],
         actor: tuple[str, str] | None = None,
-    ) -> None:
-        self.events.append(self.audit.append(key, action, phase, objects, self.charter.policy, detail, actor))
+    ) -> Event:
+        """One event, durable; Unrecorded where it cannot be, and then the action must not happen."""
+        decision: Literal["", "permit", "deny"] = DECISIONS[phase]
+        try:
+            key = self.log_key()
+            if key.public_pem != self._log_pem:
+                self.audit.rotate(self._log_pem, key)
+                self._log_pem = key.public_pem
+            event = self.audit.append(
+                key, action, phase, objects, self.charter.policy, detail, actor, decision=decision
+            )
+        except (StepFailed, InvalidInput) as error:  # the log or its key is out of reach
+            raise Unrecorded(f"{error.message} Nothing is done without a record.") from error
+        self.events.append(event)
+        return event
 
     def finished(self, action: str) -> list[Event]:
         """The events that ended the action well, oldest first."""

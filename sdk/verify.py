@@ -1,19 +1,20 @@
 """The long check over everything that a project's folder holds. It raises Tampered at the first thing that is wrong.
 
-1. the audit trail: its chain, every signature, its head
-2. the policy, the domain and the two keys are those of the charter
-3. every record that the trail names is there, unaltered, and none besides
+1. the key rings and the audit log: its tree, its signed checkpoint, every holder of an earlier one
+2. every policy that was in force, the domain, and the project's keys are those of the charter
+3. every record that the log names is there, unaltered, and none besides
 4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plain adapter is gone
 5. the base model is the one that was adapted
-6. every package: identity, signature, files
-7. every approval: its signature, by a key that the project knows
-8. every release: MLflow says what its record says
+6. every package: signature, manifest, files, provenance
+7. every decision: what its record says is what its envelope signs, by a key of the key ring
+8. every release: MLflow says what its record says, and its alias points to what was promoted
 """
 
 from __future__ import annotations
 
-from sdk.approve import check_approval
-from sdk.errors import Refused, Tampered
+from sdk.approve import read_decision
+from sdk.errors import Tampered
+from sdk.evidence import trainer_pem
 from sdk.model import base_digest
 from sdk.records import (
     Advice,
@@ -24,17 +25,19 @@ from sdk.records import (
     Leaks,
     Package,
     Pilot,
+    Publication,
     Record,
     Release,
     Review,
+    Rewrapped,
     Run,
     Scores,
     Scrubbed,
     Verified,
 )
-from sdk.registry import Adaptation, Tracking, check_release, read_version
-from sdk.seal import ADAPTER, open_package
-from sdk.store import ASIDE, check_ref
+from sdk.registry import Adaptation, Standing, Tracking, check_alias, check_release, read_version
+from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
+from sdk.store import ASIDE, POLICIES, check_ref
 from sdk.trail import Trail
 
 KINDS: dict[str, type[Record]] = {
@@ -47,6 +50,8 @@ KINDS: dict[str, type[Record]] = {
     "seal": Package,
     "register": Release,
     "approve": Approval,
+    "publish": Publication,
+    "rewrap": Rewrapped,
     "probe": Calibration,
     "pilot": Pilot,
 }
@@ -106,17 +111,41 @@ def check_packages(trail: Trail, packages: list[Record]) -> None:
     """Step 6."""
     for package in packages:
         assert isinstance(package, Package)
-        open_package(trail.folder("seal", package.inputs), package, trail.trainer.public_key)
+        folder, pem = trail.folder("seal", package.inputs), trainer_pem(trail, package)
+        manifest = open_package(folder / PACKAGE, package, pem, None)
+        path = folder / PROVENANCE
+        check_provenance(path.read_bytes(), manifest, package.package, pem, str(path))
 
 
 def check_approvals(trail: Trail, approvals: list[Record]) -> None:
-    """Step 7."""
+    """Step 7. Whether a decision counts is the verdict's matter."""
     for approval in approvals:
         assert isinstance(approval, Approval)
-        try:
-            check_approval(approval, trail.charter.holders)
-        except Refused as error:
-            raise Tampered(f"The approval by {approval.approver} cannot stand: {error}") from None
+        name = f"the decision by {approval.approver}"
+        said, digests, member = read_decision(approval.envelope.encode(), trail.ring, name)
+        signed = {**said.model_dump(), **digests.model_dump(), "key": member.key_id, "policy digest": digests.policy}
+        recorded = {
+            "decision": approval.decision,
+            "person": approval.approver,
+            "reason": approval.reason,
+            "time": approval.time,
+            "expires": approval.expires,
+            "package": approval.package,
+            "report": approval.inputs["report"],
+            "policy digest": approval.inputs["policy"],
+            "key": approval.key_fingerprint,
+        }
+        faults = [f"{what} is another one" for what, value in recorded.items() if signed[what] != value]
+        if faults:
+            raise Tampered(f"{name} is not what its envelope signs.", faults)
+
+
+def check_policies(trail: Trail, records: dict[str, list[Record]]) -> None:
+    """Step 2: every policy that something was done under, and the one in force, under its digest."""
+    kept = {path.name.removesuffix(".json") for path in (trail.root / POLICIES).iterdir() if path.suffix != ASIDE}
+    used = {record.inputs["policy"] for made in records.values() for record in made if "policy" in record.inputs}
+    for digest in sorted({*kept, *used, trail.policy().digest}):
+        trail.policy_of(digest)
 
 
 def check_base(trail: Trail) -> None:
@@ -142,25 +171,46 @@ def adaptation(trail: Trail, package: Package) -> Adaptation:
     )
 
 
+def release_tags(trail: Trail, package: Package) -> dict[str, str]:
+    """What MLflow is told beside the package's own: the base, and a checkpoint, so that it holds the log's head too."""
+    return {BASE_TAG: package.inputs["base"], HEAD_TAG: trail.audit.checkpoint().decode()}
+
+
+def standing_of(said: Publication) -> Standing:
+    return Standing(said.status, said.decisions, said.checks)
+
+
 def check_registry(trail: Trail, release: Release) -> None:
-    """Step 8. The head of the trail that MLflow holds must be one of the trail's events."""
+    """Step 8. The checkpoint that MLflow holds must be of this very log."""
     tracking = Tracking(trail.root, trail.charter.tracking_uri)
     package = trail.lineage(Package, release, "package")
-    check_release(release, adaptation(trail, package), {BASE_TAG: package.inputs["base"]}, tracking)
-    head = read_version(tracking, release.model_name, release.version).tags.get(HEAD_TAG)
-    if head not in {event.hash for event in trail.events}:
-        raise Tampered(
-            f"{trail.audit.path} was cut or replaced: MLflow, {release.model_name} version {release.version}, "
-            "holds the hash of an event that it lacks."
-        )
+    said = [one for one in trail.all(Publication, "publish") if one.release == release.digest]
+    standing = standing_of(said[-1]) if said else Standing()
+    governance = next((one.files for one in reversed(said) if one.files), ())
+    tags = {BASE_TAG: package.inputs["base"]}
+    check_release(release, adaptation(trail, package), tags, tracking, governance, standing)
+    head = read_version(tracking, release.model_name, release.version).tags.get(HEAD_TAG, "")
+    trail.check_checkpoint(head.encode(), f"MLflow, {release.model_name} version {release.version}, tag {HEAD_TAG}")
+
+
+def check_champion(trail: Trail, releases: list[Record]) -> None:
+    """Step 8: the alias. None was promoted, or MLflow is yet to be told: it must not point anywhere else."""
+    if not releases:
+        return
+    newest = releases[-1]
+    assert isinstance(newest, Release)
+    told = [one for one in trail.all(Publication, "publish") if one.status == "champion"]
+    version = trail.records.get(Release, told[-1].release).version if told else None
+    check_alias(version, Tracking(trail.root, trail.charter.tracking_uri), newest.model_name)
 
 
 def verify_project(trail: Trail, registry: bool) -> Verified:
     """Step 1 was done when the trail was read. registry=False leaves out step 8, where MLflow is another machine's."""
     trail.policy()
     trail.domain()
-    trail.keys()
+    trail.check_keys()
     records = check_records(trail)
+    check_policies(trail, records)
     files = check_files(trail, records)
     check_base(trail)
     check_packages(trail, records["seal"])
@@ -169,11 +219,15 @@ def verify_project(trail: Trail, registry: bool) -> Verified:
         for release in records["register"]:
             assert isinstance(release, Release)
             check_registry(trail, release)
+        check_champion(trail, records["register"])
     return Verified(
         events=len(trail.events),
         records=sum(map(len, records.values())),
         files=files,
         packages=len(records["seal"]),
         approvals=len(records["approve"]),
-        head=trail.events[-1].hash,
+        root=trail.charter.root,
+        checkpoint=trail.audit.checkpoint().decode(),
+        keep_until=trail.keep_until(),
+        notes=tuple(trail.notes()),
     )

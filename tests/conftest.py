@@ -1,14 +1,32 @@
 """Everything runs offline and nothing reports home. A process has one thread: tests fill the other cores."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
 os.environ["OMP_NUM_THREADS"] = "1"
+# what this machine remembers of projects goes to a folder of this run
+os.environ["SDK_STATE_HOME"] = tempfile.mkdtemp(prefix="sdk-state-")
 
 import pytest
 from workshop import Workshop, make_workshop, whole_way
 
 from sdk import Project
+
+atexit.register(shutil.rmtree, os.environ["SDK_STATE_HOME"], ignore_errors=True)
+
+# Files that take longest, the longest first: then the two processes end at about the same time.
+LONGEST = """
+    test_demo test_resume test_secrets test_flow test_docs test_leaks test_scrub test_registry test_trial test_cli
+    test_refusals test_gpus test_tamper test_shipped test_methods test_scrub_engine test_hub
+""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

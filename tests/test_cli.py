@@ -1,17 +1,20 @@
 """The command: help that teaches, JSON, exit codes by error class, no traceback for what a user can mend."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import typer
 from workshop import Workshop
 
 from sdk import Project
-from sdk.cli import commands, flow, keys  # noqa: F401 - they register themselves
+from sdk.cli import commands, flow, keys, main  # noqa: F401 - the modules register themselves
 from sdk.cli.app import app
 
 COMMANDS = (
@@ -23,6 +26,21 @@ COMMANDS = (
 def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from sdk.cli import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def here(*arguments: object, given: str = "") -> subprocess.CompletedProcess[str]:
+    """The same in this process, where everything is imported already. What `call` shows as a traceback is raised."""
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+        mock.patch("sys.stdin", io.StringIO(given)),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main([str(argument) for argument in arguments])
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 def test_the_commands_are_these() -> None:
@@ -68,16 +86,16 @@ def test_advise_answers_by_exit_code(arguments: list[str], code: int) -> None:
 
 def test_exit_codes_by_error_class(workshop: Workshop, tmp_path: Path, finished: Project) -> None:
     new = tmp_path / "new"
-    assert call("verify", "-p", tmp_path / "nothing").returncode == 2
-    made = call(
+    assert here("verify", "-p", tmp_path / "nothing").returncode == 2
+    made = here(
         "init", new, "--domain", workshop.domain, "--base", workshop.base, "--policy", workshop.policy, "--json"
     )
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["name"] == "new"
-    assert call("init", new).returncode == 2
-    order = call("train", "-p", new)
+    assert here("init", new).returncode == 2
+    order = here("train", "-p", new)
     assert (order.returncode, "sdk advise" in order.stderr) == (2, True)
-    refused = call("load", "question", "-p", new, "--json")
+    refused = here("load", "question", "-p", new, "--json")
     assert (refused.returncode, json.loads(refused.stdout)["error"]["type"]) == (3, "Refused")
     path = finished.root / "policy.yaml"
     text = path.read_text()
@@ -92,42 +110,42 @@ def test_exit_codes_by_error_class(workshop: Workshop, tmp_path: Path, finished:
 
 
 def test_history_verify_and_load_speak_json(finished: Project) -> None:
-    events = json.loads(call("history", "-p", finished.root, "--json").stdout)
+    events = json.loads(here("history", "-p", finished.root, "--json").stdout)
     assert events[0]["action"] == "init"
-    verified = json.loads(call("verify", "-p", finished.root, "--json").stdout)
+    verified = json.loads(here("verify", "-p", finished.root, "--json").stdout)
     assert verified["packages"] == 1
     answered = json.loads(call("load", "What is a bond?", "-p", finished.root, "--json").stdout)
     assert answered[0]["question"] == "What is a bond?"
-    piped = json.loads(call("generate", "-p", finished.root, "--json", input="What is a bond?\n\n").stdout)
+    piped = json.loads(here("generate", "-p", finished.root, "--json", given="What is a bond?\n\n").stdout)
     assert piped == answered
 
 
 def test_doctor_says_what_a_report_needs_and_nothing_secret(finished: Project, tmp_path: Path) -> None:
-    facts = json.loads(call("doctor", "-p", finished.root, "--json").stdout)
+    facts = json.loads(here("doctor", "-p", finished.root, "--json").stdout)
     assert facts["torch"] != "not installed"
     assert facts["project"] == "trail verifies"
-    assert (finished.root / "keys" / "secret.key").read_text().strip() not in json.dumps(facts)
-    assert json.loads(call("doctor", "-p", tmp_path, "--json").stdout)["project"].startswith("OutOfOrder")
+    assert (finished.root / "keys" / "encryption.key").read_text().strip() not in json.dumps(facts)
+    assert json.loads(here("doctor", "-p", tmp_path, "--json").stdout)["project"].startswith("OutOfOrder")
 
 
 def test_a_domain_of_ones_own(tmp_path: Path) -> None:
-    made = call("init", "--domain", "medical", "--domain-from", tmp_path / "cardiology")
+    made = here("init", "--domain", "medical", "--domain-from", tmp_path / "cardiology")
     assert made.returncode == 0, made.stderr
     assert "name: cardiology" in (tmp_path / "cardiology" / "domain.yaml").read_text()
     project = Project.create(tmp_path / "p", domain=tmp_path / "cardiology")
     assert project.trail().charter.domain == "cardiology@1"
-    assert call("init", "--domain-from", tmp_path / "cardiology").returncode == 2
+    assert here("init", "--domain-from", tmp_path / "cardiology").returncode == 2
 
 
 def test_keys_are_made_and_enrolled(workshop: Workshop, tmp_path: Path) -> None:
     Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
-    made = json.loads(call("keys", "new", tmp_path / "bob.pem", "--json").stdout)
+    made = json.loads(here("keys", "new", tmp_path / "bob.pem", "--json").stdout)
     enrolled = json.loads(
-        call("keys", "enroll", "Bob", tmp_path / "bob.pem.pub", "-p", tmp_path / "p", "--json").stdout
+        here("keys", "enroll", "Bob", tmp_path / "bob.pem.pub", "-p", tmp_path / "p", "--json").stdout
     )
-    assert enrolled["fingerprint"] == made["fingerprint"]
+    assert (enrolled["key_id"], enrolled["roles"]) == (made["fingerprint"], ["approver"])
     assert "PRIVATE" not in json.dumps(enrolled)
-    assert call("keys", "new", tmp_path / "bob.pem").returncode == 2
+    assert here("keys", "new", tmp_path / "bob.pem").returncode == 2
 
 
 def test_run_goes_on_to_the_approval_and_no_further_without_a_key(workshop: Workshop, tmp_path: Path) -> None:
@@ -135,14 +153,14 @@ def test_run_goes_on_to_the_approval_and_no_further_without_a_key(workshop: Work
         "run", tmp_path / "p", "--domain", workshop.domain, "--base", workshop.base, "--policy", workshop.policy,
         "--max-steps", "3",
     )  # fmt: skip
-    first = call(*arguments, "--json")
+    first = here(*arguments, "--json")
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
     assert result["approval"] is None
     assert result["release"]["version"] == "1"
-    other = call("run", tmp_path / "p", "--domain", "medical", "--policy", "gdpr")
+    other = here("run", tmp_path / "p", "--domain", "medical", "--policy", "gdpr")
     assert (other.returncode, "--domain medical" in other.stderr, "--policy gdpr" in other.stderr) == (2, True, True)
-    again = call(*arguments, "--play-approver")
+    again = here(*arguments, "--play-approver")
     assert again.returncode == 0, again.stderr
     for text in ("Summary", "both trainer and approver", "sdk ui", result["release"]["package"][:40], "verifies"):
         assert text in again.stdout, text

@@ -1,9 +1,13 @@
 """The whole way, its order, its repetition and its interruption."""
 
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from mlflow import MlflowClient
 from workshop import Workshop, whole_way
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, Tampered
+from sdk.audit import Event
 from sdk.records import Package, Release, Run, Scrubbed
 
 
@@ -20,7 +25,8 @@ def client(project: Project) -> MlflowClient:
 
 def test_the_whole_way_leaves_what_it_promises(finished: Project) -> None:
     phases = [(event.action, event.phase) for event in finished.history()]
-    steps = ["init", "advise", "scrub", "train", "evaluate", "seal", "register", "enroll", "approve", "promote"]
+    steps = ["init", "advise", "scrub", "train", "evaluate", "seal", "register", "publish", "enroll", "approve"]
+    steps += ["promote", "publish"]
     assert phases[: 2 * len(steps)] == [(step, phase) for step in steps for phase in ("started", "finished")]
     trail = finished.trail()
     package, release = trail.latest(Package, "seal"), trail.latest(Release, "register")
@@ -43,10 +49,14 @@ def test_a_loaded_model_answers_and_loading_is_an_event(finished: Project) -> No
 
 
 def test_the_same_command_again_does_nothing_again(finished: Project, workshop: Workshop) -> None:
-    before = [event for event in finished.history() if event.action != "load"]
+    def done() -> list[Event]:  # looking at them is an event too
+        return [event for event in finished.history() if event.action not in ("load", "read")]
+
+    before = done()
     versions = client(finished).search_model_versions("")
     whole_way(finished, workshop.approver("ada"))
-    assert [event for event in finished.history() if event.action != "load"] == before
+    kept = [(event.action, event.objects) for event in before]
+    assert [(event.action, event.objects) for event in done()] == kept
     assert [v.version for v in client(finished).search_model_versions("")] == [v.version for v in versions]
 
 
@@ -109,32 +119,51 @@ def test_a_setting_asked_for_again_becomes_the_newest_again(workshop: Workshop) 
         project.register()
 
 
-CALLS = """
-import sys
-from sdk import Project
-project = Project.open(sys.argv[1])
-project.advise(); project.scrub(); project.train(max_steps=40); project.evaluate(); project.register()
-"""
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    """Processes that have imported everything already: importing takes longer than the steps."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["sdk.scrub", "sdk.train.worker", "sdk.evaluate", "sdk.registry"])
+    return made
 
 
-def stop_in(step: str, delay: float, how: int, project: Project) -> None:
-    """Run the calls in a process of their own and stop it so long after the step began."""
-    process = subprocess.Popen([sys.executable, "-c", CALLS, str(project.root)], stderr=subprocess.DEVNULL)
-    begun = f'"action":"{step}"'.encode()
-    while process.poll() is None and begun not in project.trail().audit.path.read_bytes():
-        time.sleep(0.01)
+def calls(root: Path | str) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    project = Project.open(root)
+    project.advise()
+    project.scrub()
+    project.train(max_steps=40)
+    project.evaluate()
+    project.register()
+
+
+def kill_in(step: str, delay: float, project: Project, context: ForkServerContext) -> None:
+    """Run the calls in a process of their own and kill it so long after the step began."""
+    process = context.Process(target=calls, args=(project.root,))
+    process.start()
+    wait_for(step, project, process.is_alive)
     time.sleep(delay)
-    assert process.poll() is None, f"the process ended before it could be stopped in {step}"
-    process.send_signal(how)
-    process.wait(timeout=120)
+    assert process.is_alive(), f"the process ended before it could be stopped in {step}"
+    process.kill()
+    process.join(120)
+    last = project.history()[-1]
+    assert (last.action, last.phase != "finished") == (step, True), f"{step} had ended before it could be stopped"
+
+
+def wait_for(step: str, project: Project, is_alive: Callable[[], bool]) -> None:
+    begun, log = f'"action":"{step}"'.encode(), project.root / "audit"
+    while is_alive() and not any(begun in path.read_bytes() for path in log.glob("events-*")):
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
-    ("step", "delay"), [("scrub", 0.5), ("train", 0.7), ("evaluate", 0.05), ("seal", 0.0), ("register", 0.15)]
+    ("step", "delay"), [("scrub", 0.2), ("train", 0.7), ("evaluate", 0.05), ("seal", 0.0), ("register", 0.15)]
 )
-def test_killed_anywhere_the_same_calls_go_on(workshop: Workshop, tmp_path: Path, step: str, delay: float) -> None:
+def test_killed_anywhere_the_same_calls_go_on(
+    workshop: Workshop, tmp_path: Path, context: ForkServerContext, step: str, delay: float
+) -> None:
     project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
-    stop_in(step, delay, signal.SIGKILL, project)
+    kill_in(step, delay, project, context)
     project.advise()
     project.scrub()
     run = project.train(max_steps=40)
@@ -152,7 +181,12 @@ def test_killed_anywhere_the_same_calls_go_on(workshop: Workshop, tmp_path: Path
 
 def test_ctrl_c_is_recorded_and_the_step_goes_on(workshop: Workshop, tmp_path: Path) -> None:
     project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
-    stop_in("train", 0.7, signal.SIGINT, project)
+    call = f"from test_flow import calls; calls({str(project.root)!r})"
+    process = subprocess.Popen([sys.executable, "-c", call], cwd=Path(__file__).parent)
+    wait_for("train", project, lambda: process.poll() is None)
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=120)
     last = project.history()[-1]
     assert (last.action, last.phase, last.detail) == ("train", "failed", {"error": "KeyboardInterrupt"})
     assert project.train(max_steps=40).steps == 40

@@ -219,7 +219,7 @@ def scrubbed(make: Make) -> Project:
 
 def planted(project: Project) -> list[Canary]:
     trail = project.trail()
-    secret = trail.keys()[1].derive(CANARIES)
+    secret = trail.secret().derive(CANARIES)
     return list(canaries(secret.expose(), PLANTED, trail.domain().languages))
 
 

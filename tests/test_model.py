@@ -325,15 +325,19 @@ def adapter(base: Path) -> tuple[dict[str, Any], bytes, torch.Tensor]:
     return json.loads(adapter_config(adapted, "tiny-base")), adapter_weights(adapted), logits
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_an_adapter_from_memory_computes_the_same(
-    base: Path, adapter: tuple[dict[str, Any], bytes, torch.Tensor]
+    base: Path, adapter: tuple[dict[str, Any], bytes, torch.Tensor], kind: type[bytes] | type[bytearray]
 ) -> None:
     config, weights, logits = adapter
     model, _ = load_base(str(base), "lora")
     ids = torch.arange(20, device=model.device)[None]
+    given = kind(weights)
     with torch.no_grad():
         before = model(ids).logits
-        attached = attach_adapter(model, config, weights)
+        attached = attach_adapter(model, config, given)
+        if isinstance(given, bytearray):
+            given[:] = bytes(len(given))  # the model does not live on what was given
         assert torch.equal(attached(ids).logits, logits)
         assert not any(parameter.requires_grad for parameter in attached.parameters())
         with attached.disable_adapter():
@@ -419,9 +423,12 @@ def test_configs_of_prompts_are_checked_as_strictly(kind: str, changes: dict[str
 
 
 def test_bytes_that_are_no_adapter_are_refused(base: Path, adapter: tuple[dict[str, Any], bytes, torch.Tensor]) -> None:
-    model, _ = load_base(str(base), "lora")
-    with pytest.raises(InvalidInput, match="no safetensors"):
-        attach_adapter(model, adapter[0], b"pickle")
+    cut = bytearray(adapter[1])
+    del cut[-4:]  # the last tensor ends beyond the file
+    for given in (b"pickle", bytearray(b"pickle"), bytearray(b""), cut):
+        model, _ = load_base(str(base), "lora")
+        with pytest.raises(InvalidInput, match="no safetensors"):
+            attach_adapter(model, adapter[0], given)
 
 
 def test_fetching_a_local_base_copies_nothing(base: Path) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from audit_faults import FAULTS
 from workshop import REASON, Workshop, whole_way, write_policy
 
 from sdk import InvalidInput, Project, Refused, StepFailed
-from sdk.records import Release, Run
+from sdk.records import Publication, Release, Run
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
 
@@ -88,10 +89,13 @@ def test_who_may_decide_and_how(finished: Project, workshop: Workshop, tmp_path:
         finished.approve(release, key=workshop.approver("ada"), reason="ok")
     with pytest.raises(Refused, match="sdk keys enroll"):
         finished.approve(release, key=workshop.approver("stranger"), reason=REASON)
-    with pytest.raises(InvalidInput, match="Ada"):
-        finished.enroll("Ada", workshop.approver("another"))
-    with pytest.raises(InvalidInput, match="trainer"):
+    with pytest.raises(InvalidInput, match="is in the ring"):
         finished.enroll("Me again", own)
+    with pytest.raises(InvalidInput, match="could be one person"):
+        finished.enroll("ADA", workshop.approver("another"))
+    finished.enroll("Rita", workshop.approver("rita"), roles=["reviewer"])
+    with pytest.raises(Refused, match="no role for it"):
+        finished.approve(release, key=workshop.approver("rita"), reason=REASON)
 
 
 def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_path: Path) -> None:
@@ -100,55 +104,60 @@ def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_pa
     release = made.trail().latest(Release, "register")
     with pytest.raises(Refused, match="No release has been approved"):
         made.load()
-    with pytest.raises(Refused, match="1 of 2 approvals"):
+    with pytest.raises(Refused, match="never promoted"):
         made.load(release)
     assert last(made) == ("load", "refused")
+    with pytest.raises(Refused, match="1 of 2 approvals"):
+        made.promote()
+    assert last(made) == ("promote", "refused")
     made.enroll("Bob", workshop.approver("bob"))
     made.approve(key=workshop.approver("bob"), reason=REASON)
     assert made.load().generate("What is a bond?")
     made.approve(key=workshop.approver("bob"), reason="I found a fault in it.", decision="reject")
-    with pytest.raises(Refused, match="1 rejections"):
+    with pytest.raises(Refused, match="rejected by Bob"):
         made.load()
     made.approve(key=workshop.approver("bob"), reason=REASON)
     assert made.load()
+    made.approve(key=workshop.approver("ada"), reason="I want to read it again.", decision="withdraw")
+    with pytest.raises(Refused, match="1 of 2 approvals"):
+        made.load()
+    assert made.trail().latest(Publication, "publish").status == "withdrawn"
+    assert made.verify()
 
 
-def test_a_changed_policy_needs_new_approvals(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_policy_never_applies_backwards(workshop: Workshop, tmp_path: Path) -> None:
     made = project(workshop, tmp_path)
     whole_way(made, workshop.approver("ada"))
-    made.load()
-    made.adopt(policy=write_policy(tmp_path / "stricter.yaml", **{**RELAXED, "approve__min_reason_length": 12}))
-    with pytest.raises(Refused, match="0 of 1 approvals"):
-        made.load()
+    made.adopt(policy=write_policy(tmp_path / "stricter.yaml", **{**RELAXED, "approve__approvals": 2}))
+    assert made.load()
+    made.advise()
+    made.scrub()
+    made.train(max_steps=3)
+    made.evaluate()
+    second = made.register()
     made.approve(key=workshop.approver("ada"), reason=REASON)
+    with pytest.raises(Refused, match="1 of 2 approvals"):
+        made.promote(second)
     assert made.load()
 
 
 def test_without_its_keys_a_project_does_nothing(workshop: Workshop, tmp_path: Path) -> None:
     made = project(workshop, tmp_path)
     events = len(made.history())
-    (tmp_path / "p" / "keys" / "signing.pem").rename(tmp_path / "away.pem")
-    with pytest.raises(InvalidInput, match="signing"):
+    (tmp_path / "p" / "keys" / "log.pem").rename(tmp_path / "away.pem")
+    with pytest.raises(StepFailed, match="log"):
         made.advise()
-    assert len(made.history()) == events
+    (tmp_path / "away.pem").rename(tmp_path / "p" / "keys" / "log.pem")
+    assert [event.action for event in made.history()[events:]] == ["read"]
 
 
-def test_what_cannot_be_recorded_does_not_happen(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sdk.audit
-
-    made = project(workshop, tmp_path)
+def test_what_cannot_be_recorded_does_not_happen(workshop: Workshop, tmp_path: Path) -> None:
+    made = project(workshop, tmp_path, audit__unrecorded_training="refuse")
     made.advise()
     made.scrub()
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(sdk.audit.os, "fsync", full)
-    with pytest.raises(StepFailed, match="nothing is done without a record"):
+    fault = dict(FAULTS)["the disk is full"]
+    with fault(made.trail().audit), pytest.raises(StepFailed, match="Nothing is done without a record"):
         made.train(max_steps=3)
-    monkeypatch.undo()
     assert made.trail().find_latest(Run, "train") is None
     assert not (tmp_path / "p" / "artifacts" / "train").exists()
     assert made.train(max_steps=3).steps == 3
@@ -170,4 +179,4 @@ def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path) -> None:
         made.register()
     assert last(made) == ("register", "failed")
     assert made.trail().latest(Run, "train") == run
-    assert made.trail().audit.events()[-3].action == "seal"
+    assert len(made.trail().finished("seal")) == 1

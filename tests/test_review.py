@@ -308,7 +308,7 @@ def test_marks_are_nowhere_in_the_clear_and_come_back_as_test_rows(scrubbed: Pro
     assert record is not None
     assert LEFT.encode() not in everything(scrubbed)
     trail = scrubbed.trail()
-    secret = trail.keys()[1].derive("review")
+    secret = trail.secret().derive("review")
     folder = trail.folder("review", record.inputs)
     table = read_misses(folder, record, secret)
     assert table is not None

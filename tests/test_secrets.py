@@ -60,6 +60,20 @@ def marked_rows(path: Path) -> Path:
     return path
 
 
+# Commands one after another in one process, which imports everything once; their exit codes go to a file.
+COMMANDS = """
+import json, pathlib, sys
+from sdk.cli import main
+codes = []
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit as ended:
+        codes.append(ended.code or 0)
+        pathlib.Path(sys.argv[2]).write_text(json.dumps(codes))
+"""
+
+
 def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_path: Path) -> None:
     data = marked_rows(tmp_path / "marked.jsonl")
     # every value stands in the input, so a search that finds nothing afterwards means something
@@ -81,8 +95,7 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
     key = work / "ada.pem"
     environment = {**os.environ, "TMPDIR": str(temporary), "MLFLOW_TRACKING_PASSWORD": "marked-password-5150"}
     project = str(work / "p")
-    output = b""
-    for command in [
+    commands = [
         ["init", project, "--domain", str(workshop.domain), "--base", str(workshop.base), "--policy", str(policy)],
         ["keys", "new", str(key)],
         ["keys", "enroll", "Ada", f"{key}.pub", "-p", project],
@@ -92,22 +105,26 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
         ["train", "-p", project, "--max-steps", "3"],
         ["evaluate", "-p", project, "--json"],
         ["register", "-p", project],
+        ["documents", "-p", project],
+        ["audit", "export", "--format", "ocsf", "-p", project],
         ["approve", "-p", project, "--key", f"file:{key}", "--reason", REASON],
         ["load", "-p", project, "What is a bond?"],
         ["history", "-p", project],
         ["verify", "-p", project],
         ["doctor", "-p", project],
-    ]:
-        call = [sys.executable, "-c", "from sdk.cli import main; main()", *command]
-        done = subprocess.run(call, capture_output=True, env=environment, cwd=work)
-        refused = command[0] == "scrub" and "--eval" in command
-        assert done.returncode == (2 if refused else 0), (command, done.stdout[-2000:], done.stderr[-2000:])
-        output += done.stdout + done.stderr
-    secret = [(work / "p" / "keys" / "secret.key").read_text().strip(), "marked-password-5150"]
+    ]
+    codes = tmp_path / "codes.json"
+    call = [sys.executable, "-c", COMMANDS, json.dumps(commands), str(codes)]
+    done = subprocess.run(call, capture_output=True, env=environment, cwd=work)
+    output = done.stdout + done.stderr
+    expected = [2 if command[0] == "scrub" and "--eval" in command else 0 for command in commands]
+    assert done.returncode == 0, output[-4000:]
+    assert json.loads(codes.read_bytes()) == expected, output[-4000:]
+    secret = [(work / "p" / "keys" / "encryption.key").read_text().strip(), "marked-password-5150"]
     assert leaks(work / "p", MARKED) == []
     assert leaks(temporary, MARKED) == []
     assert [value for value in [*MARKED, *secret] if any(form in output for form in forms(value))] == []
-    assert {entry.split(":")[0] for entry in leaks(work, secret)} <= {"secret.key"}
+    assert {entry.split(":")[0] for entry in leaks(work, secret)} <= {"encryption.key"}
     private = key.read_text().splitlines()[1]
     assert {entry.split(":")[0] for entry in leaks(work, [private])} == {"ada.pem"}
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
+from sdk import crypto
 from sdk.cli.progress import Bars
 from sdk.errors import SDKError
 from sdk.project import Project
@@ -88,6 +89,16 @@ def working(project: Path, as_json: bool) -> Iterator[tuple[Output, Project]]:
     """A command on an existing project, with a progress bar on standard error."""
     with output(as_json) as out, Bars(out.errors) as bars:
         yield out, Project.open(project, on_progress=bars)
+
+
+def unlock(uri: str) -> None:
+    """Ask for the passphrase of a protected key file, once, where a person sits at the terminal."""
+    scheme, _, name = uri.partition(":")
+    path = Path(name)
+    if scheme != "file" or crypto.PASSPHRASE in os.environ or not sys.stdin.isatty() or not path.is_file():
+        return
+    if crypto.is_protected(path.read_bytes()):
+        os.environ[crypto.PASSPHRASE] = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
 
 
 def given(context: typer.Context, option: str) -> bool:

@@ -11,14 +11,15 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from sdk.charter import copy_domain
+from sdk.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
 from sdk.cli import show
-from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, working
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, unlock, working
 from sdk.cli.doctor import examine
+from sdk.cli.progress import Bars
 from sdk.cli.review import review as ask
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, Refused
 from sdk.project import Project
-from sdk.records import Release
+from sdk.records import Decision, Release
 
 
 @app.command()
@@ -40,6 +41,14 @@ def init(
     ] = None,
     trainer: Annotated[
         str | None, typer.Option(help="Who holds the signing key.", show_default="the user's name")
+    ] = None,
+    signing_key: Annotated[str, typer.Option(help="URI of the key that signs packages.")] = SIGNING_KEY,
+    log_key: Annotated[str, typer.Option(help="URI of the key that signs the audit log.")] = LOG_KEY,
+    owner_key: Annotated[str, typer.Option(help="URI of the key that signs the key ring.")] = OWNER_KEY,
+    encryption_key: Annotated[str, typer.Option(help="URI of the key that wraps data keys.")] = ENCRYPTION_KEY,
+    head: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file elsewhere that gets each checkpoint of the audit log; may be given again."),
     ] = None,
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database.", show_default="a database in the project")
@@ -74,7 +83,17 @@ def init(
             project.adopt(domain=domain if given(context, "domain") else None, policy=policy)
         else:
             project = Project.create(
-                folder, domain=domain, base=base, policy=policy, trainer=trainer, tracking_uri=tracking_uri
+                folder,
+                domain=domain,
+                base=base,
+                policy=policy,
+                trainer=trainer,
+                signing_key=signing_key,
+                log_key=log_key,
+                owner_key=owner_key,
+                encryption_key=encryption_key,
+                heads=head or (),
+                tracking_uri=tracking_uri,
             )
         trail = project.trail()
         charter = trail.charter
@@ -83,6 +102,7 @@ def init(
             f"Project [bold]{escape(charter.name)}[/]: domain {charter.domain}, policy {charter.policy}, base "
             f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
             f"[dim]{charter.policy}: {escape(trail.policy().note)}",
+            f"[dim]Root {charter.root}. Keep it elsewhere: it shows a project that was put in this one's place.",
         )
 
 
@@ -173,20 +193,56 @@ def register(project: ProjectOption = HERE, json: JsonOption = False) -> None:
 
 @app.command()
 def approve(
-    key: Annotated[str, typer.Option(help="The approver's private key: file:PATH or env:NAME.")],
-    reason: Annotated[str, typer.Option(help="Why; it is signed and kept.")],
-    reject: Annotated[bool, typer.Option("--reject", help="Say no instead.")] = False,
+    package: Annotated[
+        str | None, typer.Argument(help="The beginning of the package's digest.", show_default="the newest release")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="The decider's private key: a key URI, such as file:PATH.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it is signed and kept.")] = None,
+    decision: Annotated[
+        Decision, typer.Option(help="review, approve or reject; withdraw takes back what this person decided before.")
+    ] = "approve",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Decide nothing: say whether it may be served now, and every reason.")
+    ] = False,
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
-    """Sign a decision over the newest release's package.
+    """Sign a decision over a release: its package, the policy that it was sealed under, its report.
 
-    Once the policy's number of approvals is reached, the alias `champion` moves and `sdk load` serves it.
+    Once everything that the policy asks for is there, the alias `champion` moves and `sdk load` serves it.
     """
-    decision: Literal["approve", "reject"] = "reject" if reject else "approve"
     with working(project, json) as (out, opened):
-        record = opened.approve(key=key, reason=reason, decision=decision)
-        out.result(record.model_dump(mode="json"), show.approval(record))
+        if explain:
+            if key or reason:
+                raise InvalidInput("--explain decides nothing; leave out --key and --reason.")
+            verdict = opened.explain(package)
+            out.result(verdict.model_dump(mode="json"), show.verdict(verdict))
+            raise typer.Exit(0 if verdict.allowed else Refused.exit_code)
+        if not key or not reason:
+            raise InvalidInput("A decision needs --key and --reason.")
+        unlock(key)
+        record = opened.approve(package, key=key, reason=reason, decision=decision)
+        out.result(record.model_dump(mode="json"), show.approval(record), show.verdict(opened.explain(package)))
+
+
+@app.command()
+def promote(
+    package: Annotated[
+        str | None, typer.Argument(help="The beginning of the package's digest.", show_default="the newest release")
+    ] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Make a release the champion, if its approvals stand; with the digest of an earlier one this rolls back.
+
+    Also tells MLflow again where it stands, after MLflow was down or somebody moved the alias there.
+    """
+    with working(project, json) as (out, opened):
+        record = opened.promote(package)
+        out.result(
+            record.model_dump(mode="json"),
+            f"[bold green]{record.status}[/]: package sha256:{record.package}, {'; '.join(record.decisions)}",
+        )
 
 
 @app.command()
@@ -211,22 +267,31 @@ app.command("generate", help="The same as `sdk load`.", hidden=True)(load)
 
 @app.command()
 def history(project: ProjectOption = HERE, json: JsonOption = False) -> None:
-    """Who did what to which digest, when, under which policy, with what outcome."""
+    """Who did what to which digest, when, under which policy, with what outcome. Reading it is an event too."""
     with working(project, json) as (out, opened):
         events = opened.history()
         out.result([event.model_dump(mode="json") for event in events], show.history(events))
 
 
 @app.command()
-def verify(project: ProjectOption = HERE, json: JsonOption = False) -> None:
-    """Check the trail, records, files, packages, approvals and MLflow; name the first thing that is wrong."""
-    with working(project, json) as (out, opened):
-        found = opened.verify()
+def verify(
+    root: Annotated[
+        str | None, typer.Option(help="The project's root digest, as an earlier `sdk verify` printed it.")
+    ] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Check the log, key rings, records, files, packages, decisions and MLflow; name the first thing that is wrong."""
+    with output(json) as out, Bars(out.errors) as bars:
+        found = Project.open(project, on_progress=bars, root=root).verify()
         out.result(
             found.model_dump(mode="json"),
             f"[bold green]Verified[/] {found.events} events, {found.records} records, {found.files} files, "
-            f"{found.packages} packages, {found.approvals} approvals.",
-            f"[dim]Head of the trail: {found.head}. Keep it elsewhere to notice a trail that was cut or replaced.",
+            f"{found.packages} packages, {found.approvals} decisions.",
+            *(f"[yellow]note:[/] {escape(note)}" for note in found.notes),
+            f"[dim]Root {found.root}. Keep it elsewhere, and the checkpoint below: they show a project that was "
+            "replaced, and a log that was cut.",
+            f"[dim]{escape(found.checkpoint.strip())}",
         )
 
 

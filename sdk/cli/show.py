@@ -10,9 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sdk.approve import Verdict
 from sdk.audit import Event
 from sdk.errors import SHOWN_FAULTS
-from sdk.records import Approval, Release, Run, Scores, Scrubbed, TrainSettings
+from sdk.records import Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
@@ -164,11 +165,30 @@ def mlflow_pages(release: Release) -> dict[str, str]:
     }
 
 
+VERBS: dict[Decision, tuple[str, str]] = {
+    "review": ("green", "reviewed"),
+    "approve": ("green", "approved"),
+    "reject": ("red", "rejected"),
+    "withdraw": ("yellow", "withdrawn"),
+}
+
+
 def approval(approval: Approval) -> RenderableType:
-    verb = {"approve": "[green]approved", "reject": "[red]rejected"}[approval.decision]
+    style, verb = VERBS[approval.decision]
     return Text.from_markup(
-        f"{verb}[/] by [bold]{approval.approver}[/] (key {approval.key_fingerprint[:16]}): {approval.reason}"
+        f"[{style}]{verb}[/] by [bold]{escape(approval.approver)}[/] (key {approval.key_fingerprint[:16]}): "
+        f"{escape(approval.reason)}"
     )
+
+
+def verdict(verdict: Verdict) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for reason in verdict.reasons:
+        table.add_row("[green]✓" if reason.holds else "[red]✗", escape(f"{reason.rule}: {reason.text}"))
+    head = "[bold green]may be served" if verdict.allowed else "[bold yellow]may not be served"
+    return Group(Text.from_markup(f"{head}[/]: package sha256:{verdict.package}"), table)
 
 
 def history(events: Sequence[Event]) -> RenderableType:

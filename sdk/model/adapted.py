@@ -37,7 +37,12 @@ class AdaptedModel:
 
 
 def load_adapted(
-    base: str, method: Method, config: Mapping[str, Any], weights: bytes, prompt: str, max_new_tokens: int
+    base: str,
+    method: Method,
+    config: Mapping[str, Any],
+    weights: bytes | bytearray,
+    prompt: str,
+    max_new_tokens: int,
 ) -> AdaptedModel:
     """Load the base as it was trained (16, 8 or 4 bits) and attach the adapter from memory."""
     model, tokenizer = load_base(base, method)

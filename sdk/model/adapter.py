@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,14 +95,31 @@ def _state(model: PeftModel) -> dict[str, torch.Tensor]:
     return state
 
 
-def set_adapter_weights(model: PeftModel, weights: bytes) -> None:
-    """Put the bytes of adapter_model.safetensors into a model's adapter.
+def _tensors(weights: bytes | bytearray) -> dict[str, torch.Tensor]:
+    """By name. Those of a bytearray lie in it: safetensors would copy it, and nobody could wipe the copy."""
+    if isinstance(weights, bytes):
+        return dict(safetensors.torch.load(weights))
+    start = 8 + int.from_bytes(weights[:8], "little")
+    header = json.loads(weights[8:start])
+    found = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            if entry["dtype"] != "F32" or not 0 <= begin < end <= len(weights) - start:
+                raise ValueError(name)
+            flat = torch.frombuffer(weights, dtype=torch.float32, count=(end - begin) // 4, offset=start + begin)
+            found[name] = flat.reshape(entry["shape"])
+    return found
+
+
+def set_adapter_weights(model: PeftModel, weights: bytes | bytearray) -> None:
+    """Put the bytes of adapter_model.safetensors into a model's adapter; they may be wiped afterwards.
 
     Raises InvalidInput where the names or shapes are not exactly those that the model's adapter has.
     """
     try:
-        given = safetensors.torch.load(weights)
-    except SafetensorError as error:
+        given = _tensors(weights)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InvalidInput(
             "The adapter's weights are no safetensors file; take them from an intact package."
         ) from error
@@ -139,7 +157,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise InvalidInput("adapter_config.json is not one that this SDK wrote.", faults)
 
 
-def attach_adapter(model: PreTrainedModel, config: Mapping[str, Any], weights: bytes) -> PeftModel:
+def attach_adapter(model: PreTrainedModel, config: Mapping[str, Any], weights: bytes | bytearray) -> PeftModel:
     """The model with an adapter, in evaluation mode.
 
     config: content of adapter_config.json; weights: bytes of adapter_model.safetensors; nothing is read from disk.

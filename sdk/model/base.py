@@ -113,7 +113,7 @@ def check_base(folder: Path) -> None:
 def _read_json(path: Path, faults: list[str]) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         faults.append(f"{path.name} is not valid JSON ({type(error).__name__}); fetch it again")
         return {}
     if not isinstance(value, dict):

@@ -1,30 +1,104 @@
-"""Artifacts of an MLflow run."""
+"""Artifacts of an MLflow run, and where a release keeps what in them.
+
+report.html, plots/, scrub/     what a reviewer looks at
+release/MLmodel                 how MLflow loads the rest
+release/package/                the sealed package
+release/governance/             its provenance; from promotion on all that a loader's checks need
+"""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 from mlflow import MlflowClient
 
+from sdk.errors import Tampered
 from sdk.records import FileRef
 from sdk.store import file_ref
 
-PACKAGE_FOLDER = "package"
+RELEASE_FOLDER = "release"
+PACKAGE = "package"  # folder of a release, and of what sealing leaves
+GOVERNANCE_FOLDER = f"{RELEASE_FOLDER}/governance"
+MLMODEL = f"{RELEASE_FOLDER}/MLmodel"
+PROVENANCE = "provenance.dsse.json"
+MAX_ARTIFACTS = 10_000  # a release has some dozens; a server could list without end
+MAX_DEPTH = 16
 
 
-def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
-    """Every file below the run's artifact root."""
-    for info in client.list_artifacts(run_id, folder):
+def source(run_id: str) -> str:
+    """Of the model version of this run."""
+    return f"runs:/{run_id}/{RELEASE_FOLDER}"
+
+
+def download(client: MlflowClient, run_id: str, folder: str, into: Path) -> dict[str, FileRef]:
+    """Copy every file in a folder of the run's artifacts ("": all) to `into`; path below the artifact root -> file.
+
+    Tampered where MLflow lists a path that leads out of the folder, or lists without end. Nothing of it is read.
+    """
+    paths = _paths(client, run_id, folder)
+    strange = [repr(path) for path in paths if not _inside(path, folder)]
+    if strange:
+        raise Tampered(f"MLflow lists artifacts of the run {run_id} that lie outside of its folders.", strange)
+    if not paths:
+        return {}
+    place = into / PurePosixPath(folder).parent  # MLflow keeps the last part of the path
+    place.mkdir(parents=True, exist_ok=True)
+    client.download_artifacts(run_id, folder, str(place))
+    refs = (file_ref(path, into) for path in sorted(into.rglob("*")) if path.is_file())
+    return {ref.path: ref for ref in refs}
+
+
+def stored(client: MlflowClient, run_id: str, folder: str = "") -> dict[str, FileRef]:
+    """What MLflow gives back; it is fetched into a private folder that is removed."""
+    with tempfile.TemporaryDirectory() as into:
+        return download(client, run_id, folder, Path(into))
+
+
+def send(client: MlflowClient, run_id: str, folder: str, files: Mapping[str, Path]) -> None:
+    """Bring files (path below `folder` -> local file, of any name) to the run and read them back.
+
+    What is there with the same bytes stays, other bytes are replaced. Tampered: MLflow gives back something else.
+    """
+    if not files:
+        return
+    there, sent = stored(client, run_id, folder), {}
+    for path, local in files.items():
+        place = PurePosixPath(folder, path)
+        with tempfile.TemporaryDirectory() as aside:
+            copy = Path(shutil.copyfile(local, Path(aside) / place.name))
+            ref = file_ref(copy, copy.parent).model_copy(update={"path": str(place)})
+            if there.get(ref.path) != ref:
+                client.log_artifact(run_id, str(copy), str(place.parent))
+        sent[ref.path] = ref
+    there = stored(client, run_id, folder)
+    others = [path for path, ref in sent.items() if there.get(path) != ref]
+    if others:
+        raise Tampered("MLflow gives back other bytes for artifacts than it was sent.", others)
+
+
+def _paths(client: MlflowClient, run_id: str, folder: str) -> list[str]:
+    paths: list[str] = []
+    for path in _walk(client, run_id, folder, MAX_DEPTH):
+        paths.append(path)
+        if len(paths) > MAX_ARTIFACTS:
+            raise Tampered(f"MLflow lists more than {MAX_ARTIFACTS:,} artifacts for the run {run_id}.")
+    return paths
+
+
+def _walk(client: MlflowClient, run_id: str, folder: str, depth: int) -> Iterator[str]:
+    if depth == 0:
+        raise Tampered(f"MLflow lists artifacts of the run {run_id} more than {MAX_DEPTH} folders deep.")
+    for info in client.list_artifacts(run_id, folder or None):
         if info.is_dir:
-            yield from artifact_paths(client, run_id, info.path)
+            yield from _walk(client, run_id, info.path, depth - 1)
         else:
             yield info.path
 
 
-def stored_as(client: MlflowClient, run_id: str, ref: FileRef) -> bool:
-    """Whether MLflow gives back the very bytes; they are fetched into a private folder that is removed."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(client.download_artifacts(run_id, ref.path, folder))
-        return file_ref(path, path.parent).model_copy(update={"path": ref.path}) == ref
+def _inside(path: str, folder: str) -> bool:
+    parts, above = PurePosixPath(path).parts, PurePosixPath(folder).parts
+    plain = not path.startswith("/") and ".." not in parts and "\\" not in path and "\0" not in path
+    return plain and len(parts) > len(above) and parts[: len(above)] == above

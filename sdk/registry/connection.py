@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdk.errors import InvalidInput, StepFailed
+from sdk.records import Release
 from sdk.store import ASIDE
 
 DATABASE = "mlflow.db"
@@ -112,6 +113,15 @@ def talking(tracking: Tracking, what: str, again: str) -> Iterator[None]:
             f"MLflow at {tracking.public} failed while {what} ({cause}). Nothing is lost: see that it runs and may be "
             f"written to, then run `{again}` again."
         ) from None
+
+
+def require_same(release: Release, tracking: Tracking) -> None:
+    """InvalidInput: the release was registered in another MLflow than the project uses now."""
+    if tracking.public != release.tracking_uri:
+        raise InvalidInput(
+            f"{release.model_name} version {release.version} was registered in {release.tracking_uri}, and the project "
+            f"now uses {tracking.public}; set the tracking URI back."
+        )
 
 
 def ui_command(tracking: Tracking, port: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What MLflow is told: parameters, metrics, tags and description, all of it taken from the records."""
+"""What MLflow is told: parameters, metrics, tags and description, all of it from the records and a `Standing`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sdk.records import Advice, Interval, Leaks, Package, Run, Scores, Scrubbed
+from sdk.records import Advice, Interval, Leaks, Package, Release, Run, Scores, Scrubbed
+from sdk.registry.standing import CANDIDATE, Standing, code, cut
 
 PACKAGE_TAG = "sdk.package"
 TRAIN_TAG = "sdk.train"
+REPORT = "report.html"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
+MAX_DESCRIPTION = 5000  # characters; the column of MLflow's registry, which PostgreSQL enforces
 SHARE = {"exact_match": "exact match", "f1": "token F1"}
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
 
@@ -54,10 +57,28 @@ class Told:
     tags: dict[str, str]
     params: dict[str, str]
     metrics: tuple[Value, ...]
-    description: str  # Markdown
+    standing: Standing
+    judged: dict[str, str]  # what decisions are taken over, besides the report; Markdown, as the following
+    description: str  # without the governance
+
+    @property
+    def version_tags(self) -> dict[str, str]:
+        """Those of the run, and the standing: a run's tags do not change any more."""
+        return {**self.tags, **self.standing.tags}
+
+    def page(self, release: Release) -> str:
+        """The model version's description, Markdown."""
+        report = next((ref.sha256 for ref in release.artifacts if ref.path == REPORT), "")
+        run = f"#/experiments/{release.experiment_id}/runs/{release.run_id}"
+        parts = [
+            self.standing.section({**self.judged, "Report": code(report)}),
+            f"[Open the report]({run}/artifacts/{REPORT}?workflowType=machine_learning)",
+            self.description,
+        ]
+        return cut("\n\n".join(parts), MAX_DESCRIPTION)
 
 
-def tell(adaptation: Adaptation, more_tags: Mapping[str, str]) -> Told:
+def tell(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standing = CANDIDATE) -> Told:
     package = adaptation.package
     return Told(
         project=adaptation.project,
@@ -75,6 +96,11 @@ def tell(adaptation: Adaptation, more_tags: Mapping[str, str]) -> Told:
         },
         params=_params(adaptation),
         metrics=_metrics(adaptation),
+        standing=standing,
+        judged={
+            "Package": code(package.package),
+            "Policy": f"{code(package.inputs.get('policy', ''))} {code(adaptation.policy)}",
+        },
         description=_description(adaptation),
     )
 
@@ -93,7 +119,7 @@ def _params(adaptation: Adaptation) -> dict[str, str]:
         **{f"rows.{split}": rows for split, rows in adaptation.scrubbed.rows.items()},
         **{f"version.{name}": version for name, version in run.versions.items()},
     }
-    return {_nameable(key): _cut(str(value)) for key, value in values.items()}
+    return {_nameable(key): cut(str(value), MAX_PARAM) for key, value in values.items()}
 
 
 def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
@@ -146,7 +172,7 @@ def _description(adaptation: Adaptation) -> str:
     """Markdown for the model version's page."""
     run, scrubbed, scores, package = adaptation.run, adaptation.scrubbed, adaptation.scores, adaptation.package
     settings = run.settings
-    kinds = ", ".join(f"{_code(kind)} {count}" for kind, count in sorted(scrubbed.counts.items())) or "none"
+    kinds = ", ".join(f"{code(kind)} {count}" for kind, count in sorted(scrubbed.counts.items())) or "none"
     rows = [
         f"| {language} | {_shown(primary(scores, 'base', language))} | {_shown(primary(scores, 'adapted', language))} |"
         for language in scores.adapted
@@ -154,8 +180,8 @@ def _description(adaptation: Adaptation) -> str:
     weights = "encrypted" if package.encrypted else "not encrypted"
     return "\n".join(
         [
-            f"Adapter of project {_code(adaptation.project)} for the domain {_code(adaptation.domain)}, "
-            f"on the base model {_code(run.base)}.",
+            f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, "
+            f"on the base model {code(run.base)}.",
             "",
             f"**Method** {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
             f"{run.trainable_parameters:,} trained parameters, {run.steps} steps, seed {settings.seed}.",
@@ -171,8 +197,8 @@ def _description(adaptation: Adaptation) -> str:
             f"{scrubbed.recall_planted.found} of {scrubbed.recall_planted.planted} were found.",
             "",
             *(_leaks_said(adaptation.leaks) if adaptation.leaks else ()),
-            f"**Package** {_code(package.package)}, signed by {_code(package.signed_by)}, weights {weights}, "
-            f"under the policy {_code(adaptation.policy)}.",
+            f"**Package** {code(package.package)}, signed by {code(package.signed_by)}, weights {weights}, "
+            f"under the policy {code(adaptation.policy)}.",
             "",
             "**To check and to use it**, in the project's folder: `sdk verify`, then `sdk approve` as the policy asks, "
             "then `sdk load`. This page shows; the signed package and the audit trail prove.",
@@ -195,14 +221,5 @@ def _shown(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-def _code(text: str) -> str:
-    return "`" + text.replace("`", "'").replace("|", "/").replace("\n", " ") + "`"
-
-
 def _nameable(key: str) -> str:
     return _UNNAMEABLE.sub("_", key)
-
-
-def _cut(value: str) -> str:
-    note = f" … cut, {len(value)} characters in all"
-    return value if len(value) <= MAX_PARAM else value[: MAX_PARAM - len(note)] + note

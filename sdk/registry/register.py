@@ -29,14 +29,24 @@ from mlflow.exceptions import MlflowException
 
 from sdk.errors import InvalidInput
 from sdk.records import FileRef, OnProgress, Package, Release
-from sdk.registry.aliases import ALIAS_REGISTERED, set_alias, set_version_tags
-from sdk.registry.artifacts import PACKAGE_FOLDER, artifact_paths, stored_as
+from sdk.registry.aliases import ALIAS_REGISTERED, describe, set_alias
+from sdk.registry.artifacts import (
+    GOVERNANCE_FOLDER,
+    MLMODEL,
+    PACKAGE,
+    PROVENANCE,
+    RELEASE_FOLDER,
+    source,
+    stored,
+)
 from sdk.registry.connection import FAILURES, Tracking, talking
-from sdk.registry.entry import PACKAGE_TAG, TRAIN_TAG, Adaptation, Told, tell
+from sdk.registry.entry import PACKAGE_TAG, REPORT, TRAIN_TAG, Adaptation, Told, tell
 from sdk.registry.figures import Sender
+from sdk.registry.mlmodel import render_mlmodel
 from sdk.registry.plots import draw
 from sdk.registry.report import render
 from sdk.registry.runs import BATCH, find_experiment, find_run
+from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import check_ref, file_ref, write_atomic
 
 ATTEMPTS = 3
@@ -58,16 +68,17 @@ def register(
     on_progress: OnProgress,
     unsent: Path | None = None,
     beside: Mapping[str, Path] | None = None,
+    standing: Standing = CANDIDATE,
 ) -> Release:
-    """Write report and plots to `out`, then bring everything to MLflow. Called again, it completes what is missing.
+    """Write report, plots and MLmodel to `out`, then bring all to MLflow. Called again, it completes what is missing.
 
-    `tags` go to run and model version (base digest, head of the audit trail …). `unsent` is a spool of the training's
-    figures, where MLflow did not get all of them. `beside`: further artifacts, path -> file of the same name, whose
-    bytes the caller has checked. Raises Tampered when a file of the package has been altered, StepFailed when MLflow
-    fails or cannot be reached.
+    `package_folder` holds package/ and the provenance beside it. `tags` go to run and model version (base digest, head
+    of the audit trail …). `unsent` is a spool of the training's figures, where MLflow did not get all of them.
+    `beside`: further artifacts, path -> file of the same name, whose bytes the caller has checked. Raises Tampered when
+    a file of the package has been altered, StepFailed when MLflow fails or cannot be reached.
     """
-    told = tell(adaptation, tags)
-    uploads = [*_package_files(adaptation.package, package_folder), *_report_files(adaptation, out)]
+    told = tell(adaptation, tags, standing)
+    uploads = [*_package_files(adaptation.package, package_folder), *_made_files(adaptation, out)]
     for path, file in (beside or {}).items():
         uploads.append(Upload(file, file_ref(file, file.parent).model_copy(update={"path": path})))
     with talking(tracking, "registering the package", "sdk register"):
@@ -99,33 +110,44 @@ def complete(
         Sender(unsent).send(client, run_id)
     _upload_missing(client, run_id, uploads, on_progress)
     on_progress("model version", 0, None, {})
-    version = _version(client, told, run_id)
-    set_alias(client, told.model_name, ALIAS_REGISTERED, version)
-    if run.info.status != "FINISHED":
-        client.set_terminated(run_id, "FINISHED")
-    return Release(
+    release = Release(
         package=told.package,
         tracking_uri=tracking.public,
         experiment_id=experiment_id,
         run_id=run_id,
         model_name=told.model_name,
-        version=version,
+        version=_version(client, told, run_id),
         artifacts=tuple(upload.ref for upload in uploads),
     )
+    describe(client, release, told)
+    set_alias(client, told.model_name, ALIAS_REGISTERED, release.version)
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
+    return release
 
 
 def _package_files(package: Package, folder: Path) -> list[Upload]:
     if not package.files:
         raise InvalidInput("The package's record names no files; seal it again.")
-    return [
-        Upload(check_ref(folder, ref), ref.model_copy(update={"path": f"{PACKAGE_FOLDER}/{ref.path}"}))
-        for ref in package.files
-    ]
+    return [Upload(check_ref(folder, ref), ref.model_copy(update={"path": _place(ref.path)})) for ref in package.files]
 
 
-def _report_files(adaptation: Adaptation, out: Path) -> list[Upload]:
+def _place(path: str) -> str:
+    """Where a file of the seal's folder goes: package/ as it is, the provenance to the governance."""
+    if path == PROVENANCE:
+        return f"{GOVERNANCE_FOLDER}/{path}"
+    if path.startswith(f"{PACKAGE}/"):
+        return f"{RELEASE_FOLDER}/{path}"
+    raise InvalidInput(f"The package's record names {path}, which is neither in {PACKAGE}/ nor {PROVENANCE}.")
+
+
+def _made_files(adaptation: Adaptation, out: Path) -> list[Upload]:
     plots = draw(adaptation)
-    files = {"report.html": render(adaptation, plots), **{f"plots/{name}.png": plots[name] for name in plots}}
+    files = {
+        MLMODEL: render_mlmodel(adaptation.package),
+        REPORT: render(adaptation, plots),
+        **{f"plots/{name}.png": plots[name] for name in plots},
+    }
     for name, data in files.items():
         write_atomic(out / name, data)
     return [Upload(out / name, file_ref(out / name, out)) for name in files]
@@ -160,11 +182,11 @@ def _log_missing(client: MlflowClient, run: Any, told: Told) -> None:
 
 
 def _upload_missing(client: MlflowClient, run_id: str, uploads: list[Upload], on_progress: OnProgress) -> None:
-    there = set(artifact_paths(client, run_id))
+    there = stored(client, run_id)
     for done, upload in enumerate(uploads):
         on_progress("artifacts", done, len(uploads), {})
         path = upload.ref.path
-        if path not in there or not stored_as(client, run_id, upload.ref):
+        if there.get(path) != upload.ref:
             client.log_artifact(run_id, str(upload.local), path.rpartition("/")[0] or None)
     on_progress("artifacts", len(uploads), len(uploads), {})
 
@@ -178,12 +200,7 @@ def _version(client: MlflowClient, told: Told, run_id: str) -> str:
             raise
         client.create_registered_model(name)
     found = [v for v in client.search_model_versions(f"run_id='{run_id}'") if v.name == name]
-    if not found:
-        source = f"runs:/{run_id}/{PACKAGE_FOLDER}"
-        created = client.create_model_version(name, source, run_id, tags=told.tags, description=told.description)
-        return str(created.version)
-    version = min(found, key=lambda v: int(v.version))
-    set_version_tags(client, version, told.tags)
-    if version.description != told.description:
-        client.update_model_version(name, version.version, told.description)
-    return str(version.version)
+    if found:
+        return str(min(found, key=lambda v: int(v.version)).version)
+    created = client.create_model_version(name, source(run_id), run_id, tags=told.version_tags)
+    return str(created.version)

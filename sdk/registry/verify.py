@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from sdk.errors import InvalidInput, Tampered
-from sdk.records import Release
-from sdk.registry.artifacts import PACKAGE_FOLDER, artifact_paths, stored_as
-from sdk.registry.connection import Tracking, talking
+from sdk.errors import Tampered
+from sdk.records import FileRef, Release
+from sdk.registry.artifacts import GOVERNANCE_FOLDER, source, stored
+from sdk.registry.connection import Tracking, require_same, talking
 from sdk.registry.entry import PACKAGE_TAG, Adaptation, Told, Value, tell
+from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import LIVE_SECTIONS
 
 
@@ -36,19 +37,26 @@ def read_version(tracking: Tracking, model_name: str, version: str) -> Version:
         return _read(tracking.connect(), model_name, version)
 
 
-def check_release(release: Release, adaptation: Adaptation, tags: Mapping[str, str], tracking: Tracking) -> None:
+def check_release(
+    release: Release,
+    adaptation: Adaptation,
+    tags: Mapping[str, str],
+    tracking: Tracking,
+    governance: Sequence[FileRef] = (),
+    standing: Standing = CANDIDATE,
+) -> None:
     """Compare the model version, its run and every artifact with the records; `tags` as given to `register`.
 
-    Tampered names the first difference; StepFailed: MLflow could not be asked; InvalidInput: it is another MLflow now.
+    `governance`: the files that promotion brought, their paths below release/governance. Tampered names the first
+    difference; StepFailed: MLflow could not be asked; InvalidInput: it is another MLflow now.
     """
-    if tracking.public != release.tracking_uri:
-        raise InvalidInput(
-            f"{release.model_name} version {release.version} was registered in {release.tracking_uri}, and the project "
-            f"now uses {tracking.public}; set the tracking URI back to check it."
-        )
+    require_same(release, tracking)
     with talking(tracking, f"reading {release.model_name} version {release.version}", "sdk verify"):
-        for difference in _differences(tracking.connect(), release, tell(adaptation, tags)):
-            raise Tampered(f"MLflow, {release.model_name} version {release.version}: {difference}.")
+        for difference in _differences(tracking.connect(), release, tell(adaptation, tags, standing), governance):
+            raise Tampered(
+                f"MLflow, {release.model_name} version {release.version}: {difference}. If an action was cut off, "
+                "repeat it; if not, somebody changed MLflow."
+            )
 
 
 def _read(client: MlflowClient, model_name: str, version: str) -> Version:
@@ -72,23 +80,23 @@ def _read(client: MlflowClient, model_name: str, version: str) -> Version:
     )
 
 
-def _differences(client: MlflowClient, release: Release, told: Told) -> Iterator[str]:
+def _differences(client: MlflowClient, release: Release, told: Told, governance: Sequence[FileRef]) -> Iterator[str]:
     found = _read(client, release.model_name, release.version)
-    if (found.run_id, found.source) != (release.run_id, f"runs:/{release.run_id}/{PACKAGE_FOLDER}"):
+    if (found.run_id, found.source) != (release.run_id, source(release.run_id)):
         yield "it belongs to another run"
     if found.tags.get(PACKAGE_TAG) != release.package:
         yield f"the tag {PACKAGE_TAG} is not the recorded one"
     if found.status != "FINISHED":
         yield f"its run is {found.status}"
-    yield from _artifact_differences(client, release)
-    tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in told.tags.items()}
+    tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in told.version_tags.items()}
     run_tags = {f"the run's tag {key}": (found.run_tags.get(key), value) for key, value in told.tags.items()}
     params = {
         f"the parameter {key}": (found.params.get(key), told.params.get(key)) for key in {*found.params, *told.params}
     }
-    description = {"the description": (found.description, told.description)}
+    description = {"the description": (found.description, told.page(release))}
     pairs = {**tags, **run_tags, **dict(sorted(params.items())), **description}
     yield from (f"{what} is not the recorded one" for what, (now, then) in pairs.items() if now != then)
+    yield from _artifact_differences(client, release, governance)
     yield from _metric_differences(client, release.run_id, found.metrics, told.metrics)
 
 
@@ -105,11 +113,12 @@ def _metric_differences(
             yield f"the metric {key} is not the recorded one"
 
 
-def _artifact_differences(client: MlflowClient, release: Release) -> Iterator[str]:
-    there = set(artifact_paths(client, release.run_id))
-    recorded = {ref.path for ref in release.artifacts}
-    yield from (f"the artifact {path} is missing" for path in sorted(recorded - there))
-    yield from (f"the artifact {path} was not registered" for path in sorted(there - recorded))
-    for ref in release.artifacts:
-        if not stored_as(client, release.run_id, ref):
-            yield f"the artifact {ref.path} has been altered: its SHA-256 is not the recorded one"
+def _artifact_differences(client: MlflowClient, release: Release, governance: Sequence[FileRef]) -> Iterator[str]:
+    promoted = [ref.model_copy(update={"path": f"{GOVERNANCE_FOLDER}/{ref.path}"}) for ref in governance]
+    recorded = {ref.path: ref for ref in (*release.artifacts, *promoted)}
+    there = stored(client, release.run_id)
+    yield from (f"the artifact {path} is missing" for path in sorted(recorded.keys() - there.keys()))
+    yield from (f"the artifact {path} was not registered" for path in sorted(there.keys() - recorded.keys()))
+    for path, ref in recorded.items():
+        if there[path] != ref:
+            yield f"the artifact {path} has been altered: its SHA-256 is not the recorded one"
