@@ -22,13 +22,32 @@ from sdk.records import (
     Run,
     Scores,
     Scrubbed,
+    Status,
     TrainSettings,
     sha256,
 )
-from sdk.registry import Adaptation
+from sdk.registry import Adaptation, Standing
 from sdk.store import folder_refs
 
 STEPS = 60
+PACKAGE_FILES = (
+    "package/adapter_config.json",
+    "package/adapter_model.safetensors.floe",
+    "package/bom.json",
+    "package/manifest.json",
+    "package/model.sig",
+    "package/tokenizer.json",
+    "provenance.dsse.json",
+)
+GOVERNANCE_FILES = (
+    "decisions/0001.dsse.json",
+    "decisions/0002.dsse.json",
+    "policy.json",
+    "promotion.json",
+    "promotion.proof",
+    "report.sha256",
+    "ring/0001.dsse.json",
+)
 HARDWARE = Hardware(cpu_cores=2, ram_gib=8, bf16=False, source="probed")
 SETTINGS = TrainSettings(
     method="qlora-4bit",
@@ -152,27 +171,29 @@ def scores() -> Scores:
 
 
 def make_package(folder: Path, text: str = "one") -> Package:
-    """The files of a package, with bytes that stand for ciphertext."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("manifest.json", "manifest.sig", "adapter_config.json", "adapter_model.safetensors.enc"):
+    """What sealing leaves in its folder, with bytes that stand for those of the real files."""
+    (folder / "package").mkdir(parents=True, exist_ok=True)
+    for name in PACKAGE_FILES:
         (folder / name).write_bytes(f"{text}: {name}".encode() * 50)
-    manifest = (folder / "manifest.json").read_bytes()
     fields = {
-        "package": sha256(manifest),
+        "package": sha256((folder / "package" / "manifest.json").read_bytes()),
         "files": folder_refs(folder),
+        "inputs": {"policy": sha256(b"policy")},
         "signed_by": "Trainer | <T>",
         "key_fingerprint": sha256(b"key"),
+        "package_id": sha256(text.encode())[:32],
+        "version": 1,
         "encrypted": True,
         "domain": "finance@1",
         "policy": "finance@1",
     }
-    return Package.model_validate({name: value for name, value in fields.items() if name in Package.model_fields})
+    return Package.model_validate(fields)
 
 
-def adaptation(package_folder: Path, text: str = "one", steps: int = STEPS) -> Adaptation:
+def adaptation(package_folder: Path, text: str = "one", steps: int = STEPS, project: str = "claims") -> Adaptation:
     return Adaptation(
-        project="claims",
-        model_name="claims",
+        project=project,
+        model_name=project,
         domain="finance@1",
         policy="finance@1",
         advice=advice(),
@@ -180,4 +201,28 @@ def adaptation(package_folder: Path, text: str = "one", steps: int = STEPS) -> A
         run=run(steps),
         scores=scores(),
         package=make_package(package_folder, text),
+    )
+
+
+def make_governance(folder: Path, text: str = "one") -> dict[str, Path]:
+    """What promotion brings besides, path below release/governance -> file."""
+    files = {}
+    for place, path in enumerate(GOVERNANCE_FILES):
+        files[path] = folder / f"{place}.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        files[path].write_bytes(f"{text}: {path}".encode() * 9)
+    return files
+
+
+def standing(status: Status = "champion") -> Standing:
+    return Standing(
+        status=status,
+        decisions=("review by Ada, 2026-11-26: The scores hold.", "approve by Bob, 2026-11-26: Fit for use."),
+        checks=(
+            "yes: two people decided, with two keys",
+            "yes: none of them trained the adapter",
+            "yes: reviews came before approvals",
+            "yes: no rejection stands",
+            "yes: no decision has expired",
+        ),
     )

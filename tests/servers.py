@@ -1,14 +1,16 @@
-"""Real MLflow servers, for tests."""
+"""Real servers, for tests."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -18,26 +20,44 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serving(command: list[str], port: int, folder: Path) -> Iterator[str]:
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+@contextmanager
+def running(
+    command: Sequence[str], folder: Path, ready: Callable[[], object], env: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """A process until `ready` raises no OSError any more, and then until the end of the block."""
+    log = folder / f"{Path(command[0]).name}-{secrets.token_hex(3)}.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
+        )
         try:
             for _ in range(240):
                 try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                    ready()
                     break
                 except OSError:
-                    assert process.poll() is None, (folder / "server.log").read_text()
+                    assert process.poll() is None, log.read_text()
                     time.sleep(0.25)
-            yield f"http://127.0.0.1:{port}"
+            yield
         finally:
-            os.killpg(process.pid, 15)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, 15)
             process.wait(30)
+
+
+def serving(command: list[str], port: int, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
+    address = f"http://127.0.0.1:{port}"
+    with running(command, folder, lambda: urllib.request.urlopen(f"{address}/health", timeout=5).close(), env):
+        yield address
 
 
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """Its address; database and artifacts stay in `folder`, so that it can be started again."""
     backend, artifacts = f"sqlite:///{folder}/far.db", (folder / "artifacts").as_uri()
+    yield from serving(server_command(backend, artifacts, port), port, folder)
+
+
+def server_command(backend: str, artifacts: str, port: int) -> list[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--serve-artifacts"]
     command += ["--artifacts-destination", artifacts, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    yield from serving(command, port, folder)
+    return command

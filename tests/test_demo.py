@@ -38,9 +38,10 @@ def test_the_readmes_examples_teach_finance(desk: Path) -> None:  # noqa: F811
     check(Project.open(desk / "ledger"), "finance")
 
 
-def test_the_demo_teaches_medicine(tmp_path: Path) -> None:
+def test_the_demo_teaches_medicine_in_half_the_steps(tmp_path: Path) -> None:
     command = "from sdk.cli import main; main()"
-    arguments = ["run", str(tmp_path / "medical"), "--domain", "medical", "--play-approver", "--json"]
+    options = ["--domain", "medical", "--play-approver", "--json", "--max-steps", "240"]
+    arguments = ["run", str(tmp_path / "medical"), *options]
     done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     result = json.loads(done.stdout)

@@ -7,6 +7,7 @@ A block that cannot run is preceded by `<!-- not run: reason -->`; the commands 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import runpy
@@ -84,14 +85,36 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_shell(line: str) -> None:
-    """A plain `sdk …` line runs in this process, where everything is imported already; any other in a shell."""
-    if line.startswith("sdk ") and not set("|&;<>$") & set(line):
-        with pytest.raises(SystemExit) as ended:
-            main(shlex.split(line)[1:])
-        code = ended.value.code
-    else:
-        code = subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=False).returncode
-    assert not code, f"`{line}` ended with exit code {code}"
+    """`sdk …`, `cd …` and lines of these with && and > run in this process, where everything is imported already.
+
+    Any other line runs in a shell. The folder that it leads to counts until its end.
+    """
+    plain = re.fullmatch(r"(sdk|cd) [^|&;<>$]+(> \S+)?( && (sdk|cd) [^|&;<>$]+(> \S+)?)*", line)
+    before = Path.cwd()
+    try:
+        if plain:
+            for command in line.split(" && "):
+                run_here(command)
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=True)
+    finally:
+        os.chdir(before)
+
+
+def run_here(command: str) -> None:
+    command, _, target = command.partition(">")
+    program, *arguments = shlex.split(command)
+    if program == "cd":
+        os.chdir(*arguments)
+        return
+    with contextlib.ExitStack() as stack:
+        if target:
+            stack.enter_context(
+                contextlib.redirect_stdout(stack.enter_context(open(target.strip(), "w", encoding="utf-8")))
+            )
+        ended = stack.enter_context(pytest.raises(SystemExit))
+        main(arguments)
+    assert not ended.value.code, f"`{command}` ended with exit code {ended.value.code}"
 
 
 def run_examples(page: Path) -> None:

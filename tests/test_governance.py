@@ -345,8 +345,9 @@ def done(project: Project, action: str) -> int:
 def done_without_record(made: Project, workshop: Workshop, folder: Path, name: str) -> tuple[int, list[str]]:
     """Under each fault of the log, at the intent and at the outcome: how often it was tried, and what was done all the
     same."""
-    write_policy(folder / "policy.yaml", **RELAXED, approve__min_reason_length=5, audit__unrecorded_training="refuse")
-    shutil.copy(workshop.domain / "train.jsonl", folder / "rows.jsonl")
+    write_policy(folder / "policy.yaml", **RELAXED, approve__min_reason_length=5)
+    rows = (workshop.domain / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text("".join(rows[1:]), encoding="utf-8")
     act, action = GOVERNED[name]
     held, checkpoint = held_checkpoint(made.trail().charter.root), (made.root / "audit" / "checkpoint").read_bytes()
     tried, found = 0, []

@@ -17,27 +17,39 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from registry_records import STEPS, adaptation, make_package
+from mlflow.entities import FileInfo
+from registry_records import GOVERNANCE_FILES, PACKAGE_FILES, STEPS, adaptation, make_governance, make_package, standing
 from servers import free_port, mlflow_server, serving
 
 from sdk.errors import InvalidInput, StepFailed, Tampered
-from sdk.records import Release, sha256
-from sdk.registry import Adaptation, Tracking, check_release, promote, read_version, ui_command
-from sdk.registry.entry import MAX_PARAM, tell
-from sdk.registry.register import _package_files, _report_files, complete, register
+from sdk.records import FileRef, Release, Status, sha256
+from sdk.registry import (
+    Adaptation,
+    Standing,
+    Tracking,
+    check_alias,
+    check_release,
+    fetch_release,
+    publish,
+    read_version,
+    ui_command,
+)
+from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, tell
+from sdk.registry.register import _made_files, _package_files, complete, register
+from sdk.store import file_ref, folder_refs
 
 TAGS = {"sdk.base_digest": "b" * 64, "sdk.audit_head": "a" * 64}
 FILES = {
-    "package/adapter_config.json",
-    "package/adapter_model.safetensors.enc",
-    "package/manifest.json",
-    "package/manifest.sig",
+    "release/MLmodel",
+    *(f"release/{path}" for path in PACKAGE_FILES if path.startswith("package/")),
+    "release/governance/provenance.dsse.json",
     "plots/loss.png",
     "plots/memory.png",
     "plots/personal_data.png",
     "plots/scores.png",
     "report.html",
 }
+WEIGHTS = "package/adapter_model.safetensors.floe"
 
 
 def silent(what: str, done: int, total: int | None, figures: Any) -> None:
@@ -91,12 +103,24 @@ def test_what_a_reviewer_sees(root: Path) -> None:
     assert version.metrics["memory/predicted_gib"] == 0.61
     assert version.metrics["personal_data/CN_RESIDENT_ID"] == 18
     assert version.tags.items() >= {**TAGS, "sdk.package": made.package.package, "sdk.policy": "finance@1"}.items()
-    assert version.source == f"runs:/{release.run_id}/package"
-    for text in ("0.009 (0.000 to 0.079) | 0.750", "222 of 225", made.package.package, "`sdk verify`"):
+    assert version.source == f"runs:/{release.run_id}/release"
+    assert (
+        version.tags.items()
+        >= {"sdk.status": "candidate", "sdk.approvals": "none yet", "sdk.checks": "none yet"}.items()
+    )
+    assert "sdk.status" not in version.run_tags
+    for text in (
+        "| Status | **candidate** |",
+        f"runs/{release.run_id}/artifacts/report.html)",
+        "0.009 (0.000 to 0.079) | 0.750",
+        "222 of 225",
+        made.package.package,
+        "`sdk verify`",
+    ):
         assert text in version.description
     assert release.tracking_uri == "sqlite:///mlflow.db"
-    stored = Path(everything(root).download_artifacts(release.run_id, "package/manifest.json"))
-    assert stored.read_bytes() == (root / "package" / "manifest.json").read_bytes()
+    stored = Path(everything(root).download_artifacts(release.run_id, "release/package/manifest.json"))
+    assert stored.read_bytes() == (root / "package" / "package" / "manifest.json").read_bytes()
 
 
 def test_twice_changes_nothing(root: Path) -> None:
@@ -140,7 +164,7 @@ class CutOff:
 
 def test_cut_off_after_every_call(fresh: Path, tmp_path: Path) -> None:
     made = adaptation(tmp_path / "package", steps=520)  # more values than one call may bring
-    uploads = [*_package_files(made.package, tmp_path / "package"), *_report_files(made, tmp_path / "out")]
+    uploads = [*_package_files(made.package, tmp_path / "package"), *_made_files(made, tmp_path / "out")]
     told = tell(made, TAGS)
     call = 0
     while True:
@@ -164,7 +188,7 @@ def test_cut_off_after_every_call(fresh: Path, tmp_path: Path) -> None:
 def test_cut_off_again_and_again(root: Path) -> None:
     """Each attempt gets one call further on the same database; nothing is ever made twice."""
     made = adaptation(root / "package")
-    uploads = [*_package_files(made.package, root / "package"), *_report_files(made, root / "out")]
+    uploads = [*_package_files(made.package, root / "package"), *_made_files(made, root / "out")]
     for call in range(1, 60):
         client = CutOff(everything(root), call)
         try:
@@ -179,7 +203,7 @@ def test_cut_off_again_and_again(root: Path) -> None:
 
 def test_half_an_artifact_is_sent_again(root: Path) -> None:
     release, made = registered(root)
-    stored = artifact(root, release, "package/adapter_model.safetensors.enc")
+    stored = artifact(root, release, f"release/{WEIGHTS}")
     stored.write_bytes(stored.read_bytes()[:100])
     registered(root)
     check_release(release, made, TAGS, Tracking(root))
@@ -211,10 +235,18 @@ TAMPERINGS: dict[str, tuple[Callable[[Path, MlflowClient, str, Path], Any], str]
     "metric more": (lambda r, c, i, f: c.log_metric(i, "auc", 1), "the metric auc"),
     "metric again": (lambda r, c, i, f: c.log_metric(i, "adapted/f1.all", 0.99), "the metric adapted/f1.all"),
     "step again": (lambda r, c, i, f: c.log_metric(i, "train/loss", 0.1, step=STEPS), "the metric train/loss"),
-    "byte": (lambda r, c, i, f: flip(f / "package/manifest.sig"), "package/manifest.sig has been altered"),
+    "byte": (lambda r, c, i, f: flip(f / "release/package/model.sig"), "package/model.sig has been altered"),
     "report": (lambda r, c, i, f: flip(f / "report.html"), "report.html has been altered"),
     "artifact gone": (lambda r, c, i, f: (f / "plots/loss.png").unlink(), "plots/loss.png is missing"),
-    "artifact more": (lambda r, c, i, f: (f / "package/x").write_text("x"), "package/x was not registered"),
+    "artifact more": (lambda r, c, i, f: (f / "release/package/x").write_text("x"), "package/x was not registered"),
+    "loader": (lambda r, c, i, f: flip(f / "release/MLmodel"), "release/MLmodel has been altered"),
+    "provenance": (lambda r, c, i, f: flip(f / "release/governance/provenance.dsse.json"), "provenance.* been altered"),
+    "status tag": (lambda r, c, i, f: c.set_model_version_tag("claims", "1", "sdk.status", "champion"), "sdk.status"),
+    "approvals tag": (
+        lambda r, c, i, f: c.set_model_version_tag("claims", "1", "sdk.approvals", "2 of 2: Ada (approve)"),
+        "the tag sdk.approvals",
+    ),
+    "checks tag": (lambda r, c, i, f: c.delete_model_version_tag("claims", "1", "sdk.checks"), "the tag sdk.checks"),
     "version gone": (lambda r, c, i, f: c.delete_model_version("claims", "1"), "no longer has claims version 1"),
     "run deleted": (lambda r, c, i, f: c.delete_run(i), "its run is DELETED"),
     "status": (lambda r, c, i, f: c.set_terminated(i, "FAILED"), "its run is FAILED"),
@@ -239,23 +271,201 @@ def test_check_against_other_records(root: Path) -> None:
         check_release(release, made, TAGS, Tracking(root, "http://127.0.0.1:1"))
 
 
-def test_promote_moves_the_alias(root: Path) -> None:
+def governance_refs(root: Path, text: str = "one") -> tuple[FileRef, ...]:
+    files = make_governance(root / "governance", text)
+    return tuple(file_ref(local, local.parent).model_copy(update={"path": path}) for path, local in files.items())
+
+
+def promoted(root: Path) -> tuple[Release, Adaptation]:
     release, made = registered(root)
-    promote(Tracking(root), "claims", release.version, {"sdk.approvals": "2"})
-    promote(Tracking(root), "claims", release.version, {"sdk.approvals": "2"})
+    publish(Tracking(root), release, made, standing(), make_governance(root / "governance"), TAGS)
+    return release, made
+
+
+def test_a_champion_has_its_proofs_and_says_what_it_is(root: Path) -> None:
+    release, made = promoted(root)
     version = read_version(Tracking(root), "claims", release.version)
     assert sorted(version.aliases) == ["candidate", "champion"]
-    assert version.tags["sdk.approvals"] == "2"
-    check_release(release, made, TAGS, Tracking(root))
+    assert version.tags["sdk.status"] == "champion"
+    assert version.tags["sdk.approvals"].endswith("; approve by Bob, 2026-11-26: Fit for use.")
+    assert version.tags["sdk.checks"] == "5 of 5 hold"
+    report = next(ref.sha256 for ref in release.artifacts if ref.path == "report.html")
+    for text in ("| Status | **champion** |", "yes: no decision has expired", sha256(b"policy"), report):
+        assert text in version.description
+    for path, local in make_governance(root / "governance").items():
+        assert artifact(root, release, f"release/governance/{path}").read_bytes() == local.read_bytes()
+    check_release(release, made, TAGS, Tracking(root), governance_refs(root), standing())
+    check_alias(release.version, Tracking(root), "claims")
+    with pytest.raises(Tampered, match="was not registered"):
+        check_release(release, made, TAGS, Tracking(root), (), standing())
+    with pytest.raises(Tampered, match=r"the tag sdk\.status is not the recorded one"):
+        check_release(release, made, TAGS, Tracking(root), governance_refs(root), standing("approved"))
+
+
+@pytest.mark.parametrize("status", ["candidate", "approved", "rejected"])
+def test_only_a_champion_gets_the_alias(root: Path, status: Status) -> None:
+    release, made = registered(root)
+    publish(Tracking(root), release, made, standing(status), {}, TAGS)
+    check_release(release, made, TAGS, Tracking(root), (), standing(status))
+    check_alias(None, Tracking(root), "claims")
+
+
+def test_publishing_twice_changes_nothing_and_other_files_replace(root: Path) -> None:
+    release, made = promoted(root)
+    old = governance_refs(root)
+    before = list(sqlite3.connect(root / "mlflow.db").iterdump())
+    publish(Tracking(root), release, made, standing(), make_governance(root / "governance"), TAGS)
+    assert list(sqlite3.connect(root / "mlflow.db").iterdump()) == before
+    publish(Tracking(root), release, made, standing(), make_governance(root / "governance", "two"), TAGS)
+    with pytest.raises(Tampered, match=r"release/governance/decisions/0001\.dsse\.json has been altered"):
+        check_release(release, made, TAGS, Tracking(root), old, standing())
+    check_release(release, made, TAGS, Tracking(root), governance_refs(root, "two"), standing())
+
+
+def test_no_alias_before_every_proof_is_there(root: Path) -> None:
+    release, made = registered(root)
+    files = make_governance(root / "governance")
+    files["ring/0001.dsse.json"].unlink()
+    with pytest.raises(StepFailed, match=r"publishing claims version 1 \(FileNotFoundError\)"):
+        publish(Tracking(root), release, made, standing(), files, TAGS)
+    check_alias(None, Tracking(root), "claims")
+    assert read_version(Tracking(root), "claims", "1").tags["sdk.status"] == "candidate"
+
+
+def test_bytes_that_come_back_otherwise_stop_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, made = registered(root)
+    send = MlflowClient.log_artifact
+
+    def cut_short(self: MlflowClient, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
+        Path(local_path).write_bytes(Path(local_path).read_bytes()[:-1])
+        send(self, run_id, local_path, artifact_path)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", cut_short)
+    with pytest.raises(Tampered, match=r"other bytes[^0]*release/governance/decisions/0001"):
+        publish(Tracking(root), release, made, standing(), make_governance(root / "governance"), TAGS)
+    check_alias(None, Tracking(root), "claims")
+
+
+def test_every_governance_file_is_compared(root: Path) -> None:
+    release, made = promoted(root)
+    brought = governance_refs(root)
+    for path in GOVERNANCE_FILES:
+        stored = artifact(root, release, f"release/governance/{path}")
+        kept = stored.read_bytes()
+        flip(stored)
+        with pytest.raises(Tampered, match=f"release/governance/{path} has been altered"):
+            check_release(release, made, TAGS, Tracking(root), brought, standing())
+        stored.unlink()
+        with pytest.raises(Tampered, match=f"release/governance/{path} is missing"):
+            check_release(release, made, TAGS, Tracking(root), brought, standing())
+        stored.write_bytes(kept)
+    check_release(release, made, TAGS, Tracking(root), brought, standing())
+
+
+def test_an_alias_that_somebody_moved_is_found(root: Path) -> None:
+    release, _ = promoted(root)
     other = register(adaptation(root / "b", "two"), root / "b", TAGS, Tracking(root), root / "out2", silent)
-    promote(Tracking(root), "claims", other.version, {})
-    assert dict(everything(root).get_registered_model("claims").aliases) == {"candidate": 2, "champion": 2}
+    check_alias(release.version, Tracking(root), "claims")
+    everything(root).set_registered_model_alias("claims", "champion", other.version)
+    with pytest.raises(Tampered, match="champion points to version 2, and the audit trail promoted version 1"):
+        check_alias(release.version, Tracking(root), "claims")
+    everything(root).delete_registered_model_alias("claims", "champion")
+    with pytest.raises(Tampered, match="points to no version, and the audit trail promoted version 1"):
+        check_alias(release.version, Tracking(root), "claims")
+    everything(root).set_registered_model_alias("claims", "champion", "1")
+    with pytest.raises(Tampered, match="points to version 1, and the audit trail promoted no version"):
+        check_alias(None, Tracking(root), "claims")
+    with pytest.raises(Tampered, match="points to no version"):
+        check_alias("1", Tracking(root), "unheard of")
+
+
+def test_rollback_shows_the_version_that_was_replaced(root: Path) -> None:
+    first, made = promoted(root)
+    newer = adaptation(root / "b", "two")
+    second = register(newer, root / "b", TAGS, Tracking(root), root / "out2", silent)
+    proofs = make_governance(root / "governance")
+    publish(Tracking(root), first, made, standing("approved"), proofs, TAGS)
+    publish(Tracking(root), second, newer, standing(), proofs, TAGS)
+    check_alias(second.version, Tracking(root), "claims")
+    publish(Tracking(root), second, newer, standing("approved"), proofs, TAGS)
+    publish(Tracking(root), first, made, standing(), proofs, TAGS)
+    check_alias(first.version, Tracking(root), "claims")
+    statuses = [read_version(Tracking(root), "claims", version).tags["sdk.status"] for version in "12"]
+    assert statuses == ["champion", "approved"]
+
+
+def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path) -> None:
+    release, made = registered(root)
+    evil = "no: <script>x</script> | [a](javascript:x) `b`\n## c"
+    told = tell(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed")))
+    page = told.page(release)
+    assert page == tell(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed"))).page(release)
+    assert told.version_tags["sdk.checks"] == f"1 of 2 hold; {evil}"
+    rows = [line for line in page.splitlines() if line.startswith(("| Decisions", "| Checks"))]
+    assert [row.count("|") for row in rows] == [3, 3]
+    for row in rows:
+        said = row.split("|")[2].replace("<br>", "")
+        assert not set(said) & set("<>[]()`*_")
+        assert "&#60;script&#62;x" in said
+    long = tell(made, {}, Standing(decisions=tuple(f"approve by Reviewer {n}" for n in range(900))))
+    assert len(long.version_tags["sdk.approvals"]) == 5000
+    assert len(long.page(release)) == MAX_DESCRIPTION
+    assert long.page(release).endswith("characters in all")
+
+
+def test_a_release_is_fetched_without_being_read(root: Path, tmp_path: Path) -> None:
+    release, _ = promoted(root)
+    for uri in ("models:/claims@champion", "models:/claims/1"):
+        folder = fetch_release(uri, Tracking(root), tmp_path / uri.replace("/", "-"))
+        paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        kept = {path.removeprefix("release/") for path in FILES if path.startswith("release/")}
+        assert paths == kept | {f"governance/{path}" for path in GOVERNANCE_FILES}
+        assert (folder / WEIGHTS).read_bytes() == (root / "package" / WEIGHTS).read_bytes()
+    for uri in ("models:/claims@nobody", "models:/claims/7", "models:/other@champion"):
+        with pytest.raises(InvalidInput, match=f"MLflow has no {uri}"):
+            fetch_release(uri, Tracking(root), tmp_path / "x")
+    for uri in ("claims@champion", "models:/claims", "models:/claims/latest", f"runs:/{release.run_id}/release", ""):
+        with pytest.raises(InvalidInput, match="names no model version"):
+            fetch_release(uri, Tracking(root), tmp_path / "x")
+    other = everything(root).create_model_version("claims", f"runs:/{release.run_id}/plots", release.run_id)
+    with pytest.raises(Tampered, match="its source is not the release of its own run"):
+        fetch_release(f"models:/claims/{other.version}", Tracking(root), tmp_path / "x")
+
+
+@pytest.mark.parametrize("path", ["release/../../outside", "/etc/passwd", "release\\..\\x", "plots/loss.png"])
+def test_a_store_that_lists_paths_outside_is_not_followed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    promoted(root)
+    monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: [FileInfo(path, False, 1)])
+    monkeypatch.setattr(MlflowClient, "download_artifacts", lambda *asked: pytest.fail("followed"))
+    with pytest.raises(Tampered, match="outside of its folders"):
+        fetch_release("models:/claims@champion", Tracking(root), tmp_path / "x")
+
+
+def test_a_store_that_lists_without_end_is_left(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promoted(root)
+    monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: [FileInfo("release/x", True, None)])
+    with pytest.raises(Tampered, match="16 folders deep"):
+        fetch_release("models:/claims@champion", Tracking(root), root / "x")
+    many = [FileInfo(f"release/{n}", False, 1) for n in range(10_001)]
+    monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: many)
+    with pytest.raises(Tampered, match="more than 10,000 artifacts"):
+        fetch_release("models:/claims@champion", Tracking(root), root / "x")
+
+
+def test_a_package_with_strange_files_is_not_registered(root: Path) -> None:
+    made = adaptation(root / "package")
+    (root / "package" / "notes.txt").write_text("x")
+    strange = made.package.model_copy(update={"files": folder_refs(root / "package")})
+    with pytest.raises(InvalidInput, match=r"notes\.txt, which is neither in package/ nor provenance"):
+        register(replace(made, package=strange), root / "package", TAGS, Tracking(root), root / "out", silent)
 
 
 def test_altered_package_is_not_uploaded(root: Path) -> None:
     made = adaptation(root / "package")
-    flip(root / "package" / "adapter_model.safetensors.enc")
-    with pytest.raises(Tampered, match=r"adapter_model\.safetensors\.enc has been altered"):
+    flip(root / "package" / WEIGHTS)
+    with pytest.raises(Tampered, match=r"adapter_model\.safetensors\.floe has been altered"):
         register(made, root / "package", TAGS, Tracking(root), root / "out", silent)
     assert everything(root).get_experiment_by_name("claims") is None
     empty = replace(made, package=make_package(root / "package").model_copy(update={"files": ()}))
@@ -342,7 +552,9 @@ def test_a_real_server(tmp_path: Path, server: str) -> None:
     release = register(made, tmp_path / "package", TAGS, tracking, tmp_path / "out", silent)
     assert register(made, tmp_path / "package", TAGS, tracking, tmp_path / "out", silent) == release
     check_release(release, made, TAGS, tracking)
-    promote(tracking, "claims", release.version, {"sdk.approvals": "1"})
+    publish(tracking, release, made, standing(), make_governance(tmp_path / "governance"), TAGS)
+    brought = governance_refs(tmp_path)
+    check_release(release, made, TAGS, tracking, brought, standing())
     assert "champion" in read_version(tracking, "claims", release.version).aliases
     client = MlflowClient(server, server)
     loss = client.get_metric_history(release.run_id, "train/loss")
@@ -352,7 +564,7 @@ def test_a_real_server(tmp_path: Path, server: str) -> None:
     (stored,) = (tmp_path / "far" / "artifacts").rglob("manifest.json")
     flip(stored)
     with pytest.raises(Tampered, match=r"package/manifest\.json has been altered"):
-        check_release(release, made, TAGS, tracking)
+        check_release(release, made, TAGS, tracking, brought, standing())
     with pytest.raises(InvalidInput, match="open it in a browser"):
         ui_command(tracking, 5000)
 
@@ -361,7 +573,7 @@ def test_ui_serves_the_embedded_database(root: Path) -> None:
     release, _ = registered(root)
     port = free_port()
     for address in serving(ui_command(Tracking(root), port), port, root):
-        for path in ("report.html", "plots/loss.png", "package/manifest.json"):
+        for path in ("report.html", "plots/loss.png", "release/package/manifest.json"):
             url = f"{address}/get-artifact?path={path}&run_uuid={release.run_id}"
             with urllib.request.urlopen(url, timeout=20) as answer:
                 data = answer.read()

@@ -67,6 +67,7 @@ def make_workshop(folder: Path) -> Workshop:
             evaluate__domain_floors=False,
             evaluate__must_improve=False,
             evaluate__min_questions=1,
+            audit__unrecorded_training="refuse",
         ),
     )
 

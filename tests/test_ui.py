@@ -1,0 +1,86 @@
+"""What a reviewer sees of a promoted release in MLflow's own pages, in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+import pytest
+from registry_records import adaptation, make_governance, standing
+from servers import free_port, serving
+
+from sdk.records import Release, sha256
+from sdk.registry import Adaptation, Tracking, publish, ui_command
+from sdk.registry.register import register
+
+VIEW = "?workflowType=machine_learning"
+BROWSER = (
+    "chromium --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run --virtual-time-budget=60000 --window-size=1400,1000"
+)
+
+pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+
+
+@dataclass(frozen=True)
+class Site:
+    address: str
+    folder: Path
+    release: Release
+    made: Adaptation
+
+    @property
+    def run(self) -> str:
+        return f"#/experiments/{self.release.experiment_id}/runs/{self.release.run_id}"
+
+    def open(self, page: str) -> str:
+        """The page's HTML once its scripts have come to rest."""
+        command = [*BROWSER.split(), f"--user-data-dir={self.folder}/browser", "--dump-dom", f"{self.address}/{page}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def text(page: str) -> str:
+    """What can be read of it."""
+    bare = re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(script|style).*?</\1>", "", page))
+    return re.sub(r"\s+", " ", unescape(bare))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder, port = tmp_path_factory.mktemp("site"), free_port()
+    tracking, made = Tracking(folder), adaptation(folder / "package")
+    release = register(made, folder / "package", {}, tracking, folder / "out", lambda *told: None)
+    publish(tracking, release, made, standing(), make_governance(folder / "proofs"), {})
+    for address in serving(ui_command(tracking, port), port, folder):
+        yield Site(address, folder, release, made)
+
+
+def test_the_versions_page_shows_status_decisions_checks_and_digests(site: Site) -> None:
+    page = site.open(f"#/models/claims/versions/1{VIEW}")
+    shown = text(page)
+    expected = [
+        "Governance Status champion Decisions",
+        "review by Ada, 2026-11-26: The scores hold. approve by Bob, 2026-11-26: Fit for use.",
+        *standing().checks,
+        f"Package {site.made.package.package}",
+        f"Policy {sha256(b'policy')} finance@1",
+        f"Report {next(ref.sha256 for ref in site.release.artifacts if ref.path == 'report.html')}",
+        *("sdk.status", "sdk.approvals", "sdk.checks", "5 of 5 hold", "@ champion"),
+    ]
+    assert [piece for piece in expected if piece not in shown] == []
+    links = re.findall(r'href="([^"]*)">Open the report', page)
+    assert links == [f"{site.run}/artifacts/report.html{VIEW}"]
+
+
+def test_the_report_opens_in_a_frame_that_can_do_nothing_outside(site: Site) -> None:
+    page = site.open(f"{site.run}/artifacts/report.html{VIEW}")
+    assert "report.html" in text(page)
+    (frame,) = re.findall(r"<iframe[^>]*>", page)
+    assert "blob:" in frame
+    assert "allow-same-origin" not in frame
+    assert "sandbox=" in frame
