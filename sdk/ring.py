@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, FailFast, Field, ValidationError, model_validator
 
 from sdk import crypto
 from sdk.crypto import dsse
@@ -112,7 +112,8 @@ class Ring(Frozen):
     version: int = Field(ge=1)
     previous: Sha256 | None = Field(description="digest of the version before; None: this is version 1")
     time: Time = Field(description="UTC, ISO 8601")
-    members: tuple[Member, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    # the first fault ends it: version 1 is read before it is verified, and a list of millions of faults fills memory
+    members: Annotated[tuple[Member, ...], FailFast()] = Field(min_length=1, max_length=MAX_MEMBERS)
 
     @model_validator(mode="after")
     def _holds_together(self) -> Ring:

@@ -160,11 +160,6 @@ class Trail:
         raise Tampered(f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.")
 
     @property
-    def trainer(self) -> Member:
-        """Whose key signs packages now."""
-        return next(member for member in reversed(self.ring.with_role("trainer")) if member.revoked is None)
-
-    @property
     def domain_folder(self) -> Path:
         return self.root / "domain"
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -202,7 +203,7 @@ def test_commands_in_blocks_parse(page: Path) -> None:
 
 
 def test_what_does_not_parse_is_noticed() -> None:
-    for line in ("sdk advise --modle llama-3.1-8b", "sdk advise --accuracy hgh", "sdk approve", "sdk keys new"):
+    for line in ("sdk advise --modle llama-3.1-8b", "sdk advise --accuracy hgh", "sdk promote --no", "sdk keys new"):
         with pytest.raises(TyperException):
             parse(line)
     with pytest.raises(AssertionError):
@@ -274,7 +275,7 @@ def test_public_names_are_documented() -> None:
 
 
 def test_verbs_of_a_project_are_documented() -> None:
-    verbs = {verb for verb in vars(sdk.Project) if not verb.startswith("_")} - {"trail", "ui_command"}
+    verbs = {verb for verb in dir(sdk.Project) if not verb.startswith("_")} - {"trail", "ui_command"}
     text = (DOCS / "python.md").read_text(encoding="utf-8")
     assert [verb for verb in sorted(verbs) if f"roject.{verb}(" not in text] == []
 
@@ -336,7 +337,8 @@ def _value(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is list:
         return f"{_value(get_args(annotation)[0])} …"
-    return {str: "text", Path: "path", int: "whole number", float: "number", bool: ""}[annotation]
+    named = {str: "text", Path: "path", int: "whole number", float: "number", bool: "", datetime: "a day (YYYY-MM-DD)"}
+    return named[annotation]
 
 
 def _row(parameter: Any) -> str:

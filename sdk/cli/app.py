@@ -27,8 +27,8 @@ app = typer.Typer(
     name="sdk",
     help="Adapt an open language model to your own sensitive text, on your own hardware, with proof of what was done."
     "\n\n"
-    "The way of the data: init, advise, scrub, train, evaluate, leaks, register, approve, load. `sdk run` goes all of "
-    "it.",
+    "The way of the data: init, advise, scrub, train, evaluate, leaks, register, approve, promote, load. `sdk run` "
+    "goes all of it.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode="markdown",

@@ -20,13 +20,18 @@ MAX_BRACKETS = 100  # PyYAML's time grows with the square of how deep brackets a
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, deep brackets, and merge keys, a few of which can stand for millions
-    of entries."""
+    """SafeLoader that refuses a key given twice, deep brackets, and aliases and merge keys, a few of which can stand
+    for millions of entries."""
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         if self.flow_level >= MAX_BRACKETS:
             raise yaml.scanner.ScannerError(None, None, "brackets are nested too deep", self.get_mark())
         super().fetch_flow_collection_start(TokenClass)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not read", self.get_mark())
+        return super().compose_node(parent, index)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         for key_node, _ in node.value:

@@ -97,6 +97,9 @@ class Governing(Releasing):
     def rotate(self, kind: Rotated, key: str) -> Member:
         """Put another key in the place of one of the project's own; the old one is revoked as superseded. An event.
 
+        A key that the key ring knows in that role takes over as it is: a second owner or trainer, whose predecessor's
+        key is lost or then revoked.
+
         key: URI. encryption: the project's secret and the data key of every package are wrapped anew, and no weights
         are touched; destroy the old key yourself when no backup needs it.
         """
@@ -107,6 +110,10 @@ class Governing(Releasing):
             else:
                 signer = crypto.open_signer(key, self.root)
                 field = f"{kind}_key"
+                known = trail.ring.find(signer.fingerprint)
+                if known is not None and ROLES[kind] in known.roles and known.revoked is None:
+                    self._amend(trail, "rotate", {field: key})  # somebody else who may, such as a second owner
+                    return known
                 old = trail.ring.find(crypto.open_signer(getattr(trail.charter, field), self.root).fingerprint)
                 if old is None:
                     raise InvalidInput(f"The project's {kind} key is not in its key ring; enroll and revoke instead.")

@@ -278,6 +278,8 @@ class Releasing(Base):
         from sdk.seal import ADAPTER, Facts, lock_digest, seal
 
         signer = trail.signer()
+        holder = trail.ring.find(signer.fingerprint)
+        signed_by = holder.name if holder else ""
         policy = trail.policy()
         records = {"advice": advice.digest, "scrubbed": scrubbed.digest, "run": run.digest, "scores": scores.digest}
         if leaks:
@@ -314,7 +316,7 @@ class Releasing(Base):
         def work(folder: Path) -> Package:
             shutil.rmtree(folder, ignore_errors=True)  # what an interruption left was encrypted under a lost data key
             wrapper = trail.wrapper() if policy.seal.encrypt else None
-            return seal(training / ADAPTER, trail.base_folder(), facts, signer, trail.trainer.name, wrapper, folder)
+            return seal(training / ADAPTER, trail.base_folder(), facts, signer, signed_by, wrapper, folder)
 
         package = perform(trail, Request("seal", Package, inputs, work))
         # From here on the weights exist in the package only, and in a checkpoint that is protected as the package is.
