@@ -40,7 +40,7 @@ from sdk.policy import Policy
 from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
 from sdk.ring import Member, Ring, open_rings, standing
 from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, unseal, wipe
-from sdk.seal.folder import read_file
+from sdk.seal.folder import list_files, read_file
 from sdk.store import log_origin, state_folder, write_atomic
 from sdk.trail import first_that_holds, is_compromised
 
@@ -119,6 +119,7 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
 @contextmanager
 def _private(package: Path) -> Iterator[Path]:
     """A copy that only this user can read; links are not followed, so they are seen as what they are."""
+    list_files(package)  # a link, a special file or folders of any depth are not even copied
     with tempfile.TemporaryDirectory(prefix="sdk-") as made:
         folder = Path(made) / PACKAGE
         try:

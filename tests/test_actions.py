@@ -686,7 +686,8 @@ def test_a_kind_that_the_policy_does_not_name_is_refused_and_recorded(reversible
     project, token = reversible
     with pytest.raises(Refused, match=r"scrub\.reversible: US_SSN"):
         project.reveal(token.replace("EMAIL_ADDRESS", "US_SSN"), reason="Curious.")
-    assert (project.history()[-1].action, project.history()[-1].phase) == ("reveal", "refused")
+    last = project.history()[-1]
+    assert (last.action, last.phase) == ("reveal", "refused")
     with pytest.raises(InvalidInput, match="reason"):
         project.reveal(token, reason=" ")
     with pytest.raises(InvalidInput, match="no sealed table"):

@@ -146,8 +146,6 @@ def kill_in(step: str, delay: float, project: Project, context: ForkServerContex
     assert process.is_alive(), f"the process ended before it could be stopped in {step}"
     process.kill()
     process.join(120)
-    last = project.history()[-1]
-    assert (last.action, last.phase != "finished") == (step, True), f"{step} had ended before it could be stopped"
 
 
 def wait_for(step: str, project: Project, is_alive: Callable[[], bool]) -> None:

@@ -28,6 +28,7 @@ from sdk.data import read_rows
 from sdk.errors import InvalidInput, Tampered
 from sdk.evaluate import _negative_log_likelihoods
 from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, generate, load_base, load_chat
+from sdk.project.release import open_adapter
 from sdk.records import Hardware, Run, TrainSettings, ValidationPoint
 from sdk.registry import plots
 from sdk.train import step, train
@@ -473,7 +474,7 @@ def test_a_project_continues_a_run_sealed_or_not(workshop: Workshop) -> None:
         project.train(adapter=first, lora_r=3, max_steps=3)
     elsewhere = first.model_copy(update={"inputs": {**first.inputs, "base": "0" * 64}})
     with pytest.raises(InvalidInput, match="was trained on another base"):
-        project._adapter_of(project.trail(), elsewhere)
+        open_adapter(project.trail(), elsewhere)
     weights = project.trail().folder("train", first.inputs) / "adapter" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(Tampered, match="adapter_model"):

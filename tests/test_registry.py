@@ -111,7 +111,7 @@ def test_what_a_reviewer_sees(root: Path) -> None:
     assert "sdk.status" not in version.run_tags
     for text in (
         "| Status | **candidate** |",
-        f"runs/{release.run_id}/artifacts/report.html)",
+        f"runs/{release.run_id}/artifacts/report.html?",
         "0.009 (0.000 to 0.079) | 0.750",
         "222 of 225",
         made.package.package,

@@ -63,6 +63,11 @@ class Output:
         else:
             self.show(*parts)
 
+    def verbatim(self, text: str) -> None:
+        """Text to copy: no line of it is broken at the terminal's width."""
+        if not self.as_json:
+            self.console.print(text, style="dim", markup=False, soft_wrap=True)
+
     def fail(self, error: SDKError) -> None:
         if self.as_json:
             self.result({"error": {"type": type(error).__name__, "message": error.message, "faults": error.faults}})

@@ -48,8 +48,8 @@ def verify(project: ProjectOption = HERE, json: JsonOption = False) -> None:
             f"[bold green]Verified[/] {len(trail.events)} events of the log {escape(trail.audit.origin)}; the policy "
             f"{trail.charter.policy} keeps them until {trail.keep_until()} or longer.",
             *(f"[yellow]note:[/] {escape(note)}" for note in notes),
-            f"[dim]{escape(checkpoint.strip())}",
         )
+        out.verbatim(checkpoint.strip())
 
 
 @audit.command()

@@ -291,8 +291,8 @@ def verify(
             *(f"[yellow]note:[/] {escape(note)}" for note in found.notes),
             f"[dim]Root {found.root}. Keep it elsewhere, and the checkpoint below: they show a project that was "
             "replaced, and a log that was cut.",
-            f"[dim]{escape(found.checkpoint.strip())}",
         )
+        out.verbatim(found.checkpoint.strip())
 
 
 @app.command()

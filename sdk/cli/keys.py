@@ -158,7 +158,13 @@ def _table(members: tuple[Member, ...]) -> Table:
             escape(member.key_id[:16]),
             member.algorithm,
             member.valid_from[:10],
-            (member.valid_until or "")[:10],
+            _last_day(member),
             f"[red]{gone.time[:10]} ({gone.reason})" if gone else "",
         )
     return table
+
+
+def _last_day(member: Member) -> str:
+    if member.valid_until is None:
+        return ""
+    return (datetime.fromisoformat(member.valid_until) - timedelta(milliseconds=1)).date().isoformat()
