@@ -19,11 +19,11 @@ import pyarrow.parquet
 import pytest
 from presidio_analyzer import PatternRecognizer
 
-from sdk import project
 from sdk.crypto import Secret
 from sdk.data import conversation, read_rows
 from sdk.errors import InvalidInput, MissingExtra, StepFailed
 from sdk.policy import Action, ScrubRules
+from sdk.project.rows import _scrubbing
 from sdk.records import Finding, Scrubbed
 from sdk.scrub import reveal, scrub, step
 from sdk.scrub.engine import Detector
@@ -761,6 +761,6 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "sdk.scrub.rayed", raising=False)
     with pytest.raises(MissingExtra, match=r"\[ray\]"):
-        project._scrubbing(2, "ray")
+        _scrubbing(2, "ray")
     with pytest.raises(InvalidInput, match="at least one worker"):
-        project._scrubbing(0, "local")
+        _scrubbing(0, "local")

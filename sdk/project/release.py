@@ -146,10 +146,10 @@ class Releasing(Base):
         """Make a release (the newest) the champion; one that was approved before is how production is rolled back.
 
         release: also the beginning of the digest of its package. Judged anew under the policy that it was sealed under;
-        Refused with everything that is missing.
+        Refused with everything that is missing. MLflow is told in any case, so that what was changed there is set back.
         """
         with self._working() as trail:
-            return self._promote(trail, find_release(trail, release))
+            return self._promote(trail, find_release(trail, release), again=True)
 
     def load(self, release: Release | str | None = None, *, package: Path | None = None) -> AdaptedModel:
         """The model of a release (the champion by default), after everything has been verified and approved.
@@ -194,7 +194,7 @@ class Releasing(Base):
             served=None,
         )
 
-    def _promote(self, trail: Trail, release: Release) -> Publication:
+    def _promote(self, trail: Trail, release: Release, again: bool = False) -> Publication:
         from sdk.approve import require_allowed
         from sdk.evidence import judge_release, objects_of
 
@@ -206,7 +206,7 @@ class Releasing(Base):
                 require_allowed(judge_release(trail, release))
             if before is not None and before.digest != release.digest:
                 self._publish(trail, before)
-        return self._publish(trail, release)
+        return self._publish(trail, release, again)
 
     def _stand(self, trail: Trail, release: Release) -> None:
         """After a decision: the release becomes the champion if it may, and MLflow is told where it stands."""
@@ -224,7 +224,7 @@ class Releasing(Base):
         if champion is not None:
             self._publish(trail, trail.records.get(Release, champion.objects["release"]))
 
-    def _publish(self, trail: Trail, release: Release) -> Publication:
+    def _publish(self, trail: Trail, release: Release, again: bool = False) -> Publication:
         """Tell MLflow where a release stands, with the proofs that loaders need where it was promoted last.
 
         Also when it may no longer be served: loaders find the rejection or the revocation among the proofs.
@@ -238,7 +238,11 @@ class Releasing(Base):
         inputs = {
             "release": release.digest,
             "ring": trail.charter.ring,
-            "settings": settings_digest(said=said.model_dump(mode="json"), promoted=champion.seq if champion else None),
+            "settings": settings_digest(
+                said=said.model_dump(mode="json"),
+                promoted=champion.seq if champion else None,
+                turn=len(trail.finished("publish")) if again else 0,
+            ),
         }
 
         def work(folder: Path) -> Publication:
