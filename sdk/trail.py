@@ -139,8 +139,12 @@ class Trail:
         return [str(one.public_key) for one in reversed(members)]
 
     def check_checkpoint(self, note: bytes, name: str) -> None:
-        """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log."""
-        first_that_holds(self._log_keys(), lambda pem: self.audit.check_holder(note, pem, name))
+        """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
+
+        Also one by a key that was found compromised later: a forged one would be of another log.
+        """
+        keys = [str(one.public_key) for one in reversed(self.rings[-1].with_role("log"))]
+        first_that_holds(keys, lambda pem: self.audit.check_holder(note, pem, name))
 
     def keep_until(self) -> str:
         """The day before which the policy lets nobody delete the log; ISO 8601."""

@@ -179,6 +179,32 @@ def test_every_key_of_the_project_can_be_rotated(
         assert copied.verify()
 
 
+@pytest.mark.parametrize("kind", ["log", "encryption"])
+def test_a_key_that_the_project_needs_is_rotated_before_it_is_revoked(
+    copied: Project, tmp_path: Path, kind: str
+) -> None:
+    old = next(one for one in copied.members() if kind in one.roles)
+    with pytest.raises(InvalidInput, match=f"rotate {kind}"):
+        copied.revoke(old.key_id, reason="compromised")
+    crypto.save_key((crypto.LogKey if kind == "log" else crypto.Secret).random(), tmp_path / "new.key")
+    copied.rotate(kind, f"file:{tmp_path / 'new.key'}")  # type: ignore[arg-type]
+    copied.revoke(old.key_id, reason="compromised")
+    assert copied.load()
+    assert copied.verify()
+
+
+def test_a_second_owner_takes_over_when_the_first_key_is_lost(copied: Project, workshop: Workshop) -> None:
+    copied.enroll("Olga", workshop.approver("olga"), roles=["owner"])
+    (copied.root / "keys" / "owner.pem").unlink()
+    with pytest.raises(InvalidInput, match="owner"):
+        copied.enroll("Bob", workshop.approver("bob"))
+    copied.rotate("owner", workshop.approver("olga"))
+    copied.enroll("Bob", workshop.approver("bob"))
+    copied.revoke("owner", reason="left")
+    assert copied.load()
+    assert copied.verify()
+
+
 def test_without_the_wrapping_key_a_package_stays_closed(copied: Project) -> None:
     """Crypto-shredding."""
     (copied.root / "keys" / "encryption.key").unlink()

@@ -80,7 +80,8 @@ class Governing(Releasing):
     def revoke(self, key: str, *, reason: RevocationReason) -> list[Member]:
         """Revoke a key by the beginning of its id, or all keys of a person by name. An event; the owner signs.
 
-        superseded, left: what was signed before still counts; compromised: nothing that the key signed counts.
+        superseded, left: what was signed before still counts; compromised: nothing that the key signed counts. Raises
+        InvalidInput for the log's or the encryption key in use: rotate first, then revoke the old one.
         """
         with self._working() as trail:
             ring = trail.ring
@@ -89,6 +90,12 @@ class Governing(Releasing):
                 listed = [f"{one.name}: {one.key_id[:16]}" for one in ring.members]
                 raise InvalidInput(f"{key} names {len(named)} keys of the key ring; name one person or key of:", listed)
             ids = [one.key_id for one in named if one.revoked is None or reason == "compromised"]
+            for role in ("log", "encryption"):  # without one the project could not even record that it was revoked
+                left = [one for one in ring.with_role(role) if one.revoked is None and one.key_id not in ids]
+                if not left:
+                    raise InvalidInput(
+                        f"The project uses this key; put another in its place: `sdk keys rotate {role} URI`."
+                    )
             for key_id in ids:
                 self._amend(trail, "revoke", {}, revoke(trail.ring, key_id, reason, datetime.now(UTC)))
             self._tell_of_champion(trail)
