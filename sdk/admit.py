@@ -33,7 +33,7 @@ from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event, read_checkpoint, verify_proof
 from sdk.errors import InvalidInput, StepFailed, Tampered
-from sdk.evidence import LINE, POLICY, PROOF, Evidence, read_evidence, read_policy_bytes, read_wrapped
+from sdk.evidence import LINE, POLICY, PROOF, Evidence, find_trainer, read_evidence, read_policy_bytes, read_wrapped
 from sdk.model import base_digest, resolve_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.policy import Policy
@@ -42,7 +42,7 @@ from sdk.ring import Member, Ring, open_rings, standing
 from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, unseal, wipe
 from sdk.seal.folder import list_files, read_file
 from sdk.store import log_origin, state_folder, write_atomic
-from sdk.trail import first_that_holds, is_compromised
+from sdk.trail import first_that_holds
 
 GOVERNANCE = "governance"  # folder of a release beside its package
 TRUST = "SDK_TRUST"
@@ -88,7 +88,7 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
     with _private(package) as folder:  # 1
         rings = open_rings(evidence.rings, trust.root, "the release's key rings")  # 2
         ring = rings[-1]
-        trainer = _trainer(ring, _claimed_signer(folder))
+        trainer = find_trainer(ring, _claimed_signer(folder), "The package")
         manifest = open_package(folder, None, str(trainer.public_key), expected)  # 3, 4
         identity = sha256((folder / MANIFEST).read_bytes())
         promotion, size = _proven(evidence, ring, trust)
@@ -137,19 +137,11 @@ def _claimed_signer(folder: Path) -> str:
         raise Tampered(f"The package has no {MANIFEST} that names its signing key.") from None
 
 
-def _trainer(ring: Ring, fingerprint: str) -> Member:
-    member = ring.find(fingerprint)
-    if member is None or "trainer" not in member.roles or member.public_key is None:
-        raise Tampered("The package is signed by a key that is no trainer's in the key ring.")
-    return member
-
-
 def _proven(evidence: Evidence, ring: Ring, trust: Trust) -> tuple[Event, int]:
     """The promotion's event and the size of the log that it was proven in, by a key of the log."""
-    keys = [str(one.public_key) for one in reversed(ring.with_role("log")) if not is_compromised(one)]
     name = f"{LINE} with {PROOF}"
     return first_that_holds(
-        keys, lambda pem: verify_proof(evidence.line, evidence.proof, log_origin(trust.root), pem, name)
+        ring.log_keys(), lambda pem: verify_proof(evidence.line, evidence.proof, log_origin(trust.root), pem, name)
     )
 
 
@@ -198,7 +190,7 @@ def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> Non
     seen = trust.served.read_bytes()
     if seen == _checkpoint_of(evidence.proof):
         return
-    keys = [str(one.public_key) for one in reversed(ring.with_role("log"))]
+    keys = ring.log_keys(also_compromised=True)
     known = first_that_holds(keys, lambda pem: read_checkpoint(seen, log_origin(trust.root), pem, str(trust.served)))
     if known.size >= size:
         raise Tampered(

@@ -25,6 +25,7 @@ from sdk.audit import Event
 from sdk.errors import InvalidInput, Tampered
 from sdk.policy import Policy
 from sdk.records import Approval, Package, Release, Rewrapped, canonical_json, sha256
+from sdk.ring import Member, Ring
 from sdk.seal import Manifest, key_context
 from sdk.store import RINGS, write_atomic
 from sdk.trail import Trail
@@ -92,12 +93,17 @@ def judge_release(trail: Trail, release: Release) -> Verdict:
     )
 
 
+def find_trainer(ring: Ring, fingerprint: str, name: str) -> Member:
+    """Who signed the package that is called `name`: one of the key ring's trainers, then or now."""
+    member = ring.find(fingerprint)
+    if member is None or "trainer" not in member.roles:
+        raise Tampered(f"{name} is signed by a key that is no trainer's in the key ring.")
+    return member
+
+
 def trainer_pem(trail: Trail, package: Package) -> str:
-    """The public key that signed a package: one of the key ring's trainers, then or now."""
-    member = trail.ring.find(package.key_fingerprint)
-    if member is None or member.public_key is None or "trainer" not in member.roles:
-        raise Tampered(f"Package {package.package[:12]} was signed by a key that is no trainer's in the key ring.")
-    return member.public_key
+    """The public key that signed a package."""
+    return str(find_trainer(trail.ring, package.key_fingerprint, f"Package {package.package[:12]}").public_key)
 
 
 def rewrapped_key(trail: Trail, package: Package) -> str | None:

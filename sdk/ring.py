@@ -74,6 +74,10 @@ class Member(Frozen):
     valid_until: Time | None = Field(default=None, description="UTC, ISO 8601, exclusive; None: no end")
     revoked: Revocation | None = None
 
+    @property
+    def compromised(self) -> bool:
+        return self.revoked is not None and self.revoked.reason == "compromised"
+
     @model_validator(mode="after")
     def _holds_together(self) -> Member:
         if len(set(self.roles)) != len(self.roles):
@@ -143,6 +147,11 @@ class Ring(Frozen):
     def with_role(self, role: Role) -> tuple[Member, ...]:
         """Also those whose keys are revoked or not valid now; `standing` tells."""
         return tuple(member for member in self.members if role in member.roles)
+
+    def log_keys(self, *, also_compromised: bool = False) -> list[str]:
+        """Public keys, PEM, that may have signed the audit log, the newest first."""
+        members = reversed(self.with_role("log"))
+        return [str(one.public_key) for one in members if also_compromised or not one.compromised]
 
     def public_keys(self) -> dict[str, str]:
         """Fingerprint -> PEM, of every key that can sign."""

@@ -27,7 +27,7 @@ from sdk.domain import Domain, read_domain
 from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, read_policy
 from sdk.records import Charter, FileRef, Record, canonical_json, sha256
-from sdk.ring import Member, Ring, open_rings
+from sdk.ring import Ring, open_rings
 from sdk.store import (
     EMBEDDED,
     POLICIES,
@@ -84,10 +84,6 @@ def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
     return open_rings([file.read_bytes() for file in files], root, str(folder))
 
 
-def is_compromised(member: Member) -> bool:
-    return member.revoked is not None and member.revoked.reason == "compromised"
-
-
 def first_that_holds(keys: Sequence[str], check: Callable[[str], T]) -> T:
     """What a check says under the first key that it does not call Tampered; else what it says under the first."""
     if not keys:
@@ -114,12 +110,15 @@ class Trail:
         if not (root / "audit").exists():
             raise OutOfOrder(f"{root} is not a project; make one with `sdk init`.")
         self.rings = read_rings(root / RINGS, pinned or pinned_root(root))
-        self.audit = Audit(root / "audit", log_origin(self.rings[0].digest))
-        self.charter = self._charter(self.audit.events())
-        held = [held_checkpoint(self.charter.root), *(Path(head) for head in self.charter.heads)]
-        self.audit = Audit(root / "audit", log_origin(self.rings[0].digest), held)
+        origin, held = log_origin(self.rings[0].digest), held_checkpoint(self.rings[0].digest)
+        self.audit = Audit(root / "audit", origin, [held])
         # under the newest key of the log, or the one before where the log has not been taken over by the new one
-        self._log_pem, self.events = first_that_holds(self._log_keys(), lambda pem: (pem, self.audit.check(pem)))
+        keys = self.rings[-1].log_keys()
+        self._log_pem, self.events = first_that_holds(keys, lambda pem: (pem, self.audit.check(pem)))
+        self.charter = self._charter(self.events)
+        if self.charter.heads:  # which only the events could name
+            self.audit = Audit(root / "audit", origin, [held, *(Path(head) for head in self.charter.heads)])
+            self.audit.verify(self._log_pem)
         self._opened: dict[str, crypto.Secret] = {}
 
     def _charter(self, events: list[Event]) -> Charter:
@@ -133,17 +132,12 @@ class Trail:
             raise Tampered(f"{self.root / RINGS} holds the key rings of another project.")
         return charter
 
-    def _log_keys(self) -> list[str]:
-        """Public keys that may sign the log, the newest first; a compromised one counts no more."""
-        members = [one for one in self.rings[-1].with_role("log") if not is_compromised(one)]
-        return [str(one.public_key) for one in reversed(members)]
-
     def check_checkpoint(self, note: bytes, name: str) -> None:
         """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
 
         Also one by a key that was found compromised later: a forged one would be of another log.
         """
-        keys = [str(one.public_key) for one in reversed(self.rings[-1].with_role("log"))]
+        keys = self.rings[-1].log_keys(also_compromised=True)
         first_that_holds(keys, lambda pem: self.audit.check_holder(note, pem, name))
 
     def keep_until(self) -> str:
@@ -152,7 +146,7 @@ class Trail:
 
     def notes(self) -> list[str]:
         """What is no fault of the log, and should be known."""
-        verification = first_that_holds(self._log_keys(), self.audit.verify)
+        verification = first_that_holds(self.rings[-1].log_keys(), self.audit.verify)
         return [*verification.notes(), *clock_faults(self.events)]
 
     @property

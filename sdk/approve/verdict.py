@@ -209,11 +209,7 @@ class _Court:
 def _given(case: Case) -> list[Reason]:
     """Rule 1."""
     trainer = case.ring.find(case.trainer) if case.ring is not None else None
-    trained = (
-        trainer is not None
-        and "trainer" in trainer.roles
-        and (trainer.revoked is None or trainer.revoked.reason != "compromised")
-    )
+    trained = trainer is not None and "trainer" in trainer.roles and not trainer.compromised
     digests = all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (case.package, case.report))
     checks = [
         ("policy", case.policy is not None, "there is a policy", "there is no policy, and nothing is allowed without"),

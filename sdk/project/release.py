@@ -158,6 +158,7 @@ class Releasing(Base):
         """
         from sdk.admit import admit_package
         from sdk.evidence import gather
+        from sdk.seal import PACKAGE
         from sdk.verify import verify_project
 
         with self._working() as trail:
@@ -173,7 +174,7 @@ class Releasing(Base):
                     raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk approve --explain`.")
                 verify_project(trail, registry=trail.charter.tracking_uri is None)
                 sealed = trail.lineage(Package, chosen, "package")
-                own = trail.folder("seal", sealed.inputs) / "package"
+                own = trail.folder("seal", sealed.inputs) / PACKAGE
                 return admit_package(package or own, gather(trail, chosen, at[-1]), self._trust(trail), sealed.package)
 
     def trust(self) -> Trust:
@@ -353,7 +354,7 @@ def _where_it_stands(trail: Trail, release: Release, verdict: Verdict, champion:
     last = {approval.approver: approval for approval in decisions_on(trail, release.package)}
     is_champion = champion is not None and champion.objects["release"] == release.digest
     status: Status = "candidate"
-    if any(approval.decision == "reject" for approval in last.values()):
+    if any(reason.rule == "rejection" and not reason.holds for reason in verdict.reasons):
         status = "rejected"
     elif verdict.allowed:
         status = "champion" if is_champion else "approved"
@@ -386,7 +387,7 @@ def _figures(scores: Scores) -> dict[str, str]:
 def open_adapter(trail: Trail, run: Run) -> tuple[Mapping[str, Any], bytes]:
     """PEFT's configuration and the weights of a finished run, sealed or not, checked against its record."""
     from sdk.evidence import data_key, trainer_pem
-    from sdk.seal import open_package, read_adapter, unseal
+    from sdk.seal import PACKAGE, open_package, read_adapter, unseal
 
     if run.inputs["base"] != trail.charter.base_digest:
         raise InvalidInput(
@@ -395,7 +396,7 @@ def open_adapter(trail: Trail, run: Run) -> tuple[Mapping[str, Any], bytes]:
     folder = trail.folder("train", run.inputs)
     sealed = [package for package in trail.all(Package, "seal") if package.inputs["run"] == run.digest]
     if sealed:
-        folder = trail.folder("seal", sealed[-1].inputs) / "package"
+        folder = trail.folder("seal", sealed[-1].inputs) / PACKAGE
         manifest = open_package(folder, sealed[-1], trainer_pem(trail, sealed[-1]), None)
         config, weights = unseal(folder, manifest, data_key(trail, sealed[-1], manifest))
         return config, bytes(weights)
