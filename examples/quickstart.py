@@ -53,7 +53,7 @@ def main() -> None:
         interval = f"{after.low:.2f} to {after.high:.2f}"
         print(f"exact match, {language}: {before.value:.2f} before, {after.value:.2f} ({interval}) after")
 
-    if project.trail().policy().leaks.required:
+    if project.state().policy().leaks.required:
         found = project.check_leaks().adapted
         print(f"planted values: exposure {found.exposure.value:.2f} bits (chance 1.4), {found.extracted} given back")
 
@@ -67,7 +67,7 @@ def main() -> None:
     model = project.load()
     for question, reference in project.sample_questions(3):
         print(f"{question} -> {model.generate(question)[0]} (expected: {reference})")
-    print(f"the trail verifies: {project.verify().events} events")
+    print(f"the audit log verifies: {project.verify().events} events")
 
 
 if __name__ == "__main__":

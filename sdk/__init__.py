@@ -5,6 +5,7 @@ from sdk import Project, DeploymentStrategy
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from sdk.advise import DeploymentStrategy, find_gpu, find_model
     from sdk.errors import InvalidInput, MissingExtra, OutOfOrder, Refused, SDKError, StepFailed, Tampered
     from sdk.flavor import load_release
-    from sdk.hardware import probe
+    from sdk.hardware import detect_hardware
     from sdk.project import Project
     from sdk.records import (
         Advice,
@@ -34,7 +35,7 @@ _HOME = {  # name -> module, so that importing sdk imports nothing heavy
     "load_release": "sdk.flavor",
     "find_gpu": "sdk.advise",
     "find_model": "sdk.advise",
-    "probe": "sdk.hardware",
+    "detect_hardware": "sdk.hardware",
     **dict.fromkeys(
         ("SDKError", "InvalidInput", "OutOfOrder", "MissingExtra", "Refused", "Tampered", "StepFailed"), "sdk.errors"
     ),
@@ -77,14 +78,19 @@ __all__ = [
     "StepFailed",
     "Tampered",
     "TrainSettings",
+    "detect_hardware",
     "find_gpu",
     "find_model",
     "load_release",
-    "probe",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "probe":
+        warnings.warn(
+            "sdk.probe is called sdk.detect_hardware; the old name goes in 0.3.", DeprecationWarning, stacklevel=2
+        )
+        name = "detect_hardware"
     if name not in _HOME:
         raise AttributeError(f"module 'sdk' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

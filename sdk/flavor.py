@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy
 
-from sdk.admit import TRUST, admit, trust_from_environment
 from sdk.errors import InvalidInput
 from sdk.model.adapted import AdaptedModel
 from sdk.project import Project
 from sdk.registry import Tracking, fetch_release
 from sdk.seal import PACKAGE
+from sdk.serve.admit import TRUST, admit, trust_from_environment
 
 PROJECT = "SDK_PROJECT"
 TRACKING = "MLFLOW_TRACKING_URI"
@@ -77,7 +77,7 @@ def _tracking(folder: Path) -> Tracking:
         raise InvalidInput(
             f"{TRACKING} names no MLflow; set it to the server's address, and {TRUST} to your trust file."
         )
-    return Tracking(Path(project), Project.open(project).trail().charter.tracking_uri)
+    return Tracking(Path(project), Project.open(project).state().charter.tracking_uri)
 
 
 def _questions(data: Any) -> Sequence[str]:

@@ -278,7 +278,7 @@ class Reliability(Frozen):
     too_high: float = Field(ge=0, description="the farthest that a prediction was above")
 
 
-class Evidence(Frozen):
+class Comparison(Frozen):
     """One published or measured comparison of a method with 16-bit LoRA."""
 
     method: Method
@@ -300,7 +300,7 @@ class ExpectedAccuracy(Frozen):
     high: float
     meets_need: bool | None = Field(description="None: the evidence is too thin or too wide to say")
     why: str
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Comparison, ...] = ()
 
 
 class Speed(Frozen):

@@ -208,7 +208,7 @@ def _planted(row: ReviewRow, marks: Sequence[str | Planted]) -> tuple[Planted, .
     return tuple(sorted(set(spans), key=lambda span: (span.message, span.start, span.end)))
 
 
-class Progress:
+class ReviewProgress:
     """What one reviewer has marked in one scrubbing so far; the sealed file is written anew after each row."""
 
     def __init__(self, folder: Path, scrubbed: str, reviewer: str, secret: Secret) -> None:
@@ -227,7 +227,7 @@ class Progress:
         write_atomic(self.path, self._secret.seal(canonical_json(stored), self._context))
 
 
-def judge_rows(sample: Sample, rows: Mapping[Place, Row], judge: Judge, progress: Progress) -> bool:
+def judge_rows(sample: Sample, rows: Mapping[Place, Row], judge: Judge, progress: ReviewProgress) -> bool:
     """Every drawn row that was not judged before, in order; False where the judge goes on another time."""
     places = (*sample.uniform, *sample.extra)
     for number, place in enumerate(places, 1):

@@ -1,7 +1,7 @@
 """Ways in which writing the log fails, each as a name and a context manager that makes just this fail.
 
     for name, fault in FAULTS:
-        with fault(project.trail().audit), pytest.raises(StepFailed):
+        with fault(project.state().audit), pytest.raises(StepFailed):
             project.train()
 
 Only calls on this log's own files and holders fail, so that what a fault stops is the record and nothing else. `after`

@@ -22,20 +22,20 @@ from unittest.mock import patch
 import yaml
 from cryptography.hazmat.backends.openssl import backend
 
-import sdk.admit
-from sdk import crypto, ring
-from sdk.admit import Trust, admit
+import sdk.serve.admit
+from sdk import crypto
 from sdk.approve import Decision, Digests, sign_decision
 from sdk.audit import Audit, Checkpoint, Event
 from sdk.audit.checkpoint import write_checkpoint, write_proof
 from sdk.audit.segments import segment_name
 from sdk.audit.tree import Frontier, inclusion_ranges, leaf_hashes, range_frontiers
-from sdk.crypto import floe
+from sdk.crypto import floe, keyring
 from sdk.model import base_digest
 from sdk.model.adapter import check_config
 from sdk.policy import Policy
 from sdk.records import canonical_json, sha256
 from sdk.seal import MANIFEST, PACKAGE, SEALED_WEIGHTS, Facts, Manifest, oms, seal
+from sdk.serve.admit import Trust, admit
 from sdk.store import log_origin, shipped
 
 SMALL = floe.Parameters(segment=96)  # of files whose encryption is looked at alone; ours have segments of 1 MiB
@@ -144,7 +144,7 @@ class Release:
         served = self.folder / "served"
         served.write_bytes(self.served)
         trust = Trust(root=self.root, base=str(self.base), encryption_key="file:key", keys=self.keys, served=served)
-        with patch.object(sdk.admit, "load_adapted", _not_loaded):
+        with patch.object(sdk.serve.admit, "load_adapted", _not_loaded):
             return str(admit(self.folder / "release", trust))
 
 
@@ -232,37 +232,37 @@ class Maker:
         path.write_text(self.keys.secret.expose().hex() + "\n")
         path.chmod(0o600)
 
-    def _found(self) -> tuple[ring.Ring, ...]:
+    def _found(self) -> tuple[keyring.Ring, ...]:
         keys, start = self.keys, self.start
         members = [
-            ring.signing_member("Olga", ["owner"], keys.owner.public_pem, start),
-            ring.signing_member("Tess", ["trainer", "approver"], keys.trainer.public_pem, start),
-            ring.signing_member("the log", ["log"], keys.log.public_pem, start),
-            ring.wrapping_member("the key", keys.secret.key_id, start),
-            ring.signing_member("Leo", ["owner", "approver"], keys.left.public_pem, start),
+            keyring.signing_member("Olga", ["owner"], keys.owner.public_pem, start),
+            keyring.signing_member("Tess", ["trainer", "approver"], keys.trainer.public_pem, start),
+            keyring.signing_member("the log", ["log"], keys.log.public_pem, start),
+            keyring.wrapping_member("the key", keys.secret.key_id, start),
+            keyring.signing_member("Leo", ["owner", "approver"], keys.left.public_pem, start),
         ]
-        first = ring.found("project", members, start)
+        first = keyring.create_ring("project", members, start)
         second = first
         for name, role, key in (
             ("Rita", "reviewer", keys.reviewer),
             ("Ada", "approver", keys.first),
             ("Bob", "approver", keys.second),
         ):
-            member = ring.signing_member(name, [role], key.public_pem, start)  # type: ignore[list-item]
-            second = ring.Ring(
-                **{**ring.add(second, member, start).model_dump(), "version": 2, "previous": first.digest}
+            member = keyring.signing_member(name, [role], key.public_pem, start)  # type: ignore[list-item]
+            second = keyring.Ring(
+                **{**keyring.add(second, member, start).model_dump(), "version": 2, "previous": first.digest}
             )
-        return first, second, ring.revoke(second, keys.left.fingerprint, "left", start + timedelta(minutes=1))
+        return first, second, keyring.revoke(second, keys.left.fingerprint, "left", start + timedelta(minutes=1))
 
     def ring_files(self) -> list[bytes]:
-        return [ring.sign_ring(each, self.keys.owner) for each in self.rings]
+        return [keyring.sign_ring(each, self.keys.owner) for each in self.rings]
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
     def event(self, seq: int, action: str, phase: str, objects: dict[str, str] | None = None) -> bytes:
         return Event(
             seq=seq,
-            time=ring.timestamp(self.start + timedelta(hours=1, minutes=seq)),
+            time=keyring.timestamp(self.start + timedelta(hours=1, minutes=seq)),
             actor="Olga",
             authentication="os-user",
             host="host",
@@ -329,13 +329,13 @@ class Maker:
         self, package: str, decision: str, person: str, key: crypto.Signer, minutes: float, ends: float | None = None
     ) -> bytes:
         """`minutes`, `ends`: after the key rings were made."""
-        expires = None if ends is None else ring.timestamp(self.start + timedelta(minutes=ends))
+        expires = None if ends is None else keyring.timestamp(self.start + timedelta(minutes=ends))
         said = Decision(
             decision=decision,  # type: ignore[arg-type]
             reason=REASON,
             person=person,
             policy=self.policy.name,
-            time=ring.timestamp(self.start + timedelta(minutes=minutes)),
+            time=keyring.timestamp(self.start + timedelta(minutes=minutes)),
             expires=expires,
         )
         return sign_decision(said, Digests(package=package, policy=self.policy.digest, report=self.report), key)

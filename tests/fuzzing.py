@@ -25,16 +25,14 @@ from typing import Any, NamedTuple
 
 from clean_releases import SMALL, Link, Maker, Release, Tree, encrypted, manifest_of, tensors, write_tree
 
-from sdk import crypto, ring
-from sdk.admit import _claimed_signer, read_trust
+from sdk import crypto
 from sdk.approve import Case, judge, read_decision, require_allowed
 from sdk.audit import read_checkpoint, verify_proof
 from sdk.audit.event import parse, places
-from sdk.crypto import dsse, floe
+from sdk.crypto import dsse, floe, keyring
 from sdk.crypto.keyfile import open_private, open_secret
 from sdk.crypto.passphrase import protect, unprotect
 from sdk.errors import InvalidInput, Refused, SDKError, Tampered
-from sdk.evidence import read_evidence, read_policy_bytes, read_wrapped
 from sdk.model import check_config
 from sdk.policy import read_policy
 from sdk.records import Package, canonical_json, sha256
@@ -42,6 +40,8 @@ from sdk.seal import check_provenance, oms
 from sdk.seal.bom import check_bom
 from sdk.seal.package import _read_manifest
 from sdk.seal.tensors import read_tensors
+from sdk.serve.admit import _claimed_signer, read_trust
+from sdk.serve.evidence import read_evidence, read_policy_bytes, read_wrapped
 from sdk.store import Records, shipped
 
 SECONDS = 1.0
@@ -338,13 +338,13 @@ def _governance_targets(desk: _Desk) -> list[Target]:
     now = datetime.now(UTC)
 
     def first_ring(data: bytes) -> object:
-        return ring.open_rings([data], None, "x")
+        return keyring.open_rings([data], None, "x")
 
     def signed_ring(data: bytes) -> object:
-        return ring.open_rings([dsse.sign_envelope(ring.PAYLOAD_TYPE, data, keys.owner)], None, "x")
+        return keyring.open_rings([dsse.sign_envelope(keyring.PAYLOAD_TYPE, data, keys.owner)], None, "x")
 
     def next_ring(data: bytes) -> object:
-        return ring.open_rings([rings[0], dsse.sign_envelope(ring.PAYLOAD_TYPE, data, keys.owner)], None, "x")
+        return keyring.open_rings([rings[0], dsse.sign_envelope(keyring.PAYLOAD_TYPE, data, keys.owner)], None, "x")
 
     def signed_decision(data: bytes) -> object:
         by = (keys.first, keys.reviewer, keys.second, keys.trainer)[zlib.crc32(data) % 4]

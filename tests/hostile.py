@@ -9,9 +9,9 @@ from typing import Any
 
 from presidio_analyzer import PatternRecognizer
 
-from sdk.scrub import needs
-from sdk.scrub.needs import core
-from sdk.scrub.registry import read_registry
+from sdk.scrub.find.recognizers import read_registry
+from sdk.scrub.prefilter import requirements
+from sdk.scrub.prefilter.requirements import core
 
 GLUE = ("", "", " ", " ", ", ", ". ", "\n", ":", "-", "的", "电话", "a", "7", "(", "\u3000", "\t", "é", "😀", "'")
 STRANGE = "ſK\u0130ıßéÅΩ①²½一〇号年·•—−\u00a0\u2009\u200b\u200d\ufeff\u00ad\x00\x1c\x85\r\n\t٣०"
@@ -33,7 +33,7 @@ class Sampler:
 
     def __init__(self, patterns: Sequence[tuple[str, int]], seed: int = 0) -> None:
         self.random = random.Random(seed)
-        self.trees = [needs._parse(*pattern) for pattern in patterns]
+        self.trees = [requirements._parse(*pattern) for pattern in patterns]
 
     def sample(self, pattern: int) -> str:
         items, self.groups = self.trees[pattern]
@@ -44,10 +44,10 @@ class Sampler:
         choose = self.random
         if isinstance(node, core.Any):
             return choose.choice("aB1 -号")
-        if isinstance(node, needs.CLASSES):
-            may, _, beyond = needs._set_of(node)
+        if isinstance(node, requirements.CLASSES):
+            may, _, beyond = requirements._set_of(node)
             if beyond and (not may or choose.random() < 0.3):
-                exact = [c for c in needs._members(node) if not c.isascii()]
+                exact = [c for c in requirements._members(node) if not c.isascii()]
                 return choose.choice(exact or OTHERS)
             return choose.choice(sorted(may)) if may else ""
         if isinstance(node, core.String):
@@ -64,7 +64,7 @@ class Sampler:
         if isinstance(node, core.Group):
             self.taken[id(node)] = self._one(node.subpattern)
             return self.taken[id(node)]
-        return "".join(map(self._one, needs._children(node)))
+        return "".join(map(self._one, requirements._children(node)))
 
     def fuzz(self, rows: Sequence[str]) -> str:
         """A text of some samples, mutated, glued to each other and to pieces of the rows."""
@@ -104,10 +104,10 @@ class Sampler:
         """Strings whose repetition might keep the pattern busy: runs of its characters, itself without its end."""
         items, _ = self.trees[pattern]
         runs = set()
-        for node in needs._walk(items):
-            if isinstance(node, core.Any) or not isinstance(node, needs.CLASSES):
+        for node in requirements._walk(items):
+            if isinstance(node, core.Any) or not isinstance(node, requirements.CLASSES):
                 continue
-            may, _, beyond = needs._set_of(node)
+            may, _, beyond = requirements._set_of(node)
             runs.add(("1" if "1" in may else "") + ("a" if "a" in may else "A" if "A" in may else ""))
             runs |= {c for c in " .,-:/@(\n" if c in may} | ({"京"} if beyond else set())
         yield from sorted(run for run in runs if run)

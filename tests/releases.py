@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from sdk import crypto, ring
-from sdk.admit import Trust
+from sdk import crypto
 from sdk.approve import Decision, Digests, sign_decision
 from sdk.audit import Audit
+from sdk.crypto import keyring
 from sdk.records import canonical_json, sha256
 from sdk.seal import oms
+from sdk.serve.admit import Trust
 from sdk.store import log_origin
 
 GOOD = "The scores, the findings and the lineage were looked at."
@@ -36,9 +37,9 @@ class Bench(NamedTuple):
     keys: Keys
 
     @property
-    def rings(self) -> tuple[ring.Ring, ...]:
+    def rings(self) -> tuple[keyring.Ring, ...]:
         files = sorted((self.release / "governance/ring").iterdir())
-        return ring.open_rings([file.read_bytes() for file in files], self.trust.root, "the ring")
+        return keyring.open_rings([file.read_bytes() for file in files], self.trust.root, "the ring")
 
 
 class Said(NamedTuple):
@@ -81,14 +82,14 @@ class Plan(NamedTuple):
     sealed_by: str = "trainer"
 
 
-def enroll(bench: Bench, start: datetime) -> list[ring.Member]:
+def enroll(bench: Bench, start: datetime) -> list[keyring.Member]:
     trainer = bench.rings[-1].find(bench.keys.trainer.fingerprint)
     assert trainer
     found = []
     for label, (person, roles) in PEOPLE.items():
         begins = start + timedelta(days=1) if label == "new" else start - timedelta(days=20)
         name = trainer.name if person is TRAINER else person
-        found.append(ring.signing_member(name, roles, SIGNERS[label].public_pem, begins))  # type: ignore[arg-type]
+        found.append(keyring.signing_member(name, roles, SIGNERS[label].public_pem, begins))  # type: ignore[arg-type]
     return found
 
 
@@ -119,19 +120,19 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
     start = datetime.fromisoformat(bench.rings[-1].time)
     rings = [bench.rings[-1]]
     for member in enroll(bench, start):
-        rings.append(ring.add(rings[-1], member, start))
+        rings.append(keyring.add(rings[-1], member, start))
     named = {"trainer": bench.keys.trainer, "log": bench.keys.log, **SIGNERS}
     for label, (reason, after) in plan.revoked.items():
         at = start + timedelta(seconds=after)
-        changed = ring.revoke(rings[-1], named[label].fingerprint, reason, max(at, start))  # type: ignore[arg-type]
+        changed = keyring.revoke(rings[-1], named[label].fingerprint, reason, max(at, start))  # type: ignore[arg-type]
         members = [one.model_dump(mode="json") for one in changed.members]
         for one in members:
             if one["key_id"] == named[label].fingerprint:
-                one["revoked"]["time"] = ring.timestamp(at)
-        rings.append(ring.Ring.model_validate({**changed.model_dump(mode="json"), "members": members}))
+                one["revoked"]["time"] = keyring.timestamp(at)
+        rings.append(keyring.Ring.model_validate({**changed.model_dump(mode="json"), "members": members}))
     by = {"owner": bench.keys.owner, **named}[plan.ring_by]
     before = [file.read_bytes() for file in sorted((governance / "ring").iterdir())]
-    write_all(governance / "ring", [*before, *(ring.sign_ring(each, by) for each in rings[1:])])
+    write_all(governance / "ring", [*before, *(keyring.sign_ring(each, by) for each in rings[1:])])
     policy = json.loads((governance / "policy.json").read_bytes())
     policy["approve"] |= plan.approve
     write(governance / "policy.json", canonical_json(policy))
@@ -149,8 +150,8 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
             reason=said.reason,
             person=said.person or people.get(key.fingerprint, "Nobody"),
             policy="default@2",
-            time=ring.timestamp(at),
-            expires=None if said.ends is None else ring.timestamp(start + timedelta(seconds=said.ends)),
+            time=keyring.timestamp(at),
+            expires=None if said.ends is None else keyring.timestamp(start + timedelta(seconds=said.ends)),
         )
         return sign_decision(decision, digests.model_copy(update={"report": said.report or report}), key)
 

@@ -24,12 +24,12 @@ from sdk.cli.app import app
 from sdk.crypto import Secret
 from sdk.errors import InvalidInput, OutOfOrder, Refused, Tampered
 from sdk.policy import Action, ScrubRules, read_policy
-from sdk.scrub import fictional
-from sdk.scrub.actions import Actions, Document, mask
-from sdk.scrub.dates import shifted, year_only
-from sdk.scrub.generalize import SMALL_ZIP_AREAS, generalized
+from sdk.scrub.replace import invented_numbers
+from sdk.scrub.replace.actions import Actions, Document, mask
+from sdk.scrub.replace.dates import shifted, year_only
+from sdk.scrub.replace.generalize import SMALL_ZIP_AREAS, generalized
+from sdk.scrub.replace.token_table import VAULT, kind_of, reveal, write_vault
 from sdk.scrub.spans import Span
-from sdk.scrub.vault import VAULT, kind_of, reveal, write_vault
 
 KEY, KEY_ID = bytes(range(32)), "1a2b3c4d5e6f7788"
 MARKED = re.compile(r"\{(?P<kind>[A-Z_0-9]+):(?P<value>[^}]*)\}")
@@ -188,7 +188,7 @@ def digits(text: str) -> str:
 
 
 def luhn(text: str) -> bool:
-    return fictional.luhn_digit(text[:-1]) == text[-1]
+    return invented_numbers.luhn_digit(text[:-1]) == text[-1]
 
 
 def resident(text: str) -> bool:
@@ -200,7 +200,7 @@ def resident(text: str) -> bool:
 
 
 def lei(text: str) -> bool:
-    return fictional.mod_97(text) == 1
+    return invented_numbers.mod_97(text) == 1
 
 
 def vin(text: str) -> bool:
@@ -300,7 +300,7 @@ def test_places_keep_what_they_are() -> None:
 SAME = """
 import json, sys
 from sdk.policy import ScrubRules
-from sdk.scrub.actions import Actions
+from sdk.scrub.replace.actions import Actions
 from sdk.scrub.spans import Span
 print(json.dumps({
     row: Actions(ScrubRules.model_validate(policy), bytes.fromhex(key), key_id).document(row, None, "en").replaced(
@@ -377,7 +377,7 @@ def test_odd_values_are_replaced_without_an_error() -> None:
     source = random.Random(11)
     alphabet = "aZé9 ０张王-.,'@:/#+()·\u200b\u0301\n\t₂Ⅳ½🙂مش日"
     kinds = ["PERSON", "LOCATION", "STREET_ADDRESS", "ORGANIZATION", "NRP", "EMAIL_ADDRESS", "URL", "IP_ADDRESS"]
-    kinds += ["PHONE_NUMBER", "DATE_TIME", "AGE", "ZIP_CODE", "OTHER", *fictional.NUMBERS]
+    kinds += ["PHONE_NUMBER", "DATE_TIME", "AGE", "ZIP_CODE", "OTHER", *invented_numbers.NUMBERS]
     doc = document(rules("surrogate"))
     for _ in range(3000):
         value = "".join(source.choice(alphabet) for _ in range(source.randrange(1, 25)))
@@ -646,7 +646,7 @@ def reversible(workshop: Workshop) -> tuple[Project, str]:
         )
     )
     record = project.scrub(source)
-    folder = project.trail().folder("scrub", record.inputs)
+    folder = project.state().folder("scrub", record.inputs)
     text = (folder / record.data["train"].path).read_text()
     token = re.search(r"<EMAIL_ADDRESS_k[0-9a-f]{8}_[0-9a-f]{20}>", text)
     assert token is not None
@@ -676,7 +676,9 @@ def test_nothing_is_revealed_that_cannot_be_recorded(
     project, token = reversible
     opened: list[str] = []
     monkeypatch.setattr("sdk.scrub.reveal", lambda *a: opened.append("x"))
-    monkeypatch.setattr("sdk.trail.Trail.append", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is full")))
+    monkeypatch.setattr(
+        "sdk.project.state.ProjectState.append", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is full"))
+    )
     with pytest.raises(OSError, match="disk is full"):
         project.reveal(token, reason="A data subject asks.")
     assert opened == []

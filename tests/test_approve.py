@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from sdk import crypto, ring
+from sdk import crypto
 from sdk.approve import Case, Decision, Digests, Verdict, decide, judge, read_decision, require_allowed, sign_decision
 from sdk.approve.decision import PREDICATE_TYPE, to_statement
-from sdk.crypto import dsse
+from sdk.crypto import dsse, keyring
+from sdk.crypto.keyring import Member, Ring, timestamp
 from sdk.errors import InvalidInput, Refused, Tampered
 from sdk.policy import Policy
 from sdk.records import canonical_json
-from sdk.ring import Member, Ring, timestamp
 from sdk.store import shipped
 
 START = datetime(2020, 11, 1, tzinfo=UTC)  # long ago, whatever the clock says
@@ -52,11 +52,11 @@ def enroll(label: str) -> Member:
     person, roles = PEOPLE[label]
     begins = day(50 if label == "late" else 0)
     ends = day(50) if label == "until" else None
-    return ring.signing_member(person, roles, KEYS[label].public_pem, begins, ends)  # type: ignore[arg-type]
+    return keyring.signing_member(person, roles, KEYS[label].public_pem, begins, ends)  # type: ignore[arg-type]
 
 
 MEMBERS = {label: enroll(label) for label in PEOPLE}
-RING = ring.found("claims", [*MEMBERS.values(), ring.wrapping_member("Tom", "wrapping-key", START)], START)
+RING = keyring.create_ring("claims", [*MEMBERS.values(), keyring.wrapping_member("Tom", "wrapping-key", START)], START)
 
 
 def policy(start: str = "finance", **changes: Any) -> Policy:
@@ -99,7 +99,7 @@ def case(*decisions: bytes, under: Policy | None = FINANCE, rings: Ring | None =
 
 
 def revoked(label: str, reason: str, at: float) -> Ring:
-    return ring.revoke(RING, KEYS[label].fingerprint, reason, day(at))  # type: ignore[arg-type]
+    return keyring.revoke(RING, KEYS[label].fingerprint, reason, day(at))  # type: ignore[arg-type]
 
 
 def reviewed(*decisions: tuple[Any, ...], under: Policy = REVIEWED) -> Case:
@@ -271,7 +271,7 @@ TABLE = {
     "the review comes between": Row(
         reviewed(("ada", "approve", 2), ("rita", "review", 3), ("bob", "approve", 4)), APPROVAL, "1 of 2"
     ),
-    "the review stands first in the trail and was made last": Row(
+    "the review stands first in the audit log and was made last": Row(
         reviewed(("rita", "review", 4), ("ada", "approve", 2), ("bob", "approve", 3)), APPROVAL
     ),
     "the review is by who approves": Row(
@@ -430,7 +430,7 @@ MALFORMED = {
     "base64 with spare bits": other_payload_spelling(),
     "base64 without its padding": canonical_json(padded_reason() | {"payload": padded_reason()["payload"].rstrip("=")}),
     "base64 for URLs": edited(lambda e: e.update(payload=e["payload"].replace("e", "-", 1))),
-    "a ring": ring.sign_ring(RING, KEYS["olga"]),
+    "a ring": keyring.sign_ring(RING, KEYS["olga"]),
     "signed: no JSON": envelope_of(b"approved"),
     "signed: not UTF-8": envelope_of(b"\xff"),
     "signed: deep": envelope_of(b"[" * 100_000),
@@ -494,7 +494,7 @@ def test_no_change_of_a_byte_leaves_a_package_allowed_that_the_rest_does_not_all
 
 
 def test_no_choice_or_order_of_decisions_allows_more_than_the_rules_say() -> None:
-    """Against a second, blunter reading of the rules: who decided what last, by the trail, with sound keys only."""
+    """Against a second, blunter reading of the rules: who decided what last, by the audit log, with sound keys only."""
     chance = random.Random(7)
     who = ("ada", "ada2", "bob", "both", "both", "rita", "rita", "rolf", "tom2")
     meanings = ("review", "review", "review", "approve", "approve", "approve", "approve", "reject", "withdraw")
@@ -522,7 +522,7 @@ def test_no_choice_or_order_of_decisions_allows_more_than_the_rules_say() -> Non
 # -- signing ----------------------------------------------------------------------------------------------------------
 
 
-TODAY = ring.signing_member("Ada", ["approver"], KEYS["ada"].public_pem, datetime.now(UTC))
+TODAY = keyring.signing_member("Ada", ["approver"], KEYS["ada"].public_pem, datetime.now(UTC))
 
 
 def sign(what: str = "approve", **changes: Any) -> bytes:
@@ -544,7 +544,7 @@ def test_a_decision_counts_at_once_and_is_an_in_toto_statement() -> None:
     now = datetime.now(UTC)
     envelope = sign(expires=now + timedelta(days=1))
     members = [TODAY, *(m for label, m in MEMBERS.items() if label in ("olga", "tom"))]
-    current = ring.found("claims", members, now)
+    current = keyring.create_ring("claims", members, now)
     later = now + timedelta(seconds=5)
     assert judge(case(envelope, rings=current, now=later)).allowed
     assert not judge(case(envelope, rings=current, now=now + timedelta(days=2))).allowed
@@ -568,7 +568,7 @@ def test_a_decision_counts_at_once_and_is_an_in_toto_statement() -> None:
         ({"decision": "review"}, "no role"),
         ({"member": MEMBERS["until"], "signer": KEYS["until"]}, "was valid until"),
         (
-            {"member": TODAY.model_copy(update={"revoked": ring.Revocation(time=timestamp(START), reason="left")})},
+            {"member": TODAY.model_copy(update={"revoked": keyring.Revocation(time=timestamp(START), reason="left")})},
             "revoked",
         ),
     ],

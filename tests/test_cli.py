@@ -14,7 +14,7 @@ import typer
 from workshop import Workshop
 
 from sdk import Project
-from sdk.cli import commands, flow, keys, main  # noqa: F401 - the modules register themselves
+from sdk.cli import main
 from sdk.cli.app import app
 
 COMMANDS = (
@@ -123,7 +123,7 @@ def test_history_verify_and_load_speak_json(finished: Project) -> None:
 def test_doctor_says_what_a_report_needs_and_nothing_secret(finished: Project, tmp_path: Path) -> None:
     facts = json.loads(here("doctor", "-p", finished.root, "--json").stdout)
     assert facts["torch"] != "not installed"
-    assert facts["project"] == "trail verifies"
+    assert facts["project"] == "audit log verifies"
     assert (finished.root / "keys" / "encryption.key").read_text().strip() not in json.dumps(facts)
     assert json.loads(here("doctor", "-p", tmp_path, "--json").stdout)["project"].startswith("OutOfOrder")
 
@@ -133,7 +133,7 @@ def test_a_domain_of_ones_own(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert "name: cardiology" in (tmp_path / "cardiology" / "domain.yaml").read_text()
     project = Project.create(tmp_path / "p", domain=tmp_path / "cardiology")
-    assert project.trail().charter.domain == "cardiology@1"
+    assert project.state().charter.domain == "cardiology@1"
     assert here("init", "--domain-from", tmp_path / "cardiology").returncode == 2
 
 

@@ -25,7 +25,7 @@ from sdk.records import (
     Advice,
     Alternative,
     Calibration,
-    Evidence,
+    Comparison,
     ExpectedAccuracy,
     Hardware,
     Lengths,
@@ -85,7 +85,7 @@ def settings(method: Method, lora_r: int) -> TrainSettings:
 def make_advice(**changes: Any) -> Advice:
     lengths = Lengths(rows=12_345, total=6_480_123, longest=(2011,), percentiles={50: 270}, exact=True)
     needs = {"accuracy": "high", "deadline_hours": 8, "price_per_hour": 0.85, "rows": 12_345, "lengths": lengths}
-    evidence = Evidence(
+    evidence = Comparison(
         method="qlora-4bit",
         model="Llama-2-7B",
         what="GSM8K",

@@ -28,7 +28,7 @@ from typer.main import get_command
 
 import sdk.cli.commands
 import sdk.cli.flow
-import sdk.cli.keys
+import sdk.cli.key_commands
 from sdk.cli import main
 from sdk.cli.app import EXIT_CODES, app
 from sdk.domain import DATA, SETTINGS, Domain
@@ -158,7 +158,7 @@ def test_examples_folder_quickstart(
     printed = capsys.readouterr().out
     assert re.search(r"package sha256:[0-9a-f]{64} is ledger version 1\n", printed)
     assert "approved by Alice" in printed
-    assert "the trail verifies" in printed
+    assert "the audit log verifies" in printed
 
 
 def test_examples_folder_own_domain(
@@ -275,7 +275,7 @@ def test_public_names_are_documented() -> None:
 
 
 def test_verbs_of_a_project_are_documented() -> None:
-    verbs = {verb for verb in dir(sdk.Project) if not verb.startswith("_")} - {"trail", "ui_command"}
+    verbs = {verb for verb in dir(sdk.Project) if not verb.startswith("_")} - {"state", "ui_command"}
     text = (DOCS / "python.md").read_text(encoding="utf-8")
     assert [verb for verb in sorted(verbs) if f"roject.{verb}(" not in text] == []
 

@@ -35,20 +35,20 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.advise import estimate
-from sdk.advise.config import shape_of
 from sdk.advise.memory import HEAD_LOGITS
+from sdk.advise.model_config import shape_of
 from sdk.errors import InvalidInput
 from sdk.model import Encoded
 from sdk.records import Hardware, ModelShape, TrainSettings
+from sdk.train.batching import micro_batches
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
 from sdk.train.engine.head import _CHUNK, Head, frozen_head_loss
+from sdk.train.engine.install import _keep_experts
 from sdk.train.engine.lora import fuse_lora
-from sdk.train.engine.prepare import _keep_experts
 from sdk.train.engine.weights import dense
 from sdk.train.methods import peft_config
-from sdk.train.order import micro_batches
 from sdk.train.trainer import Collator
 from tests import tiny
 from tests.tiny import one_thread  # noqa: F401 - a fixture

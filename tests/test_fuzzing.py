@@ -16,9 +16,9 @@ import pytest
 from fuzzing import Finding, Fuzzer, Target, make_targets, mutate
 
 from sdk.crypto import b64
+from sdk.crypto.keyring import PAYLOAD_TYPE
 from sdk.errors import Tampered
 from sdk.records import canonical_json
-from sdk.ring import PAYLOAD_TYPE
 
 INPUTS = 200_000
 MEMORY = Path("/dev/shm")  # a file there is never on a disk

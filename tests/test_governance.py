@@ -15,9 +15,10 @@ from mlflow.tracking._tracking_service import utils
 from workshop import REASON, Workshop, whole_way, write_policy
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, SDKError, StepFailed, Tampered, crypto, load_release
-from sdk.admit import admit
-from sdk.evidence import gather, write_evidence
+from sdk.project.gather import gather
 from sdk.records import Package, Release, Run
+from sdk.serve.admit import admit
+from sdk.serve.evidence import write_evidence
 from sdk.store import held_checkpoint
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
@@ -69,19 +70,19 @@ def copy(project: Project, folder: Path) -> Project:
 @pytest.fixture(autouse=True)
 def _own_memory(made: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What this machine remembers, as it is now: copies of one project share a root, and each goes its own way."""
-    held = held_checkpoint(made.trail().charter.root).read_bytes()
+    held = held_checkpoint(made.state().charter.root).read_bytes()
     monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))
-    held_checkpoint(made.trail().charter.root).write_bytes(held)
+    held_checkpoint(made.state().charter.root).write_bytes(held)
 
 
 def release_folder(project: Project, folder: Path) -> Path:
     """As MLflow gives it out."""
-    trail = project.trail()
-    promoted = trail.finished("promote")[-1]
-    release = trail.records.get(Release, promoted.objects["release"])
-    sealed = trail.folder("seal", trail.lineage(Package, release, "package").inputs)
+    state = project.state()
+    promoted = state.finished("promote")[-1]
+    release = state.records.get(Release, promoted.objects["release"])
+    sealed = state.folder("seal", state.lineage(Package, release, "package").inputs)
     shutil.copytree(sealed / "package", folder / "package")
-    write_evidence(gather(trail, release, promoted), folder / "governance")
+    write_evidence(gather(state, release, promoted), folder / "governance")
     return folder
 
 
@@ -89,7 +90,7 @@ def release_folder(project: Project, folder: Path) -> Path:
 
 
 def test_rollback_is_one_command_with_its_events(copied: Project) -> None:
-    first, second = copied.trail().all(Release, "register")[:2]
+    first, second = copied.state().all(Release, "register")[:2]
     assert champion(copied) == second.version
     told = copied.promote(first.package[:12])
     assert (told.status, champion(copied)) == ("champion", first.version)
@@ -114,7 +115,7 @@ def test_a_digest_that_names_nothing_lists_what_there_is(copied: Project) -> Non
 
 
 def test_an_alias_moved_by_hand_is_found_and_promoting_sets_it_back(copied: Project) -> None:
-    first, second = copied.trail().all(Release, "register")[:2]
+    first, second = copied.state().all(Release, "register")[:2]
     client(copied).set_registered_model_alias("two", "champion", first.version)
     with pytest.raises(Tampered, match=f"version {first.version}.*version {second.version}"):
         copied.verify()
@@ -148,7 +149,7 @@ def test_only_an_owner_changes_the_ring(copied: Project, workshop: Workshop, tmp
     shutil.copy(workshop.folder / "ada.pem", copied.root / "keys" / "owner.pem")
     with pytest.raises(Tampered, match="owner"):
         copied.enroll("Eve", workshop.approver("eve"))
-    assert copied.trail().ring.find(crypto.open_signer(workshop.approver("eve")).fingerprint) is None
+    assert copied.state().ring.find(crypto.open_signer(workshop.approver("eve")).fingerprint) is None
 
 
 @pytest.mark.parametrize("kind", ["signing", "log", "encryption", "owner"])
@@ -158,9 +159,9 @@ def test_every_key_of_the_project_can_be_rotated(
     new = {"log": crypto.LogKey, "encryption": crypto.Secret}.get(kind, crypto.SigningKey).random()
     crypto.save_key(new, tmp_path / "new.key")
     weights = {path: path.read_bytes() for path in copied.root.rglob("*.floe")}
-    before = copied.trail().secret().key_id
+    before = copied.state().secret().key_id
     member = copied.rotate(kind, f"file:{tmp_path / 'new.key'}")  # type: ignore[arg-type]
-    assert copied.trail().secret().key_id == before
+    assert copied.state().secret().key_id == before
     old = [one for one in copied.members() if one.roles == member.roles and one.key_id != member.key_id]
     assert [one.revoked.reason for one in old if one.revoked] == ["superseded"]
     assert copied.verify()
@@ -219,7 +220,7 @@ def test_without_the_wrapping_key_a_package_stays_closed(copied: Project) -> Non
 
 
 def test_another_project_in_its_place_is_noticed(copied: Project, workshop: Workshop) -> None:
-    root = copied.trail().charter.root
+    root = copied.state().charter.root
     copied.promote()
     shutil.rmtree(copied.root)
     shutil.copytree(workshop.project("other-" + copied.root.parent.name).root, copied.root)
@@ -231,7 +232,7 @@ def test_another_project_in_its_place_is_noticed(copied: Project, workshop: Work
 
 def test_a_log_that_was_turned_back_with_everything_else_is_noticed(copied: Project, tmp_path: Path) -> None:
     shutil.copytree(copied.root, tmp_path / "backup")
-    first = copied.trail().all(Release, "register")[0]
+    first = copied.state().all(Release, "register")[0]
     copied.promote(first)
     shutil.rmtree(copied.root)
     shutil.copytree(tmp_path / "backup", copied.root)
@@ -248,7 +249,7 @@ def test_another_holder_elsewhere_notices_too(workshop: Workshop, tmp_path: Path
     project.advise()
     shutil.copytree(project.root / "audit", tmp_path / "audit")
     project.enroll("Bob", workshop.approver("bob"))
-    held_checkpoint(project.trail().charter.root).unlink()
+    held_checkpoint(project.state().charter.root).unlink()
     shutil.rmtree(project.root / "audit")
     shutil.copytree(tmp_path / "audit", project.root / "audit")
     with pytest.raises(Tampered, match="head"):
@@ -273,7 +274,7 @@ def test_a_machine_without_the_project_serves_what_was_promoted(
     mlflow.set_tracking_uri(uri)
     assert len(mlflow.pyfunc.load_model("models:/two@champion").predict(["What is a bond?"])) == 1
     # a version that was approved but is not what the log says last is older than what was served
-    first, second = copied.trail().all(Release, "register")[:2]
+    first, second = copied.state().all(Release, "register")[:2]
     with pytest.raises(Tampered, match="not the newest"):
         load_release(f"models:/two/{first.version}")
     copied.promote(first)
@@ -303,7 +304,7 @@ def test_a_machine_without_the_project_learns_that_it_may_serve_no_more(
 def test_with_the_project_an_alias_moved_by_hand_serves_nothing(
     copied: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = copied.trail().all(Release, "register")[:2]
+    first, second = copied.state().all(Release, "register")[:2]
     uri = f"sqlite:///{copied.root.resolve()}/mlflow.db"
     monkeypatch.setenv("SDK_PROJECT", str(copied.root))
     mlflow.set_tracking_uri(uri)
@@ -334,10 +335,10 @@ def test_ungoverned_training_goes_on_unrecorded_and_cannot_be_promoted(workshop:
     project.scrub()
     fault = dict(FAULTS)["the disk is full"]
     for after in (0, 1):
-        with fault(project.trail().audit, after):
+        with fault(project.state().audit, after):
             run = project.train(max_steps=3 + after)
         assert "unrecorded" in run.notes[-1]
-        assert project.trail().find_latest(Run, "train") is None
+        assert project.state().find_latest(Run, "train") is None
         with pytest.raises(OutOfOrder, match="sdk train"):
             project.evaluate()
     assert list((project.root / "unrecorded").iterdir())
@@ -353,7 +354,7 @@ GOVERNED: dict[str, tuple[Act, str]] = {  # what is done, and the event that say
     "evaluate": (lambda p, w, out: p.evaluate(), "evaluate"),
     "register": (lambda p, w, out: p.register(), "register"),
     "approve": (lambda p, w, out: p.approve(key=w.approver("ada"), reason="Looked at once again."), "approve"),
-    "promote": (lambda p, w, out: p.promote(p.trail().all(Release, "register")[0]), "promote"),
+    "promote": (lambda p, w, out: p.promote(p.state().all(Release, "register")[0]), "promote"),
     "load": (lambda p, w, out: p.load(), "load"),
     "enroll": (lambda p, w, out: p.enroll("Bob", w.approver("bob")), "enroll"),
     "revoke": (lambda p, w, out: p.revoke("Ada", reason="left"), "revoke"),
@@ -366,7 +367,7 @@ GOVERNED: dict[str, tuple[Act, str]] = {  # what is done, and the event that say
 
 
 def done(project: Project, action: str) -> int:
-    return len(project.trail().finished(action))
+    return len(project.state().finished(action))
 
 
 def done_without_record(made: Project, workshop: Workshop, folder: Path, name: str) -> tuple[int, list[str]]:
@@ -376,7 +377,7 @@ def done_without_record(made: Project, workshop: Workshop, folder: Path, name: s
     rows = (workshop.domain / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "rows.jsonl").write_text("".join(rows[1:]), encoding="utf-8")
     act, action = GOVERNED[name]
-    held, checkpoint = held_checkpoint(made.trail().charter.root), (made.root / "audit" / "checkpoint").read_bytes()
+    held, checkpoint = held_checkpoint(made.state().charter.root), (made.root / "audit" / "checkpoint").read_bytes()
     tried, found = 0, []
     for fault_name, fault in FAULTS:
         for after in (0, 1):
@@ -388,7 +389,7 @@ def done_without_record(made: Project, workshop: Workshop, folder: Path, name: s
             if name == "register":
                 project.evaluate()
             before, acted = done(project, action), False
-            with suppress(StepFailed, Tampered), fault(project.trail().audit, after):
+            with suppress(StepFailed, Tampered), fault(project.state().audit, after):
                 act(project, workshop, folder)
                 acted = True
             tried += 1

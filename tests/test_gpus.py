@@ -26,11 +26,11 @@ from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.model import Encoded
 from sdk.records import Hardware, Run, TrainSettings
 from sdk.store import write_atomic
-from sdk.train import train, worker, world
-from sdk.train.divide import divided, filler
+from sdk.train import process_group, train, worker
 from sdk.train.job import Job
 from sdk.train.launch import ERROR, PROGRESS, RESULT, _reason
 from sdk.train.shard import load_sharded
+from sdk.train.splitting import divided, filler
 from tests import tiny
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
 
@@ -191,7 +191,7 @@ def test_two_processes_learn_what_one_learns(
 def look_at_shares(path: Path) -> None:
     """Bytes that this process keeps, and the most layers that were whole at once; then what the model says."""
     folder = path.parent
-    world.join()
+    process_group.join()
     model, _, shards = load_sharded(str(folder / "base"), "qlora-4bit")
     layers = model.model.layers
     kept = sum(layer.share.numel() for layer in layers)
@@ -204,9 +204,9 @@ def look_at_shares(path: Path) -> None:
     shares = torch.cat([layer.share for layer in layers])
     safetensors.torch.save_file(
         {"figures": torch.tensor([kept, left, max(most)]), "logits": logits, "shares": shares},
-        folder / f"{world.rank()}.safetensors",
+        folder / f"{process_group.rank()}.safetensors",
     )
-    world.leave()
+    process_group.leave()
 
 
 def test_each_process_holds_its_share_of_the_base(base: Path, tmp_path: Path, context: ForkServerContext) -> None:

@@ -155,7 +155,7 @@ def without_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_gpus_of_the_driver_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = [(80 * GIB, b"NVIDIA A100", AMPERE), (24 * GIB, b"NVIDIA RTX A5000", (8, 6))]
     with_driver(monkeypatch, FakeCuda(gpus))
-    found = hardware.probe()
+    found = hardware.detect_hardware()
     assert (found.gpu, found.gpu_count, found.gpu_memory_gib, found.bf16) == ("NVIDIA RTX A5000", 2, 24.0, True)
     assert found.source == "probed"
     assert found.cpu_cores == machine.cpu_cores()
@@ -185,7 +185,7 @@ def test_the_oldest_gpu_decides_what_can_be_used(
     bitsandbytes: tuple[str, ...],
 ) -> None:
     with_driver(monkeypatch, FakeCuda([(16 * GIB, b"gpu", capability) for capability in capabilities]))
-    found = hardware.probe()
+    found = hardware.detect_hardware()
     assert (found.bf16, found.bitsandbytes) == (bf16, bitsandbytes)
 
 
@@ -194,7 +194,7 @@ def test_the_oldest_gpu_decides_what_can_be_used(
 
 def test_rates_are_the_catalogues_and_power_and_link_too_where_nvml_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     with_driver(monkeypatch, FakeCuda([H100, H100]))
-    found, known = hardware.probe(), hardware.find_gpu("H100 80GB", 2)
+    found, known = hardware.detect_hardware(), hardware.find_gpu("H100 80GB", 2)
     same = {"gpu", "gpu_memory_gib", "cpu_cores", "ram_gib", "source"}
     assert found.model_dump(exclude=same) == known.model_dump(exclude=same)
     assert found.tflops == 989.4
@@ -207,7 +207,7 @@ def test_nothing_is_estimated_for_an_unknown_gpu(
     monkeypatch: pytest.MonkeyPatch, name: bytes, capability: tuple[int, int]
 ) -> None:
     with_driver(monkeypatch, FakeCuda([(6 * GIB, name, capability)]))
-    found = hardware.probe()
+    found = hardware.detect_hardware()
     assert (found.gpu, found.gpu_count) == (name.decode(), 1)
     rates = ("bandwidth_gbs", "tflops", "fp8_tflops", "int8_tops", "link_gbs", "power_w")
     assert all(getattr(found, rate) is None for rate in rates)
@@ -216,7 +216,7 @@ def test_nothing_is_estimated_for_an_unknown_gpu(
 def test_of_two_cards_with_one_name_the_memory_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     for gib, bandwidth in ((10, 760), (12, 912)):
         with_driver(monkeypatch, FakeCuda([(gib * GIB - 10**8, b"NVIDIA GeForce RTX 3080", (8, 6))]))
-        assert hardware.probe().bandwidth_gbs == bandwidth
+        assert hardware.detect_hardware().bandwidth_gbs == bandwidth
 
 
 SECOND = "0000:01:00.0"  # the address that FakeCuda gives to the second GPU
@@ -240,26 +240,26 @@ def test_the_link_between_two_gpus_is_measured_or_the_catalogues(
     monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml, gbs: float
 ) -> None:
     with_driver(monkeypatch, FakeCuda([H100, H100]), nvml)
-    assert hardware.probe().link_gbs == pytest.approx(gbs)
+    assert hardware.detect_hardware().link_gbs == pytest.approx(gbs)
     assert nvml.open == 0
 
 
 def test_the_worst_of_several_links_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     with_driver(monkeypatch, FakeCuda([RTX_4090] * 3), FakeNvml(ends=(SECOND,), speed=50_000))
-    assert hardware.probe().link_gbs == 31.5
+    assert hardware.detect_hardware().link_gbs == 31.5
 
 
 def test_the_power_limit_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     with_driver(monkeypatch, FakeCuda([RTX_4090]), FakeNvml(watts=320))
-    assert (hardware.probe().power_w, hardware.probe().link_gbs) == (320, 31.5)
+    assert (hardware.detect_hardware().power_w, hardware.detect_hardware().link_gbs) == (320, 31.5)
     with_driver(monkeypatch, FakeCuda([RTX_4090]), FakeNvml())
-    assert hardware.probe().power_w == 450
+    assert hardware.detect_hardware().power_w == 450
 
 
 def test_a_part_of_a_gpu_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     part = (int(9.62 * GIB), b"NVIDIA H100 80GB HBM3 MIG 1g.10gb", (9, 0))
     with_driver(monkeypatch, FakeCuda([part]), FakeNvml(watts=700))
-    found = hardware.probe()
+    found = hardware.detect_hardware()
     assert found.tflops == pytest.approx(989.4 * 16 / 132, rel=1e-3)
     assert found.bandwidth_gbs == pytest.approx(3350 / 8, rel=1e-3)
     assert (found.power_w, found.link_gbs) == (None, None)
@@ -271,7 +271,7 @@ def test_a_part_of_a_gpu_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("code", hardware.CUDA_NO_GPU)
 def test_a_driver_without_gpus_means_the_cpu(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     with_driver(monkeypatch, FakeCuda([], init=code))
-    assert hardware.probe().gpu_count == 0
+    assert hardware.detect_hardware().gpu_count == 0
 
 
 @pytest.mark.parametrize("driver", [FakeCuda([], init=999), FakeCuda([(1, b"gpu", AMPERE)], failing="memory")])
@@ -280,12 +280,12 @@ def test_a_driver_that_does_not_answer_is_not_taken_for_no_gpu(
 ) -> None:
     with_driver(monkeypatch, driver)
     with pytest.raises(StepFailed, match="CUDA error 999"):
-        hardware.probe()
+        hardware.detect_hardware()
 
 
 def test_no_driver_means_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     without_driver(monkeypatch)
-    found = hardware.probe()
+    found = hardware.detect_hardware()
     assert (found.gpu, found.gpu_count, found.gpu_memory_gib) == (None, 0, 0.0)
     assert (found.bandwidth_gbs, found.bitsandbytes) == (None, ("4bit", "8bit"))
     assert found.cpu_cores >= 1
@@ -351,6 +351,6 @@ def test_probing_is_fast_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        hardware.probe()
+        hardware.detect_hardware()
         times.append(time.perf_counter() - start)
     assert min(times) < 0.05

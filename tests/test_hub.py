@@ -81,7 +81,7 @@ CREATE = """
 import sys
 from sdk import Project
 project = Project.create(sys.argv[1], domain=sys.argv[2], base=sys.argv[3], policy=sys.argv[4])
-charter = project.trail().charter
+charter = project.state().charter
 print(charter.base_name, charter.base_from_hub, charter.base)
 project.advise()
 """

@@ -13,13 +13,11 @@ ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
     ["errors"],
     ["records"],
-    ["crypto", "store", "policy", "spelling", "intervals", "page"],
-    ["audit", "domain", "data", "hardware", "ring"],
-    ["base", "canaries", "model"],
+    ["crypto", "store", "policy", "lookup", "intervals", "html"],
+    ["audit", "domain", "data", "hardware"],
+    ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],
-    ["trail", "charter", "live", "trial", "leaks"],
-    ["perform", "evidence", "brief"],
-    ["verify", "admit"],
+    ["measure", "serve"],
     ["project"],
     ["cli", "flavor"],
 ]

@@ -14,10 +14,10 @@ from tiny import settings
 from workshop import Workshop, rows, write_policy
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
-from sdk import leaks as step
-from sdk.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows, is_canary, planted_kinds
 from sdk.data import conversation, read_rows
+from sdk.data.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows, is_canary, planted_kinds
 from sdk.evaluate import mean_losses
+from sdk.measure import leaks as step
 from sdk.model import Chat, Encoded, generate_ids, likelihoods, load_base
 from sdk.policy import read_policy
 from sdk.project.release import open_adapter
@@ -219,14 +219,14 @@ def scrubbed(make: Make) -> Project:
 
 
 def planted(project: Project) -> list[Canary]:
-    trail = project.trail()
-    secret = trail.secret().derive(CANARIES)
-    return list(canaries(secret.expose(), PLANTED, trail.domain().languages))
+    state = project.state()
+    secret = state.secret().derive(CANARIES)
+    return list(canaries(secret.expose(), PLANTED, state.domain().languages))
 
 
 def test_a_scrubbed_model_is_at_chance_and_its_control_is_caught(scrubbed: Project) -> None:
-    trail = scrubbed.trail()
-    record, run = trail.latest(Leaks, "leaks"), trail.latest(Run, "train")
+    state = scrubbed.state()
+    record, run = state.latest(Leaks, "leaks"), state.latest(Run, "train")
     assert record.inputs["run"] == run.digest
     found, control = record.adapted, record.control
     assert found.exposure.value < 2.5
@@ -245,28 +245,28 @@ def test_a_scrubbed_model_is_at_chance_and_its_control_is_caught(scrubbed: Proje
 
 
 def test_canaries_are_trained_on_and_in_no_count(scrubbed: Project) -> None:
-    trail = scrubbed.trail()
-    record = trail.latest(Scrubbed, "scrub")
-    lines = rows(trail.folder("scrub", record.inputs) / record.data["train"].path)
+    state = scrubbed.state()
+    record = state.latest(Scrubbed, "scrub")
+    lines = rows(state.folder("scrub", record.inputs) / record.data["train"].path)
     assert sum(is_canary(str(line["id"])) for line in lines) == PLANTED == record.canaries
     assert record.rows["train"] == len(lines) - PLANTED == 16
     assert record.canary_spans.planted > PLANTED
     assert record.canary_spans.found >= 0.9 * record.canary_spans.planted  # names in the questions among them
     own = {str(line["id"]) for line in lines if not is_canary(str(line["id"]))}
     assert {json.loads(line)["row"] for line in _ledger(scrubbed)} <= own | {
-        str(line["id"]) for line in rows(trail.domain_source / "eval.jsonl")
+        str(line["id"]) for line in rows(state.domain_source / "eval.jsonl")
     }
 
 
 def _ledger(project: Project) -> list[str]:
-    record = project.trail().latest(Scrubbed, "scrub")
-    return (project.trail().folder("scrub", record.inputs) / record.ledger.path).read_text().splitlines()
+    record = project.state().latest(Scrubbed, "scrub")
+    return (project.state().folder("scrub", record.inputs) / record.ledger.path).read_text().splitlines()
 
 
 def test_no_value_is_in_any_file_and_no_weights_of_the_control_stay(scrubbed: Project) -> None:
     scrubbed.register()
     everything = b"\0".join(path.read_bytes() for path in scrubbed.root.rglob("*") if path.is_file())
-    secret = scrubbed.trail().secret()
+    secret = scrubbed.state().secret()
     asked = [*planted(scrubbed), *canaries(secret.derive("control canaries").expose(), step.CONTROLS, ("en", "zh"))]
     texts = {canary.value for canary in asked if len(canary.value) > 3}
     texts |= {row.messages[1].content for canary in asked for row in canary.others(3)}
@@ -281,23 +281,23 @@ def test_no_value_is_in_any_file_and_no_weights_of_the_control_stay(scrubbed: Pr
 
 def test_the_package_and_mlflow_name_the_check(scrubbed: Project) -> None:
     release = scrubbed.register()
-    trail = scrubbed.trail()
-    record = trail.latest(Leaks, "leaks")
-    assert trail.latest(Package, "seal").inputs["leaks"] == record.digest
+    state = scrubbed.state()
+    record = state.latest(Leaks, "leaks")
+    assert state.latest(Package, "seal").inputs["leaks"] == record.digest
     metrics = MlflowClient(f"sqlite:///{scrubbed.root.resolve()}/mlflow.db").get_run(release.run_id).data.metrics
     assert metrics["leaks/exposure_bits.adapted"] == record.adapted.exposure.value
     assert metrics["leaks/auc.control"] == record.control.auc.value
     assert {"plots/leaks.png", "plots/leaks_roc.png"} <= {ref.path for ref in release.artifacts}
-    report = (trail.folder("register", release.inputs) / "report.html").read_text(encoding="utf-8")
+    report = (state.folder("register", release.inputs) / "report.html").read_text(encoding="utf-8")
     assert f"{record.adapted.exposure.value:.3f} ({record.adapted.exposure.low:.3f} – " in report
     assert "Losses of planted values" in report
 
 
 def test_the_same_check_again_is_not_made_again(scrubbed: Project) -> None:
-    record = scrubbed.trail().latest(Leaks, "leaks")
-    events = len(scrubbed.trail().events)
+    record = scrubbed.state().latest(Leaks, "leaks")
+    events = len(scrubbed.state().events)
     assert scrubbed.check_leaks() == record
-    assert len(scrubbed.trail().events) == events
+    assert len(scrubbed.state().events) == events
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_what_was_not_scrubbed_is_refused_with_the_numbers(plain: Project) -> No
     assert f"{record.adapted.exposure.value:.2f} bits" in str(caught.value)
     last = plain.history()[-1]
     assert (last.action, last.phase, last.objects["leaks"]) == ("register", "refused", record.digest)
-    assert plain.trail().find_latest(Package, "seal") is None
+    assert plain.state().find_latest(Package, "seal") is None
 
 
 def test_the_same_check_from_nothing_gives_the_same(
@@ -341,9 +341,9 @@ def test_the_same_check_from_nothing_gives_the_same(
 ) -> None:
     for name, value in {"CANDIDATES": 8, "CONTROL_PASSES": 6.0, "CONTROL_BITS": 0.0, "CONTROL_AUC": 0.0}.items():
         monkeypatch.setattr(step, name, value)
-    trail = plain.trail()
-    run = trail.latest(Run, "train")
-    asked = step.Trained("embedded", "brief", run.settings, open_adapter(trail, run), None)
+    state = plain.state()
+    run = state.latest(Run, "train")
+    asked = step.Trained("embedded", "brief", run.settings, open_adapter(state, run), None)
     seen: list[str] = []
 
     def look(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
@@ -374,7 +374,7 @@ def test_rows_without_canaries_cannot_be_asked_for(workshop: Workshop, tmp_path:
         project.check_leaks()
     scrubbed = project.scrub()
     assert scrubbed.canaries == 4
-    data = read_rows(project.trail().folder("scrub", scrubbed.inputs) / "train.jsonl").rows
+    data = read_rows(project.state().folder("scrub", scrubbed.inputs) / "train.jsonl").rows
     assert [row.id for row in data if is_canary(row.id)] == [f"canary-{number:03}" for number in range(1, 5)]
 
 

@@ -15,14 +15,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import sdk
-from sdk.advise.filling import largest_micro_batch, packing_efficiency
 from sdk.data import Message, Row, longest_row, read_rows
 from sdk.data.lengths import count_tokens, measure_lengths
+from sdk.data.packing import largest_micro_batch, packing_efficiency
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.model.chat import Chat, encode_rows
 from sdk.records import Lengths, TrainSettings
-from sdk.train.order import micro_batches
+from sdk.train.batching import micro_batches
 
 EMBEDDED = Path(sdk.__file__).parent / "base"
 DOMAINS = Path(sdk.__file__).parents[1] / "domains"

@@ -31,7 +31,7 @@ from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, g
 from sdk.project.release import open_adapter
 from sdk.records import Hardware, Run, TrainSettings, ValidationPoint
 from sdk.registry import plots
-from sdk.train import step, train
+from sdk.train import train, training_run
 from sdk.train.noise import Noise
 from sdk.train.trainer import Trainer
 from sdk.train.validation import Validation
@@ -88,7 +88,7 @@ def stop_at(step: int) -> Any:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Logits of each model that was trained, just before its adapter is written."""
     seen: list[torch.Tensor] = []
-    original = step.finish
+    original = training_run.finish
 
     def look(model: PeftModel, *rest: Any) -> Any:
         written = original(model, *rest)
@@ -96,7 +96,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
         seen.append(logits(model))
         return written
 
-    monkeypatch.setattr(step, "finish", look)
+    monkeypatch.setattr(training_run, "finish", look)
     return seen
 
 
@@ -144,17 +144,17 @@ def test_pissa_and_loftq_begin_where_they_should(
     """PiSSA as the base itself; LoftQ nearer to the 16-bit base than 4 bits alone, and the base stays as it is."""
     exact = logits(load_base(str(base), "lora")[0])
     found = {}
-    original = step._run
+    original = training_run._run
 
     def look(trainer: Trainer, *rest: Any) -> Any:
         found[trainer.model.config.name_or_path, len(found)] = trainer.model
         raise Stop
 
-    monkeypatch.setattr(step, "_run", look)
+    monkeypatch.setattr(training_run, "_run", look)
     for method, start in (("lora", "pissa"), ("qlora-4bit", "default"), ("qlora-4bit", "loftq")):
         with pytest.raises(Stop):
             run(base, data, tmp_path, method=method, init_lora_weights=start, lora_r=32)
-    assert original is not step._run
+    assert original is not training_run._run
     for model in found.values():
         model.get_base_model().set_attn_implementation("sdpa")
     pissa, rounded, loftq = (float((logits(model) - exact).abs().mean()) for model in found.values())
@@ -391,7 +391,7 @@ def test_watching_changes_nothing_of_training(base: Path, data: Path, tmp_path: 
 def held_rows(base: Path, data: Path, tmp_path: Path) -> set[str]:
     rows = read_rows(data).rows
     settings = run(base, data, tmp_path / "held", validation_split=0.25, max_steps=2).settings
-    _, held = step.hold_out(rows, settings)  # type: ignore[arg-type,type-var]
+    _, held = training_run.hold_out(rows, settings)  # type: ignore[arg-type,type-var]
     return {row.id for row in held}  # type: ignore[attr-defined]
 
 
@@ -462,7 +462,7 @@ def test_a_project_continues_a_run_sealed_or_not(workshop: Workshop) -> None:
     assert "adapter" not in first.inputs
     project.evaluate()
     project.register()
-    assert not (project.trail().folder("train", second.inputs) / "adapter").exists()
+    assert not (project.state().folder("train", second.inputs) / "adapter").exists()
     third = project.train(max_steps=4, adapter=second)
     assert third.inputs["adapter"] == second.digest
     assert third.losses[0].loss < second.losses[0].loss
@@ -474,8 +474,8 @@ def test_a_project_continues_a_run_sealed_or_not(workshop: Workshop) -> None:
         project.train(adapter=first, lora_r=3, max_steps=3)
     elsewhere = first.model_copy(update={"inputs": {**first.inputs, "base": "0" * 64}})
     with pytest.raises(InvalidInput, match="was trained on another base"):
-        open_adapter(project.trail(), elsewhere)
-    weights = project.trail().folder("train", first.inputs) / "adapter" / "adapter_model.safetensors"
+        open_adapter(project.state(), elsewhere)
+    weights = project.state().folder("train", first.inputs) / "adapter" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(Tampered, match="adapter_model"):
         project.train(adapter=first, max_steps=5)

@@ -34,7 +34,7 @@ from sdk.model import (
     load_tokenizer,
     resolve_base,
 )
-from sdk.train.config import precision_notes
+from sdk.train.trl_arguments import precision_notes
 from tests.tiny import MARKED, UNMARKED, make_base, one_thread  # noqa: F401 - one_thread is a fixture
 
 TURNS = [

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from sdk.advise import estimate, find_model, predict
-from sdk.advise.filling import filling
 from sdk.advise.layers import adapter_parameters, expert_parameters, linear_layers, linear_parameters, parameters
 from sdk.advise.memory import CUBLAS_GIB, available_gib, device_gib
 from sdk.advise.reliability import MEASURED, reliability
+from sdk.data.packing import filling
 from sdk.hardware import find_gpu
 from sdk.records import Calibration, Hardware, Lengths, Method, ModelShape, Needs, Probed, TrainSettings
 

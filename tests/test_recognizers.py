@@ -11,7 +11,7 @@ import pytest
 from sdk.data import read_rows
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy
-from sdk.scrub.engine import Detector
+from sdk.scrub.find.detector import Detector
 from sdk.store import shipped
 from tests.forms import FORMS
 

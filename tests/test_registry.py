@@ -367,13 +367,13 @@ def test_an_alias_that_somebody_moved_is_found(root: Path) -> None:
     other = register(adaptation(root / "b", "two"), root / "b", TAGS, Tracking(root), root / "out2", silent)
     check_alias(release.version, Tracking(root), "claims")
     everything(root).set_registered_model_alias("claims", "champion", other.version)
-    with pytest.raises(Tampered, match="champion points to version 2, and the audit trail promoted version 1"):
+    with pytest.raises(Tampered, match="champion points to version 2, and the audit log promoted version 1"):
         check_alias(release.version, Tracking(root), "claims")
     everything(root).delete_registered_model_alias("claims", "champion")
-    with pytest.raises(Tampered, match="points to no version, and the audit trail promoted version 1"):
+    with pytest.raises(Tampered, match="points to no version, and the audit log promoted version 1"):
         check_alias(release.version, Tracking(root), "claims")
     everything(root).set_registered_model_alias("claims", "champion", "1")
-    with pytest.raises(Tampered, match="points to version 1, and the audit trail promoted no version"):
+    with pytest.raises(Tampered, match="points to version 1, and the audit log promoted no version"):
         check_alias(None, Tracking(root), "claims")
     with pytest.raises(Tampered, match="points to no version"):
         check_alias("1", Tracking(root), "unheard of")

@@ -13,8 +13,8 @@ from registry_records import adaptation, run
 
 from sdk.records import Advice, Outcome
 from sdk.registry import Adaptation
+from sdk.registry.model_report import render
 from sdk.registry.plots import draw
-from sdk.registry.report import render
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "img"}

@@ -25,9 +25,10 @@ from sdk import InvalidInput, StepFailed
 from sdk.crypto import Secret
 from sdk.records import Hardware, LossPoint, Run, TrainSettings
 from sdk.train import Earlier, train
+from sdk.train.batching import continued, micro_batches
 from sdk.train.checkpoints import _CHUNK, Checkpoints
-from sdk.train.order import continued, micro_batches
-from sdk.train.state import (
+from sdk.train.trainer import Trainer
+from sdk.train.training_state import (
     Rng,
     optimizer_state,
     scheduler_state,
@@ -35,7 +36,6 @@ from sdk.train.state import (
     set_rng_state,
     set_scheduler_state,
 )
-from sdk.train.trainer import Trainer
 from tests import tiny
 from tests.benchmarks.kill import Bench, all_cases, run_trials
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture

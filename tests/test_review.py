@@ -166,9 +166,9 @@ def blind(row: ReviewRow) -> list[str]:
 
 
 def record_of(project: Project) -> tuple[Scrubbed, Path]:
-    trail = project.trail()
-    record = trail.latest(Scrubbed, "scrub")
-    return record, trail.folder("scrub", record.inputs)
+    state = project.state()
+    record = state.latest(Scrubbed, "scrub")
+    return record, state.folder("scrub", record.inputs)
 
 
 def everything(project: Project) -> bytes:
@@ -307,9 +307,9 @@ def test_marks_are_nowhere_in_the_clear_and_come_back_as_test_rows(scrubbed: Pro
     record = scrubbed.review(honest, rows=60)
     assert record is not None
     assert LEFT.encode() not in everything(scrubbed)
-    trail = scrubbed.trail()
-    secret = trail.secret().derive("review")
-    folder = trail.folder("review", record.inputs)
+    state = scrubbed.state()
+    secret = state.secret().derive("review")
+    folder = state.folder("review", record.inputs)
     table = read_misses(folder, record, secret)
     assert table is not None
     assert table.count == len(list(table.rows)) == record.misses + record.extra_misses
@@ -432,7 +432,7 @@ def test_the_dialogue_marks_undoes_pauses_and_ends(scrubbed: Project) -> None:
     assert done.exit_code == 0, done.output
     assert "marked" in done.output
     assert "1 of 3 rows" in done.output
-    record = scrubbed.trail().latest(Review, "review")
+    record = scrubbed.state().latest(Review, "review")
     assert (record.n, record.misses, record.reviewer) == (3, 1, "Ada")
     assert record.marks >= 1
 
@@ -440,7 +440,7 @@ def test_the_dialogue_marks_undoes_pauses_and_ends(scrubbed: Project) -> None:
 def test_placeholders_are_coloured_and_no_character_steers_the_terminal() -> None:
     from rich.console import Console
 
-    from sdk.cli.review import shown as panel
+    from sdk.cli.review_rows import shown as panel
 
     console = Console(force_terminal=True, width=80, record=True, color_system="standard")
     token = "<IBAN_CODE_k1a2b3c4d_0123456789abcdef0123>"
@@ -509,4 +509,4 @@ def test_in_a_real_terminal(scrubbed: Project) -> None:
     code, output = _in_a_terminal(arguments, lambda output: "n")
     assert code == 0, output
     assert "Clopper-Pearson" in output
-    assert scrubbed.trail().latest(Review, "review").n == 2
+    assert scrubbed.state().latest(Review, "review").n == 2

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from sdk import crypto, ring
-from sdk.crypto import dsse
+from sdk import crypto
+from sdk.crypto import dsse, keyring
+from sdk.crypto.keyring import Member, Ring, open_rings, sign_ring, timestamp, why_not_valid
 from sdk.errors import InvalidInput, Refused, Tampered
 from sdk.records import canonical_json
-from sdk.ring import Member, Ring, open_rings, sign_ring, standing, timestamp
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)
 OWNER, TRAINER, ADA, STRANGER = (crypto.SigningKey.random() for _ in range(4))
@@ -26,16 +26,16 @@ def day(number: float) -> datetime:
 
 def first() -> Ring:
     members = [
-        ring.signing_member("Olga", ["owner"], OWNER.public_pem, START),
-        ring.signing_member("Tom", ["trainer"], TRAINER.public_pem, START),
-        ring.signing_member("Tom", ["log"], LOG.public_pem, START),
-        ring.wrapping_member("Tom", "wrapping-key-1", START),
+        keyring.signing_member("Olga", ["owner"], OWNER.public_pem, START),
+        keyring.signing_member("Tom", ["trainer"], TRAINER.public_pem, START),
+        keyring.signing_member("Tom", ["log"], LOG.public_pem, START),
+        keyring.wrapping_member("Tom", "wrapping-key-1", START),
     ]
-    return ring.found("claims", members, START)
+    return keyring.create_ring("claims", members, START)
 
 
 def ada(at: datetime = START, **options: object) -> Member:
-    return ring.signing_member("Ada", ["reviewer", "approver"], ADA.public_pem, at, **options)  # type: ignore[arg-type]
+    return keyring.signing_member("Ada", ["reviewer", "approver"], ADA.public_pem, at, **options)  # type: ignore[arg-type]
 
 
 def changed(start: Ring, **fields: object) -> Ring:
@@ -52,8 +52,8 @@ def edited(start: Ring, **fields: object) -> Ring:
 
 def test_versions_follow_one_another_from_a_pinned_root() -> None:
     one = first()
-    two = ring.add(one, ada(day(1)), day(1))
-    three = ring.revoke(two, ADA.fingerprint, "left", day(2))
+    two = keyring.add(one, ada(day(1)), day(1))
+    three = keyring.revoke(two, ADA.fingerprint, "left", day(2))
     envelopes = [sign_ring(each, OWNER) for each in (one, two, three)]
     assert open_rings(envelopes, one.digest, "ring") == (one, two, three)
     assert [each.previous for each in (one, two, three)] == [None, one.digest, two.digest]
@@ -71,14 +71,14 @@ def test_the_signature_is_one_that_public_tools_check() -> None:
 
 def test_a_new_owner_signs_the_version_after_the_one_that_names_them() -> None:
     one = first()
-    new = ring.signing_member("Oskar", ["owner"], STRANGER.public_pem, day(1))
-    two = ring.add(one, new, day(1))
-    three = ring.revoke(two, OWNER.fingerprint, "left", day(2))
-    four = ring.add(three, ada(day(3)), day(3))
+    new = keyring.signing_member("Oskar", ["owner"], STRANGER.public_pem, day(1))
+    two = keyring.add(one, new, day(1))
+    three = keyring.revoke(two, OWNER.fingerprint, "left", day(2))
+    four = keyring.add(three, ada(day(3)), day(3))
     good = [sign_ring(one, OWNER), sign_ring(two, OWNER), sign_ring(three, STRANGER), sign_ring(four, STRANGER)]
     assert open_rings(good, one.digest, "ring")[-1] == four
     with pytest.raises(Tampered, match=r"version 2 is not signed by who may: .* no owner's"):
-        open_rings([good[0], sign_ring(ring.add(one, ada(), day(1)), TRAINER)], one.digest, "ring")
+        open_rings([good[0], sign_ring(keyring.add(one, ada(), day(1)), TRAINER)], one.digest, "ring")
     with pytest.raises(Tampered, match="version 2"):  # an owner only by the version that they sign themselves
         open_rings([good[0], sign_ring(two, STRANGER)], one.digest, "ring")
     with pytest.raises(Tampered, match=r"version 4 .* is revoked"):
@@ -86,9 +86,9 @@ def test_a_new_owner_signs_the_version_after_the_one_that_names_them() -> None:
 
 
 def test_an_owner_whose_key_has_expired_signs_no_more() -> None:
-    owner = ring.signing_member("Olga", ["owner"], OWNER.public_pem, START, valid_until=day(2))
-    one = ring.found("claims", [owner], START)
-    in_time, late = ring.add(one, ada(), day(1)), ring.add(one, ada(), day(2))
+    owner = keyring.signing_member("Olga", ["owner"], OWNER.public_pem, START, valid_until=day(2))
+    one = keyring.create_ring("claims", [owner], START)
+    in_time, late = keyring.add(one, ada(), day(1)), keyring.add(one, ada(), day(2))
     open_rings([sign_ring(one, OWNER), sign_ring(in_time, OWNER)], None, "ring")
     with pytest.raises(Tampered, match="was valid until"):
         open_rings([sign_ring(one, OWNER), sign_ring(late, OWNER)], None, "ring")
@@ -97,7 +97,7 @@ def test_an_owner_whose_key_has_expired_signs_no_more() -> None:
 def test_version_1_is_signed_by_an_owner_of_its_own() -> None:
     with pytest.raises(Refused, match="no owner's"):
         sign_ring(first(), TRAINER)
-    forged = dsse.sign_envelope(ring.PAYLOAD_TYPE, first().to_bytes(), TRAINER)
+    forged = dsse.sign_envelope(keyring.PAYLOAD_TYPE, first().to_bytes(), TRAINER)
     with pytest.raises(Tampered, match="no owner's"):
         open_rings([forged], None, "ring")
 
@@ -125,21 +125,21 @@ def test_another_first_version_is_not_the_root() -> None:
     ],
 )
 def test_a_version_that_rewrites_what_was_is_refused(change: Callable[[Ring], Ring], message: str) -> None:
-    one = ring.add(first(), ada(), day(1))
+    one = keyring.add(first(), ada(), day(1))
     one = changed(one, version=1, previous=None)
-    two = ring.revoke(one, ADA.fingerprint, "left", day(2))
-    three = ring.add(two, ring.signing_member("Zoe", ["approver"], STRANGER.public_pem, day(3)), day(3))
+    two = keyring.revoke(one, ADA.fingerprint, "left", day(2))
+    three = keyring.add(two, keyring.signing_member("Zoe", ["approver"], STRANGER.public_pem, day(3)), day(3))
     before = [sign_ring(one, OWNER), sign_ring(two, OWNER)]
     open_rings([*before, sign_ring(three, OWNER)], one.digest, "ring")
-    forged = dsse.sign_envelope(ring.PAYLOAD_TYPE, change(three).to_bytes(), OWNER)
+    forged = dsse.sign_envelope(keyring.PAYLOAD_TYPE, change(three).to_bytes(), OWNER)
     with pytest.raises(Tampered, match=message):
         open_rings([*before, forged], one.digest, "ring")
 
 
 def test_versions_left_out_reordered_or_repeated_are_refused() -> None:
     one = first()
-    two = ring.add(one, ada(), day(1))
-    three = ring.revoke(two, ADA.fingerprint, "left", day(2))
+    two = keyring.add(one, ada(), day(1))
+    three = keyring.revoke(two, ADA.fingerprint, "left", day(2))
     a, b, c = (sign_ring(each, OWNER) for each in (one, two, three))
     for wrong in ([], [b], [a, c], [b, a], [a, a], [a, b, b], [c, b, a]):
         with pytest.raises(Tampered):
@@ -167,12 +167,12 @@ def test_every_changed_byte_of_an_envelope_is_tampered_with() -> None:
         b"[" * 5000,
         b'{"payload":1}',
         b'{"payload":"AAA="}',
-        canonical_json({"payload": "", "payloadType": ring.PAYLOAD_TYPE, "signatures": []}),
-        dsse.sign_envelope(ring.PAYLOAD_TYPE, b"{}", OWNER),
-        dsse.sign_envelope(ring.PAYLOAD_TYPE, b"[" * 5000, OWNER),
-        dsse.sign_envelope(ring.PAYLOAD_TYPE, b"\xff\xfe", OWNER),
-        dsse.sign_envelope(ring.PAYLOAD_TYPE, json.dumps(first().model_dump(mode="json")).encode(), OWNER),
-        dsse.sign_envelope(ring.PAYLOAD_TYPE, first().to_bytes() + b"\n", OWNER),
+        canonical_json({"payload": "", "payloadType": keyring.PAYLOAD_TYPE, "signatures": []}),
+        dsse.sign_envelope(keyring.PAYLOAD_TYPE, b"{}", OWNER),
+        dsse.sign_envelope(keyring.PAYLOAD_TYPE, b"[" * 5000, OWNER),
+        dsse.sign_envelope(keyring.PAYLOAD_TYPE, b"\xff\xfe", OWNER),
+        dsse.sign_envelope(keyring.PAYLOAD_TYPE, json.dumps(first().model_dump(mode="json")).encode(), OWNER),
+        dsse.sign_envelope(keyring.PAYLOAD_TYPE, first().to_bytes() + b"\n", OWNER),
         dsse.sign_envelope(dsse.INTOTO, first().to_bytes(), OWNER),
         json.dumps(json.loads(sign_ring(first(), OWNER)), indent=1).encode(),
     ],
@@ -219,41 +219,43 @@ def test_a_member_that_does_not_hold_together_is_malformed(fields: dict[str, obj
 
 def test_log_and_encryption_keys_do_nothing_else() -> None:
     with pytest.raises(InvalidInput, match="cannot be enrolled"):
-        ring.signing_member("Tom", ["trainer", "log"], LOG.public_pem, START)
+        keyring.signing_member("Tom", ["trainer", "log"], LOG.public_pem, START)
     with pytest.raises(InvalidInput, match="cannot be enrolled"):
-        ring.signing_member("Tom", ["log"], TRAINER.public_pem, START)  # a checkpoint's signature is Ed25519
+        keyring.signing_member("Tom", ["log"], TRAINER.public_pem, START)  # a checkpoint's signature is Ed25519
 
 
 @pytest.mark.parametrize("name", ["tom", "TOM", "Ｔｏｍ", "Toⅿ"])
 def test_two_spellings_of_a_name_are_not_two_people(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        ring.add(first(), ring.signing_member(name, ["approver"], ADA.public_pem, START), day(1))
+        keyring.add(first(), keyring.signing_member(name, ["approver"], ADA.public_pem, START), day(1))
     assert "one person" in str(caught.value)
 
 
 def test_a_ring_without_an_owner_or_with_a_key_twice_is_malformed() -> None:
     with pytest.raises(InvalidInput, match="cannot be changed") as caught:
-        ring.revoke(first(), OWNER.fingerprint, "left", day(1))
+        keyring.revoke(first(), OWNER.fingerprint, "left", day(1))
     assert "no owner is left" in str(caught.value)
     with pytest.raises(InvalidInput) as caught:
-        ring.found("claims", [*first().members, first().members[0]], START)
+        keyring.create_ring("claims", [*first().members, first().members[0]], START)
     assert "twice" in str(caught.value)
     with pytest.raises(InvalidInput):
-        ring.found("claims", [], START)
+        keyring.create_ring("claims", [], START)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda r: ring.add(r, ring.signing_member("Eve", ["approver"], OWNER.public_pem, START), day(1)),
-        lambda r: ring.revoke(r, "0" * 64, "left", day(1)),
-        lambda r: ring.revoke(ring.revoke(r, TRAINER.fingerprint, "left", day(1)), TRAINER.fingerprint, "left", day(2)),
-        lambda r: ring.add(r, ada(), START - timedelta(days=1)),
-        lambda r: ring.replace(r, TRAINER.fingerprint, ada(), day(1)),
-        lambda r: ring.replace(
-            r, TRAINER.fingerprint, ring.signing_member("Tom", ["approver"], ADA.public_pem, day(1)), day(1)
+        lambda r: keyring.add(r, keyring.signing_member("Eve", ["approver"], OWNER.public_pem, START), day(1)),
+        lambda r: keyring.revoke(r, "0" * 64, "left", day(1)),
+        lambda r: keyring.revoke(
+            keyring.revoke(r, TRAINER.fingerprint, "left", day(1)), TRAINER.fingerprint, "left", day(2)
         ),
-        lambda r: ring.add(r, ada(datetime(2026, 1, 1)), day(1)),  # without a time zone
+        lambda r: keyring.add(r, ada(), START - timedelta(days=1)),
+        lambda r: keyring.replace(r, TRAINER.fingerprint, ada(), day(1)),
+        lambda r: keyring.replace(
+            r, TRAINER.fingerprint, keyring.signing_member("Tom", ["approver"], ADA.public_pem, day(1)), day(1)
+        ),
+        lambda r: keyring.add(r, ada(datetime(2026, 1, 1)), day(1)),  # without a time zone
     ],
 )
 def test_a_change_that_makes_no_sense_is_invalid(change: Callable[[Ring], Ring]) -> None:
@@ -262,15 +264,15 @@ def test_a_change_that_makes_no_sense_is_invalid(change: Callable[[Ring], Ring])
 
 
 def test_a_key_is_replaced_by_another_of_the_same_person() -> None:
-    two = ring.replace(
-        first(), TRAINER.fingerprint, ring.signing_member("Tom", ["trainer"], ADA.public_pem, day(5)), day(5)
+    two = keyring.replace(
+        first(), TRAINER.fingerprint, keyring.signing_member("Tom", ["trainer"], ADA.public_pem, day(5)), day(5)
     )
     old, new = two.find(TRAINER.fingerprint), two.find(ADA.fingerprint)
     assert old is not None
     assert new is not None
-    assert (standing(old, day(4)), standing(new, day(5))) == (None, None)
-    assert "superseded" in str(standing(old, day(5)))
-    assert "valid only from" in str(standing(new, day(4)))
+    assert (why_not_valid(old, day(4)), why_not_valid(new, day(5))) == (None, None)
+    assert "superseded" in str(why_not_valid(old, day(5)))
+    assert "valid only from" in str(why_not_valid(new, day(4)))
 
 
 # -- when a key counts ------------------------------------------------------------------------------------------------
@@ -294,21 +296,21 @@ def test_a_key_is_replaced_by_another_of_the_same_person() -> None:
 def test_a_key_counts_within_its_time_and_before_it_is_revoked(reason: str | None, at: float, counts: bool) -> None:
     member = ada(valid_until=day(10))
     if reason is not None:
-        revoked = ring.Revocation.model_validate({"time": timestamp(day(5)), "reason": reason})
+        revoked = keyring.Revocation.model_validate({"time": timestamp(day(5)), "reason": reason})
         member = member.model_copy(update={"revoked": revoked})
-    assert (standing(member, day(at)) is None) is counts
+    assert (why_not_valid(member, day(at)) is None) is counts
 
 
 def test_what_was_superseded_can_still_be_found_compromised_and_not_the_other_way_round() -> None:
-    one = ring.add(first(), ada(), day(1))
-    two = ring.revoke(one, ADA.fingerprint, "superseded", day(2))
-    three = ring.revoke(two, ADA.fingerprint, "compromised", day(3))
+    one = keyring.add(first(), ada(), day(1))
+    two = keyring.revoke(one, ADA.fingerprint, "superseded", day(2))
+    three = keyring.revoke(two, ADA.fingerprint, "compromised", day(3))
     first_signed = changed(one, version=1, previous=None)
     chain = [first_signed]
     for reason, at in (("superseded", 2), ("compromised", 3)):
-        chain.append(ring.revoke(chain[-1], ADA.fingerprint, reason, day(at)))  # type: ignore[arg-type]
+        chain.append(keyring.revoke(chain[-1], ADA.fingerprint, reason, day(at)))  # type: ignore[arg-type]
     assert open_rings([sign_ring(each, OWNER) for each in chain], None, "ring")[-1].find(ADA.fingerprint) == three.find(
         ADA.fingerprint
     )
     with pytest.raises(InvalidInput, match="revoked since"):
-        ring.revoke(three, ADA.fingerprint, "left", day(4))
+        keyring.revoke(three, ADA.fingerprint, "left", day(4))

@@ -26,8 +26,8 @@ from sdk.policy import Action, ScrubRules
 from sdk.project.rows import _scrubbing
 from sdk.records import Finding, Scrubbed
 from sdk.scrub import reveal, scrub, step
-from sdk.scrub.engine import Detector
 from sdk.scrub.fields import known_kind
+from sdk.scrub.find.detector import Detector
 from sdk.scrub.parallel import over_processes
 from sdk.scrub.spans import Span, merged
 from sdk.store import check_ref, shipped
@@ -358,7 +358,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 import tests.test_scrub as t
 from sdk.scrub import reveal, scrub, step
-from sdk.scrub.engine import Detector
+from sdk.scrub.find.detector import Detector
 from sdk.scrub.fields import known_kind
 from sdk.scrub.parallel import over_processes
 def peak():
@@ -696,7 +696,7 @@ def test_names_of_fields(name: str, kind: str | None) -> None:
 
 def test_actors_on_ray_write_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    from sdk.scrub.rayed import over_ray
+    from sdk.scrub.on_ray import over_ray
 
     sources = {"train": many(tmp_path / "rows.jsonl", 1500), "eval": FINANCE / "eval.jsonl"}
     one = run(
@@ -759,7 +759,7 @@ def test_keys_of_the_source_are_not_in_the_record(tmp_path: Path, monkeypatch: p
 
 def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "sdk.scrub.rayed", raising=False)
+    monkeypatch.delitem(sys.modules, "sdk.scrub.on_ray", raising=False)
     with pytest.raises(MissingExtra, match=r"\[ray\]"):
         _scrubbing(2, "ray")
     with pytest.raises(InvalidInput, match="at least one worker"):

@@ -24,13 +24,13 @@ from transformers import BertConfig, BertForTokenClassification, PreTrainedToken
 
 from sdk.data import read_rows
 from sdk.errors import InvalidInput, MissingExtra
-from sdk.scrub.context import WindowContextEnhancer
-from sdk.scrub.engine import Detector, DetectorFailed, DetectorTimedOut
-from sdk.scrub.gate import Gate, PatternTimedOut
-from sdk.scrub.needs import needs
-from sdk.scrub.registry import read_registry
+from sdk.scrub.find.context import WindowContextEnhancer
+from sdk.scrub.find.detector import Detector, DetectorFailed, DetectorTimedOut
+from sdk.scrub.find.recognizers import read_registry
+from sdk.scrub.find.views import fold, views
+from sdk.scrub.prefilter.gate import Gate, PatternTimedOut
+from sdk.scrub.prefilter.requirements import needs
 from sdk.scrub.spans import Span, merged
-from sdk.scrub.views import fold, views
 from sdk.store import shipped
 
 THRESHOLD = 0.4

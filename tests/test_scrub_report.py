@@ -19,10 +19,10 @@ from sdk.errors import InvalidInput, Refused
 from sdk.policy import ScrubRules, read_policy, require
 from sdk.records import FileRef, Finding, Quarantined, Recall, Scrubbed
 from sdk.scrub import REPORTS, scrub
-from sdk.scrub.engine import Detector
-from sdk.scrub.portrait import Portrait, shape, size_class
+from sdk.scrub.find.detector import Detector
 from sdk.scrub.report import report
 from sdk.scrub.spans import Span
+from sdk.scrub.statistics import Portrait, shape, size_class
 from sdk.store import shipped
 
 POLICY = read_policy(shipped("policies") / "hipaa.yaml")
@@ -341,9 +341,9 @@ def test_too_small_a_group_is_refused(k: int, refused: bool) -> None:
 def test_the_report_goes_into_mlflow(finished: Project) -> None:
     from sdk.records import Release
 
-    release = finished.trail().latest(Release, "register")
+    release = finished.state().latest(Release, "register")
     paths = {ref.path: ref for ref in release.artifacts}
-    made = finished.trail().latest(Scrubbed, "scrub")
+    made = finished.state().latest(Scrubbed, "scrub")
     for ref in made.files:
         if ref.path in REPORTS:
             assert paths[f"scrub/{ref.path}"].sha256 == ref.sha256

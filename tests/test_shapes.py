@@ -24,7 +24,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from sdk.advise import models as catalogue
-from sdk.advise.config import shape_of
 from sdk.advise.layers import (
     active_parameters,
     adapter_parameters,
@@ -34,6 +33,7 @@ from sdk.advise.layers import (
     other_parameters,
     parameters,
 )
+from sdk.advise.model_config import shape_of
 from sdk.advise.models import EMBEDDED_FOLDER, find_model, models
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape

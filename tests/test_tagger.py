@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.scrub.engine import Detector
+from sdk.scrub.find.detector import Detector
+from sdk.scrub.find.tagger.name_recognizer import BLOCK, WEIGHTS, EmbeddedNameRecognizer, NameTagger
+from sdk.scrub.find.tagger.network import Network
+from sdk.scrub.find.tagger.tokens import Ints, lexicon_flags, segment, tokenize
 from sdk.scrub.spans import Span, merged
-from sdk.scrub.tagger.network import Network
-from sdk.scrub.tagger.tagger import BLOCK, WEIGHTS, EmbeddedNameRecognizer, NameTagger
-from sdk.scrub.tagger.tokens import Ints, lexicon_flags, segment, tokenize
 from sdk.store import shipped
 
 HERE = Path(__file__).parent
@@ -100,7 +100,7 @@ def test_scores_are_equal_to_the_last_bit_however_the_tokens_are_cut(tagger: Nam
 def test_another_process_with_more_threads_finds_the_same(tagger: NameTagger) -> None:
     code = (
         "import sys, hashlib; sys.path.insert(0, sys.argv[1]); from test_tagger import TEXTS\n"
-        "from sdk.scrub.tagger.tagger import NameTagger\n"
+        "from sdk.scrub.find.tagger.name_recognizer import NameTagger\n"
         "print(hashlib.sha256(repr(NameTagger().find_many(TEXTS)).encode()).hexdigest())"
     )
     digests = {

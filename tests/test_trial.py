@@ -10,12 +10,14 @@ from test_secrets import forms, leaks
 from tiny import settings
 from workshop import Workshop, rows, write_policy
 
-from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed, trial
+from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.advise import find_model
 from sdk.data import read_rows
+from sdk.measure import pilot, probe
+from sdk.measure.trials import TrialSetup
 from sdk.records import Advice, Calibration, Hardware, Method, Needs, Pilot, Scrubbed, TrainSettings
 from sdk.store import embedded_base
-from sdk.train.probe import measure
+from sdk.train.one_pass import measure
 
 MARK = "Zebulon Quarrington"
 STEPS = 4
@@ -55,7 +57,7 @@ def tried(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 def latest(project: Project, kind: Any, step: str) -> Any:
-    return project.trail().latest(kind, step)
+    return project.state().latest(kind, step)
 
 
 def test_the_probe_measures_each_method_that_may_train(tried: tuple[Project, dict[str, bytes]]) -> None:
@@ -93,7 +95,7 @@ def test_the_pilot_gives_all_methods_the_same_tokens(tried: tuple[Project, dict[
     assert {one.steps for one in record.candidates} == {STEPS}
     assert len({one.tokens for one in record.candidates}) == 1
     assert len({one.settings.seed for one in record.candidates}) == 1
-    assert {one.settings.validation_split for one in record.candidates} == {trial.HELD_OUT}
+    assert {one.settings.validation_split for one in record.candidates} == {pilot.HELD_OUT}
     for one in record.candidates:
         for interval in (one.eval_loss, one.score, one.loss_against_lora):
             assert interval is None or interval.low <= interval.value <= interval.high
@@ -111,7 +113,7 @@ def test_a_method_that_is_refused_does_not_lose_the_others(tried: tuple[Project,
 def test_no_text_is_in_what_they_write_not_even_meanwhile(tried: tuple[Project, dict[str, bytes]]) -> None:
     project, written = tried
     scrubbed = latest(project, Scrubbed, "scrub")
-    data = project.trail().folder("scrub", scrubbed.inputs)
+    data = project.state().folder("scrub", scrubbed.inputs)
     texts = {
         message.content
         for ref in scrubbed.data.values()
@@ -135,16 +137,16 @@ def test_no_weights_stay(tried: tuple[Project, dict[str, bytes]]) -> None:
 
 def test_they_are_in_the_trail_and_are_not_done_twice(tried: tuple[Project, dict[str, bytes]]) -> None:
     project, _ = tried
-    trail = project.trail()
+    state = project.state()
     for step, kind in (("probe", Calibration), ("pilot", Pilot)):
-        record = trail.latest(kind, step)  # type: ignore[type-var]
+        record = state.latest(kind, step)  # type: ignore[type-var]
         assert [(event.phase, event.objects.get("record")) for event in project.history() if event.action == step] == [
             ("started", None),
             ("finished", record.digest),
         ]
-    events = len(project.trail().events)
+    events = len(project.state().events)
     assert project.pilot(steps=STEPS) == latest(project, Pilot, "pilot")
-    assert len(project.trail().events) == events
+    assert len(project.state().events) == events
     assert project.verify().records >= 5
 
 
@@ -152,7 +154,7 @@ def test_a_run_keeps_what_was_predicted(tried: tuple[Project, dict[str, bytes]])
     project, _ = tried
     assert project.predictions() == []
     run = project.train(max_steps=3)
-    advice = project.trail().lineage(Advice, run, "advice")
+    advice = project.state().lineage(Advice, run, "advice")
     assert run.memory_predicted_gib > 0
     assert (run.tokens_per_second_predicted is None) == (advice.speed is None)
     second = project.train(max_steps=4)
@@ -205,12 +207,12 @@ def test_advice_is_for_ones_own_rows_once_they_are_scrubbed(workshop: Workshop, 
 
 
 @pytest.fixture
-def setup() -> trial.Setup:
+def setup() -> TrialSetup:
     def allow(method: Method) -> None:
         if method == "lora-fp8":
             raise Refused("Policy refuses train.", ["train.methods: no lora-fp8"])
 
-    return trial.Setup(
+    return TrialSetup(
         shape=find_model(str(embedded_base())),
         hardware=Hardware(),
         needs=Needs(rows=100, max_length=128),
@@ -240,21 +242,21 @@ def stand_in(asked: list[str], failing: Mapping[str, BaseException]) -> Call:
     return run
 
 
-def run_pilot(setup: trial.Setup, planned: list[TrainSettings], out: Path) -> Pilot:
-    return trial.pilot(setup, planned, {}, out / "train", out / "eval", "f1", 4, None, out / "pilot")
+def run_pilot(setup: TrialSetup, planned: list[TrainSettings], out: Path) -> Pilot:
+    return pilot.pilot(setup, planned, {}, out / "train", out / "eval", "f1", 4, None, out / "pilot")
 
 
 def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
-    setup: trial.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = [settings(method=method) for method in ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")]
     asked: list[str] = []
-    monkeypatch.setattr(trial, "run_alone", stand_in(asked, {"qlora-4bit": KeyboardInterrupt()}))
+    monkeypatch.setattr(pilot, "run_alone", stand_in(asked, {"qlora-4bit": KeyboardInterrupt()}))
     with pytest.raises(KeyboardInterrupt):
         run_pilot(setup, planned, tmp_path)
     assert [path.name for path in (tmp_path / "pilot").iterdir()] == ["0.json"]
     asked.clear()
-    monkeypatch.setattr(trial, "run_alone", stand_in(asked, {"qlora-4bit": StepFailed("Memory ran out.", ["so"])}))
+    monkeypatch.setattr(pilot, "run_alone", stand_in(asked, {"qlora-4bit": StepFailed("Memory ran out.", ["so"])}))
     record = run_pilot(setup, planned, tmp_path)
     assert asked == ["qlora-4bit", "qlora-8bit"]
     assert record.left_out == {
@@ -270,48 +272,46 @@ def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
     assert not (tmp_path / "pilot").exists()
 
 
-def test_nothing_is_recorded_where_all_fail(
-    setup: trial.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trial, "run_alone", stand_in([], {"lora": StepFailed("no")}))
+def test_nothing_is_recorded_where_all_fail(setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "run_alone", stand_in([], {"lora": StepFailed("no")}))
     with pytest.raises(StepFailed) as caught:
         run_pilot(setup, [settings()], tmp_path)
     assert caught.value.faults == ("lora: no",)
 
 
 def test_what_is_lost_is_paired_by_question() -> None:
-    same = trial.lost([1.0, 0.0, 1.0], [1.0, 0.0, 1.0])
+    same = pilot.lost([1.0, 0.0, 1.0], [1.0, 0.0, 1.0])
     assert same is not None
     assert (same.low, same.value, same.high) == (0, 0, 0)  # unpaired, they would seem to differ
-    worse = trial.lost([0.0] * 10 + [1.0] * 90, [1.0] * 100)
+    worse = pilot.lost([0.0] * 10 + [1.0] * 90, [1.0] * 100)
     assert worse is not None
     assert worse.value == pytest.approx(0.1)
     assert 0 < worse.low < worse.value < worse.high < 0.2
-    assert trial.lost([0.0], [0.0]) is None
+    assert pilot.lost([0.0], [0.0]) is None
 
 
-def test_all_get_the_smallest_micro_batch_and_equal_steps(setup: trial.Setup) -> None:
+def test_all_get_the_smallest_micro_batch_and_equal_steps(setup: TrialSetup) -> None:
     given = [
         settings(per_device_train_batch_size=2, gradient_accumulation_steps=8, load_best_model_at_end=True),
         settings(method="qlora-4bit", per_device_train_batch_size=16, packing=True, gpus=2, validation_split=0.2),
     ]
-    one, other = trial.plan(setup, given, 1.0, 7, None)
+    one, other = pilot.plan(setup, given, 1.0, 7, None)
     assert (one.max_steps, other.max_steps) == (7, 7)
     assert {(each.per_device_train_batch_size, each.packing) for each in (one, other)} == {(2, False)}
     assert one.gradient_accumulation_steps * one.gpus == other.gradient_accumulation_steps * other.gpus == 8
-    assert (one.validation_split, other.validation_split) == (trial.HELD_OUT, trial.HELD_OUT)
+    assert (one.validation_split, other.validation_split) == (pilot.HELD_OUT, pilot.HELD_OUT)
     assert not one.load_best_model_at_end
     assert (one.method, other.method) == ("lora", "qlora-4bit")
-    short = trial.plan(setup, given, 1e-9, None, None)
-    assert short[0].max_steps <= trial.LEAST_STEPS
+    short = pilot.plan(setup, given, 1e-9, None, None)
+    assert short[0].max_steps <= pilot.LEAST_STEPS
 
 
-def test_a_probe_that_fails_is_recorded(setup: trial.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_fails_is_recorded(setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: Any) -> Any:
         raise StepFailed("Memory ran out in a training step.")
 
-    monkeypatch.setattr(trial, "measure", fail)
-    record = trial.probe(setup, [settings(), settings(method="lora-fp8")], tmp_path)
+    monkeypatch.setattr(probe, "measure", fail)
+    record = probe.probe(setup, [settings(), settings(method="lora-fp8")], tmp_path)
     assert [probe.measured_gib for probe in record.probes] == [None, None]
     assert record.probes[0].error == "Memory ran out in a training step."
     assert record.probes[1].error.startswith("Policy refuses")

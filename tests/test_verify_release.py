@@ -1,4 +1,4 @@
-"""The stand-alone verifier says of every release what `sdk.admit` says, and the page's transcript runs as printed."""
+"""The stand-alone verifier says of each release what `sdk.serve.admit` says; the page's transcript runs as printed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ import pytest
 from releases import SIGNERS, Bench, Keys, Plan, Said, make, write
 
 from sdk import Project, SDKError, crypto
-from sdk.admit import Trust, admit
 from sdk.audit import Audit
 from sdk.crypto import dsse
 from sdk.records import canonical_json, sha256
+from sdk.serve.admit import Trust, admit
 from sdk.store import log_origin
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

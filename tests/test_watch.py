@@ -26,16 +26,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 from sdk.cli.progress import Figures
 from sdk.errors import StepFailed, Tampered
 from sdk.hardware import peak_tflops
-from sdk.live import Live, unsent
+from sdk.project.streaming import MetricsStream, unsent
 from sdk.records import Hardware, Run, TrainSettings, request_key
 from sdk.registry import Tracking, check_release
-from sdk.registry import live as sending
+from sdk.registry import sender as sending
 from sdk.registry.figures import Sender
 from sdk.registry.register import register
 from sdk.store import SPOOL
 from sdk.train import train, watch
-from sdk.train.gauges import Machine, ModelFlops, model_flops
-from sdk.train.spool import Spool
+from sdk.train.metrics_log import Spool
+from sdk.train.utilization import Machine, ModelFlops, model_flops
 from tests import tiny
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 
@@ -272,7 +272,7 @@ def test_the_spool_of_a_run_holds_numbers_only(given: tuple[Path, Path], tmp_pat
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sdk.live import Live
+from sdk.project.streaming import MetricsStream
 from sdk.records import Hardware, TrainSettings
 from sdk.train import train
 
@@ -281,7 +281,7 @@ def on_progress(what, done, total, figures):
         os.kill(os.getpid(), signal.SIGKILL)
 
 base, data, root, settings = sys.argv[1:]
-with Live(Path(root), None, "claims", {"data": "d" * 64}, Path(root) / "out"):
+with MetricsStream(Path(root), None, "claims", {"data": "d" * 64}, Path(root) / "out"):
     train(Path(data), base, "brief", TrainSettings.model_validate_json(settings), 1.5, Hardware(), Path(root) / "out",
           on_progress, 0)
 """
@@ -295,7 +295,7 @@ def test_a_run_that_was_killed_and_went_on_is_one_run_that_register_completes(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     killed = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    with Live(root, None, "claims", INPUTS, root / "out"):
+    with MetricsStream(root, None, "claims", INPUTS, root / "out"):
         run = trained(given, root / "out")
     assert run.resumed_from_step == 6
     assert not (root / "out" / SPOOL).exists()
@@ -327,14 +327,14 @@ def test_how_training_ended_is_told(
     monkeypatch.setattr(subprocess, "Popen", lambda *command, **options: _Process(told))
     (root / "out").mkdir()
     (root / "out" / SPOOL).write_text("")
-    with pytest.raises(type(error)), Live(root, None, "claims", INPUTS, root / "out"):
+    with pytest.raises(type(error)), MetricsStream(root, None, "claims", INPUTS, root / "out"):
         raise error
     assert told[1:] == [f"{status}\n"]
     assert (root / "out" / SPOOL).exists()  # training goes on from it
 
 
 class _Process:
-    """The far side of Live, which hears what it is told."""
+    """The far side of MetricsStream, which hears what it is told."""
 
     def __init__(self, told: list[str]) -> None:
         self.stdin, self.told = self, told
@@ -352,8 +352,10 @@ class _Process:
         return 0
 
 
-def sender(root: Path, uri: str | None = None, status: str = "FINISHED") -> sending.Live:
-    return sending.Live(Tracking(root, uri), "claims", request_key(INPUTS), Sender(root / SPOOL), status=status)
+def sender(root: Path, uri: str | None = None, status: str = "FINISHED") -> sending.MetricsStream:
+    return sending.MetricsStream(
+        Tracking(root, uri), "claims", request_key(INPUTS), Sender(root / SPOOL), status=status
+    )
 
 
 def test_the_status_follows_the_training(root: Path) -> None:
@@ -420,12 +422,12 @@ def test_without_a_server_training_goes_on_and_register_brings_the_figures(
         if done == 1:
             commands.append(Path(f"/proc/{live._process.pid}/cmdline").read_text())
 
-    with Live(root, uri, "claims", INPUTS, root / "out") as live:
+    with MetricsStream(root, uri, "claims", INPUTS, root / "out") as live:
         run = trained(given, root / "out", look)
     kept = unsent(root, request_key(INPUTS))
     assert [json.loads(line)["step"] for line in kept.read_text().splitlines()] == list(range(1, STEPS + 1))
     assert not (root / "out" / SPOOL).exists()
-    assert "sdk.registry.live" in commands[0]
+    assert "sdk.registry.sender" in commands[0]
     assert secret not in commands[0] + kept.read_text()
     made = adaptation(root / "package")
     made = made.__class__(**{**vars(made), "run": recorded_run().model_copy(update={"inputs": INPUTS})})

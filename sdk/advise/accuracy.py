@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdk.advise.layers import parameters
-from sdk.records import Accuracy, Evidence, ExpectedAccuracy, Method, ModelShape, Needs, Pilot
+from sdk.records import Accuracy, Comparison, ExpectedAccuracy, Method, ModelShape, Needs, Pilot
 
 EVIDENCE = Path(__file__).with_name("evidence.json")
 
@@ -54,22 +54,22 @@ WON_BACK = (
 EVIDENCE_SHOWN = 6
 
 
-class Comparison(NamedTuple):
+class SourcedComparison(NamedTuple):
     """One line of the file; billions: parameters of its base, None where the source does not say, like rank."""
 
-    evidence: Evidence
+    evidence: Comparison
     billions: float | None
     task: str
     rank: int | None
 
 
 @cache
-def comparisons() -> tuple[Comparison, ...]:
+def comparisons() -> tuple[SourcedComparison, ...]:
     found = []
     for row in json.loads(EVIDENCE.read_text(encoding="utf-8")):
         billions, task, rank = row.pop("billions"), row.pop("task"), row.pop("rank")
         lost = row["value"] - row["lora"] if row.pop("lower_is_better") else row["lora"] - row["value"]
-        found.append(Comparison(Evidence(loss=lost / row["lora"], **row), billions, task, rank))
+        found.append(SourcedComparison(Comparison(loss=lost / row["lora"], **row), billions, task, rank))
     return tuple(found)
 
 
@@ -122,7 +122,7 @@ def _piloted(pilot: Pilot, method: Method, lora_r: int, allowed: float | None) -
     source = f"the pilot on your own rows ({pilot.questions} questions, rank {run.settings.lora_r})"
     scores = [other.score.value for other in pilot.candidates if other.settings.method == "lora"]
     evidence = [
-        Evidence(
+        Comparison(
             method=method,
             model="your base",
             what=pilot.metric,
@@ -169,7 +169,7 @@ def _published(shape: ModelShape, method: Method, lora_r: int, allowed: float | 
     )
 
 
-def _interval(weighed: list[tuple[float, Comparison]]) -> tuple[float, float, float]:
+def _interval(weighed: list[tuple[float, SourcedComparison]]) -> tuple[float, float, float]:
     """The mean loss with its 95 % interval; few comparisons, or unlike ones, widen it."""
     alike = sum(weight for weight, _ in weighed)  # counts comparisons that are as like this case as can be
     mean = sum(weight * row.evidence.loss for weight, row in weighed) / alike
@@ -187,7 +187,7 @@ def _meets(loss: float, high: float, allowed: float | None) -> bool | None:
     return True if high <= 2 * allowed + ROUNDING else None
 
 
-def _weighed(shape: ModelShape, method: Method, lora_r: int) -> list[tuple[float, Comparison]]:
+def _weighed(shape: ModelShape, method: Method, lora_r: int) -> list[tuple[float, SourcedComparison]]:
     billions = parameters(shape) / 1e9
     found = []
     for row in comparisons():
@@ -198,7 +198,7 @@ def _weighed(shape: ModelShape, method: Method, lora_r: int) -> list[tuple[float
     return [(weight / math.sqrt(_rows_alike(found, row.evidence.source)), row) for weight, row in found]
 
 
-def _rows_alike(weighed: list[tuple[float, Comparison]], source: str) -> float:
+def _rows_alike(weighed: list[tuple[float, SourcedComparison]], source: str) -> float:
     """How many rows of a source carry weight: they share data, recipe and mistakes, so n of them count as root n."""
     weights = [weight for weight, row in weighed if row.evidence.source == source]
     return sum(weights) ** 2 / sum(weight**2 for weight in weights)

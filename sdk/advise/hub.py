@@ -8,7 +8,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from sdk.advise.config import read_shape
+from sdk.advise.model_config import read_shape
 from sdk.errors import InvalidInput, StepFailed
 from sdk.records import ModelShape
 

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sdk.advise.config import read_shape, shape_of
+from sdk.advise.model_config import read_shape, shape_of
+from sdk.lookup import key, unknown
 from sdk.records import ModelShape
-from sdk.spelling import key, unknown
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "base"

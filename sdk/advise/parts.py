@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdk.advise.architectures import Architecture
-from sdk.advise.keys import Keys
+from sdk.advise.config_keys import ConfigKeys
 from sdk.advise.layers import Linear, attention_layers, linear_layers, mlp, mlp_layers
 from sdk.records import ModelShape
 
@@ -14,7 +14,7 @@ _GEMMA_4_NORMS_BY_EXPERTS = 3
 
 
 def listed(
-    shape: ModelShape, keys: Keys, outer: Mapping[str, Any], architecture: Architecture, notes: list[str]
+    shape: ModelShape, keys: ConfigKeys, outer: Mapping[str, Any], architecture: Architecture, notes: list[str]
 ) -> tuple[int, tuple[Linear, ...]]:
     """Parameters of neither embeddings nor linear layers nor experts nor routers; the linear layers, where a list is
     needed. outer: the whole config, keys: its text_config; notes: gets what is counted only roughly.
@@ -31,7 +31,7 @@ def listed(
     return further + more, layers
 
 
-def _norms(shape: ModelShape, keys: Keys, architecture: Architecture) -> int:
+def _norms(shape: ModelShape, keys: ConfigKeys, architecture: Architecture) -> int:
     layers, hidden = shape.num_hidden_layers, shape.hidden_size
     count = architecture.norms
     if shape.model_type == "stablelm" and keys.flag("use_parallel_residual", False):
@@ -48,7 +48,7 @@ def _norms(shape: ModelShape, keys: Keys, architecture: Architecture) -> int:
     return total
 
 
-def _biases(shape: ModelShape, keys: Keys, architecture: Architecture) -> int:
+def _biases(shape: ModelShape, keys: ConfigKeys, architecture: Architecture) -> int:
     layers, hidden = shape.num_hidden_layers, shape.hidden_size
     sparse = layers - shape.num_dense_layers if shape.num_experts else 0
     total = shape.num_attention_heads * layers if architecture.sinks else 0
@@ -69,11 +69,11 @@ def _biases(shape: ModelShape, keys: Keys, architecture: Architecture) -> int:
     return total
 
 
-def _switched(keys: Keys, name: str, default: bool) -> bool:
+def _switched(keys: ConfigKeys, name: str, default: bool) -> bool:
     return keys.flag(name, default) if name else default
 
 
-def _rest(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+def _rest(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
     hidden, layers, kind = shape.hidden_size, shape.num_hidden_layers, shape.model_type
     sparse = layers - shape.num_dense_layers if shape.num_experts else 0
     if kind in ("glm", "glm4"):
@@ -95,7 +95,7 @@ def _rest(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
     return 0, ()
 
 
-def _indexed(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+def _indexed(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
     """The tokens to attend to are chosen by an indexer in every layer (DeepSeek-V3.2)."""
     layers, hidden = shape.num_hidden_layers, shape.hidden_size
     heads, width = keys.whole("index_n_heads", low=1), keys.whole("index_head_dim", low=1)
@@ -107,7 +107,7 @@ def _indexed(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
     return layers * 2 * width, (*linear_layers(shape), *indexer)
 
 
-def _delta_nets(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+def _delta_nets(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
     """Qwen3-Next and Qwen3.5: gated delta nets, and attention whose queries carry an output gate."""
     hidden, states = shape.hidden_size, shape.num_linear_attention_layers
     value_heads, value_width = keys.whole("linear_num_value_heads", low=1), keys.whole("linear_value_head_dim", low=1)
@@ -131,7 +131,7 @@ def _delta_nets(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]
     return states * (convolved + 2 * value_heads + value_width), layers
 
 
-def _mamba(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+def _mamba(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
     """Granite 4 and Bamba: Mamba 2 in most layers; Granite's MLPs have one layer for gate and up."""
     hidden, states = shape.hidden_size, shape.num_linear_attention_layers
     further, state = 0, []
@@ -148,7 +148,7 @@ def _mamba(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
     return further, (*state, *attention, *mlp(shape, inner, shape.num_hidden_layers, fused, prefix))
 
 
-def _gemma_4(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
+def _gemma_4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
     """Layers without a window have wider heads, fewer of keys, and maybe no values of their own; the last layers may
     take keys and values from others; a layer may get a further embedding of its own.
     """
@@ -190,7 +190,7 @@ def _gemma_4(shape: ModelShape, keys: Keys) -> tuple[int, tuple[Linear, ...]]:
 
 
 def _vision(
-    shape: ModelShape, outer: Mapping[str, Any], text: Keys, notes: list[str]
+    shape: ModelShape, outer: Mapping[str, Any], text: ConfigKeys, notes: list[str]
 ) -> tuple[int, tuple[Linear, ...]]:
     """What looks at images is loaded, quantized and adapted with the rest, though no text passes through it."""
     if isinstance(outer.get("audio_config"), dict):
@@ -198,7 +198,7 @@ def _vision(
     config = outer.get("vision_config")
     if not isinstance(config, dict):
         return 0, ()
-    keys = Keys(config, text.faults)
+    keys = ConfigKeys(config, text.faults)
     hidden, inner = keys.whole("hidden_size", low=1), keys.whole("intermediate_size", low=1)
     layers = keys.whole("num_hidden_layers", low=1, high=10_000)
     patch = keys.whole("patch_size", default=16, low=1, high=10_000)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sdk.advise.filling import Filling, filling
 from sdk.advise.memory import estimate
 from sdk.advise.speed import pass_seconds, step_seconds
+from sdk.data.packing import Filling, filling
 from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
 
 
-class Band(NamedTuple):
+class MemoryBand(NamedTuple):
     """Shares of what is expected, below and above: of the whole, and of what comes and goes beside the weights."""
 
     below: float
@@ -21,11 +21,11 @@ class Band(NamedTuple):
 
 
 # By what the formulas were held against (docs/advisor.md).
-MEASURED = Band(0.02, 0.01)  # 165 runs on one H200 were 1.4 % below to .8 % above
-SAME_KERNELS = Band(0.03, 0.03)  # other NVIDIA GPUs run the same kernels
-ROUGH = Band(0.03, 0.03, 0.3, 0.4)  # layers that are counted only roughly, or kernels of other vendors
-ON_A_CPU = Band(0.5, 0.4)  # what a process takes depends on its allocator
-CALIBRATED = Band(0.05, 0.05)
+MEASURED = MemoryBand(0.02, 0.01)  # 165 runs on one H200 were 1.4 % below to .8 % above
+SAME_KERNELS = MemoryBand(0.03, 0.03)  # other NVIDIA GPUs run the same kernels
+ROUGH = MemoryBand(0.03, 0.03, 0.3, 0.4)  # layers that are counted only roughly, or kernels of other vendors
+ON_A_CPU = MemoryBand(0.5, 0.4)  # what a process takes depends on its allocator
+CALIBRATED = MemoryBand(0.05, 0.05)
 # The band of speed, as factors.
 SPEED_MEASURED, SPEED_ELSEWHERE, SPEED_ON_A_CPU, SPEED_CALIBRATED = 1.25, 1.7, 3.0, 1.2
 HELD_AGAINST = "NVIDIA H200"
@@ -73,7 +73,7 @@ def _known(hardware: Hardware) -> bool:
     return hardware.tflops is not None if hardware.gpu_count else hardware.source != "catalogue"
 
 
-def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Band:
+def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> MemoryBand:
     if probed is not None:
         return CALIBRATED
     if not hardware.gpu_count:

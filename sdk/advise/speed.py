@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sdk.advise.filling import Filling
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
 from sdk.advise.memory import QUANTIZED_BYTES
+from sdk.data.packing import Filling
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
 # Measured time over that of the data sheet's rate.

@@ -1,7 +1,7 @@
 """One person's signed decision over a package, the policy it was judged under and the report that was read.
 
 A decision is an in-toto Statement v1 in a DSSE envelope: its subjects are the three digests, its predicate says what
-was decided, by whom, why, when, and until when it counts. The time is the signer's own word; the audit trail has that
+was decided, by whom, why, when, and until when it counts. The time is the signer's own word; the audit log has that
 of the log.
 """
 
@@ -14,11 +14,11 @@ from pydantic import Field, ValidationError
 
 from sdk import crypto
 from sdk.crypto import dsse
+from sdk.crypto.keyring import Member, Ring, Role, Time, timestamp, why_not_valid
 from sdk.errors import InvalidInput, Refused, Tampered
 from sdk.policy import validation_faults
 from sdk.records import Decision as Meaning
 from sdk.records import Frozen, Sha256
-from sdk.ring import Member, Ring, Role, Time, standing, timestamp
 
 PREDICATE_TYPE = "urn:domain-adaptation-sdk:decision:v1"
 MAX_REASON_LENGTH = 10_000
@@ -101,7 +101,7 @@ def may_not(member: Member, decision: Meaning, at: datetime) -> list[str]:
     faults = (
         [] if has_role(member, decision) else [f"its key has no role for it ({', '.join(sorted(ROLES[decision]))})"]
     )
-    why = standing(member, at)
+    why = why_not_valid(member, at)
     return faults if why is None else [*faults, why]
 
 

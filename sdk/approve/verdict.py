@@ -26,10 +26,10 @@ from typing import Literal
 from pydantic import Field
 
 from sdk.approve.decision import Decision, Digests, has_role, read_decision, to_statement
+from sdk.crypto.keyring import Member, Ring, why_not_valid
 from sdk.errors import Refused, Tampered
 from sdk.policy import Policy, violations
 from sdk.records import Frozen, sha256
-from sdk.ring import Member, Ring, standing
 
 NOT_COUNTED = "does not count"
 
@@ -42,13 +42,13 @@ class Case:
     policy: Policy | None
     report: str  # SHA-256 of the report
     ring: Ring | None  # the newest version
-    decisions: tuple[bytes, ...]  # DSSE envelopes in the order of the audit trail
+    decisions: tuple[bytes, ...]  # DSSE envelopes in the order of the audit log
     trainer: str  # key_id of the key that signed the package
     now: datetime  # with its time zone
 
 
 class Reason(Frozen):
-    rule: str = Field(description="a policy's key, what must be given, or `decision N` by the order of the trail")
+    rule: str = Field(description="a policy's key, what must be given, or `decision N` by the order of the audit log")
     holds: bool = Field(description="nothing here stands in the way")
     text: str
 
@@ -117,7 +117,7 @@ class _Court:
         if said.decision in ("review", "approve"):
             facts["approver_is_trainer"] = member.key_id == self.case.trainer or member.name == self.trainer
         broken = [f"{rule}: {text}" for rule, text in violations(self.policy, facts).items()]
-        why = standing(member, heard.time)
+        why = why_not_valid(member, heard.time)
         if why is not None:
             broken.append(why)
         if heard.time > self.case.now:
@@ -168,7 +168,7 @@ class _Court:
         return found
 
     def in_order(self, approvals: list[_Heard], reviews: list[_Heard]) -> list[_Heard]:
-        """Rule 7: approvals that came after the reviews, by the trail and by their own times."""
+        """Rule 7: approvals that came after the reviews, by the audit log and by their own times."""
         found = []
         for heard in approvals:
             earlier = [review for review in reviews if review.number < heard.number and review.time < heard.time]

@@ -17,7 +17,7 @@ from sdk.audit.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sdk.audit.event import UNRECORDED, Decision, Event, Phase, draft, stamp
 from sdk.audit.group import GroupCommit
 from sdk.audit.lock import write_lock
-from sdk.audit.reader import EVIDENCE, Files, Proven, Reader, read_file, read_holder
+from sdk.audit.reader import EVIDENCE, Files, LogReader, Proven, read_file, read_holder
 from sdk.audit.segments import SEGMENT_BYTES, Place, read_lines, segment_name, write_lines
 from sdk.audit.tree import EMPTY_ROOT, Frontier, leaf_hashes
 from sdk.crypto import Signer
@@ -27,8 +27,8 @@ from sdk.store import ASIDE, write_atomic
 Opened = tuple[Path, Path, int]  # a holder, the file that takes its place, and that file's descriptor
 
 
-class Audit(Reader):
-    """The log in one folder, read as `Reader` does, and written by `append`."""
+class Audit(LogReader):
+    """The log in one folder, read as `LogReader` does, and written by `append`."""
 
     def __init__(self, folder: Path, origin: str, holders: Sequence[Path] = ()) -> None:
         super().__init__(folder, origin, holders)

@@ -79,7 +79,7 @@ class Proven(NamedTuple):
     frontier: Frontier
 
 
-class Reader:
+class LogReader:
     """The log in one folder. `events` reads; `check` and `verify` prove; `prove` shows one event."""
 
     def __init__(self, folder: Path, origin: str, holders: Sequence[Path] = ()) -> None:

@@ -16,8 +16,7 @@ from sdk.cli import quantities, show_advice, show_trials
 from sdk.cli.app import HERE, JsonOption, Output, ProjectOption, app, given, output, working
 from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
-from sdk.hardware import find_gpu
-from sdk.hardware import probe as probe_machine
+from sdk.hardware import detect_hardware, find_gpu
 from sdk.project import PILOT_MINUTES
 from sdk.records import Accuracy, Advice, ApplicationType, Hardware, ModelShape, Needs, Run
 
@@ -189,7 +188,7 @@ def advise(
     elif model is not None:
         with output(json) as out:
             shape = _late("advise.hub").fetch_shape(model) if hub else find_model(model)
-            machine = _machine(gpu, gpus) or probe_machine()
+            machine = _machine(gpu, gpus) or detect_hardware()
             needs |= {"rows": rows} if data is None else _of_data(out, shape, model, data, seq)
             stated = {name: value for name, value in needs.items() if value is not None}
             _answer(out, work_out(shape, machine, Needs(**stated)), {})
@@ -228,7 +227,7 @@ def _machine(gpu: str | None, count: int | None) -> Hardware | None:
         return named if count is None else find_gpu(gpu, count)
     if count is None:
         return None
-    here = probe_machine()
+    here = detect_hardware()
     if count > here.gpu_count:
         raise InvalidInput(f"--gpus {count}: this machine has {here.gpu_count}; ask about others with --gpu.")
     return here.model_copy(update={"gpu_count": count})

@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from sdk.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, unlock, working
 from sdk.cli.doctor import examine
 from sdk.cli.progress import Bars
-from sdk.cli.review import review as ask
+from sdk.cli.review_rows import review as ask
 from sdk.errors import InvalidInput, Refused
 from sdk.project import Project
+from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
 from sdk.records import Decision, Release
 
 
@@ -95,13 +95,13 @@ def init(
                 heads=head or (),
                 tracking_uri=tracking_uri,
             )
-        trail = project.trail()
-        charter = trail.charter
+        state = project.state()
+        charter = state.charter
         out.result(
             charter.model_dump(mode="json"),
             f"Project [bold]{escape(charter.name)}[/]: domain {charter.domain}, policy {charter.policy}, base "
             f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
-            f"[dim]{charter.policy}: {escape(trail.policy().note)}",
+            f"[dim]{charter.policy}: {escape(state.policy().note)}",
             f"[dim]Root {charter.root}. Keep it elsewhere: it shows a project that was put in this one's place.",
         )
 
@@ -128,7 +128,7 @@ def scrub(
         str | None,
         typer.Option(help="Scrub nothing: show the value behind this token, where the policy lets it be reversed."),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why a value is revealed; kept in the audit trail.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why a value is revealed; kept in the audit log.")] = None,
     review: Annotated[
         bool, typer.Option("--review", help="Scrub nothing: look for misses in a sample of the scrubbed rows.")
     ] = False,
@@ -168,7 +168,7 @@ def scrub(
             out.console.print(value, markup=False, highlight=False, soft_wrap=True)
             return
         record = opened.scrub(data, evaluation, detect=not skip_detectors, workers=workers, engine=engine)
-        page = opened.trail().folder("scrub", record.inputs) / "report.html"
+        page = opened.state().folder("scrub", record.inputs) / "report.html"
         out.result(record.model_dump(mode="json"), show.scrubbed(record), f"[dim]report[/] {escape(str(page))}")
 
 
@@ -305,7 +305,7 @@ def ui(
         opened = Project.open(project)
         command = opened.ui_command(port)
         out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
-        release = opened.trail().find_latest(Release, "register")
+        release = opened.state().find_latest(Release, "register")
         if release is not None:
             for name, page in show.mlflow_pages(release).items():
                 out.console.print(f"[dim]{name:<14}[/] http://127.0.0.1:{port}/{page}", soft_wrap=True)

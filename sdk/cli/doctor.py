@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sdk.errors import SDKError
-from sdk.hardware import probe
+from sdk.hardware import detect_hardware
 from sdk.project import Project
 
 PACKAGES = (
@@ -40,19 +40,19 @@ def examine(project: Path) -> dict[str, object]:
         "python": sys.version.split()[0],
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         **{name: _version(name) for name in PACKAGES},
-        "machine": probe().model_dump(),
+        "machine": detect_hardware().model_dump(),
         **{name: os.environ.get(name, "not set") for name in SWITCHES},
     }
     try:
-        trail = Project.open(project).trail()
+        state = Project.open(project).state()
     except SDKError as error:
         return {**facts, "project": f"{type(error).__name__}: {error.message}"}
-    last = trail.events[-1]
+    last = state.events[-1]
     return {
         **facts,
-        "project": "trail verifies",
-        "domain": trail.charter.domain,
-        "policy": trail.charter.policy,
-        "events": len(trail.events),
+        "project": "audit log verifies",
+        "domain": state.charter.domain,
+        "policy": state.charter.policy,
+        "events": len(state.events),
         "last event": f"{last.action} {last.phase}",
     }

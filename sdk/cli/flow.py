@@ -15,8 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from sdk import crypto
-from sdk.charter import find_domain, find_policy
-from sdk.cli import leaks as show_leaks
+from sdk.cli import leak_check as show_leaks
 from sdk.cli import quantities, show, show_advice
 from sdk.cli.advise import CANNOT, AccuracyOption, MaxLossOption, conflicts
 from sdk.cli.app import JsonOption, Output, app, given, output
@@ -24,6 +23,7 @@ from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy
 from sdk.project import Project
+from sdk.project.charter import find_domain, find_policy
 from sdk.records import Accuracy, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
 
 QUESTIONS = 4
@@ -99,7 +99,7 @@ def run_all(
         run = step("3  Train", lambda p: p.train(**steps), show.run)
         scores = step("4  Evaluate", lambda p: p.evaluate(), show.scores)
         leaks = None
-        if project.trail().policy().leaks.required:
+        if project.state().policy().leaks.required:
             leaks = step("   Leak check", lambda p: p.check_leaks(), show_leaks.leaks)
         release = step("5  Seal and register", lambda p: p.register(), show.release)
         approval, answers, verified = None, [], None
@@ -125,12 +125,12 @@ def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: 
     if not (folder.is_dir() and any(folder.iterdir())):
         return Project.create(folder, domain=domain, base=base, policy=policy)
     project = Project.open(folder)
-    trail = project.trail()
-    charter = trail.charter
+    state = project.state()
+    charter = state.charter
     others = []
-    if given(context, "domain") and find_domain(domain).resolve() != trail.domain_source.resolve():
+    if given(context, "domain") and find_domain(domain).resolve() != state.domain_source.resolve():
         others.append(f"--domain {domain}, where it has {charter.domain}")
-    if given(context, "base") and base != charter.base_name and Path(base).resolve() != trail.base_folder().resolve():
+    if given(context, "base") and base != charter.base_name and Path(base).resolve() != state.base_folder().resolve():
         others.append(f"--base {base}, where it has {charter.base_name}")
     if policy is not None and read_policy(find_policy(policy)).name != charter.policy:
         others.append(f"--policy {policy}, where it has {charter.policy}")
@@ -206,7 +206,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
         ]
     if result.verified:
         rows += [
-            ("audit trail", f"[bold green]verifies[/]: {result.verified.events} events, {result.verified.files} files"),
+            ("audit log", f"[bold green]verifies[/]: {result.verified.events} events, {result.verified.files} files"),
             ("look", f"`{sdk} ui -p {folder}` opens MLflow: model, loss curve, report.html"),
             ("next", f"`{sdk} history -p {folder}`, `{sdk} load -p {folder} 'your question'`"),
             ("", f"another model or machine: `{sdk} advise --model llama-3.1-8b --gpu 'rtx 4090'`"),

@@ -107,7 +107,7 @@ class Stack(_Drawing):
         return Text(" " * mark + f"▲ {said}", style="bold")
 
 
-class Interval(_Drawing):
+class IntervalBar(_Drawing):
     """An interval on an axis that several share."""
 
     def __init__(self, band: Band, axis: tuple[float, float], style: str = "cyan") -> None:

@@ -10,8 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from sdk.cli.picture import Band, axis
-from sdk.cli.picture import Interval as Plot
+from sdk.cli.picture import Band, IntervalBar, axis
 from sdk.cli.show_advice import candidate, columns, percent
 from sdk.records import Calibration, Interval, Pilot, Run
 
@@ -140,7 +139,7 @@ def _intervals(
     for name, band in zip(names, bands, strict=True):
         if band:
             numbers = (f"[bold]{shown(band.expected)}", shown(band.low), shown(band.high))
-            table.add_row(name, *numbers, Plot(band, ends))
+            table.add_row(name, *numbers, IntervalBar(band, ends))
     yield from (table, "")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
-from sdk.data.source import Held, Source, open_rows, read_rows
+from sdk.data.source import Held, RowSource, open_rows, read_rows
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
 from sdk.store import write_atomic
@@ -21,7 +21,7 @@ __all__ = [
     "Message",
     "Planted",
     "Row",
-    "Source",
+    "RowSource",
     "Table",
     "ToolCall",
     "answer",
@@ -108,7 +108,7 @@ def answer(row: Row) -> str:
     return last.content or spoken(_for_template(last))
 
 
-def refuse_overlap(train: Table | Source, evaluation: Table | Source) -> None:
+def refuse_overlap(train: Table | RowSource, evaluation: Table | RowSource) -> None:
     """InvalidInput lists every evaluation row whose normalized question stands in the training data."""
     keys = {_question_key(row) for row in evaluation.rows}
     asked: dict[bytes, str] = {}

@@ -180,13 +180,13 @@ def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
     yield Raw(where, fields)
 
 
-class Reader(Protocol):
+class ContainerReader(Protocol):
     """skip: rows of a sound file that are passed over. Those of JSONL and Parquet hold a part of the file in memory."""
 
     def __call__(self, path: Path, skip: int = 0) -> Iterator[Piece]: ...
 
 
-CONTAINERS: dict[str, Reader] = {
+CONTAINERS: dict[str, ContainerReader] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,

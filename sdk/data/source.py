@@ -22,7 +22,7 @@ _CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """A file whose rows have all been checked. Its memory is that of a few rows and of sixteen bytes for each."""
 
     path: Path
@@ -55,7 +55,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Held(Source):
+class Held(RowSource):
     """Rows that are in memory and in no file in the clear."""
 
     held: tuple[Row, ...] = ()
@@ -68,7 +68,7 @@ class Held(Source):
         return iter(self.held[first:])
 
 
-def open_rows(path: Path) -> Source:
+def open_rows(path: Path) -> RowSource:
     """Check a .jsonl, .json, .csv or .parquet file in one of LAYOUTS, row by row.
 
     A missing id becomes "row-<n>", a missing language is told from the script. InvalidInput lists every fault of
@@ -91,7 +91,7 @@ class _Fault(NamedTuple):
     text: str
 
 
-def _open(path: Path, kept: list[Row] | None) -> Source:
+def _open(path: Path, kept: list[Row] | None) -> RowSource:
     if path.suffix.lower() not in CONTAINERS:
         raise InvalidInput(f"{path}: this kind of file cannot be read; use one of {', '.join(CONTAINERS)}.")
     try:
@@ -113,7 +113,7 @@ def _digest(path: Path) -> tuple[str, bool]:
     return digest.hexdigest(), blank
 
 
-def _checked(path: Path, digest: str, kept: list[Row] | None) -> Source:
+def _checked(path: Path, digest: str, kept: list[Row] | None) -> RowSource:
     suffix = path.suffix.lower()
     builder = Builder()
     faults: list[_Fault] = []
@@ -140,7 +140,7 @@ def _checked(path: Path, digest: str, kept: list[Row] | None) -> Source:
         raise InvalidInput(f"{path}: {len(texts)} faults; mend them all and run again.", texts)
     if builder.layout is None:
         raise InvalidInput(f"{path} holds no rows; it needs at least one.")
-    return Source(
+    return RowSource(
         path=path,
         container=suffix.removeprefix("."),  # type: ignore[arg-type] # CONTAINERS has no other
         layout=builder.layout,

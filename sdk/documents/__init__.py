@@ -6,7 +6,7 @@ last section lists every such place. Nothing here is legal advice.
 """
 
 from sdk.documents.dossier import Decided, Dossier, Happened
-from sdk.documents.html import to_html
+from sdk.documents.pages import to_html
 from sdk.documents.write import TITLES, Format, documents, write
 
 __all__ = ["TITLES", "Decided", "Dossier", "Format", "Happened", "documents", "to_html", "write"]

@@ -8,7 +8,7 @@ from typing import Literal
 from sdk.documents.card import front_matter
 from sdk.documents.dossier import Dossier
 from sdk.documents.facts import facts
-from sdk.documents.html import to_html
+from sdk.documents.pages import to_html
 from sdk.documents.render import render
 from sdk.store import write_atomic
 

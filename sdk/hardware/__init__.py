@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from sdk.hardware.catalogue import find_gpu, gpus, peak_tflops
-from sdk.hardware.machine import cpu_cores, probe, ram_bytes
+from sdk.hardware.machine import cpu_cores, detect_hardware, ram_bytes
 from sdk.hardware.nvidia import CUDA_NO_GPU, cuda_version
 
-__all__ = ["CUDA_NO_GPU", "cpu_cores", "cuda_version", "find_gpu", "gpus", "peak_tflops", "probe", "ram_bytes"]
+__all__ = [
+    "CUDA_NO_GPU",
+    "cpu_cores",
+    "cuda_version",
+    "detect_hardware",
+    "find_gpu",
+    "gpus",
+    "peak_tflops",
+    "ram_bytes",
+]

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from sdk.errors import InvalidInput
 from sdk.hardware.nvidia import pcie_gbs
+from sdk.lookup import NEAREST, key, unknown
 from sdk.records import Backend, Frozen, Hardware
-from sdk.spelling import NEAREST, key, unknown
 
 FILE = Path(__file__).with_name("accelerators.json")
 CAPABILITY_WITH_BF16 = (8, 0)  # Ampere

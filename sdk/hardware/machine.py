@@ -16,7 +16,7 @@ MIG = " MIG "  # in the name that the driver gives to a part of a GPU
 CPU_FLAGS_WITH_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
-def probe() -> Hardware:
+def detect_hardware() -> Hardware:
     """The machine that this process may use; CUDA_VISIBLE_DEVICES, MIG, CPU affinity and cgroup limits count.
 
     With GPUs of several sizes, name, memory and rates are those of the smallest. Power limit and link are NVML's, else

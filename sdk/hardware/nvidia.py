@@ -45,7 +45,7 @@ def visible_gpus() -> list[Gpu]:
 
 
 def cuda_version() -> str | None:
-    """The newest CUDA that the driver runs, such as 12.4; None where this process has no GPU. Errors as of probe()."""
+    """Return the newest CUDA version the driver runs ("12.4"); None without a GPU. Raises as detect_hardware() does."""
     if not visible_gpus():
         return None
     version = ctypes.c_int()

@@ -33,7 +33,7 @@ from sdk.model.adapter import (  # noqa: E402
     check_config,
     set_adapter_weights,
 )
-from sdk.model.base import (  # noqa: E402
+from sdk.model.base_model import (  # noqa: E402
     EMBEDDED,
     base_digest,
     base_files,

@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
-from sdk.model.base import fetch_base
+from sdk.model.base_model import fetch_base
 from sdk.model.chat import Chat
 from sdk.records import Method
 

@@ -8,7 +8,7 @@ nothing is done under it.
 from sdk.policy.cases import run_cases
 from sdk.policy.compare import Difference, Explained, differences, explained
 from sdk.policy.files import read_policy, read_yaml, validation_faults
-from sdk.policy.keys import KEYS
+from sdk.policy.rule_keys import KEYS
 from sdk.policy.rules import RULES, require, violations
 from sdk.policy.schema import (
     ALWAYS_DELETED,
@@ -17,8 +17,8 @@ from sdk.policy.schema import (
     AuditRules,
     LeakRules,
     Policy,
+    RuleSource,
     ScrubRules,
-    Source,
 )
 
 __all__ = [
@@ -32,8 +32,8 @@ __all__ = [
     "Explained",
     "LeakRules",
     "Policy",
+    "RuleSource",
     "ScrubRules",
-    "Source",
     "differences",
     "explained",
     "read_policy",

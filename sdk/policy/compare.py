@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sdk.policy.keys import KEYS, Change
+from sdk.policy.rule_keys import KEYS, Change
 from sdk.policy.schema import Policy, policy_keys
 from sdk.records import Frozen
 

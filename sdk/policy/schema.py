@@ -13,7 +13,7 @@ Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shi
 ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
 
 
-class Source(Frozen):
+class RuleSource(Frozen):
     """The rule that a policy rests on."""
 
     rule: str
@@ -112,7 +112,9 @@ class Policy(Frozen):
     title: str = Field(description="one line for people")
     aliases: tuple[str, ...] = Field(description="other names under which it is found")
     note: str = Field(description="what it rests on, and what it does not cover")
-    sources: tuple[Source, ...] = Field(description="the rules that it rests on, and the keys that follow from each")
+    sources: tuple[RuleSource, ...] = Field(
+        description="the rules that it rests on, and the keys that follow from each"
+    )
     scrub: ScrubRules
     train: TrainRules
     evaluate: EvaluateRules

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdk import crypto
-from sdk.charter import (
+from sdk.domain import read_domain
+from sdk.errors import InvalidInput
+from sdk.policy import read_policy, require
+from sdk.project.charter import (
     ENCRYPTION_KEY,
     LOG_KEY,
     OWNER_KEY,
@@ -18,15 +21,12 @@ from sdk.charter import (
     find_domain,
     find_policy,
     first_ring,
-    found,
     make_charter,
     open_keys,
     wrap_secret,
+    write_first_events,
     write_ring,
 )
-from sdk.domain import read_domain
-from sdk.errors import InvalidInput
-from sdk.policy import read_policy, require
 from sdk.project.govern import Governing
 from sdk.project.learn import Learning
 from sdk.project.prepare import PILOT_MINUTES, Preparing
@@ -104,7 +104,7 @@ class Project(Governing, Learning, Scrubbing, Preparing):
                 tracking_uri=tracking_uri,
             )
             write_ring(making, ring, keys.owner)
-            found(making, charter, keys.log)
+            write_first_events(making, charter, keys.log)
             if root.exists():
                 root.rmdir()
             making.rename(root)
@@ -122,5 +122,5 @@ class Project(Governing, Learning, Scrubbing, Preparing):
         somebody put in its place is refused then. Without it, what this machine has seen under this path before counts.
         """
         project = cls(Path(folder), on_progress, root)
-        project.trail()
+        project.state()
         return project

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sdk.charter import write_ring
+from sdk.crypto.keyring import Ring
 from sdk.errors import OutOfOrder
-from sdk.perform import recorded
+from sdk.project.charter import write_ring
+from sdk.project.perform import recorded
+from sdk.project.state import ProjectState
 from sdk.records import OnProgress, canonical_json, sha256
-from sdk.ring import Ring
 from sdk.store import locked, pin_root, pinned_root
-from sdk.trail import Trail
 
 LOCK = "project.lock"
 
@@ -26,8 +26,8 @@ def settings_digest(**settings: Any) -> str:
     return sha256(canonical_json(settings))
 
 
-def common(trail: Trail) -> dict[str, str]:
-    return {"policy": trail.policy().digest, "domain": trail.domain_digest()}
+def common(state: ProjectState) -> dict[str, str]:
+    return {"policy": state.policy().digest, "domain": state.domain_digest()}
 
 
 class Base:
@@ -41,29 +41,29 @@ class Base:
         self._on_progress = on_progress or _quiet
         self._pinned = pinned
 
-    def trail(self) -> Trail:
-        return Trail(self.root, self._pinned)
+    def state(self) -> ProjectState:
+        return ProjectState(self.root, self._pinned)
 
     @contextmanager
-    def _working(self) -> Iterator[Trail]:
+    def _working(self) -> Iterator[ProjectState]:
         if not self.root.is_dir():
             raise OutOfOrder(f"{self.root} is not a project; make one with `sdk init`.")
         with locked(self.root / LOCK):
-            trail = self.trail()
+            state = self.state()
             if pinned_root(self.root) is None:
-                pin_root(self.root, trail.charter.root)
-            yield trail
+                pin_root(self.root, state.charter.root)
+            yield state
 
-    def _amend(self, trail: Trail, action: str, changes: Mapping[str, Any], ring: Ring | None = None) -> None:
+    def _amend(self, state: ProjectState, action: str, changes: Mapping[str, Any], ring: Ring | None = None) -> None:
         """A new charter and, where given, a new key ring that an owner signs; an event, if anything changes."""
         if ring is not None:
             changes = {**changes, "ring": ring.digest}
-        charter = trail.charter.model_copy(update=dict(changes))
-        if charter == trail.charter:
+        charter = state.charter.model_copy(update=dict(changes))
+        if charter == state.charter:
             return
-        with recorded(trail, action, {"ring": ring.digest} if ring else {}) as made:
+        with recorded(state, action, {"ring": ring.digest} if ring else {}) as made:
             if ring is not None:
-                write_ring(self.root, ring, trail.owner())
-                trail.rings = (*trail.rings, ring)
-            made["charter"] = trail.records.put(charter)
-            trail.charter = charter
+                write_ring(self.root, ring, state.owner())
+                state.rings = (*state.rings, ring)
+            made["charter"] = state.records.put(charter)
+            state.charter = charter

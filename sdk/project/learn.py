@@ -9,14 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from sdk.errors import InvalidInput, OutOfOrder
-from sdk.live import Live
-from sdk.perform import Request, perform
 from sdk.policy import validation_faults
 from sdk.project.base import Base, common, settings_digest
+from sdk.project.perform import Request, perform
 from sdk.project.release import open_adapter
 from sdk.project.rows import CANARIES, reviews_of
+from sdk.project.state import ProjectState
+from sdk.project.streaming import MetricsStream
 from sdk.records import Advice, Calibration, Leaks, Run, Scores, Scrubbed, TrainSettings
-from sdk.trail import Trail
 
 
 class Learning(Base):
@@ -39,23 +39,23 @@ class Learning(Base):
         nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
         """
         from sdk.advise import predict
-        from sdk.brief import row_lengths
+        from sdk.project.advising import row_lengths
         from sdk.train import Earlier, train
 
-        with self._working() as trail:
-            advice, scrubbed = trail.latest(Advice, "advise"), trail.latest(Scrubbed, "scrub")
-            before = _find_run(trail, resume) if resume is not None else None
+        with self._working() as state:
+            advice, scrubbed = state.latest(Advice, "advise"), state.latest(Scrubbed, "scrub")
+            before = _find_run(state, resume) if resume is not None else None
             if before:
                 if adapter is not None:
                     raise InvalidInput("A run goes on with its own adapter; give adapter or resume, not both.")
-                advice = trail.lineage(Advice, before, "advice")
+                advice = state.lineage(Advice, before, "advice")
                 adapter = before.inputs.get("adapter")
             chosen = _override(before.settings if before else advice.settings, settings)
-            begun = _find_run(trail, adapter) if adapter is not None else None
+            begun = _find_run(state, adapter) if adapter is not None else None
             inputs = {
-                **common(trail),
+                **common(state),
                 **({"adapter": begun.digest} if begun else {}),
-                "base": trail.charter.base_digest,
+                "base": state.charter.base_digest,
                 "advice": advice.digest,
                 "scrubbed": scrubbed.digest,
                 "settings": settings_digest(**chosen.model_dump()),
@@ -63,22 +63,22 @@ class Learning(Base):
             if before:
                 chosen = _more_steps(before, chosen, settings, inputs)
                 inputs |= {"resume": before.digest, "settings": settings_digest(**chosen.model_dump())}
-            secret = trail.secret().derive("checkpoints") if trail.policy().seal.encrypt else None
+            secret = state.secret().derive("checkpoints") if state.policy().seal.encrypt else None
 
             def work(folder: Path) -> Run:
-                data = trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+                data = state.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
                 needs, calibration = advice.needs, None
                 if advice.inputs["data"] != scrubbed.inputs["train"]:  # the advice was for other rows
-                    lengths = row_lengths(trail, data)
+                    lengths = row_lengths(state, data)
                     needs = needs.model_copy(update={"lengths": lengths, "rows": lengths.rows})
                 if "calibration" in advice.inputs:
-                    calibration = trail.lineage(Calibration, advice, "calibration")
+                    calibration = state.lineage(Calibration, advice, "calibration")
                 predicted = predict(advice.shape, chosen, advice.hardware, needs, calibration)
-                with Live(self.root, trail.charter.tracking_uri, trail.charter.name, inputs, folder):
+                with MetricsStream(self.root, state.charter.tracking_uri, state.charter.name, inputs, folder):
                     return train(
                         data=data,
-                        base=trail.charter.base,
-                        prompt=trail.domain().prompt,
+                        base=state.charter.base,
+                        prompt=state.domain().prompt,
                         settings=chosen,
                         memory_predicted_gib=predicted.memory.total,
                         tokens_per_second_predicted=(
@@ -88,38 +88,38 @@ class Learning(Base):
                         out=folder,
                         on_progress=self._on_progress,
                         secret=secret,
-                        earlier=Earlier(trail.folder("train", before.inputs), before.settings) if before else None,
-                        adapter=open_adapter(trail, begun) if begun else None,
+                        earlier=Earlier(state.folder("train", before.inputs), before.settings) if before else None,
+                        adapter=open_adapter(state, begun) if begun else None,
                         nodes=nodes,
                         rendezvous=rendezvous,
                     )
 
-            reviews = reviews_of(trail, scrubbed)
+            reviews = reviews_of(state, scrubbed)
             facts = {
                 "method": chosen.method,
-                "from_hub": trail.charter.base_from_hub,
+                "from_hub": state.charter.base_from_hub,
                 "miss_bound": reviews[-1].bound if reviews else None,
             }
-            return perform(trail, Request("train", Run, inputs, work, facts, unrecorded=_mark_unrecorded))
+            return perform(state, Request("train", Run, inputs, work, facts, unrecorded=_mark_unrecorded))
 
     def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
         """Three scrubbed rows as they will be trained: pieces of text, each with whether the loss is taken on it."""
         from sdk.train import preview
 
-        trail = self.trail()
-        chosen = _override(trail.latest(Advice, "advise").settings, settings)
-        scrubbed = trail.latest(Scrubbed, "scrub")
-        data = trail.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
-        rows = preview(data, trail.charter.base, trail.domain().prompt, chosen)
+        state = self.state()
+        chosen = _override(state.latest(Advice, "advise").settings, settings)
+        scrubbed = state.latest(Scrubbed, "scrub")
+        data = state.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+        rows = preview(data, state.charter.base, state.domain().prompt, chosen)
         return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
 
     def sample_questions(self, count: int) -> list[tuple[str, str]]:
         """Scrubbed evaluation questions with their reference answers, evenly taken from the file."""
         from sdk.data import answer, question, read_rows
 
-        trail = self.trail()
-        scrubbed = trail.latest(Scrubbed, "scrub")
-        rows = read_rows(trail.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path).rows
+        state = self.state()
+        scrubbed = state.latest(Scrubbed, "scrub")
+        rows = read_rows(state.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path).rows
         chosen = [rows[i * len(rows) // count] for i in range(count)]
         return [(question(row), answer(row)) for row in chosen]
 
@@ -128,17 +128,17 @@ class Learning(Base):
         from sdk.evaluate import evaluate
         from sdk.seal import read_adapter
 
-        with self._working() as trail:
-            domain = trail.domain()
-            run = trail.latest(Run, "train")
-            scrubbed = trail.lineage(Scrubbed, run, "scrubbed")
-            inputs = {**common(trail), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
+        with self._working() as state:
+            domain = state.domain()
+            run = state.latest(Run, "train")
+            scrubbed = state.lineage(Scrubbed, run, "scrubbed")
+            inputs = {**common(state), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
 
             def work(folder: Path) -> Scores:
-                config, weights = read_adapter(trail.folder("train", run.inputs))
+                config, weights = read_adapter(state.folder("train", run.inputs))
                 return evaluate(
-                    data=trail.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path,
-                    base=trail.charter.base,
+                    data=state.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path,
+                    base=state.charter.base,
                     method=run.settings.method,
                     adapter_config=config,
                     adapter_weights=weights,
@@ -160,7 +160,7 @@ class Learning(Base):
                     "improvement": value["all"] - getattr(scores.base["all"], scores.metric).value,
                 }
 
-            return perform(trail, Request("evaluate", Scores, inputs, work, after=after))
+            return perform(state, Request("evaluate", Scores, inputs, work, after=after))
 
     def check_leaks(self) -> Leaks:
         """Ask the newest run's model for the canaries that were planted in its rows before they were scrubbed.
@@ -169,34 +169,34 @@ class Learning(Base):
         recorded whatever it is; `register` refuses above the policy's limits. Raises OutOfOrder where the rows hold no
         canaries of this policy, StepFailed where the control is not caught, so that the check means nothing.
         """
-        from sdk.canaries import canaries, planted_kinds
-        from sdk.leaks import CONTROLS, Trained, check_leaks, passes
+        from sdk.data.canaries import canaries, planted_kinds
+        from sdk.measure.leaks import CONTROLS, Trained, check_leaks, passes
 
-        with self._working() as trail:
-            policy, domain = trail.policy(), trail.domain()
-            run = trail.latest(Run, "train")
-            scrubbed = trail.lineage(Scrubbed, run, "scrubbed")
+        with self._working() as state:
+            policy, domain = state.policy(), state.domain()
+            run = state.latest(Run, "train")
+            scrubbed = state.lineage(Scrubbed, run, "scrubbed")
             if not policy.leaks.canaries:
                 raise InvalidInput(f"Policy {policy.name} plants no canaries; set leaks.canaries, to 32 for a start.")
             if not scrubbed.canaries or scrubbed.inputs["policy"] != policy.digest:
                 raise OutOfOrder(
                     "The rows of the newest run hold no canaries of this policy; run `sdk scrub` and `sdk train` again."
                 )
-            secret = trail.secret()
+            secret = state.secret()
             kinds = planted_kinds(policy.scrub)
             planted, control = (
                 canaries(secret.derive(purpose).expose(), count, domain.languages, kinds)
                 for purpose, count in ((CANARIES, scrubbed.canaries), ("control canaries", CONTROLS))
             )
-            inputs = {**common(trail), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
+            inputs = {**common(state), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
 
             def work(folder: Path) -> Leaks:
                 seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
-                asked = Trained(trail.charter.base, domain.prompt, run.settings, open_adapter(trail, run), seen)
+                asked = Trained(state.charter.base, domain.prompt, run.settings, open_adapter(state, run), seen)
                 protecting = secret.derive("checkpoints") if policy.seal.encrypt else None
                 return check_leaks(asked, planted, control, protecting, folder, self._on_progress)
 
-            return perform(trail, Request("leaks", Leaks, inputs, work))
+            return perform(state, Request("leaks", Leaks, inputs, work))
 
 
 UNRECORDED_NOTE = "the audit log could not be written: this run is unrecorded, and it cannot be evaluated or registered"
@@ -206,11 +206,11 @@ def _mark_unrecorded(run: Run) -> Run:
     return run.model_copy(update={"notes": (*run.notes, UNRECORDED_NOTE)})
 
 
-def _find_run(trail: Trail, wanted: Run | str) -> Run:
+def _find_run(state: ProjectState, wanted: Run | str) -> Run:
     digest = wanted if isinstance(wanted, str) else wanted.digest
-    found = {run.digest: run for run in trail.all(Run, "train") if run.digest.startswith(digest)}
+    found = {run.digest: run for run in state.all(Run, "train") if run.digest.startswith(digest)}
     if len(found) != 1:
-        known = [f"{run.digest[:12]}: {run.steps} steps" for run in trail.all(Run, "train")]
+        known = [f"{run.digest[:12]}: {run.steps} steps" for run in state.all(Run, "train")]
         raise InvalidInput(f"{len(found)} runs of this project have digest {digest[:64]}; name one of:", known)
     return found.popitem()[1]
 

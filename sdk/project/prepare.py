@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.errors import InvalidInput, Refused, StepFailed
-from sdk.perform import Request, perform
 from sdk.policy import require
 from sdk.project.base import Base, common, settings_digest
+from sdk.project.perform import Request, perform
+from sdk.project.state import ProjectState
 from sdk.records import (
     Accuracy,
     Advice,
@@ -22,11 +23,10 @@ from sdk.records import (
     Scrubbed,
     TrainSettings,
 )
-from sdk.trail import Trail
 
 if TYPE_CHECKING:
-    from sdk.brief import Rows
-    from sdk.trial import Setup
+    from sdk.measure.trials import TrialSetup
+    from sdk.project.advising import RowsForAdvice
 
 PILOT_MINUTES = 3.0
 
@@ -52,12 +52,12 @@ class Preparing(Base):
         another or the rows.
         """
         from sdk.advise import advise, find_model
-        from sdk.brief import find_calibration, find_pilot, find_rows, make_needs
-        from sdk.hardware import probe
+        from sdk.hardware import detect_hardware
+        from sdk.project.advising import find_calibration, find_pilot, find_rows, make_needs
 
-        with self._working() as trail:
-            shape = find_model(str(trail.base_folder()))
-            rows = find_rows(trail, data)
+        with self._working() as state:
+            shape = find_model(str(state.base_folder()))
+            rows = find_rows(state, data)
             stated = {
                 "accuracy": accuracy,
                 "max_loss": max_loss,
@@ -65,12 +65,12 @@ class Preparing(Base):
                 "deadline_hours": deadline_hours,
                 "price_per_hour": price_per_hour,
             }
-            needs = make_needs(trail, rows, shape, stated, max_length)
-            machine = hardware or probe()
-            calibration, pilot = find_calibration(trail, machine), find_pilot(trail, rows)
+            needs = make_needs(state, rows, shape, stated, max_length)
+            machine = hardware or detect_hardware()
+            calibration, pilot = find_calibration(state, machine), find_pilot(state, rows)
             inputs = {
-                **common(trail),
-                "base": trail.charter.base_digest,
+                **common(state),
+                "base": state.charter.base_digest,
                 "data": rows.origin,
                 **({"calibration": calibration.digest} if calibration else {}),
                 **({"pilot": pilot.digest} if pilot else {}),
@@ -80,7 +80,7 @@ class Preparing(Base):
             def work(folder: Path) -> Advice:
                 return advise(shape, machine, needs, calibration, pilot)
 
-            return perform(trail, Request("advise", Advice, inputs, work))
+            return perform(state, Request("advise", Advice, inputs, work))
 
     def probe(self, *, data: str | Path | None = None) -> Calibration:
         """Measure memory and time of one pass of the longest rows on this machine, for each method that should fit.
@@ -89,19 +89,19 @@ class Preparing(Base):
         What a method fails with is in the record; asked for again then, all are measured anew.
         """
         from sdk.advise import candidates
-        from sdk.trial import probe
+        from sdk.measure.probe import probe
 
-        with self._working() as trail:
-            setup, rows = self._setup(trail, data)
+        with self._working() as state:
+            setup, rows = self._setup(state, data)
             tried = candidates(setup.shape, setup.hardware, setup.needs)
             if not tried:
                 raise StepFailed("No method fits this machine, so there is nothing to measure; see `sdk advise`.")
             allowed = [settings.method for settings in tried if not _refusal(setup.allow, settings.method)]
-            earlier = trail.all(Calibration, "probe")
+            earlier = state.all(Calibration, "probe")
             turn = sum(any(one.error and one.settings.method in allowed for one in past.probes) for past in earlier)
             inputs = {
-                **common(trail),
-                "base": trail.charter.base_digest,
+                **common(state),
+                "base": state.charter.base_digest,
                 "data": rows.origin,
                 "settings": self._trial_digest(setup, tried, turn),
             }
@@ -109,7 +109,7 @@ class Preparing(Base):
             def work(folder: Path) -> Calibration:
                 return probe(setup, tried, rows.scrubbed or rows.path)
 
-            return perform(trail, Request("probe", Calibration, inputs, work))
+            return perform(state, Request("probe", Calibration, inputs, work))
 
     def pilot(self, *, minutes: float = PILOT_MINUTES, steps: int | None = None) -> Pilot:
         """Train each method that fits for a little on the scrubbed rows, all on the same ones, and compare the results.
@@ -119,15 +119,15 @@ class Preparing(Base):
         anew. No weights stay. After an interruption the same call takes over what had finished.
         """
         from sdk.advise import advise, candidates
-        from sdk.brief import find_calibration
-        from sdk.trial import not_tried, pilot, plan
+        from sdk.measure.pilot import not_tried, pilot, plan
+        from sdk.project.advising import find_calibration
 
         if minutes <= 0 or (steps is not None and steps < 3):  # in two, warm-up and all, half of an adapter stays put
             raise InvalidInput("A pilot needs time: give minutes above 0, or steps of at least 3.")
-        with self._working() as trail:
-            scrubbed = trail.latest(Scrubbed, "scrub")
-            setup, _ = self._setup(trail, None)
-            calibration = find_calibration(trail, setup.hardware)
+        with self._working() as state:
+            scrubbed = state.latest(Scrubbed, "scrub")
+            setup, _ = self._setup(state, None)
+            calibration = find_calibration(state, setup.hardware)
             tried = candidates(setup.shape, setup.hardware, setup.needs, calibration)
             advice = advise(setup.shape, setup.hardware, setup.needs, calibration)
             left_out = not_tried(tried, advice)
@@ -135,16 +135,16 @@ class Preparing(Base):
                 raise StepFailed("No method fits this machine; see `sdk advise`.", [*left_out.values()])
             planned = plan(setup, tried, minutes, steps, calibration)
             allowed = {settings.method for settings in tried if not _refusal(setup.allow, settings.method)}
-            turn = sum(bool(allowed & past.left_out.keys()) for past in trail.all(Pilot, "pilot"))
-            domain, folder = trail.domain(), trail.folder("scrub", scrubbed.inputs)
+            turn = sum(bool(allowed & past.left_out.keys()) for past in state.all(Pilot, "pilot"))
+            domain, folder = state.domain(), state.folder("scrub", scrubbed.inputs)
             inputs = {
-                **common(trail),
-                "base": trail.charter.base_digest,
+                **common(state),
+                "base": state.charter.base_digest,
                 "scrubbed": scrubbed.digest,
                 **({"calibration": calibration.digest} if calibration else {}),
                 "settings": self._trial_digest(setup, planned, turn),
             }
-            secret = trail.secret().derive("checkpoints") if trail.policy().seal.encrypt else None
+            secret = state.secret().derive("checkpoints") if state.policy().seal.encrypt else None
 
             def work(out: Path) -> Pilot:
                 return pilot(
@@ -159,37 +159,37 @@ class Preparing(Base):
                     out=out,
                 )
 
-            return perform(trail, Request("pilot", Pilot, inputs, work))
+            return perform(state, Request("pilot", Pilot, inputs, work))
 
-    def _setup(self, trail: Trail, data: str | Path | None) -> tuple[Setup, Rows]:
+    def _setup(self, state: ProjectState, data: str | Path | None) -> tuple[TrialSetup, RowsForAdvice]:
         """What candidates are tried on, here: the needs of the newest advice where it was for these rows."""
         from sdk.advise import find_model
-        from sdk.brief import find_rows, make_needs
-        from sdk.hardware import probe
-        from sdk.trial import Setup
+        from sdk.hardware import detect_hardware
+        from sdk.measure.trials import TrialSetup
+        from sdk.project.advising import find_rows, make_needs
 
-        rows, policy = find_rows(trail, data), trail.policy()
-        shape = find_model(str(trail.base_folder()))
-        advice = trail.find_latest(Advice, "advise")
-        same = {**common(trail), "base": trail.charter.base_digest, "data": rows.origin}
+        rows, policy = find_rows(state, data), state.policy()
+        shape = find_model(str(state.base_folder()))
+        advice = state.find_latest(Advice, "advise")
+        same = {**common(state), "base": state.charter.base_digest, "data": rows.origin}
         known = advice is not None and all(advice.inputs.get(name) == digest for name, digest in same.items())
 
         def allow(method: Method) -> None:
-            require(policy, "train", {"method": method, "from_hub": trail.charter.base_from_hub})
+            require(policy, "train", {"method": method, "from_hub": state.charter.base_from_hub})
 
-        setup = Setup(
+        setup = TrialSetup(
             shape=shape,
-            hardware=probe(),
-            needs=advice.needs if advice and known else make_needs(trail, rows, shape, {}, None),
-            base=trail.charter.base,
-            prompt=trail.domain().prompt,
+            hardware=detect_hardware(),
+            needs=advice.needs if advice and known else make_needs(state, rows, shape, {}, None),
+            base=state.charter.base,
+            prompt=state.domain().prompt,
             allow=allow,
             on_progress=self._on_progress,
         )
         return setup, rows
 
     @staticmethod
-    def _trial_digest(setup: Setup, settings: Sequence[TrainSettings], turn: int) -> str:
+    def _trial_digest(setup: TrialSetup, settings: Sequence[TrainSettings], turn: int) -> str:
         """turn: how often something that could have worked failed before, so that it is tried again."""
         return settings_digest(
             settings=[each.model_dump(mode="json") for each in settings],

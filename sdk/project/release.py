@@ -12,59 +12,59 @@ from uuid import uuid4
 
 from sdk import crypto
 from sdk.errors import InvalidInput, OutOfOrder, Refused
-from sdk.live import unsent
-from sdk.perform import Request, perform, recorded
 from sdk.policy import require
 from sdk.project.base import Base, common, settings_digest
+from sdk.project.perform import Request, perform, recorded
 from sdk.project.rows import reviews_of
+from sdk.project.state import ProjectState
+from sdk.project.streaming import unsent
 from sdk.records import Advice, Approval, Decision, Leaks, Package, Publication, Release, Run, Scores, Scrubbed, Status
 from sdk.store import check_ref, write_atomic
-from sdk.trail import Trail
 
 if TYPE_CHECKING:
-    from sdk.admit import Trust
     from sdk.approve import Verdict
     from sdk.audit import Event
     from sdk.model.adapted import AdaptedModel
+    from sdk.serve.admit import Trust
 
 
 class Releasing(Base):
     def register(self) -> Release:
         """Seal the evaluated adapter and register the package in MLflow under the alias `candidate`."""
+        from sdk.project.verify import adaptation, release_tags
         from sdk.registry import Tracking
         from sdk.registry.register import register
-        from sdk.verify import adaptation, release_tags
 
-        with self._working() as trail:
-            scores = trail.latest(Scores, "evaluate")
-            run = trail.lineage(Run, scores, "run")
-            if trail.latest(Run, "train").digest != run.digest:
+        with self._working() as state:
+            scores = state.latest(Scores, "evaluate")
+            run = state.lineage(Run, scores, "run")
+            if state.latest(Run, "train").digest != run.digest:
                 raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
-            scrubbed, advice = trail.lineage(Scrubbed, run, "scrubbed"), trail.lineage(Advice, run, "advice")
-            leaks = _find_leaks(trail, run)
-            _require_no_leaks(trail, run, leaks)
-            package = self._seal(trail, advice, scrubbed, run, scores, leaks)
+            scrubbed, advice = state.lineage(Scrubbed, run, "scrubbed"), state.lineage(Advice, run, "advice")
+            leaks = _find_leaks(state, run)
+            _require_no_leaks(state, run, leaks)
+            package = self._seal(state, advice, scrubbed, run, scores, leaks)
             figures = unsent(self.root, run.request)
             inputs = {
                 "package": package.digest,
-                "settings": settings_digest(tracking_uri=trail.charter.tracking_uri),
+                "settings": settings_digest(tracking_uri=state.charter.tracking_uri),
             }
 
             def work(folder: Path) -> Release:
                 return register(
-                    adaptation(trail, package),
-                    trail.folder("seal", package.inputs),
-                    release_tags(trail, package),
-                    Tracking(self.root, trail.charter.tracking_uri),
+                    adaptation(state, package),
+                    state.folder("seal", package.inputs),
+                    release_tags(state, package),
+                    Tracking(self.root, state.charter.tracking_uri),
                     folder,
                     self._on_progress,
                     figures if figures.exists() else None,
-                    self._proofs(trail, scrubbed, folder),
+                    self._proofs(state, scrubbed, folder),
                 )
 
-            release = perform(trail, Request("register", Release, inputs, work))
+            release = perform(state, Request("register", Release, inputs, work))
             figures.unlink(missing_ok=True)
-            self._stand(trail, release)
+            self._stand(state, release)
             return release
 
     def approve(
@@ -82,19 +82,19 @@ class Releasing(Base):
         rejection or a withdrawal makes `load` refuse the champion. Raises Refused where this person may not decide so.
         """
         from sdk.approve import decide, read_decision
-        from sdk.evidence import report_digest
+        from sdk.project.gather import report_digest
 
-        with self._working() as trail:
-            chosen = find_release(trail, release)
-            package = trail.lineage(Package, chosen, "package")
-            policy = trail.policy_of(package.inputs["policy"])
+        with self._working() as state:
+            chosen = find_release(state, release)
+            package = state.lineage(Package, chosen, "package")
+            policy = state.policy_of(package.inputs["policy"])
             signer = crypto.open_signer(key)
-            member = trail.ring.find(signer.fingerprint)
+            member = state.ring.find(signer.fingerprint)
             if member is None:
                 raise Refused("This key belongs to nobody whom the project knows; add them with `sdk keys enroll`.")
             earlier = [
                 approval
-                for approval in trail.all(Approval, "approve")
+                for approval in state.all(Approval, "approve")
                 if approval.package == chosen.package and approval.key_fingerprint == member.key_id
             ]
             repeated = bool(earlier) and (earlier[-1].decision, earlier[-1].reason) == (decision, reason)
@@ -113,7 +113,7 @@ class Releasing(Base):
                 expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
                 digests = chosen.package, policy.digest, inputs["report"]
                 envelope = decide(*digests, policy.name, decision, reason, member, expires, signer)
-                signed, _, _ = read_decision(envelope, trail.ring, "the decision")
+                signed, _, _ = read_decision(envelope, state.ring, "the decision")
                 return Approval(
                     package=chosen.package,
                     decision=decision,
@@ -126,21 +126,21 @@ class Releasing(Base):
                     envelope=envelope.decode(),
                 )
 
-            trainers = {one.name for one in trail.ring.with_role("trainer")}
+            trainers = {one.name for one in state.ring.with_role("trainer")}
             before: dict[str, Any] = {"reason_length": len(reason.strip())}
             if decision in ("review", "approve"):
                 before["approver_is_trainer"] = member.name in trainers
             actor = (member.name, f"key:{member.key_id}")
-            approval = perform(trail, Request("approve", Approval, inputs, work, before, actor=actor))
-            self._stand(trail, chosen)
+            approval = perform(state, Request("approve", Approval, inputs, work, before, actor=actor))
+            self._stand(state, chosen)
             return approval
 
     def explain(self, release: Release | str | None = None) -> Verdict:
         """Whether a release (the newest) may be served now, with every reason for and against."""
-        from sdk.evidence import judge_release
+        from sdk.project.gather import judge_release
 
-        trail = self.trail()
-        return judge_release(trail, find_release(trail, release))
+        state = self.state()
+        return judge_release(state, find_release(state, release))
 
     def promote(self, release: Release | str | None = None) -> Publication:
         """Make a release (the newest) the champion; one that was approved before is how production is rolled back.
@@ -148,129 +148,130 @@ class Releasing(Base):
         release: also the beginning of the digest of its package. Judged anew under the policy that it was sealed under;
         Refused with everything that is missing. MLflow is told in any case, so that what was changed there is set back.
         """
-        with self._working() as trail:
-            return self._promote(trail, find_release(trail, release), again=True)
+        with self._working() as state:
+            return self._promote(state, find_release(state, release), again=True)
 
     def load(self, release: Release | str | None = None, *, package: Path | None = None) -> AdaptedModel:
         """The model of a release (the champion by default), after everything has been verified and approved.
 
         package: a copy of the package elsewhere, as MLflow gave it out, to be used in place of the project's own.
         """
-        from sdk.admit import admit_package
-        from sdk.evidence import gather
+        from sdk.project.gather import gather
+        from sdk.project.verify import verify_project
         from sdk.seal import PACKAGE
-        from sdk.verify import verify_project
+        from sdk.serve.admit import admit_package
 
-        with self._working() as trail:
-            promoted = trail.finished("promote")
-            chosen = None if release is None else find_release(trail, release)
+        with self._working() as state:
+            promoted = state.finished("promote")
+            chosen = None if release is None else find_release(state, release)
             objects = {"release": chosen.digest, "package": chosen.package} if chosen else {}
-            with recorded(trail, "load", objects or (dict(promoted[-1].objects) if promoted else {})):
+            with recorded(state, "load", objects or (dict(promoted[-1].objects) if promoted else {})):
                 if chosen is None and not promoted:
                     raise Refused("No release has been approved yet; have it approved with `sdk approve`.")
-                chosen = chosen or trail.records.get(Release, promoted[-1].objects["release"])
+                chosen = chosen or state.records.get(Release, promoted[-1].objects["release"])
                 at = [event for event in promoted if event.objects["release"] == chosen.digest]
                 if not at:
                     raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk approve --explain`.")
-                verify_project(trail, registry=trail.charter.tracking_uri is None)
-                sealed = trail.lineage(Package, chosen, "package")
-                own = trail.folder("seal", sealed.inputs) / PACKAGE
-                return admit_package(package or own, gather(trail, chosen, at[-1]), self._trust(trail), sealed.package)
+                verify_project(state, registry=state.charter.tracking_uri is None)
+                sealed = state.lineage(Package, chosen, "package")
+                own = state.folder("seal", sealed.inputs) / PACKAGE
+                return admit_package(package or own, gather(state, chosen, at[-1]), self._trust(state), sealed.package)
 
     def trust(self) -> Trust:
         """What a machine that serves the model must know beforehand; save it there with `sdk keys trust FILE`."""
-        return self._trust(self.trail())
+        return self._trust(self.state())
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _trust(trail: Trail) -> Trust:
-        from sdk.admit import Trust
+    def _trust(state: ProjectState) -> Trust:
+        from sdk.serve.admit import Trust
 
         return Trust(
-            root=trail.charter.root,
-            base=trail.charter.base,
-            encryption_key=trail.charter.encryption_key,
-            keys=trail.root.resolve(),
+            root=state.charter.root,
+            base=state.charter.base,
+            encryption_key=state.charter.encryption_key,
+            keys=state.root.resolve(),
             served=None,
         )
 
-    def _promote(self, trail: Trail, release: Release, again: bool = False) -> Publication:
+    def _promote(self, state: ProjectState, release: Release, again: bool = False) -> Publication:
         from sdk.approve import require_allowed
-        from sdk.evidence import judge_release, objects_of
+        from sdk.project.gather import judge_release, objects_of
 
-        objects = objects_of(trail, release)
-        promoted = trail.finished("promote")
+        objects = objects_of(state, release)
+        promoted = state.finished("promote")
         if not promoted or dict(promoted[-1].objects) != objects:
-            before = trail.records.get(Release, promoted[-1].objects["release"]) if promoted else None
-            with recorded(trail, "promote", objects):
-                require_allowed(judge_release(trail, release))
+            before = state.records.get(Release, promoted[-1].objects["release"]) if promoted else None
+            with recorded(state, "promote", objects):
+                require_allowed(judge_release(state, release))
             if before is not None and before.digest != release.digest:
-                self._publish(trail, before)
-        return self._publish(trail, release, again)
+                self._publish(state, before)
+        return self._publish(state, release, again)
 
-    def _stand(self, trail: Trail, release: Release) -> None:
+    def _stand(self, state: ProjectState, release: Release) -> None:
         """After a decision: the release becomes the champion if it may, and MLflow is told where it stands."""
-        from sdk.evidence import judge_release
+        from sdk.project.gather import judge_release
 
-        newest = trail.latest(Release, "register").digest == release.digest
-        if newest and judge_release(trail, release).allowed:
-            self._promote(trail, release)
+        newest = state.latest(Release, "register").digest == release.digest
+        if newest and judge_release(state, release).allowed:
+            self._promote(state, release)
         else:
-            self._publish(trail, release)
+            self._publish(state, release)
 
-    def _tell_of_champion(self, trail: Trail) -> None:
+    def _tell_of_champion(self, state: ProjectState) -> None:
         """After a change of the key ring: loaders get the newest one, and MLflow shows what became of the approvals."""
-        champion = _last_promoted(trail)
+        champion = _last_promoted(state)
         if champion is not None:
-            self._publish(trail, trail.records.get(Release, champion.objects["release"]))
+            self._publish(state, state.records.get(Release, champion.objects["release"]))
 
-    def _publish(self, trail: Trail, release: Release, again: bool = False) -> Publication:
+    def _publish(self, state: ProjectState, release: Release, again: bool = False) -> Publication:
         """Tell MLflow where a release stands, with the proofs that loaders need where it was promoted last.
 
         Also when it may no longer be served: loaders find the rejection or the revocation among the proofs.
         """
-        from sdk.evidence import gather, judge_release, write_evidence
+        from sdk.project.gather import gather, judge_release
+        from sdk.project.verify import adaptation, release_tags, standing_of
         from sdk.registry import Tracking, publish
-        from sdk.verify import adaptation, release_tags, standing_of
+        from sdk.serve.evidence import write_evidence
 
-        champion = _last_promoted(trail)
-        said = _where_it_stands(trail, release, judge_release(trail, release), champion)
+        champion = _last_promoted(state)
+        said = _where_it_stands(state, release, judge_release(state, release), champion)
         inputs = {
             "release": release.digest,
-            "ring": trail.charter.ring,
+            "ring": state.charter.ring,
             "settings": settings_digest(
                 said=said.model_dump(mode="json"),
                 promoted=champion.seq if champion else None,
-                turn=len(trail.finished("publish")) if again else 0,
+                turn=len(state.finished("publish")) if again else 0,
             ),
         }
 
         def work(folder: Path) -> Publication:
             shutil.rmtree(folder, ignore_errors=True)
             if champion is not None and champion.objects["release"] == release.digest:
-                write_evidence(gather(trail, release, champion), folder)
-            package = trail.lineage(Package, release, "package")
+                write_evidence(gather(state, release, champion), folder)
+            package = state.lineage(Package, release, "package")
             publish(
-                Tracking(self.root, trail.charter.tracking_uri),
+                Tracking(self.root, state.charter.tracking_uri),
                 release,
-                adaptation(trail, package),
+                adaptation(state, package),
                 standing_of(said),
                 {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()},
-                release_tags(trail, package),
+                release_tags(state, package),
             )
             return said
 
-        return perform(trail, Request("publish", Publication, inputs, work))
+        return perform(state, Request("publish", Publication, inputs, work))
 
     @staticmethod
-    def _proofs(trail: Trail, scrubbed: Scrubbed, out: Path) -> dict[str, Path]:
+    def _proofs(state: ProjectState, scrubbed: Scrubbed, out: Path) -> dict[str, Path]:
         """What proves the scrubbing to a reviewer in MLflow: artifact path -> file. The newest review goes to `out`."""
         from sdk.scrub import REPORTS
 
-        folder = trail.folder("scrub", scrubbed.inputs)
+        folder = state.folder("scrub", scrubbed.inputs)
         proofs = {f"scrub/{ref.path}": check_ref(folder, ref) for ref in scrubbed.files if ref.path in REPORTS}
-        reviews = reviews_of(trail, scrubbed)
+        reviews = reviews_of(state, scrubbed)
         if reviews:
             path = out / "review.json"
             write_atomic(path, reviews[-1].to_bytes() + b"\n")
@@ -278,80 +279,80 @@ class Releasing(Base):
         return proofs
 
     def _seal(
-        self, trail: Trail, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores, leaks: Leaks | None
+        self, state: ProjectState, advice: Advice, scrubbed: Scrubbed, run: Run, scores: Scores, leaks: Leaks | None
     ) -> Package:
         from sdk.seal import ADAPTER, Facts, lock_digest, seal
 
-        signer = trail.signer()
-        holder = trail.ring.find(signer.fingerprint)
+        signer = state.signer()
+        holder = state.ring.find(signer.fingerprint)
         signed_by = holder.name if holder else ""
-        policy = trail.policy()
+        policy = state.policy()
         records = {"advice": advice.digest, "scrubbed": scrubbed.digest, "run": run.digest, "scores": scores.digest}
         if leaks:
             records["leaks"] = leaks.digest
         inputs = {
-            **common(trail),
+            **common(state),
             **records,
             "base": run.inputs["base"],
             "settings": settings_digest(key=signer.fingerprint),
         }
-        domain = trail.domain()
+        domain = state.domain()
         facts = Facts(
-            project=trail.charter.name,
+            project=state.charter.name,
             base=run.base,
             base_digest=run.inputs["base"],
             method=run.settings.method,
             records=records,
             data={split: ref.sha256 for split, ref in scrubbed.data.items()},
             package_id=uuid4().hex,
-            version=len({one.package for one in trail.all(Package, "seal")}) + 1,
+            version=len({one.package for one in state.all(Package, "seal")}) + 1,
             policy=policy.name,
             policy_digest=policy.digest,
-            domain=trail.charter.domain,
-            domain_digest=trail.domain_digest(),
+            domain=state.charter.domain,
+            domain_digest=state.domain_digest(),
             prompt=domain.prompt,
             max_new_tokens=domain.max_new_tokens,
             code=run.versions,
-            base_revision=_revision(trail),
+            base_revision=_revision(state),
             scores=_figures(scores),
             lock=lock_digest(),
         )
-        training = trail.folder("train", run.inputs)
+        training = state.folder("train", run.inputs)
 
         def work(folder: Path) -> Package:
             shutil.rmtree(folder, ignore_errors=True)  # what an interruption left was encrypted under a lost data key
-            wrapper = trail.wrapper() if policy.seal.encrypt else None
-            return seal(training / ADAPTER, trail.base_folder(), facts, signer, signed_by, wrapper, folder)
+            wrapper = state.wrapper() if policy.seal.encrypt else None
+            return seal(training / ADAPTER, state.base_folder(), facts, signer, signed_by, wrapper, folder)
 
-        package = perform(trail, Request("seal", Package, inputs, work))
+        package = perform(state, Request("seal", Package, inputs, work))
         # From here on the weights exist in the package only, and in a checkpoint that is protected as the package is.
         protected = run.inputs["policy"] == policy.digest
         shutil.rmtree(training / ADAPTER if protected else training, ignore_errors=True)
         return package
 
 
-def find_release(trail: Trail, wanted: Release | str | None) -> Release:
+def find_release(state: ProjectState, wanted: Release | str | None) -> Release:
     if isinstance(wanted, Release):
         return wanted
     if wanted is None:
-        return trail.latest(Release, "register")
+        return state.latest(Release, "register")
     digest = wanted.removeprefix("sha256:")
-    found = {one.digest: one for one in trail.all(Release, "register") if one.package.startswith(digest)}
+    found = {one.digest: one for one in state.all(Release, "register") if one.package.startswith(digest)}
     if len(found) != 1 or not digest:
-        known = [f"{one.package[:12]}: version {one.version}" for one in trail.all(Release, "register")]
+        known = [f"{one.package[:12]}: version {one.version}" for one in state.all(Release, "register")]
         raise InvalidInput(f"{len(found)} releases have a package of digest {digest[:64]}; name one of:", known)
     return found.popitem()[1]
 
 
-def _last_promoted(trail: Trail) -> Event | None:
-    events = trail.finished("promote")
+def _last_promoted(state: ProjectState) -> Event | None:
+    events = state.finished("promote")
     return events[-1] if events else None
 
 
-def _where_it_stands(trail: Trail, release: Release, verdict: Verdict, champion: Event | None) -> Publication:
-    from sdk.evidence import decisions_on
+def _where_it_stands(state: ProjectState, release: Release, verdict: Verdict, champion: Event | None) -> Publication:
+    from sdk.project.gather import decisions_on
 
-    last = {approval.approver: approval for approval in decisions_on(trail, release.package)}
+    last = {approval.approver: approval for approval in decisions_on(state, release.package)}
     is_champion = champion is not None and champion.objects["release"] == release.digest
     status: Status = "candidate"
     if any(reason.rule == "rejection" and not reason.holds for reason in verdict.reasons):
@@ -369,10 +370,10 @@ def _where_it_stands(trail: Trail, release: Release, verdict: Verdict, champion:
     )
 
 
-def _revision(trail: Trail) -> str | None:
+def _revision(state: ProjectState) -> str | None:
     """The hub's commit, by which it names the folder that it fetches a model to."""
-    name = Path(trail.charter.base).name
-    return name if trail.charter.base_from_hub and re.fullmatch("[0-9a-f]{40}", name) else None
+    name = Path(state.charter.base).name
+    return name if state.charter.base_from_hub and re.fullmatch("[0-9a-f]{40}", name) else None
 
 
 def _figures(scores: Scores) -> dict[str, str]:
@@ -384,34 +385,34 @@ def _figures(scores: Scores) -> dict[str, str]:
     }
 
 
-def open_adapter(trail: Trail, run: Run) -> tuple[Mapping[str, Any], bytes]:
+def open_adapter(state: ProjectState, run: Run) -> tuple[Mapping[str, Any], bytes]:
     """PEFT's configuration and the weights of a finished run, sealed or not, checked against its record."""
-    from sdk.evidence import data_key, trainer_pem
+    from sdk.project.gather import data_key, trainer_pem
     from sdk.seal import PACKAGE, open_package, read_adapter, unseal
 
-    if run.inputs["base"] != trail.charter.base_digest:
+    if run.inputs["base"] != state.charter.base_digest:
         raise InvalidInput(
             f"Run {run.digest[:12]} was trained on another base ({run.base}); an adapter fits its own base only."
         )
-    folder = trail.folder("train", run.inputs)
-    sealed = [package for package in trail.all(Package, "seal") if package.inputs["run"] == run.digest]
+    folder = state.folder("train", run.inputs)
+    sealed = [package for package in state.all(Package, "seal") if package.inputs["run"] == run.digest]
     if sealed:
-        folder = trail.folder("seal", sealed[-1].inputs) / PACKAGE
-        manifest = open_package(folder, sealed[-1], trainer_pem(trail, sealed[-1]), None)
-        config, weights = unseal(folder, manifest, data_key(trail, sealed[-1], manifest))
+        folder = state.folder("seal", sealed[-1].inputs) / PACKAGE
+        manifest = open_package(folder, sealed[-1], trainer_pem(state, sealed[-1]), None)
+        config, weights = unseal(folder, manifest, data_key(state, sealed[-1], manifest))
         return config, bytes(weights)
     for ref in run.adapter:
         check_ref(folder, ref)
     return read_adapter(folder)
 
 
-def _find_leaks(trail: Trail, run: Run) -> Leaks | None:
+def _find_leaks(state: ProjectState, run: Run) -> Leaks | None:
     """The newest check of this very run."""
-    found = [leaks for leaks in trail.all(Leaks, "leaks") if leaks.inputs["run"] == run.digest]
+    found = [leaks for leaks in state.all(Leaks, "leaks") if leaks.inputs["run"] == run.digest]
     return found[-1] if found else None
 
 
-def _require_no_leaks(trail: Trail, run: Run, leaks: Leaks | None) -> None:
+def _require_no_leaks(state: ProjectState, run: Run, leaks: Leaks | None) -> None:
     """Refused, and an event of it, where the policy asks for a check that is missing or found too much."""
     facts: dict[str, Any] = {"leaks_checked": leaks is not None}
     if leaks:
@@ -419,7 +420,7 @@ def _require_no_leaks(trail: Trail, run: Run, leaks: Leaks | None) -> None:
         facts |= {"exposure_bits": found.exposure.value, "extracted": found.extracted, "canaries": len(found.kinds)}
         facts |= {"auc": found.auc.value, "tpr": found.tpr.value}
     try:
-        require(trail.policy(), "leaks", facts)
+        require(state.policy(), "leaks", facts)
     except Refused as refused:
-        with recorded(trail, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
+        with recorded(state, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
             raise refused from None

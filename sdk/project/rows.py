@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.errors import InvalidInput, MissingExtra, Refused
-from sdk.perform import Request, perform, recorded
 from sdk.project.base import Base, common, settings_digest
+from sdk.project.perform import Request, perform, recorded
+from sdk.project.state import ProjectState
 from sdk.records import Review, Scrubbed
 from sdk.store import check_ref, file_ref
-from sdk.trail import Trail
 
 if TYPE_CHECKING:
     from sdk.data import Held
@@ -29,7 +29,7 @@ def _scrubbing(workers: int, engine: Literal["local", "ray"]) -> Callable[..., A
         raise InvalidInput("Scrubbing needs at least one worker.")
     if engine == "ray":
         try:
-            from sdk.scrub.rayed import over_ray
+            from sdk.scrub.on_ray import over_ray
         except ModuleNotFoundError:
             raise MissingExtra("Ray is not installed; run `pip install domain-adaptation-sdk[ray]`.") from None
         return over_ray(workers)
@@ -52,13 +52,13 @@ class Scrubbing(Base):
         whose machines see the files under the same paths. What is written is the same. After an interruption the same
         call goes on from where it was. Raises MissingExtra where Ray is not installed.
         """
-        from sdk.canaries import canary_rows, planted_kinds
+        from sdk.data.canaries import canary_rows, planted_kinds
         from sdk.scrub import scrub
 
-        with self._working() as trail:
-            policy = trail.policy()
-            secret = trail.secret()
-            own = trail.domain_data()
+        with self._working() as state:
+            policy = state.policy()
+            secret = state.secret()
+            own = state.domain_data()
             sources = {
                 "train": Path(data) if data else own / "train.jsonl",
                 "eval": Path(evaluation) if evaluation else own / "eval.jsonl",
@@ -67,9 +67,9 @@ class Scrubbing(Base):
             if missing:
                 raise InvalidInput("Data files are missing.", missing)
             tokens = secret.derive("tokens")
-            missed = self._missed(trail)
+            missed = self._missed(state)
             inputs = {
-                **common(trail),
+                **common(state),
                 **{split: file_ref(path, path.parent).sha256 for split, path in sources.items()},
                 "settings": settings_digest(
                     detect=detect, key=tokens.key_id, **({"reviewed": [m.sha256 for m in missed]} if missed else {})
@@ -79,7 +79,7 @@ class Scrubbing(Base):
             def work(folder: Path) -> Scrubbed:
                 return scrub(
                     sources=sources,
-                    recognizers=trail.domain_folder / "recognizers.yaml",
+                    recognizers=state.domain_folder / "recognizers.yaml",
                     rules=policy.scrub,
                     detect=detect,
                     token_key=tokens.expose(),
@@ -92,7 +92,7 @@ class Scrubbing(Base):
                     canaries=canary_rows(
                         secret.derive(CANARIES).expose(),
                         policy.leaks.canaries,
-                        trail.domain().languages,
+                        state.domain().languages,
                         planted_kinds(policy.scrub),
                     ),
                 )
@@ -102,7 +102,7 @@ class Scrubbing(Base):
                 share = recall.found / recall.planted if recall.planted else 0.0
                 return {"scrubbed": detect, "recall": share, "k": scrubbed.smallest_group}
 
-            return perform(trail, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
+            return perform(state, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
     def review(
         self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None
@@ -115,70 +115,70 @@ class Scrubbing(Base):
         when nothing is missed (299 for 0.01), by default that of the policy (scrub.max_miss_rate), else 0.01.
         reviewer: the user by default. Rows with misses become test rows of the next scrubbing.
         """
-        from sdk.review import Progress, conclude, draw, judge_rows, read_drawn, sample_size
+        from sdk.review import ReviewProgress, conclude, draw, judge_rows, read_drawn, sample_size
 
-        with self._working() as trail:
+        with self._working() as state:
             who = reviewer or getpass.getuser()
-            scrubbed = trail.latest(Scrubbed, "scrub")
-            folder = trail.folder("scrub", scrubbed.inputs)
-            secret = trail.secret().derive("review")
-            sample = draw(folder, scrubbed, sample_size(rows, bound, trail.policy().scrub.max_miss_rate))
+            scrubbed = state.latest(Scrubbed, "scrub")
+            folder = state.folder("scrub", scrubbed.inputs)
+            secret = state.secret().derive("review")
+            sample = draw(folder, scrubbed, sample_size(rows, bound, state.policy().scrub.max_miss_rate))
             drawn = read_drawn(folder, scrubbed, {*sample.uniform, *sample.extra})
-            progress = Progress(self.root / "review", scrubbed.digest, who, secret)
+            progress = ReviewProgress(self.root / "review", scrubbed.digest, who, secret)
             if not judge_rows(sample, drawn, judge, progress):
                 return None
             inputs = {
                 "scrubbed": scrubbed.digest,
-                "policy": trail.policy().digest,
+                "policy": state.policy().digest,
                 "settings": settings_digest(rows=len(sample.uniform), reviewer=who),
             }
-            others = {one.digest for one in reviews_of(trail, scrubbed) if one.inputs != inputs}
+            others = {one.digest for one in reviews_of(state, scrubbed) if one.inputs != inputs}
 
             def work(out: Path) -> Review:
                 return conclude(sample, drawn, progress.marks, who, len(others), secret, out)
 
-            return perform(trail, Request("review", Review, inputs, work))
+            return perform(state, Request("review", Review, inputs, work))
 
     def reveal(self, token: str, *, reason: str) -> str:
         """The value behind a token of the scrubbed rows, where the policy lets its kind be reversed (scrub.reversible).
 
-        The event, with who asked, the token's digest and the reason, is in the audit trail before the table is opened;
+        The event, with who asked, the token's digest and the reason, is in the audit log before the table is opened;
         the value is in no file. Raises Refused where the policy says no, OutOfOrder where no table was kept.
         """
         from sdk.scrub import VAULT, kind_of, reveal
 
         if not reason.strip():
-            raise InvalidInput("Revealing a value needs a reason; it is kept in the audit trail.")
+            raise InvalidInput("Revealing a value needs a reason; it is kept in the audit log.")
         kind = kind_of(token)
-        with self._working() as trail:
-            asked = trail.secret().derive("audit").hmac(token.encode()).hex()  # the token itself says too much
-            objects = {"policy": trail.policy().digest, "token": asked}
-            with recorded(trail, "reveal", objects, detail={"reason": reason.strip(), "kind": kind}):
-                if kind not in trail.policy().scrub.reversible:
+        with self._working() as state:
+            asked = state.secret().derive("audit").hmac(token.encode()).hex()  # the token itself says too much
+            objects = {"policy": state.policy().digest, "token": asked}
+            with recorded(state, "reveal", objects, detail={"reason": reason.strip(), "kind": kind}):
+                if kind not in state.policy().scrub.reversible:
                     raise Refused(
-                        f"Policy {trail.policy().name} refuses to reveal a token.",
+                        f"Policy {state.policy().name} refuses to reveal a token.",
                         [f"scrub.reversible: {kind} is not among the kinds that may be reversed"],
                     )
                 tables = [
-                    check_ref(trail.folder("scrub", record.inputs), ref)
-                    for record in reversed(trail.all(Scrubbed, "scrub"))
+                    check_ref(state.folder("scrub", record.inputs), ref)
+                    for record in reversed(state.all(Scrubbed, "scrub"))
                     for ref in record.files
                     if ref.path == VAULT
                 ]
-                value = reveal(tables, token, trail.secret().derive("vault"))
+                value = reveal(tables, token, state.secret().derive("vault"))
         return value
 
     @staticmethod
-    def _missed(trail: Trail) -> list[Held]:
+    def _missed(state: ProjectState) -> list[Held]:
         """What reviews marked, decrypted in memory: test rows for scrubbing."""
         from sdk.review import read_misses
 
-        secret = trail.secret().derive("review")
-        reviews = {review.digest: review for review in trail.all(Review, "review")}.values()
-        found = [read_misses(trail.folder("review", review.inputs), review, secret) for review in reviews]
+        secret = state.secret().derive("review")
+        reviews = {review.digest: review for review in state.all(Review, "review")}.values()
+        found = [read_misses(state.folder("review", review.inputs), review, secret) for review in reviews]
         return [rows for rows in found if rows is not None]
 
 
-def reviews_of(trail: Trail, scrubbed: Scrubbed) -> list[Review]:
+def reviews_of(state: ProjectState, scrubbed: Scrubbed) -> list[Review]:
     """Of this very scrubbing, oldest first."""
-    return [review for review in trail.all(Review, "review") if review.inputs["scrubbed"] == scrubbed.digest]
+    return [review for review in state.all(Review, "review") if review.inputs["scrubbed"] == scrubbed.digest]

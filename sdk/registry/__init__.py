@@ -11,7 +11,7 @@ from sdk.registry.connection import Tracking, ui_command
 from sdk.registry.entry import Adaptation
 from sdk.registry.fetch import fetch_release
 from sdk.registry.standing import Standing
-from sdk.registry.verify import Version, check_release, read_version
+from sdk.registry.version_check import Version, check_release, read_version
 
 __all__ = [
     "ALIAS_APPROVED",

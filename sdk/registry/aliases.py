@@ -50,7 +50,7 @@ def check_alias(version: str | None, tracking: Tracking, model_name: str) -> Non
     if found != version:
         now, then = (f"version {one}" if one else "no version" for one in (found, version))
         raise Tampered(
-            f"MLflow, {model_name}: the alias {ALIAS_APPROVED} points to {now}, and the audit trail promoted {then}. "
+            f"MLflow, {model_name}: the alias {ALIAS_APPROVED} points to {now}, and the audit log promoted {then}. "
             "Somebody moved it in MLflow; promote again to set it back."
         )
 

@@ -201,7 +201,7 @@ def _description(adaptation: Adaptation) -> str:
             f"under the policy {code(adaptation.policy)}.",
             "",
             "**To check and to use it**, in the project's folder: `sdk verify`, then `sdk approve` as the policy asks, "
-            "then `sdk load`. This page shows; the signed package and the audit trail prove.",
+            "then `sdk load`. This page shows; the signed package and the audit log prove.",
         ]
     )
 

@@ -43,8 +43,8 @@ from sdk.registry.connection import FAILURES, Tracking, talking
 from sdk.registry.entry import PACKAGE_TAG, REPORT, TRAIN_TAG, Adaptation, Told, tell
 from sdk.registry.figures import Sender
 from sdk.registry.mlmodel import render_mlmodel
+from sdk.registry.model_report import render
 from sdk.registry.plots import draw
-from sdk.registry.report import render
 from sdk.registry.runs import BATCH, find_experiment, find_run
 from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import check_ref, file_ref, write_atomic
@@ -73,7 +73,7 @@ def register(
     """Write report, plots and MLmodel to `out`, then bring all to MLflow. Called again, it completes what is missing.
 
     `package_folder` holds package/ and the provenance beside it. `tags` go to run and model version (base digest, head
-    of the audit trail …). `unsent` is a spool of the training's figures, where MLflow did not get all of them.
+    of the audit log …). `unsent` is a spool of the training's figures, where MLflow did not get all of them.
     `beside`: further artifacts, path -> file of the same name, whose bytes the caller has checked. Raises Tampered when
     a file of the package has been altered, StepFailed when MLflow fails or cannot be reached.
     """

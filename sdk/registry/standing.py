@@ -1,6 +1,6 @@
 """What a reviewer is told of a package's governance: where it stands, who decided what, which checks hold.
 
-All of it follows from records, the key ring and the audit trail, so that `check_release` can tell whether MLflow still
+All of it follows from records, the key ring and the audit log, so that `check_release` can tell whether MLflow still
 says it. MLflow proves none of it: tags and aliases carry no actor and no history.
 """
 

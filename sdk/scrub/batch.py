@@ -10,13 +10,13 @@ from hashlib import blake2b
 from pathlib import Path
 
 from sdk.crypto import Secret
-from sdk.data import Planted, Row, Source, row_line
+from sdk.data import Planted, Row, RowSource, row_line
 from sdk.errors import InvalidInput
 from sdk.policy import ScrubRules
 from sdk.records import canonical_json
-from sdk.scrub.actions import Actions, Document
-from sdk.scrub.engine import Detector
 from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, How, Leaf, id_leaf, rebuilt
+from sdk.scrub.find.detector import Detector
+from sdk.scrub.replace.actions import Actions, Document
 from sdk.scrub.spans import Span
 from sdk.scrub.tally import Tally
 
@@ -31,7 +31,7 @@ Scanned = list[list[Span] | Exception]
 
 
 @dataclass(frozen=True)
-class Setup:
+class ScrubSetup:
     """What every process needs to do the same. It holds keys, so it travels through pipes and is never printed."""
 
     recognizers: Path
@@ -49,7 +49,7 @@ class Batch:
     write: bool  # no: these rows count for the recall alone
     labelled: bool  # the file has planted spans
     rows: tuple[Row, ...]
-    place: tuple[Source, int] | None = None  # the file and the first row in it; None: they are in no file
+    place: tuple[RowSource, int] | None = None  # the file and the first row in it; None: they are in no file
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Done:
 
 
 def batches(
-    rows: Iterable[Row], split: str, write: bool, labelled: bool, place: tuple[Source, int] | None = None
+    rows: Iterable[Row], split: str, write: bool, labelled: bool, place: tuple[RowSource, int] | None = None
 ) -> Iterator[Batch]:
     """Rows in their order, cut by their own sizes alone, so that the batches are the same each time."""
     for taken in _cut(rows):
@@ -86,7 +86,7 @@ def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield taken
 
 
-def make_detector(setup: Setup) -> Detector:
+def make_detector(setup: ScrubSetup) -> Detector:
     rules = setup.rules
     return Detector(
         setup.recognizers, rules.score_threshold, recognizer=rules.recognizer, row_seconds=rules.row_seconds
@@ -96,7 +96,7 @@ def make_detector(setup: Setup) -> Detector:
 class Scrubber:
     """Made once in a process, then called for each batch."""
 
-    def __init__(self, setup: Setup, detector: Detector | None = None) -> None:
+    def __init__(self, setup: ScrubSetup, detector: Detector | None = None) -> None:
         self._rules = setup.rules
         self._memory = _Memory()
         self._vault_key = None if setup.vault_key is None else Secret(setup.vault_key)

@@ -18,16 +18,16 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from sdk.errors import InvalidInput, StepFailed
-from sdk.scrub.batch import Batch, Done, Scrubber, Setup
-from sdk.scrub.engine import Detector
+from sdk.scrub.batch import Batch, Done, Scrubber, ScrubSetup
+from sdk.scrub.find.detector import Detector
 
 AHEAD = 2  # batches that wait for each process, so that none is idle
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-Run = Callable[[Setup, Iterable[Batch], Detector | None], Iterator[Done]]
+Run = Callable[[ScrubSetup, Iterable[Batch], Detector | None], Iterator[Done]]
 
 
-def here(setup: Setup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
+def here(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
     """In this process, with its detector."""
     yield from map(Scrubber(setup, detector), todo)
 
@@ -35,7 +35,7 @@ def here(setup: Setup, todo: Iterable[Batch], detector: Detector | None) -> Iter
 def over_processes(workers: int) -> Run:
     """In as many processes; batches come out in the order in which they go in."""
 
-    def run(setup: Setup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
+    def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
         idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         processes = [_start() for _ in range(workers)]
         threads = ThreadPoolExecutor(workers)

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from sdk.html import cards, code, page, quiet, section, table
 from sdk.intervals import share
-from sdk.page import cards, code, page, quiet, section, table
 from sdk.policy import ScrubRules
 from sdk.records import Recall, Scrubbed, canonical_json
-from sdk.scrub.portrait import Portrait
+from sdk.scrub.statistics import Portrait
 
 HTML, JSON = REPORTS = ("report.html", "report.json")
 FORMAT = 1  # of the JSON

@@ -17,21 +17,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from sdk.canaries import PREFIX, is_canary
 from sdk.crypto import Secret
-from sdk.data import Held, Row, Source, open_rows, refuse_overlap
+from sdk.data import Held, Row, RowSource, open_rows, refuse_overlap
+from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.policy import ScrubRules
 from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json
-from sdk.scrub.actions import Actions
-from sdk.scrub.batch import Batch, Setup, batches, make_detector, unsealed
-from sdk.scrub.columns import name_columns, shown
-from sdk.scrub.engine import Detector
+from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
+from sdk.scrub.find.detector import Detector
+from sdk.scrub.find.name_columns import name_columns, shown
 from sdk.scrub.parallel import Run, here
+from sdk.scrub.replace.actions import Actions
+from sdk.scrub.replace.token_table import write_vault
 from sdk.scrub.report import report
 from sdk.scrub.staging import Staging
 from sdk.scrub.tally import Tally
-from sdk.scrub.vault import write_vault
 from sdk.store import file_ref, write_atomic
 
 CHECKPOINT_SECONDS = 5.0  # of work that an interruption may cost
@@ -44,7 +44,7 @@ class _Part(NamedTuple):
     """A file to go through; write: no: its rows count for the recall alone."""
 
     split: str
-    source: Source
+    source: RowSource
     write: bool
 
 
@@ -57,7 +57,7 @@ def scrub(
     key_id: str,
     out: Path,
     on_progress: OnProgress,
-    measured: Sequence[Path | Source] = (),
+    measured: Sequence[Path | RowSource] = (),
     vault_key: Secret | None = None,
     run: Run = here,
     canaries: Sequence[Row] = (),
@@ -76,7 +76,7 @@ def scrub(
     parts += [_Part("measured", open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
     if {"train", "eval"} <= set(opened):
         refuse_overlap(opened["train"], opened["eval"])
-    setup = Setup(recognizers, rules, detect, token_key, key_id, vault_key.expose() if vault_key else None, {})
+    setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, vault_key.expose() if vault_key else None, {})
     detector = None
     if detect:
         detector = _checked(setup, parts)
@@ -100,7 +100,7 @@ def scrub(
     return record
 
 
-def _checked(setup: Setup, parts: Sequence[_Part]) -> Detector:
+def _checked(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
     """InvalidInput where the rules, the recognizers or the languages do not fit."""
     Actions(setup.rules, setup.token_key, setup.key_id)
     if setup.rules.reversible and setup.vault_key is None:
@@ -118,7 +118,7 @@ def _checked(setup: Setup, parts: Sequence[_Part]) -> Detector:
     return detector
 
 
-def _request(setup: Setup, parts: Sequence[_Part], canaries: Sequence[Row]) -> str:
+def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row]) -> str:
     """All that the written bytes follow from; keyed, because a key is part of it."""
     told = {
         "sources": [(part.split, part.source.sha256) for part in parts],
@@ -141,7 +141,7 @@ def _code_digest() -> str:
 
 
 def _gone_through(
-    setup: Setup,
+    setup: ScrubSetup,
     detector: Detector | None,
     parts: Sequence[_Part],
     canaries: Sequence[Row],
@@ -189,14 +189,16 @@ def _todo(parts: Sequence[_Part], canaries: Sequence[Row], done: int) -> Iterato
     yield from batches(canaries, CANARIES, write=True, labelled=True)
 
 
-def _own(source: Source, rows: Iterator[Row]) -> Iterator[Row]:
+def _own(source: RowSource, rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
         if is_canary(row.id):
             raise InvalidInput(f"{source.path}: ids that begin with {PREFIX} are those of planted rows; rename them.")
         yield row
 
 
-def _refuse(tally: Tally, planted: Tally, rules: ScrubRules, sources: Mapping[str, Source], staging: Staging) -> None:
+def _refuse(
+    tally: Tally, planted: Tally, rules: ScrubRules, sources: Mapping[str, RowSource], staging: Staging
+) -> None:
     """Nothing stays where something is refused."""
     error: Exception | None = None
     if planted.failed:
@@ -233,7 +235,7 @@ def _refuse(tally: Tally, planted: Tally, rules: ScrubRules, sources: Mapping[st
 
 
 def _record(
-    sources: Mapping[str, Source],
+    sources: Mapping[str, RowSource],
     tally: Tally,
     planted: Tally,
     refs: Mapping[str, FileRef],

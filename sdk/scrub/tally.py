@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdk.scrub.portrait import Portrait
+from sdk.scrub.statistics import Portrait
 
 
 @dataclass

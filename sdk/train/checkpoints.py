@@ -30,7 +30,7 @@ _CHUNK = 2**26  # bytes that are encrypted at once; more than one call of AES-GC
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """One that was whole: the bytes that were checked are the bytes that are used."""
 
     step: int
@@ -75,7 +75,7 @@ class Checkpoints:
         self._whole = [*self._whole, step][-_KEPT:]
         self._remove_all_but(self._whole)
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self) -> TrainingCheckpoint | None:
         """The newest checkpoint that is whole and of this run; None where training starts from the beginning."""
         self.damaged = []
         for step in self._steps():
@@ -87,7 +87,7 @@ class Checkpoints:
                 continue
             if files is not None:
                 self._whole = [step]
-                return Checkpoint(step, files)
+                return TrainingCheckpoint(step, files)
         return None
 
     def keep_newest(self) -> None:

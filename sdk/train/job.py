@@ -11,7 +11,7 @@ from typing import Any
 from sdk.crypto import Secret
 from sdk.data import Row, read_rows
 from sdk.records import Hardware, TrainSettings, canonical_json, sha256
-from sdk.train.initial import Adapter
+from sdk.train.adapter_init import Adapter
 from sdk.train.session import Earlier
 
 

@@ -26,12 +26,12 @@ from sdk.data import Row
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.hardware import cpu_cores
 from sdk.records import Frozen, Hardware, OnProgress, Run, TrainSettings
+from sdk.train.adapter_init import Adapter
 from sdk.train.failures import MemoryRanOut
-from sdk.train.initial import Adapter
 from sdk.train.job import Job
 from sdk.train.session import Earlier
 from sdk.train.shard import check_settings
-from sdk.train.step import train_here
+from sdk.train.training_run import train_here
 
 RESULT, PROGRESS, ERROR, PARENT = "run.json", "progress.jsonl", "error-{}.json", "SDK_PARENT_PROCESS"
 _ERRORS: dict[str, type[SDKError]] = {kind.__name__: kind for kind in (MemoryRanOut, InvalidInput, StepFailed)}
@@ -39,7 +39,7 @@ _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 10
 
 
-class Progress(Frozen):
+class ProgressLine(Frozen):
     """One line of PROGRESS, which the first process writes."""
 
     what: str
@@ -216,7 +216,7 @@ def _follow(agent: subprocess.Popen[bytes], path: Path, on_progress: OnProgress)
             whole = new[: new.rfind(b"\n") + 1]
             read += len(whole)
             for line in whole.splitlines():
-                told = Progress.model_validate_json(line)
+                told = ProgressLine.model_validate_json(line)
                 on_progress(told.what, told.done, told.total, told.figures)
         if ended is not None:
             return ended

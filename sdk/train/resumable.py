@@ -15,7 +15,7 @@ from trl import SFTTrainer
 
 from sdk.records import canonical_json
 from sdk.train.session import POSITION, Session
-from sdk.train.state import (
+from sdk.train.training_state import (
     Position,
     Rng,
     adapter_state,

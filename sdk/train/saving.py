@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sdk.errors import StepFailed
 from sdk.train.resumable import Resumable
-from sdk.train.state import Rng
+from sdk.train.training_state import Rng
 
 _SAVE, _STOP = 1, 2
 

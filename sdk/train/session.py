@@ -13,9 +13,9 @@ import torch
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
 from sdk.store import SPOOL, write_atomic
-from sdk.train.checkpoints import Checkpoint, Checkpoints
-from sdk.train.memory import PeakMemory
-from sdk.train.state import Position
+from sdk.train.checkpoints import Checkpoints, TrainingCheckpoint
+from sdk.train.peak_memory import PeakMemory
+from sdk.train.training_state import Position
 
 POSITION = "position.json"
 MORE_STEPS = ("max_steps", "num_train_epochs")  # the settings that may differ from those of an earlier run
@@ -30,7 +30,7 @@ class Earlier:
     settings: TrainSettings
 
 
-def find_start(checkpoints: Checkpoints, earlier: Checkpoints | None) -> Checkpoint | None:
+def find_start(checkpoints: Checkpoints, earlier: Checkpoints | None) -> TrainingCheckpoint | None:
     """The run's own newest checkpoint, else the earlier run's last one.
 
     Raises InvalidInput where there is an earlier run, but nothing of it to go on from.
@@ -50,7 +50,7 @@ class Session:
     """One call of train(), from its beginning on."""
 
     def __init__(
-        self, out: Path, checkpoints: Checkpoints, start: Checkpoint | None, memory: PeakMemory, began: float
+        self, out: Path, checkpoints: Checkpoints, start: TrainingCheckpoint | None, memory: PeakMemory, began: float
     ) -> None:
         self.checkpoints = checkpoints
         self.start = start

@@ -27,7 +27,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from sdk.errors import InvalidInput
 from sdk.model import load_base
 from sdk.records import Method, TrainSettings
-from sdk.train import world
+from sdk.train import process_group
 from sdk.train.engine.fp8 import Fp8Linear
 
 # Kernels read weights in words of up to so many bytes.
@@ -54,12 +54,12 @@ class _Layer:
             size = weight.numel() * weight.element_size()
             self.places.append(_Place(weight, end, size, weight.dtype, weight.shape))
             end += -(-size // _ALIGNED) * _ALIGNED
-        unit = world.world_size() * _ALIGNED
+        unit = process_group.world_size() * _ALIGNED
         self.size = -(-end // unit) * unit
         whole = torch.zeros(self.size, dtype=torch.uint8, device=device)
         for weight, start, size, *_ in self.places:
             whole[start : start + size] = weight.data.contiguous().view(-1).view(torch.uint8).to(device)
-        share = whole.view(world.world_size(), -1)[world.rank()].clone()
+        share = whole.view(process_group.world_size(), -1)[process_group.rank()].clone()
         module.register_buffer("share", share)
         self.share = share
         self.drop()
@@ -150,7 +150,7 @@ def load_sharded(base: str, method: Method) -> tuple[PreTrainedModel, PreTrained
     than its share and one layer. Raises what load_base() raises.
     """
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    with world.in_turn():
+    with process_group.in_turn():
         model, tokenizer = load_base(base, "lora", on_host=True)
         modules = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
         if not modules:

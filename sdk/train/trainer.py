@@ -12,11 +12,11 @@ from transformers.trainer_callback import PrinterCallback
 
 from sdk.model import Encoded
 from sdk.records import TrainSettings
-from sdk.train.config import sft_config
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare
 from sdk.train.resumable import Resumable
 from sdk.train.session import Session
+from sdk.train.trl_arguments import sft_config
 
 
 class Trainer(Resumable):

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import ADAPTER_NAME, Encoded
 from sdk.records import TrainSettings, ValidationPoint
-from sdk.train.state import set_trained, trained
+from sdk.train.training_state import set_trained, trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

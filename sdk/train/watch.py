@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from sdk.errors import StepFailed
 from sdk.records import OnProgress
-from sdk.train.gauges import Machine, ModelFlops, model_flops, peak_flops
-from sdk.train.memory import PeakMemory
-from sdk.train.spool import Spool
+from sdk.train.metrics_log import Spool
+from sdk.train.peak_memory import PeakMemory
+from sdk.train.utilization import Machine, ModelFlops, model_flops, peak_flops
 
 # At most one part in SAVE_SHARE of the time goes into checkpoints.
 _SAVE_SHARE = 20

@@ -15,10 +15,10 @@ from torch.distributed import DistError
 
 from sdk.errors import SDKError
 from sdk.store import write_atomic
-from sdk.train import world
+from sdk.train import process_group
 from sdk.train.job import Job
-from sdk.train.launch import ERROR, PARENT, PROGRESS, RESULT, Fault, Progress
-from sdk.train.step import train_here
+from sdk.train.launch import ERROR, PARENT, PROGRESS, RESULT, Fault, ProgressLine
+from sdk.train.training_run import train_here
 
 _LOOK_SECONDS = 0.5
 
@@ -28,18 +28,20 @@ def main(folder: Path, told: bytes) -> None:
 
     told: the Job as JSON; empty where another process has been told.
     """
-    world.join()
-    job = Job.from_bytes(world.share(told))
+    process_group.join()
+    job = Job.from_bytes(process_group.share(told))
     with (folder / PROGRESS).open("a", encoding="utf-8", buffering=1) as lines:
 
         def tell(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
-            if world.is_main():
-                lines.write(Progress(what=what, done=done, total=total, figures=dict(figures)).model_dump_json() + "\n")
+            if process_group.is_main():
+                lines.write(
+                    ProgressLine(what=what, done=done, total=total, figures=dict(figures)).model_dump_json() + "\n"
+                )
 
         run = train_here(job, tell)
     if run is not None:
         write_atomic(folder / RESULT, run.model_dump_json().encode())
-    world.leave()
+    process_group.leave()
 
 
 def fault_of(error: BaseException) -> Fault:

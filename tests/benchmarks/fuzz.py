@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hostile import Sampler, patterns_of
 
 from sdk.data import read_rows
-from sdk.scrub.gate import Gate
-from sdk.scrub.views import fold
+from sdk.scrub.find.views import fold
+from sdk.scrub.prefilter.gate import Gate
 from sdk.store import shipped
 
 

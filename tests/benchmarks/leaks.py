@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from sdk import leaks
-from sdk.canaries import Canary, canaries
 from sdk.data import Message, Row, read_rows
+from sdk.data.canaries import Canary, canaries
 from sdk.domain import Domain, read_domain
+from sdk.measure import leaks
 from sdk.model import Chat, attach_adapter, load_base
 from sdk.records import Hardware, Leakage, Run, TrainSettings
 from sdk.seal import read_adapter

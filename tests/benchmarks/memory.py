@@ -352,13 +352,13 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
     from datasets import Dataset
     from transformers import set_seed
 
+    from sdk.train.batching import micro_batches, one_row_at_a_time
     from sdk.train.checkpoints import Checkpoints
-    from sdk.train.divide import divided, filler
     from sdk.train.engine import use_row_attention
-    from sdk.train.memory import PeakMemory
     from sdk.train.methods import peft_config
-    from sdk.train.order import micro_batches, one_row_at_a_time
+    from sdk.train.peak_memory import PeakMemory
     from sdk.train.session import Session
+    from sdk.train.splitting import divided, filler
     from sdk.train.trainer import Collator, Trainer
 
     set_seed(0)
@@ -390,9 +390,9 @@ def measure(row: Row) -> dict[str, Any]:
     if settings.shard_base:
         return {"failed": "a sharded base is read from files, and these weights are made up"}
     if settings.gpus > 1:
-        from sdk.train import world
+        from sdk.train import process_group
 
-        world.join()
+        process_group.join()
     cuda, found = torch.cuda.is_available(), {"gpu": "CPU"}
     config = config_of(row)
     if cuda and row.get("limit_gib"):
@@ -431,7 +431,7 @@ def measure(row: Row) -> dict[str, Any]:
             "device_gib": _of_this_process(),
         }
     if settings.gpus > 1:
-        world.leave()
+        process_group.leave()
     return found
 
 
@@ -580,17 +580,17 @@ def _expected_gib(row: Row) -> float:
 
 
 def shape_of(row: Row) -> Any:
-    from sdk.advise.config import shape_of as read
+    from sdk.advise.model_config import shape_of as read
 
     return read(config_of(row), row["name"], "the benchmark", row["name"])
 
 
 def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     """The advisor's answer for the tokens that the row's passes had; where nothing was measured, for full passes."""
-    from sdk.advise.filling import Filling
     from sdk.advise.memory import device_gib, estimate
     from sdk.advise.predict import predict as advised
     from sdk.advise.speed import step_seconds
+    from sdk.data.packing import Filling
     from sdk.records import Needs
 
     shape, settings = shape_of(row), settings_of(row)

@@ -25,25 +25,25 @@ from unittest.mock import patch
 
 os.environ.update(HF_HUB_OFFLINE="1", SDK_STATE_HOME=tempfile.mkdtemp(prefix="sdk-state-"))
 
-import sdk.admit
-import sdk.evidence
+import sdk.project.verify
 import sdk.seal
-import sdk.verify
+import sdk.serve.admit
+import sdk.serve.evidence
 from sdk import Project, crypto
 from sdk.audit import Audit
-from sdk.trail import Trail
+from sdk.project.state import ProjectState
 
 COUNTED: list[tuple[Any, str]] = [
     (Audit, "append"),
-    (Trail, "__init__"),
+    (ProjectState, "__init__"),
     (sdk.seal, "seal"),
     (sdk.seal, "open_package"),
-    (sdk.admit, "open_package"),
-    (sdk.admit, "unseal"),
-    (sdk.verify, "verify_project"),
-    (sdk.evidence, "judge_release"),
-    (sdk.evidence, "gather"),
-    (sdk.evidence, "write_evidence"),
+    (sdk.serve.admit, "open_package"),
+    (sdk.serve.admit, "unseal"),
+    (sdk.project.verify, "verify_project"),
+    (sdk.serve.evidence, "judge_release"),
+    (sdk.serve.evidence, "gather"),
+    (sdk.serve.evidence, "write_evidence"),
 ]
 
 
@@ -94,7 +94,7 @@ def main() -> int:
         project.register()
         project.approve(key=f"file:{folder / 'ada.pem'}", reason="The way was gone once more to be timed.")
         project.load()
-        events = len(project.trail().events)
+        events = len(project.state().events)
     report = {
         "command": "python tests/benchmarks/overhead.py" + (f" --steps {given.steps}" if given.steps else ""),
         "date": datetime.now(UTC).date().isoformat(),

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from sdk.scrub.engine import Detector
+from sdk.scrub.find.detector import Detector
 from sdk.scrub.spans import Span
 from sdk.store import shipped
 

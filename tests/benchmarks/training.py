@@ -254,11 +254,11 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     from transformers import set_seed
 
     from sdk.model import adapter_weights
+    from sdk.train.batching import micro_batches
     from sdk.train.checkpoints import Checkpoints
     from sdk.train.engine import use_row_attention
-    from sdk.train.memory import PeakMemory
     from sdk.train.methods import peft_config
-    from sdk.train.order import micro_batches
+    from sdk.train.peak_memory import PeakMemory
     from sdk.train.session import Session
     from sdk.train.trainer import Collator, Trainer
 
@@ -301,7 +301,7 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
     from transformers import set_seed
 
     from sdk.model import set_adapter_weights
-    from sdk.train.order import micro_batches
+    from sdk.train.batching import micro_batches
 
     settings = _settings(case, steps)
     rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
@@ -484,9 +484,9 @@ def measure(name: str, case: Case, start: Path | None = None) -> Measured:
     result = Measured(name, case)
     warmup, timed = case.steps
     if case.gpus > 1:
-        from sdk.train import world
+        from sdk.train import process_group
 
-        world.join()
+        process_group.join()
     model = unsloth_model(case) if case.engine == "unsloth" else build(case)
     import torch
 
@@ -525,7 +525,7 @@ def measure(name: str, case: Case, start: Path | None = None) -> Measured:
     del adapted, model
     gc.collect()
     if case.gpus > 1:
-        world.leave()
+        process_group.leave()
     return result
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from sdk.live import Live
+from sdk.project.streaming import MetricsStream
 from sdk.records import Hardware, TrainSettings
 from sdk.registry import Tracking
 from sdk.store import shipped
@@ -41,7 +41,7 @@ def loop_seconds(root: Path, name: str, settings: TrainSettings, sent: bool) -> 
     if not sent:
         train(*arguments, step, checkpoint_seconds=1e9)
         return ends[-1] - ends[0], 0
-    with Live(root, None, "benchmark", {"run": name}, out):
+    with MetricsStream(root, None, "benchmark", {"run": name}, out):
         train(*arguments, step, checkpoint_seconds=1e9)
     assert not (out / "spool.jsonl").exists(), "not everything was sent"
     client = Tracking(root).connect()

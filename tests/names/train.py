@@ -21,8 +21,8 @@ import torch
 from corpus import Document, Filler, Names, conll, noisy, written
 from torch import nn
 
-from sdk.scrub.tagger.network import lexicon_array, unpack_words
-from sdk.scrub.tagger.tokens import (
+from sdk.scrub.find.tagger.network import lexicon_array, unpack_words
+from sdk.scrub.find.tagger.tokens import (
     BANDS,
     BUCKETS,
     FLAGS,
@@ -121,7 +121,7 @@ def chinese_words(names: Names) -> bytes:
 
 class Encoder:
     def __init__(self, lexicon: dict[str, frozenset[str]], words: dict[str, int]) -> None:
-        from sdk.scrub.tagger.tokens import hash_word
+        from sdk.scrub.find.tagger.tokens import hash_word
 
         self.lexicons = {name: frozenset(hash_word(w) for w in lexicon[name]) for name in LEXICONS}
         self.words = words
@@ -168,7 +168,7 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
 
 
 class Tagger(nn.Module):
-    """The network of sdk/scrub/tagger/network.py; `whole` trains with the rounding that inference has."""
+    """The network of sdk/scrub/find/tagger/network.py; `whole` trains with the rounding that inference has."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -429,7 +429,7 @@ def export(model: Tagger, lexicon, words: bytes, used: np.ndarray, out: Path) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=HERE.parent.parent / "sdk/scrub/tagger/weights.npz")
+    parser.add_argument("--out", type=Path, default=HERE.parent.parent / "sdk/scrub/find/tagger/weights.npz")
     parser.add_argument(
         "--passes",
         type=int,

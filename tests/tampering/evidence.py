@@ -13,8 +13,8 @@ from clean_releases import (
     numbered,
 )
 
-from sdk import crypto, ring
-from sdk.crypto import dsse
+from sdk import crypto
+from sdk.crypto import dsse, keyring
 from sdk.errors import Refused, Tampered
 from sdk.records import canonical_json, sha256
 from tampering.kit import (
@@ -268,31 +268,31 @@ def key_rings_in_another_order_or_twice(case: Release, draw: Random, bench: Benc
     set_rings(case, rings)
 
 
-def enroll(bench: Bench, draw: Random) -> ring.Ring:
+def enroll(bench: Bench, draw: Random) -> keyring.Ring:
     """The next key ring, in which a stranger may approve and train."""
     last = bench.maker.rings[-1]
     at = bench.maker.start.fromisoformat(last.time)
     roles = draw.choice([["approver"], ["trainer"], ["owner"], ["reviewer", "approver"]])
-    return ring.add(last, ring.signing_member("Eve", roles, bench.keys.stranger.public_pem, at), at)
+    return keyring.add(last, keyring.signing_member("Eve", roles, bench.keys.stranger.public_pem, at), at)
 
 
 @tampers("release", word="is not signed by who may")
 def a_key_ring_by_one_who_is_no_owner(case: Release, draw: Random, bench: Bench) -> None:
     keys = bench.keys
     by = draw.choice([keys.trainer, keys.first, keys.second, keys.reviewer, keys.left])
-    set_rings(case, [*rings_of(case), ring.sign_ring(enroll(bench, draw), by)])
+    set_rings(case, [*rings_of(case), keyring.sign_ring(enroll(bench, draw), by)])
 
 
 @tampers("release", word="does not count here")
 def a_key_ring_by_a_stranger(case: Release, draw: Random, bench: Bench) -> None:
-    set_rings(case, [*rings_of(case), ring.sign_ring(enroll(bench, draw), bench.keys.stranger)])
+    set_rings(case, [*rings_of(case), keyring.sign_ring(enroll(bench, draw), bench.keys.stranger)])
 
 
 @tampers("release", word="another one")
 def the_last_key_ring_forked_by_an_owner(case: Release, draw: Random, bench: Bench) -> None:
     second, at = bench.maker.rings[1], bench.maker.start.fromisoformat(bench.maker.rings[2].time)
-    fork = ring.revoke(second, bench.keys.left.fingerprint, draw.choice(["superseded", "compromised"]), at)
-    set_rings(case, [*rings_of(case)[:2], ring.sign_ring(fork, bench.keys.owner)])
+    fork = keyring.revoke(second, bench.keys.left.fingerprint, draw.choice(["superseded", "compromised"]), at)
+    set_rings(case, [*rings_of(case)[:2], keyring.sign_ring(fork, bench.keys.owner)])
 
 
 @tampers("release", word="takes")
@@ -304,8 +304,8 @@ def a_revocation_or_a_key_taken_back_by_an_owner(case: Release, draw: Random, be
             member["revoked"] = None
     else:
         del fields["members"][draw.randrange(1, len(fields["members"]))]
-    later = ring.Ring.model_validate(fields)
-    set_rings(case, [*rings_of(case), ring.sign_ring(later, bench.keys.owner)])
+    later = keyring.Ring.model_validate(fields)
+    set_rings(case, [*rings_of(case), keyring.sign_ring(later, bench.keys.owner)])
 
 
 @tampers("release", word="is not the project's root")
@@ -317,9 +317,9 @@ def another_root(case: Release, draw: Random, bench: Bench) -> None:
 def key_rings_of_a_project_of_ones_own(case: Release, draw: Random, bench: Bench) -> None:
     stranger = bench.keys.stranger
     first = bench.maker.rings[0]
-    own = ring.signing_member("Olga", ["owner", "trainer"], stranger.public_pem, bench.maker.start)
+    own = keyring.signing_member("Olga", ["owner", "trainer"], stranger.public_pem, bench.maker.start)
     fields = {**first.model_dump(), "members": (own, *first.members[1:])}
-    set_rings(case, [ring.sign_ring(ring.Ring.model_validate(fields), stranger)])
+    set_rings(case, [keyring.sign_ring(keyring.Ring.model_validate(fields), stranger)])
 
 
 @tampers("release")

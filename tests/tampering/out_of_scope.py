@@ -13,7 +13,8 @@ from clean_releases import (
     prove,
 )
 
-from sdk import crypto, ring
+from sdk import crypto
+from sdk.crypto import keyring
 from sdk.records import canonical_json
 from tampering.evidence import decide, decisions_of, enroll, rings_of, set_decisions, set_rings
 from tampering.kit import LINE, PROOF, Bench, accepted, content, flip
@@ -100,7 +101,7 @@ def a_decision_repeated_behind_those_of_the_promotion(case: Release, draw: Rando
 
 @accepted("release", "as above: a key ring after the one that the promotion names can be withheld from a machine")
 def a_key_ring_after_the_promotion_withheld(case: Release, draw: Random, bench: Bench) -> None:
-    case.tree["withheld"] = ring.sign_ring(enroll(bench, draw), bench.keys.owner)
+    case.tree["withheld"] = keyring.sign_ring(enroll(bench, draw), bench.keys.owner)
 
 
 @accepted("release", "a machine that has served nothing newer cannot know of it")

@@ -19,7 +19,7 @@ LARGEST = torch.finfo(FORMAT).max
 _TINY = 1e-12
 
 
-class Rows(NamedTuple):
+class ScaledRows(NamedTuple):
     """values * scales: values (tokens, size) in FORMAT, scales (tokens, 1) float32."""
 
     values: torch.Tensor
@@ -65,7 +65,7 @@ def _transposed(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def quantize_rows(x: torch.Tensor, factors: torch.Tensor | None = None) -> Rows:
+def quantize_rows(x: torch.Tensor, factors: torch.Tensor | None = None) -> ScaledRows:
     """x (tokens, size), times factors (size,) where given, with a scale for each token."""
     if x.is_cuda:
         x = x.contiguous()
@@ -85,13 +85,13 @@ def quantize_rows(x: torch.Tensor, factors: torch.Tensor | None = None) -> Rows:
             block,
             num_warps=min(16, block // 512 or 1),
         )
-        return Rows(values, scales)
+        return ScaledRows(values, scales)
     given = x.float() if factors is None else x.float() * factors
     scales = given.abs().amax(dim=1, keepdim=True).clamp(min=_TINY) / LARGEST
-    return Rows((given / scales).to(FORMAT), scales)
+    return ScaledRows((given / scales).to(FORMAT), scales)
 
 
-def _product(rows: Rows, matrix: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _product(rows: ScaledRows, matrix: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """rows (tokens, k) times matrix (k, n), whose columns have these scales (1, n); matrix is column-major."""
     if rows.values.is_cuda:
         return torch._scaled_mm(rows.values, matrix, rows.scales, scales, out_dtype=dtype, use_fast_accum=True)
@@ -110,7 +110,7 @@ class Fp8Linear(torch.nn.Linear):
         self.unit = torch.nn.Buffer(scales.new_ones(1, linear.in_features), persistent=False)
         self.bias = linear.bias
 
-    def project(self, rows: Rows, dtype: torch.dtype) -> torch.Tensor:
+    def project(self, rows: ScaledRows, dtype: torch.dtype) -> torch.Tensor:
         out = _product(rows, self.weight.view(FORMAT).t(), self.scales, dtype)
         return out if self.bias is None else out.add_(self.bias.to(dtype))
 

@@ -1,0 +1,86 @@
+"""`sdk audit`: read, check, hand over and prove what the audit log says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from sdk.cli import show
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output, working
+from sdk.project import Project
+from sdk.store import write_atomic
+
+audit = typer.Typer(help="The audit log: who did what to which digest, and proof of it.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
+
+@audit.command()
+def tail(
+    number: Annotated[int, typer.Option("--number", "-n", help="How many events.", min=1)] = 20,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """The newest events. That they were read is an event too."""
+    with output(json) as out:
+        events = Project.open(project).history()[-number:]
+        out.result([event.model_dump(mode="json") for event in events], show.history(events))
+
+
+@audit.command()
+def verify(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Check the log alone: every line, its tree, the signed checkpoint and every holder of an earlier one."""
+    with working(project, json) as (out, opened):
+        state = opened.state()
+        checkpoint = state.audit.checkpoint().decode()
+        notes = state.notes()
+        out.result(
+            {
+                "events": len(state.events),
+                "root": state.charter.root,
+                "checkpoint": checkpoint,
+                "keep_until": state.keep_until(),
+                "notes": notes,
+            },
+            f"[bold green]Verified[/] {len(state.events)} events of the log {escape(state.audit.origin)}; the policy "
+            f"{state.charter.policy} keeps them until {state.keep_until()} or longer.",
+            *(f"[yellow]note:[/] {escape(note)}" for note in notes),
+        )
+        out.verbatim(checkpoint.strip())
+
+
+@audit.command()
+def export(
+    form: Annotated[
+        Literal["jsonl", "ocsf"], typer.Option("--format", help="jsonl: as it is; ocsf: for a SIEM.")
+    ] = "jsonl",
+    to: Annotated[Path | None, typer.Option(help="The new file.", show_default="standard output")] = None,
+    project: ProjectOption = HERE,
+) -> None:
+    """Hand the events over to another system. An event."""
+    with output(False) as out:
+        lines = Project.open(project).export(form)
+        if to is None:
+            sys.stdout.write(lines.decode())
+        else:
+            write_atomic(to, lines)
+            out.show(f"Wrote [bold]{escape(str(to))}[/].")
+
+
+@audit.command()
+def prove(
+    seq: Annotated[int, typer.Argument(help="The event's number, as `sdk audit tail` shows it.", min=0)],
+    to: Annotated[Path, typer.Option(help="Folder for the two files.")] = HERE,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Prove that one event is in the log, without showing any other: its line, and a C2SP tlog-proof."""
+    with output(json) as out:
+        line, proof = Project.open(project).prove(seq)
+        names = [to / f"event-{seq}.json", to / f"event-{seq}.tlog-proof"]
+        for name, data in zip(names, (line, proof), strict=True):
+            write_atomic(name, data)
+        out.result([str(name) for name in names], *(f"Wrote [bold]{escape(str(name))}[/]." for name in names))

@@ -1,0 +1,170 @@
+"""`sdk keys`: make keys, and say who may do what with theirs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from sdk import crypto
+from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output
+from sdk.crypto.keyring import Member, RevocationReason, Role
+from sdk.project import Project
+from sdk.store import write_atomic
+
+keys = typer.Typer(help="Make keys, and say in the signed key ring who may do what with theirs.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+MAKE: dict[str, Callable[[], crypto.SigningKey | crypto.LogKey | crypto.Secret]] = {
+    "signing": crypto.SigningKey.random,
+    "log": crypto.LogKey.random,
+    "encryption": crypto.Secret.random,
+}
+
+
+@keys.command()
+def new(
+    path: Annotated[Path, typer.Argument(help="The new key's file; PATH.pub will hold the public key, if it has one.")],
+    kind: Annotated[
+        Literal["signing", "log", "encryption"],
+        typer.Option(help="signing (ECDSA P-256: people, packages), log (Ed25519) or encryption (32 bytes)."),
+    ] = "signing",
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help=f"Encrypt the file; asks, or takes the variable {crypto.PASSPHRASE}.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a key: a private file of mode 0600 and, for signing, a public one to hand out."""
+    with output(json) as out:
+        key = MAKE[kind]()
+        word = None
+        if passphrase:
+            word = os.environ.get(crypto.PASSPHRASE) or typer.prompt(
+                "Passphrase", hide_input=True, confirmation_prompt=True
+            )
+        crypto.save_key(key, path, None if word is None else word.encode())
+        if isinstance(key, crypto.Secret):
+            out.result(
+                {"private": str(path), "key_id": key.key_id},
+                f"Encryption key [bold]{escape(str(path))}[/] (keep it). Id {key.key_id}.",
+            )
+            return
+        public = path.with_name(path.name + ".pub")
+        write_atomic(public, key.public_pem.encode())
+        out.result(
+            {"private": str(path), "public": str(public), "fingerprint": key.fingerprint},
+            f"Private key [bold]{escape(str(path))}[/] (keep it), public key {escape(str(public))} (hand it out). "
+            f"Fingerprint {key.fingerprint}.",
+        )
+
+
+@keys.command()
+def enroll(
+    name: Annotated[str, typer.Argument(help="Who holds the key.")],
+    key: Annotated[str, typer.Argument(help="The public key's file (PEM), or a key URI.")],
+    role: Annotated[
+        list[str] | None,
+        typer.Option(help="reviewer, approver, trainer or owner; may be given again.", show_default="approver"),
+    ] = None,
+    valid_until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The last day, UTC; what is signed later does not count."),
+    ] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Let somebody act on this project's packages. The project's owner signs the key ring; an event."""
+    with output(json) as out:
+        roles: list[Role] = role or ["approver"]  # type: ignore[assignment]  # pydantic checks them
+        until = None if valid_until is None else valid_until.replace(tzinfo=UTC) + timedelta(days=1)
+        member = Project.open(project).enroll(name, key, roles=roles, valid_until=until)
+        out.result(
+            member.model_dump(mode="json"),
+            f"{escape(name)} is {' and '.join(member.roles)}; key {member.key_id[:16]}.",
+        )
+
+
+@keys.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="A person's name, or the beginning of a key's id.")],
+    reason: Annotated[
+        RevocationReason,
+        typer.Option(help="left, superseded: what was signed before counts; compromised: nothing does."),
+    ],
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Revoke a key, or all of a person's. The project's owner signs the key ring; an event."""
+    with output(json) as out:
+        revoked = Project.open(project).revoke(key, reason=reason)
+        out.result(
+            [member.model_dump(mode="json") for member in revoked],
+            *(f"Revoked: {escape(member.name)}, key {member.key_id[:16]} ({reason})." for member in revoked),
+        )
+
+
+@keys.command()
+def rotate(
+    kind: Annotated[
+        Literal["signing", "log", "encryption", "owner"], typer.Argument(help="Which of the project's own keys.")
+    ],
+    key: Annotated[str, typer.Argument(help="The new key's URI; make one with `sdk keys new`.")],
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Put another key in the place of one of the project's own. Rotating encryption touches no weights. An event."""
+    with output(json) as out:
+        member = Project.open(project).rotate(kind, key)
+        out.result(member.model_dump(mode="json"), f"The {kind} key is now {member.key_id[:16]}, {escape(key)}.")
+
+
+@keys.command("list")
+def list_(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+    """Every key that the project's key ring names."""
+    with output(json) as out:
+        members = Project.open(project).members()
+        out.result([member.model_dump(mode="json") for member in members], _table(members))
+
+
+@keys.command()
+def trust(
+    path: Annotated[Path, typer.Argument(help="The new file.")], project: ProjectOption = HERE, json: JsonOption = False
+) -> None:
+    """Write what a machine that serves the model must know beforehand: root digest, base, encryption key's URI."""
+    with output(json) as out:
+        Project.open(project).save_trust(path)
+        out.result(
+            {"trust": str(path)},
+            f"Wrote [bold]{escape(str(path))}[/]. Where the model is served, name it in SDK_TRUST, and correct the "
+            "base's folder and the key's URI for that machine.",
+        )
+
+
+def _table(members: tuple[Member, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("who", "roles", "key", "algorithm", "valid from", "until", "revoked"):
+        table.add_column(column, overflow="fold")
+    for member in members:
+        gone = member.revoked
+        table.add_row(
+            escape(member.name),
+            ", ".join(member.roles),
+            escape(member.key_id[:16]),
+            member.algorithm,
+            member.valid_from[:10],
+            _last_day(member),
+            f"[red]{gone.time[:10]} ({gone.reason})" if gone else "",
+        )
+    return table
+
+
+def _last_day(member: Member) -> str:
+    if member.valid_until is None:
+        return ""
+    return (datetime.fromisoformat(member.valid_until) - timedelta(milliseconds=1)).date().isoformat()

@@ -1,0 +1,70 @@
+"""Markdown to a self-contained page that a browser also prints to a good PDF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+
+from sdk.documents.gaps import SAID
+from sdk.html import page
+
+FENCE = "---\n"  # around a model card's metadata
+STYLE = """<style>
+main { max-width: 860px; }
+h3 { font-size: 15px; margin: 18px 0 6px; }
+section > :last-child { margin-bottom: 0; }
+table { margin: 0 0 12px; } li { margin: 2px 0; }
+td:first-child { width: 34%; } thead:not(:has(th:not(:empty))) { display: none; }
+table:has(th:nth-child(3)) td:first-child { width: auto; }
+pre { background: #f3f6f9; border-radius: 6px; padding: 10px 12px; overflow-x: auto; margin: 0 0 10px; }
+blockquote { margin: 0 0 12px; padding: 8px 14px; border-left: 4px solid #0b6e99; background: #eef5f9; }
+blockquote p:last-child { margin: 0; }
+strong.gap { color: #8a3b12; background: #fdf0d5; border-radius: 4px; padding: 0 5px; white-space: nowrap; }
+@page { size: A4; margin: 17mm 15mm 19mm; @bottom-right { content: counter(page) " / " counter(pages);
+  font: 9pt system-ui, Arial, sans-serif; color: #62748a; } }
+@media print {
+  body { background: #fff; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  main { max-width: none; padding: 0; } table { font-size: 9pt; }
+  section { border: 0; border-radius: 0; padding: 0; margin-top: 16px; }
+  h1, h2, h3 { break-after: avoid; } thead { display: table-header-group; }
+  code { font-size: 8pt; }
+  tr, blockquote, table:not(:has(tbody tr:nth-child(8))) { break-inside: avoid; }
+  p, li { orphans: 3; widows: 3; } pre { white-space: pre-wrap; }
+}
+</style>"""
+
+
+def to_html(markdown: str, title: str) -> bytes:
+    """The page, UTF-8: no script, no reference to anything outside it; HTML in the Markdown is shown, not obeyed."""
+    metadata = ""
+    if markdown.startswith(FENCE):
+        metadata, _, markdown = markdown.removeprefix(FENCE).partition(f"\n{FENCE}")
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
+    reader.add_render_rule("strong_open", _strong)
+    parts = [STYLE]
+    for group in _by_section(reader.parse(markdown)):
+        body = reader.renderer.render(group, reader.options, {})
+        parts.append(f"<section>{body}</section>" if group[0].tag == "h2" else body)
+    if metadata:
+        parts.append(f"<section><h2>Metadata</h2><pre><code>{escape(metadata)}</code></pre></section>")
+    return page(title, parts)
+
+
+def _by_section(tokens: Sequence[Token]) -> list[list[Token]]:
+    """Cut before every heading of the second level."""
+    groups: list[list[Token]] = []
+    for token in tokens:
+        if not groups or (token.type == "heading_open" and token.tag == "h2"):
+            groups.append([])
+        groups[-1].append(token)
+    return groups
+
+
+def _strong(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """What is not recorded is seen at a glance."""
+    return '<strong class="gap">' if tokens[index + 1].content.startswith(SAID) else "<strong>"

@@ -1,0 +1,303 @@
+"""The leak check: does the adapted model know what was planted in its rows before they were scrubbed?
+
+1. a control is trained with the run's settings on canaries of its own, in plain
+2. of both models, each with its canaries:
+   exposure      the rank of a canary's value among others of its form, as bits (Carlini et al. 2019, arXiv 1802.08232)
+   extraction    whether the value is the most likely answer, token by token
+   membership    how well canaries are told from twins that nobody planted: by the loss (Yeom et al. 2018, arXiv
+                 1709.01604), by what the adapter took off the base's loss (Watson et al. 2022, arXiv 2111.08440) and
+                 by the loss among that of other values in the same row (Mattern et al. 2023, arXiv 2305.18462). The
+                 last is the strongest here: AUC, and true positives at 1 % false ones (Carlini et al. 2022, arXiv
+                 2112.03570)
+3. a control that is not caught refutes the check, not the leak: StepFailed
+
+Canaries follow from a key and are in memory only; so is the control's adapter once it is measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.crypto import Secret
+from sdk.data import Row, conversation
+from sdk.data.canaries import Canary
+from sdk.errors import StepFailed
+from sdk.evaluate import RESAMPLES, bootstrap
+from sdk.model import Chat, Likelihood, attach_adapter, likelihoods, load_base, set_adapter_weights
+from sdk.records import Hardware, Interval, Leakage, Leaks, OnProgress, Run, TrainSettings
+from sdk.seal import read_adapter
+from sdk.train import train
+
+CANDIDATES = 64  # more bits than 6 tell nothing more of a mean whose limit is 2.5
+TWINS = 4  # for each canary, so that 32 canaries have 128: a false positive rate of 1 % is then one of them
+FALSE_POSITIVES = 0.01
+# A control that stays below these was hardly learned; chance is 1.4 bits and .5.
+CONTROL_BITS = 3.0
+CONTROL_AUC = 0.8
+CONTROLS = 16  # canaries of the control
+CONTROL_PASSES = 20.0  # at least; a control shows what the measurement can see
+_CONTROL_BATCH = 8  # rows in a step at most, so that few canaries make steps enough
+_CONTROL_LENGTH = 1024
+_LONG = 1e9  # seconds until a checkpoint before the last: a control is not gone on with
+_SEED = 0  # of the resamples, as in sdk.evaluate
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The run whose model is asked."""
+
+    base: str
+    prompt: str
+    settings: TrainSettings
+    adapter: tuple[Mapping[str, Any], bytes]  # content of adapter_config.json, bytes of adapter_model.safetensors
+    passes: float | None  # how often each row was seen
+
+
+def check_leaks(
+    run: Trained,
+    planted: Sequence[Canary],
+    control: Sequence[Canary],
+    secret: Secret | None,
+    out: Path,
+    on_progress: OnProgress,
+) -> Leaks:
+    """Ask the adapted model for the planted canaries, and a control for those that it was trained on in plain.
+
+    secret: what encrypts the control's checkpoint. `out` is gone afterwards. Raises StepFailed where the control is not
+    caught: then the check could not have seen a leak of the adapted model either.
+    """
+    began = time.monotonic()
+    settings = control_settings(run.settings, len(control), run.passes)
+    steps, control_weights = _train_control(run, settings, control, secret, out, on_progress)
+    model, tokenizer = load_base(run.base, run.settings.method)
+    asked = [_Asked(Chat(tokenizer), run.prompt, canaries) for canaries in (planted, control)]
+    before = [each.losses(model, 1 + TWINS, on_progress) for each in asked]
+    adapted = attach_adapter(model, *run.adapter)
+    found = [_leakage(planted, before[0], asked[0].losses(adapted, CANDIDATES, on_progress))]
+    set_adapter_weights(adapted, control_weights)
+    found.append(_leakage(control, before[1], asked[1].losses(adapted, CANDIDATES, on_progress)))
+    _refuse_without_power(found[1])
+    return Leaks(
+        adapted=found[0],
+        control=found[1],
+        passes=run.passes,
+        control_passes=settings.num_train_epochs,
+        control_steps=steps,
+        seconds=time.monotonic() - began,
+    )
+
+
+def passes(run: Run, rows: int) -> float | None:
+    """How often the run saw each of its rows; None where packed rows were counted by steps."""
+    settings = run.settings
+    if settings.max_steps < 0 and not settings.early_stopping_patience:
+        return settings.num_train_epochs
+    together = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
+    return None if settings.packing else run.steps * together / rows
+
+
+# The control
+
+
+def control_settings(settings: TrainSettings, canaries: int, passes: float | None) -> TrainSettings:
+    """Those of the run, on one device, for rows that are few; each of them is seen as often as by the run or more."""
+    size = min(settings.per_device_train_batch_size, _CONTROL_BATCH, canaries)
+    together = min(
+        settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus, _CONTROL_BATCH
+    )
+    return settings.model_copy(
+        update={
+            "gpus": 1,
+            "shard_base": False,
+            "packing": False,
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": max(1, together // size),
+            "max_steps": -1,
+            "num_train_epochs": max(CONTROL_PASSES, passes or 0.0),
+            "max_length": max(settings.max_length, _CONTROL_LENGTH),
+            "validation_split": 0.0,
+            "eval_steps": None,
+            "load_best_model_at_end": False,
+            "early_stopping_patience": None,
+        }
+    )
+
+
+def _train_control(
+    run: Trained,
+    settings: TrainSettings,
+    control: Sequence[Canary],
+    secret: Secret | None,
+    out: Path,
+    on_progress: OnProgress,
+) -> tuple[int, bytes]:
+    """(steps, the adapter's weights); nothing of it stays on the disk, and its rows never were there."""
+
+    def tell(what: str, done: int, total: int | None, shown: Mapping[str, float]) -> None:
+        on_progress(f"{what} (control)", done, total, shown)
+
+    shutil.rmtree(out, ignore_errors=True)  # of a process that was killed
+    try:
+        trained = train(
+            data=tuple(canary.row for canary in control),
+            base=run.base,
+            prompt=run.prompt,
+            settings=settings,
+            memory_predicted_gib=0.0,
+            hardware=Hardware(),
+            out=out,
+            on_progress=tell,
+            checkpoint_seconds=_LONG,
+            secret=secret,
+        )
+        _, weights = read_adapter(out)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    gc.collect()  # the trained model, before another is loaded
+    return trained.steps, weights
+
+
+def _refuse_without_power(control: Leakage) -> None:
+    faults = []
+    if control.exposure.low < CONTROL_BITS:
+        faults.append(f"exposure {_shown(control.exposure)} bits; above {CONTROL_BITS:g} was expected, 1.4 is chance")
+    if control.auc.low < CONTROL_AUC:
+        faults.append(f"AUC {_shown(control.auc)}; above {CONTROL_AUC:g} was expected, .5 is chance")
+    if faults:
+        raise StepFailed(
+            "The leak check has no power here: a control that was trained on its canaries in plain was not caught, so "
+            "the check would not have caught the model either. Plant more canaries (leaks.canaries), or train with a "
+            "higher learning rate or rank.",
+            faults,
+        )
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+
+# The measurements
+
+
+class _Asked:
+    """Canaries as token ids, each with rows that differ from it in the value only."""
+
+    def __init__(self, chat: Chat, prompt: str, canaries: Sequence[Canary]) -> None:
+        self._rows: list[list[list[int]]] = []
+        self._values: list[list[range]] = []
+        for canary in canaries:
+            rows = [_encoded(chat, row, prompt) for row in (canary.row, *canary.others(CANDIDATES - 1))]
+            begin = _common([ids for ids, _ in rows])
+            end = _common([ids[::-1] for ids, _ in rows])
+            # From the first token that differs: earlier ones are not the value's, whatever they were merged with.
+            values = [range(max(begin, answer), len(ids) - end) for ids, answer in rows]
+            self._rows.append([ids for ids, _ in rows])
+            self._values.append(values)
+
+    def losses(self, model: Any, count: int, on_progress: OnProgress) -> list[list[Likelihood]]:
+        """Of each canary, then of its others: the likelihoods of the first `count`."""
+        found = []
+        for place, (rows, values) in enumerate(zip(self._rows, self._values, strict=True)):
+            found.append(likelihoods(model, rows[:count], values[:count]))
+            on_progress("leaks", place + 1, len(self._rows), {})
+        return found
+
+
+def _encoded(chat: Chat, row: Row, prompt: str) -> tuple[list[int], int]:
+    """Token ids, and the place where the answer begins."""
+    encoded = chat.encode(conversation(row, prompt))
+    return encoded.input_ids, encoded.in_loss.index(True)
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens that all rows begin with."""
+    for place, tokens in enumerate(zip(*rows, strict=False)):
+        if len(set(tokens)) > 1:
+            return place
+    return min(map(len, rows))
+
+
+def _leakage(
+    canaries: Sequence[Canary], base: Sequence[Sequence[Likelihood]], adapted: Sequence[Sequence[Likelihood]]
+) -> Leakage:
+    after = np.array([[one.nll for one in rows] for rows in adapted])
+    before = np.array([[one.nll for one in rows] for rows in base])
+    if not np.isfinite(after).all() or not np.isfinite(before).all():
+        raise StepFailed("A canary's loss is not a finite number: the weights overflow in this precision.")
+    exposures = exposure_bits(after)
+    asked, others = after[:, : 1 + TWINS], after[:, 1 + TWINS :]
+    scores = (others.mean(axis=1, keepdims=True) - asked) / others.std(axis=1, keepdims=True)
+    return Leakage(
+        kinds=tuple(canary.kind for canary in canaries),
+        twins=TWINS,
+        candidates=CANDIDATES,
+        exposures=_rounded(exposures),
+        exposure=bootstrap(exposures.tolist(), _SEED),
+        extracted=sum(rows[0].greedy for rows in adapted),
+        losses=_rounded(asked[:, 0]),
+        twin_losses=_rounded(asked[:, 1:]),
+        scores=_rounded(scores[:, 0]),
+        twin_scores=_rounded(scores[:, 1:]),
+        auc=_interval(*_auc(scores)),
+        tpr=_tpr(scores),
+        auc_by_loss=_auc(-asked)[0],
+        auc_by_base=_auc(before - asked)[0],
+    )
+
+
+def _rounded(values: Array) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values.reshape(-1))
+
+
+def exposure_bits(losses: Array) -> Array:
+    """log2 of the candidates less log2 of the rank of the first of each row; equal losses share their ranks."""
+    own, others = losses[:, :1], losses[:, 1:]
+    ranks = 1 + (others < own).sum(axis=1) + (others == own).sum(axis=1) / 2
+    bits: Array = math.log2(losses.shape[1]) - np.log2(ranks)
+    return bits
+
+
+def _auc(scores: Array) -> tuple[float, Array]:
+    """Of the first column against the others (Mann and Whitney), and that of each resample of canaries."""
+    own, twins = scores[:, 0], scores[:, 1:]
+    wins = (own[:, None, None] > twins[None]) + (own[:, None, None] == twins[None]) / 2
+    pairs: Array = wins.mean(axis=2)
+    drawn = _drawn(len(own))
+    values = np.einsum("bi,ij,bj->b", drawn, pairs, drawn) / len(own) ** 2
+    return float(pairs.mean()), values
+
+
+def _tpr(scores: Array) -> Interval:
+    """Share of the first column above all but FALSE_POSITIVES of the others, with its 95 % bootstrap interval."""
+    values = np.array([_caught(scores[:, 0], scores[:, 1:], counts) for counts in _drawn(len(scores))])
+    return _interval(_caught(scores[:, 0], scores[:, 1:], np.ones(len(scores))), values)
+
+
+def _caught(own: Array, twins: Array, counts: Array) -> float:
+    every = np.sort(np.repeat(twins, counts.astype(int), axis=0).reshape(-1))
+    limit = every[len(every) - 1 - int(FALSE_POSITIVES * len(every))]
+    return float((counts * (own > limit)).sum() / counts.sum())
+
+
+def _drawn(count: int) -> Array:
+    """How often each canary, with its twins, is in each resample."""
+    draw = np.random.default_rng(_SEED)
+    drawn: Array = draw.multinomial(count, [1 / count] * count, size=RESAMPLES).astype(np.float64)
+    return drawn
+
+
+def _interval(value: float, resampled: Array) -> Interval:
+    low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
+    return Interval(value=value, low=min(low, value), high=max(high, value))

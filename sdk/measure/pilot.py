@@ -1,0 +1,251 @@
+"""Train each candidate a little on the user's own rows and ask it the questions: what advice can only expect.
+
+Each candidate runs in a process of its own, so its memory is its own and its end is not that of the others.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sdk.advise import predict
+from sdk.crypto import Secret
+from sdk.data import read_rows
+from sdk.data.canaries import is_canary
+from sdk.errors import SDKError, StepFailed
+from sdk.evaluate import RESAMPLES, ask, bootstrap, mean_losses
+from sdk.measure.trials import TrialSetup, one_sentence
+from sdk.model import Chat, attach_adapter, encode_rows, learned, load_base
+from sdk.records import (
+    Advice,
+    Calibration,
+    Frozen,
+    Hardware,
+    Interval,
+    Method,
+    Needs,
+    OnProgress,
+    Pilot,
+    Piloted,
+    TrainSettings,
+)
+from sdk.seal import read_adapter
+from sdk.store import write_atomic
+from sdk.train import train
+from sdk.train.batching import micro_batches, one_row_at_a_time
+from sdk.train.engine import use_row_attention
+from sdk.train.isolated import answer, run_alone
+from sdk.train.validation import hold_out
+
+HELD_OUT = 0.1
+LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
+_SEED = 0  # of the resamples, as in sdk.evaluate
+_LONG = 1e9  # seconds until a checkpoint before the last: a pilot is not gone on with
+
+
+class Tried(Frozen):
+    """What one candidate came to: a loss for each held-out row, a score for each question, none of their text."""
+
+    steps: int
+    tokens: int
+    losses: tuple[float, ...]
+    scores: tuple[float, ...]
+    seconds: float
+    memory_gib: float
+
+
+def plan(
+    setup: TrialSetup,
+    candidates: Sequence[TrainSettings],
+    minutes: float,
+    steps: int | None,
+    calibration: Calibration | None,
+) -> tuple[TrainSettings, ...]:
+    """The candidates with the same rows in each of as many optimizer steps, and the same rows held out.
+
+    steps: None: as many as the slowest makes in `minutes`, at least LEAST_STEPS, at most those of a whole training.
+    """
+    alike = _alike(candidates)
+    if steps is None:
+        expected = [predict(setup.shape, each, setup.hardware, setup.needs, calibration).speed for each in alike]
+        known = [speed for speed in expected if speed]
+        slowest = max((speed.step_seconds for speed in known), default=math.inf)
+        whole = min((speed.steps for speed in known if speed.steps), default=_whole(alike[0], setup.needs))
+        steps = min(max(LEAST_STEPS, int(minutes * 60 / slowest)), whole)
+    return tuple(each.model_copy(update={"max_steps": steps}) for each in alike)
+
+
+def _alike(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
+    """With the micro-batches of the candidate that takes the smallest, which all have the memory for."""
+    least = min(candidates, key=lambda each: (each.per_device_train_batch_size, each.packing))
+    gpus = math.lcm(*(each.gpus for each in candidates))
+    together = -(-least.gradient_accumulation_steps * least.gpus // gpus) * gpus
+    common = {
+        **{name: getattr(least, name) for name in ("per_device_train_batch_size", "packing", "max_length", "seed")},
+        "validation_split": least.validation_split or HELD_OUT,
+        "eval_steps": None,
+        "load_best_model_at_end": False,
+        "early_stopping_patience": None,
+    }
+    return [
+        each.model_copy(update={**common, "gradient_accumulation_steps": together // each.gpus}) for each in candidates
+    ]
+
+
+def _whole(settings: TrainSettings, needs: Needs) -> int:
+    together = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
+    return max(1, math.ceil((needs.rows or 1) * settings.num_train_epochs / together))
+
+
+def not_tried(candidates: Sequence[TrainSettings], advice: Advice) -> dict[str, str]:
+    """Methods that are no candidate, with the advice's reason."""
+    reasons = {other.method: other.reason for other in advice.alternatives if not other.fits}
+    unable = "It does not fit here, or this hardware cannot run it."
+    tried = {settings.method for settings in candidates}
+    return {method: reasons.get(method, unable) for method in get_args(Method) if method not in tried}
+
+
+def pilot(
+    setup: TrialSetup,
+    planned: Sequence[TrainSettings],
+    left_out: Mapping[str, str],
+    data: Path,
+    evaluation: Path,
+    metric: Literal["exact_match", "f1"],
+    max_new_tokens: int,
+    secret: Secret | None,
+    out: Path,
+) -> Pilot:
+    """Train each planned candidate on the scrubbed rows in `data` and ask it the questions in `evaluation`.
+
+    secret: what encrypts its checkpoint while it runs. `out` is empty afterwards; after an interruption it holds the
+    figures of candidates that had finished, which the same call then takes from there.
+    Raises StepFailed where no candidate could be tried.
+    """
+    told = {
+        "data": str(data.resolve()),
+        "evaluation": str(evaluation.resolve()),
+        "base": setup.base,
+        "prompt": setup.prompt,
+        "hardware": setup.hardware.model_dump(mode="json"),
+        "metric": metric,
+        "max_new_tokens": max_new_tokens,
+        "secret": secret.expose().hex() if secret else None,
+    }
+    done: list[tuple[TrainSettings, Tried]] = []
+    failed: dict[str, str] = {}
+    for number, settings in enumerate(planned):
+        try:
+            setup.allow(settings.method)
+            done.append((settings, _tried(setup, settings, told, out / str(number))))
+        except SDKError as error:
+            failed[settings.method] = one_sentence(error)
+    if not done:
+        raise StepFailed("No candidate could be tried.", [f"{method}: {why}" for method, why in failed.items()])
+    shutil.rmtree(out)
+    lora = next((tried.scores for settings, tried in done if settings.method == "lora"), None)
+    return Pilot(
+        hardware=setup.hardware,
+        metric=metric,
+        questions=len(done[0][1].scores),
+        candidates=tuple(_piloted(settings, tried, lora) for settings, tried in done),
+        left_out={**left_out, **failed},
+    )
+
+
+def _tried(setup: TrialSetup, settings: TrainSettings, told: Mapping[str, Any], folder: Path) -> Tried:
+    figures = folder.with_suffix(".json")
+    if figures.exists():
+        return Tried.model_validate_json(figures.read_bytes())
+
+    def tell(what: str, done: int, total: int | None, shown: Mapping[str, float]) -> None:
+        setup.on_progress(f"{what} ({settings.method})", done, total, shown)
+
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    given = {**told, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
+    try:
+        tried = Tried.model_validate(run_alone(__name__, given, tell))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # no weights stay, however it ended
+    write_atomic(figures, tried.model_dump_json().encode())
+    return tried
+
+
+def _piloted(settings: TrainSettings, tried: Tried, lora: Sequence[float] | None) -> Piloted:
+    return Piloted(
+        settings=settings,
+        steps=tried.steps,
+        tokens=tried.tokens,
+        eval_loss=bootstrap(tried.losses, _SEED),
+        score=bootstrap(tried.scores, _SEED),
+        loss_against_lora=lost(tried.scores, lora) if lora else None,
+        seconds=tried.seconds,
+        memory_gib=tried.memory_gib,
+    )
+
+
+def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
+    """Share of LoRA's mean score that is lost, with its 95 % interval; each resample draws the same questions for both.
+
+    None where LoRA scores nothing.
+    """
+    own, other = np.asarray(scores), np.asarray(lora)
+    if not other.mean():
+        return None
+    drawn = np.random.default_rng(_SEED).integers(0, len(other), size=(RESAMPLES, len(other)))
+    whole = other[drawn].mean(axis=1)
+    shares = 1 - own[drawn].mean(axis=1)[whole > 0] / whole[whole > 0]
+    value = float(1 - own.mean() / other.mean())
+    low, high = (float(end) for end in np.percentile(shares, [2.5, 97.5]))
+    return Interval(value=value, low=min(low, value), high=max(high, value))
+
+
+def _try_here(told: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    settings = TrainSettings.model_validate(told["settings"])
+    base, prompt, data, out = told["base"], told["prompt"], Path(told["data"]), Path(told["out"])
+    run = train(
+        data=data,
+        base=base,
+        prompt=prompt,
+        settings=settings,
+        memory_predicted_gib=0.0,
+        hardware=Hardware.model_validate(told["hardware"]),
+        out=out,
+        on_progress=on_progress,
+        checkpoint_seconds=_LONG,
+        secret=Secret(bytes.fromhex(told["secret"])) if told["secret"] else None,
+    )
+    gc.collect()  # the trained model, before another is loaded
+    model, tokenizer = load_base(base, settings.method)
+    adapted = attach_adapter(model, *read_adapter(out))
+    chat = Chat(tokenizer)
+    given = read_rows(data).rows
+    rows = encode_rows(chat, given, prompt, settings.max_length, learned(settings))
+    trained, held = hold_out(rows, settings, {place for place, row in enumerate(given) if is_canary(row.id)})
+    losses = mean_losses(adapted, held, tokenizer.pad_token_id)
+    if not all(map(math.isfinite, losses)):
+        raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")
+    questions = read_rows(Path(told["evaluation"])).rows
+    encoded = encode_rows(chat, questions, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
+    answered, _ = ask(adapted, chat, questions, encoded, prompt, told["max_new_tokens"], on_progress)
+    lengths = [len(row.input_ids) for row in trained]
+    running = settings if use_row_attention(model) else one_row_at_a_time(settings)
+    tried = Tried(
+        steps=run.steps,
+        tokens=sum(lengths[row] for batch in micro_batches(lengths, running) for row in batch),
+        losses=tuple(losses),
+        scores=tuple(float(item.exact if told["metric"] == "exact_match" else item.f1) for item in answered),
+        seconds=run.seconds,
+        memory_gib=run.memory_measured_gib,
+    )
+    return tried.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    answer(_try_here)

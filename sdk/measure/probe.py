@@ -1,0 +1,75 @@
+"""Measure one pass of each candidate on this machine: memory and time that advice can only expect.
+
+Each candidate runs in a process of its own, so its memory is its own and its end is not that of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdk.advise import predict
+from sdk.errors import SDKError, StepFailed
+from sdk.measure.trials import TrialSetup, one_sentence
+from sdk.model import base_name
+from sdk.records import (
+    Calibration,
+    Lengths,
+    Needs,
+    Probed,
+    TrainSettings,
+)
+from sdk.train.one_pass import Measured, measure
+
+HELD_OUT = 0.1
+LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
+_SEED = 0  # of the resamples, as in sdk.evaluate
+_LONG = 1e9  # seconds until a checkpoint before the last: a pilot is not gone on with
+
+
+def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: Path) -> Calibration:
+    """Memory and time of each candidate's largest micro-batch of the rows in `data`; what fails is recorded as such."""
+    probes = []
+    for number, settings in enumerate(candidates):
+        setup.on_progress(f"probe {settings.method}", number, len(candidates), {})
+        probes.append(_probed(setup, settings, data))
+    setup.on_progress("probe", len(candidates), len(candidates), {})
+    return Calibration(hardware=setup.hardware, base_name=base_name(setup.base), probes=tuple(probes))
+
+
+def _probed(setup: TrialSetup, candidate: TrainSettings, data: Path) -> Probed:
+    settings = candidate.model_copy(update={"gpus": 1})
+    predicted = predict(setup.shape, settings, setup.hardware, setup.needs).memory.total
+    try:
+        setup.allow(settings.method)
+        if settings.shard_base:
+            raise StepFailed("Its base is split over the GPUs, which one process cannot measure.")
+        measured = measure(data, setup.base, setup.prompt, settings, setup.on_progress)
+    except SDKError as error:
+        tokens = settings.per_device_train_batch_size * settings.max_length
+        return Probed(settings=settings, tokens=tokens, predicted_gib=predicted, error=one_sentence(error))
+    tokens = sum(measured.lengths)
+    speed = predict(setup.shape, settings, setup.hardware, _needs_of(measured, settings, setup.needs)).speed
+    return Probed(
+        settings=settings,
+        tokens=tokens,
+        predicted_gib=predicted,
+        measured_gib=measured.gib,
+        predicted_seconds=tokens / speed.tokens_per_second.expected if speed else None,
+        measured_seconds=measured.seconds,
+    )
+
+
+def _needs_of(measured: Measured, settings: TrainSettings, needs: Needs) -> Needs:
+    """Those of data in which every micro-batch is the measured one."""
+    passes = max(settings.gradient_accumulation_steps, -(-(needs.rows or 1) // len(measured.lengths)))
+    longest = sorted(measured.lengths, reverse=True)
+    lengths = Lengths(
+        rows=passes * len(longest),
+        total=passes * sum(longest),
+        longest=tuple(length for length in longest for _ in range(passes))[:256],
+        percentiles={percent: longest[len(longest) * (100 - percent) // 100] for percent in (50, 90, 95, 99)},
+        exact=True,
+        learned=measured.learned,
+    )
+    return needs.model_copy(update={"lengths": lengths, "rows": lengths.rows})

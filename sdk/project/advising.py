@@ -1,0 +1,112 @@
+"""What advice, probe and pilot of a project are about: which rows, what is needed, what was measured of it before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from sdk.advise.accuracy import contradictions
+from sdk.data import read_rows
+from sdk.data.lengths import count_tokens, measure_lengths
+from sdk.errors import InvalidInput
+from sdk.policy import validation_faults
+from sdk.project.state import ProjectState
+from sdk.records import Calibration, Hardware, Lengths, ModelShape, Needs, Pilot, Scrubbed
+from sdk.store import file_ref
+
+_STEP = 64  # tokens that room is given in
+
+
+class RowsForAdvice(NamedTuple):
+    """path: what advice measures; origin: digest of the file that scrubbing takes; scrubbed: what it made of it."""
+
+    path: Path
+    origin: str
+    scrubbed: Path | None
+
+
+def find_rows(state: ProjectState, data: str | Path | None) -> RowsForAdvice:
+    """Those given, else those that were scrubbed last, else the domain's own.
+
+    The domain's own are measured as they were before scrubbing, so that advice stays what it was.
+    """
+    path = Path(data) if data is not None else state.domain_data() / "train.jsonl"
+    if not path.is_file():
+        raise InvalidInput(f"{path} does not exist.")
+    origin = file_ref(path, path.parent).sha256
+    scrubbed = state.find_latest(Scrubbed, "scrub")
+    if scrubbed is None:
+        return RowsForAdvice(path, origin, None)
+    result = state.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+    if data is None and scrubbed.inputs["train"] != origin:
+        return RowsForAdvice(result, scrubbed.inputs["train"], result)
+    return RowsForAdvice(path, origin, result if scrubbed.inputs["train"] == origin else None)
+
+
+def row_lengths(state: ProjectState, path: Path) -> Lengths:
+    return measure_lengths(read_rows(path).rows, state.base_folder(), state.domain().prompt)
+
+
+def make_needs(
+    state: ProjectState, rows: RowsForAdvice, shape: ModelShape, stated: Mapping[str, Any], max_length: int | None
+) -> Needs:
+    """What was stated, and what the rows and the domain ask for.
+
+    max_length: None: room for the longest row and for placeholders that are longer than what they replace. Raises
+    InvalidInput with everything that is wrong or contradicts another.
+    """
+    domain, lengths = state.domain(), row_lengths(state, rows.path)
+    longest = lengths.longest[0]
+    # What bytes bound has its margin already, and scrubbed rows have their placeholders.
+    room = longest * 5 // 4 + _STEP if lengths.exact and rows.path != rows.scrubbed else longest
+    room = min(-(-room // _STEP) * _STEP, shape.max_position_embeddings)
+    other = stated.get("application_type") or stated.get("max_loss") is not None
+    try:
+        needs = Needs(
+            **{**stated, "accuracy": stated.get("accuracy") or (None if other else domain.accuracy)},
+            max_length=room if max_length is None else max_length,
+            rows=lengths.rows,
+            lengths=lengths,
+            lora_r=domain.adapter.lora_r,
+            lora_alpha=domain.adapter.lora_alpha,
+            lora_dropout=domain.adapter.lora_dropout,
+            adapter_reason=domain.adapter.reason,
+        )
+    except ValidationError as error:
+        raise InvalidInput("A need is wrong.", validation_faults(error)) from None
+    faults = contradictions(needs)
+    if lengths.exact and longest > needs.max_length:
+        faults += _too_long(state, rows.path, needs.max_length)
+    if faults:
+        raise InvalidInput("These needs cannot all be met.", faults)
+    return needs
+
+
+def _too_long(state: ProjectState, path: Path, most: int) -> list[str]:
+    rows = read_rows(path).rows
+    counted = zip(rows, count_tokens(rows, state.base_folder(), state.domain().prompt), strict=True)
+    return [
+        f"row {row.id}: {tokens} tokens, above max_length {most}; shorten it, or raise max_length if the model can"
+        for row, tokens in counted
+        if tokens > most
+    ]
+
+
+def find_calibration(state: ProjectState, hardware: Hardware) -> Calibration | None:
+    """The newest of the project's base on this hardware."""
+    for record in reversed(state.all(Calibration, "probe")):
+        if record.inputs["base"] == state.charter.base_digest and record.hardware == hardware:
+            return record
+    return None
+
+
+def find_pilot(state: ProjectState, rows: RowsForAdvice) -> Pilot | None:
+    """The newest of the project's base on these rows."""
+    for record in reversed(state.all(Pilot, "pilot")):
+        scrubbed = state.lineage(Scrubbed, record, "scrubbed")
+        if record.inputs["base"] == state.charter.base_digest and scrubbed.inputs["train"] == rows.origin:
+            return record
+    return None

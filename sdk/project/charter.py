@@ -1,0 +1,211 @@
+"""Making a project: its adopted domain and policy, its keys and key ring, its charter and the first two events."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sdk import crypto
+from sdk.audit import Audit
+from sdk.crypto.keyring import Ring, create_ring, sign_ring, signing_member, wrapping_member
+from sdk.domain import DATA, SETTINGS, read_domain, require_files
+from sdk.errors import InvalidInput
+from sdk.policy import Policy, read_policy, validation_faults
+from sdk.records import Charter, canonical_json
+from sdk.store import (
+    POLICIES,
+    RINGS,
+    SECRET_CONTEXT,
+    Records,
+    file_ref,
+    folder_refs,
+    held_checkpoint,
+    log_origin,
+    shipped,
+    write_atomic,
+)
+
+SIGNING_KEY = "file:keys/signing.pem"
+LOG_KEY = "file:keys/log.pem"
+OWNER_KEY = "file:keys/owner.pem"
+ENCRYPTION_KEY = "file:keys/encryption.key"
+# what the key ring calls the keys that it does not name by a person
+OWNER_NAME = "owner"
+LOG_NAME = "audit log"
+ENCRYPTION_NAME = "encryption"
+
+
+def find_domain(domain: str | Path) -> Path:
+    return _find(domain, "domains", lambda folder: [p.name for p in folder.iterdir() if p.is_dir()], "")
+
+
+def _find(name: str | Path, kind: str, listing: Callable[[Path], list[str]], suffix: str) -> Path:
+    path = Path(name)
+    if path.exists():
+        return path
+    inside = shipped(kind) / f"{name}{suffix}"
+    if path.name == str(name) and inside.exists():
+        return inside
+    raise InvalidInput(f"{name!s} is neither a path nor one of the shipped {kind}.", sorted(listing(shipped(kind))))
+
+
+def find_policy(policy: str | Path) -> Path:
+    """The file of a policy by path, id or alias."""
+    files = sorted(shipped("policies").glob("*.yaml"))
+    for file in files:
+        if str(policy) in read_policy(file).aliases:
+            return file
+    return _find(policy, "policies", lambda folder: [file.stem for file in files], ".yaml")
+
+
+def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
+    """Copy a domain's settings, but never its data, into the project; the charter's fields about it."""
+    require_files(source, DATA)
+    read = read_domain(settings)
+    folder = root / "domain"
+    if settings.resolve() != folder.resolve():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in SETTINGS:
+            shutil.copyfile(settings / name, folder / name)
+    is_shipped = source.resolve().parent == shipped("domains").resolve()
+    return {
+        "domain": f"{read.name}@{read.version}",
+        "domain_files": folder_refs(folder),
+        "domain_source": source.name if is_shipped else str(source.resolve()),
+        "domain_data": tuple(file_ref(source / name, source) for name in DATA),
+    }
+
+
+def adopt_policy(root: Path, source: Path) -> dict[str, Any]:
+    """Copy a policy into the project; the charter's fields about it."""
+    rules = read_policy(source)
+    file = root / "policy.yaml"
+    if source.resolve() != file.resolve():
+        shutil.copyfile(source, file)
+    keep_policy(root, rules)
+    return {"policy": rules.name, "policy_file": file_ref(file, root)}
+
+
+def keep_policy(root: Path, policy: Policy) -> None:
+    """So that what was sealed under it can be judged by it after another has taken its place."""
+    write_atomic(root / POLICIES / f"{policy.digest}.json", canonical_json(policy.model_dump(mode="json")))
+
+
+@dataclass(frozen=True)
+class ProjectKeys:
+    """The four keys of a project, by URI and opened."""
+
+    uris: dict[str, str]  # the charter's fields
+    signing: crypto.Signer
+    log: crypto.Signer
+    owner: crypto.Signer
+    wrapper: crypto.Wrapper
+
+
+def open_keys(root: Path, signing_key: str, log_key: str, owner_key: str, encryption_key: str) -> ProjectKeys:
+    """Those at the URIs; a default one is made."""
+    defaults: tuple[tuple[str, str, Callable[[], crypto.SigningKey | crypto.LogKey | crypto.Secret]], ...] = (
+        (signing_key, SIGNING_KEY, crypto.SigningKey.random),
+        (log_key, LOG_KEY, crypto.LogKey.random),
+        (owner_key, OWNER_KEY, crypto.SigningKey.random),
+        (encryption_key, ENCRYPTION_KEY, crypto.Secret.random),
+    )
+    for uri, default, make in defaults:
+        if uri == default:
+            crypto.save_key(make(), root / uri.removeprefix("file:"))
+    keys = ProjectKeys(
+        uris={
+            "signing_key": signing_key,
+            "log_key": log_key,
+            "owner_key": owner_key,
+            "encryption_key": encryption_key,
+        },
+        signing=crypto.open_signer(signing_key, root),
+        log=crypto.open_signer(log_key, root),
+        owner=crypto.open_signer(owner_key, root),
+        wrapper=crypto.open_wrapper(encryption_key, root),
+    )
+    wrong = [
+        f"{name}: {signer.algorithm}, where {wanted} is needed"
+        for name, signer, wanted in (
+            ("signing_key", keys.signing, "ecdsa-p256"),
+            ("log_key", keys.log, "ed25519"),
+            ("owner_key", keys.owner, "ecdsa-p256"),
+        )
+        if signer.algorithm != wanted
+    ]
+    prints = [keys.signing.fingerprint, keys.log.fingerprint, keys.owner.fingerprint]
+    if len(set(prints)) < len(prints):
+        wrong.append("signing_key, log_key and owner_key are not three different keys")
+    if wrong:
+        raise InvalidInput("The project's keys cannot be used.", wrong)
+    return keys
+
+
+def first_ring(project: str, keys: ProjectKeys, trainer: str) -> Ring:
+    at = datetime.now(UTC)
+    members = (
+        signing_member(OWNER_NAME, ("owner",), keys.owner.public_pem, at),
+        signing_member(trainer, ("trainer",), keys.signing.public_pem, at),
+        signing_member(LOG_NAME, ("log",), keys.log.public_pem, at),
+        wrapping_member(ENCRYPTION_NAME, keys.wrapper.key_id, at),
+    )
+    return create_ring(project, members, at)
+
+
+def write_ring(root: Path, ring: Ring, owner: crypto.Signer) -> None:
+    write_atomic(root / RINGS / f"{ring.version:04}.dsse.json", sign_ring(ring, owner))
+
+
+def wrap_secret(wrapper: crypto.Wrapper, secret: crypto.Secret) -> str:
+    return wrapper.wrap(secret, SECRET_CONTEXT)
+
+
+def read_public_pem(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(
+            f"{path} is not a readable public key in PEM format; name it, or a key URI (file:…)."
+        ) from None
+
+
+def make_charter(**fields: Any) -> Charter:
+    if "@" in (fields["tracking_uri"] or ""):
+        raise InvalidInput(
+            "The tracking URI holds credentials; give them in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    try:
+        return Charter(**fields)
+    except ValidationError as error:
+        raise InvalidInput("The project cannot be made.", validation_faults(error)) from None
+
+
+def write_first_events(root: Path, charter: Charter, log_key: crypto.Signer) -> None:
+    """The first two events and the charter's record."""
+    digest = Records(root / "records").put(charter)
+    held_checkpoint(charter.root).unlink(missing_ok=True)
+    audit = Audit(root / "audit", log_origin(charter.root), [held_checkpoint(charter.root)])
+    objects = {"charter": digest, "ring": charter.ring}
+    audit.append(log_key, "init", "started", {}, charter.policy, {})
+    audit.append(log_key, "init", "finished", objects, charter.policy, {}, decision="permit")
+
+
+def copy_domain(domain: str | Path, folder: Path) -> None:
+    """Copy a domain's folder for its user to edit; the copy carries the new folder's name."""
+    if folder.exists():
+        raise InvalidInput(f"{folder} exists; name a new folder.")
+    source = find_domain(domain)
+    name = read_domain(source).name
+    shutil.copytree(source, folder)
+    described = folder / "domain.yaml"
+    text = described.read_text(encoding="utf-8")
+    described.write_text(text.replace(f"name: {name}\n", f"name: {folder.name.lower()}\n", 1), encoding="utf-8")
+    read_domain(folder)

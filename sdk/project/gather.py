@@ -1,0 +1,90 @@
+"""Gather from a project's log and records what shows that a release was approved and promoted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sdk import crypto
+from sdk.approve import Case, Verdict, judge
+from sdk.audit import Event
+from sdk.project.state import ProjectState
+from sdk.records import Approval, Package, Release, Rewrapped, canonical_json, sha256
+from sdk.seal import Manifest, key_context
+from sdk.serve.evidence import Evidence, find_trainer
+from sdk.store import RINGS
+
+
+def report_digest(release: Release) -> str:
+    """SHA-256 of the report that a reviewer saw."""
+    return next(ref.sha256 for ref in release.artifacts if ref.path == "report.html")
+
+
+def decisions_on(state: ProjectState, package: str) -> list[Approval]:
+    """Every decision over a package, in the order of the log."""
+    found = (approval for approval in state.all(Approval, "approve") if approval.package == package)
+    return list({approval.digest: approval for approval in found}.values())
+
+
+def objects_of(state: ProjectState, release: Release) -> dict[str, str]:
+    """What a promotion's event names, so that one line of the log proves what was decided on which grounds."""
+    package = state.lineage(Package, release, "package")
+    decided = decisions_on(state, release.package)
+    return {
+        "release": release.digest,
+        "package": release.package,
+        "policy": package.inputs["policy"],
+        "report": report_digest(release),
+        "ring": state.charter.ring,
+        **{f"decision.{i:04}": sha256(one.envelope.encode()) for i, one in enumerate(decided, 1)},
+    }
+
+
+def judge_release(state: ProjectState, release: Release) -> Verdict:
+    """Whether a release may be served now, with every reason for and against."""
+    package = state.lineage(Package, release, "package")
+    return judge(
+        Case(
+            package=release.package,
+            policy=state.policy_of(package.inputs["policy"]),
+            report=report_digest(release),
+            ring=state.ring,
+            decisions=tuple(one.envelope.encode() for one in decisions_on(state, release.package)),
+            trainer=package.key_fingerprint,
+            now=max(datetime.now(UTC), datetime.fromisoformat(state.events[-1].time)),
+        )
+    )
+
+
+def trainer_pem(state: ProjectState, package: Package) -> str:
+    """The public key that signed a package."""
+    return str(find_trainer(state.ring, package.key_fingerprint, f"Package {package.package[:12]}").public_key)
+
+
+def rewrapped_key(state: ProjectState, package: Package) -> str | None:
+    """The package's data key as a rotation of the encryption key has wrapped it; None: as in its manifest."""
+    in_force = {member.key_id for member in state.ring.with_role("encryption") if member.revoked is None}
+    for record in reversed(state.all(Rewrapped, "rewrap")):
+        if record.key_id in in_force and package.package in record.wrapped:
+            return record.wrapped[package.package]
+    return None
+
+
+def data_key(state: ProjectState, package: Package, manifest: Manifest) -> crypto.Secret | None:
+    """None: the package's weights are in plain."""
+    wrapped = rewrapped_key(state, package) or manifest.wrapped_data_key
+    return state.wrapper().unwrap(wrapped, key_context(manifest.package_id)) if wrapped else None
+
+
+def gather(state: ProjectState, release: Release, promotion: Event) -> Evidence:
+    package = state.lineage(Package, release, "package")
+    line, proof = state.audit.prove(promotion.seq)
+    rewrapped = rewrapped_key(state, package)
+    return Evidence(
+        rings=tuple(path.read_bytes() for path in sorted((state.root / RINGS).iterdir())),
+        policy=canonical_json(state.policy_of(package.inputs["policy"]).model_dump(mode="json")),
+        report=report_digest(release),
+        decisions=tuple(one.envelope.encode() for one in decisions_on(state, release.package)),
+        line=line,
+        proof=proof,
+        data_key=canonical_json({"wrapped": rewrapped}) if rewrapped else None,
+    )

@@ -1,0 +1,115 @@
+"""The one choke point: policy, start event, step, policy, record, finish event.
+
+A request that was finished before is not done again. On an error the refused or failed event is written first; an event
+that cannot be written stops the action. Only training may go on without one, where the policy says so
+(audit.unrecorded_training); what it leaves is no part of the project and can never be registered.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sdk.errors import Refused, SDKError, StepFailed, Unrecorded
+from sdk.policy import Policy, require
+from sdk.project.state import ProjectState
+from sdk.records import Record, request_key
+from sdk.store import folder_refs, write_atomic
+
+R = TypeVar("R", bound=Record)
+UNRECORDED = "unrecorded"
+
+
+def _nothing(record: Any) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Request(Generic[R]):
+    """One call of a step: from which inputs, and the facts that the policy judges before and after."""
+
+    step: str
+    kind: type[R]
+    inputs: dict[str, str]
+    work: Callable[[Path], R]
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Callable[[R], Mapping[str, Any]] = _nothing
+    actor: tuple[str, str] | None = None
+    unrecorded: Callable[[R], R] | None = None  # marks what went on without the log; None: nothing goes on without it
+
+
+@contextmanager
+def recorded(
+    state: ProjectState,
+    action: str,
+    objects: Mapping[str, str],
+    actor: tuple[str, str] | None = None,
+    detail: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, str]]:
+    """Events around an action: started before it, with `detail`, one of finished, refused and failed after it."""
+    state.append(action, "started", objects, detail or {}, actor)
+    made: dict[str, str] = {}
+    try:
+        yield made
+    except Unrecorded:
+        raise
+    except Refused as error:
+        state.append(action, "refused", objects, {"reason": str(error)}, actor)
+        raise
+    except SDKError as error:
+        state.append(action, "failed", objects, {"error": type(error).__name__, "reason": error.message}, actor)
+        raise
+    except BaseException as error:  # a bug or Ctrl-C: its text may quote data, so only its type is kept
+        state.append(action, "failed", objects, {"error": type(error).__name__}, actor)
+        raise
+    state.append(action, "finished", {**objects, **made}, {}, actor)
+
+
+def perform(state: ProjectState, request: Request[R]) -> R:
+    """Policy, start event, step, policy, record, finish event; a request that was done is not done again."""
+    done = state.done(request.kind, request.step, request.inputs)
+    if done is not None:
+        if state.latest(request.kind, request.step).digest != done.digest:  # asked for again: the newest once more
+            with recorded(state, request.step, request.inputs, request.actor) as made:
+                made["record"] = done.digest
+        return done
+    folder = state.folder(request.step, request.inputs)
+    record: R | None = None
+    try:
+        with recorded(state, request.step, request.inputs, request.actor) as made:
+            record = _work(state.policy(), request, folder)
+            made["record"] = state.records.put(record)
+    except Unrecorded as error:
+        if request.unrecorded is None or state.policy().audit.unrecorded_training == "refuse":
+            raise
+        return _go_on(state, request, request.unrecorded, record, error)
+    return record
+
+
+def _work(policy: Policy, request: Request[R], folder: Path) -> R:
+    require(policy, request.step, request.before)
+    record = request.work(folder)
+    try:
+        require(policy, request.step, request.after(record))
+    except Refused:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing that was refused stays
+        raise
+    files = folder_refs(folder) if folder.is_dir() else ()
+    return record.model_copy(update={"inputs": request.inputs, "files": files})
+
+
+def _go_on(state: ProjectState, request: Request[R], mark: Callable[[R], R], record: R | None, error: Unrecorded) -> R:
+    """A training that the log could not take in: its work is kept where nothing goes on from it, and says so."""
+    folder = state.root / UNRECORDED / request_key(request.inputs)[:16]
+    if record is None:
+        record = _work(state.policy(), request, folder)
+    record = mark(record)
+    try:
+        write_atomic(folder / "record.json", record.to_bytes())
+    except StepFailed:
+        raise error from None
+    return record

@@ -1,0 +1,308 @@
+"""What a project's folder says happened: its audit log joined with its records.
+
+audit/                      the events, and the signed checkpoint over them
+ring/0001.dsse.json …       every key ring that was in force, each signed by an owner of the one before
+records/DIGEST.json         the records that events name
+policies/DIGEST.json        every policy that was in force, as canonical JSON
+policy.yaml, domain/        the policy and the domain's settings, as adopted
+artifacts/STEP/REQUEST/     the files of one step's request
+keys/                       the embedded default for the four keys
+mlflow.db, mlartifacts/     the embedded default for MLflow
+unsent/REQUEST.jsonl        figures of a training that MLflow has not got yet
+review/*.enc                what reviewers have marked so far, sealed
+unrecorded/REQUEST/         runs that could not be recorded; nothing goes on from them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from sdk import crypto
+from sdk.audit import Audit, Event, Phase, clock_faults, keep_until
+from sdk.crypto.keyring import Ring, first_that_holds, open_rings
+from sdk.domain import Domain, read_domain
+from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered, Unrecorded
+from sdk.policy import Policy, read_policy
+from sdk.records import Charter, FileRef, Record, canonical_json, sha256
+from sdk.store import (
+    EMBEDDED,
+    POLICIES,
+    RINGS,
+    SECRET_CONTEXT,
+    Records,
+    check_ref,
+    embedded_base,
+    folder_refs,
+    held_checkpoint,
+    log_origin,
+    pinned_root,
+    refs_digest,
+    shipped,
+)
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+ADOPT = "If you changed it, adopt the change with `sdk init --adopt`."
+VERB = {  # step -> the verb that does it
+    "init": "init",
+    "advise": "advise",
+    "scrub": "scrub",
+    "review": "scrub --review",
+    "train": "train",
+    "evaluate": "evaluate",
+    "leaks": "leaks",
+    "seal": "register",
+    "register": "register",
+    "approve": "approve",
+    "promote": "promote",
+    "publish": "promote",
+    "probe": "advise --probe",
+    "pilot": "advise --pilot",
+}
+
+
+# what the policy said, by how an action stands
+DECISIONS: Mapping[Phase, Literal["", "permit", "deny"]] = {
+    "started": "",
+    "finished": "permit",
+    "refused": "deny",
+    "failed": "",
+}
+
+
+def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
+    """Every key ring, oldest first, each by an owner of the one before; `root`: digest of the first, if it is known."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    expected = [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]
+    if not files or [file.name for file in files] != expected:
+        raise Tampered(f"{folder} does not hold the key rings 0001 to the newest, and nothing else.")
+    return open_rings([file.read_bytes() for file in files], root, str(folder))
+
+
+class ProjectState:
+    """One reading of the project's folder; its log has been verified.
+
+    root: digest of the project's first key ring, where the caller knows it; else what was known under this path.
+    """
+
+    def __init__(self, root: Path, pinned: str | None = None) -> None:
+        self.root = root
+        self.records = Records(root / "records")
+        if not (root / "audit").exists():
+            raise OutOfOrder(f"{root} is not a project; make one with `sdk init`.")
+        self.rings = read_rings(root / RINGS, pinned or pinned_root(root))
+        origin, held = log_origin(self.rings[0].digest), held_checkpoint(self.rings[0].digest)
+        self.audit = Audit(root / "audit", origin, [held])
+        # under the newest key of the log, or the one before where the log has not been taken over by the new one
+        keys = self.rings[-1].log_keys()
+        self._log_pem, self.events = first_that_holds(keys, lambda pem: (pem, self.audit.check(pem)))
+        self.charter = self._charter(self.events)
+        if self.charter.heads:  # which only the events could name
+            self.audit = Audit(root / "audit", origin, [held, *(Path(head) for head in self.charter.heads)])
+            self.audit.verify(self._log_pem)
+        self._opened: dict[str, crypto.Secret] = {}
+
+    def _charter(self, events: list[Event]) -> Charter:
+        for event in reversed(events):
+            if event.phase == "finished" and "charter" in event.objects:
+                charter = self.records.get(Charter, event.objects["charter"])
+                break
+        else:
+            raise OutOfOrder(f"The making of {self.root} was interrupted; delete it and run `sdk init` again.")
+        if charter.root != self.rings[0].digest:
+            raise Tampered(f"{self.root / RINGS} holds the key rings of another project.")
+        return charter
+
+    def check_checkpoint(self, note: bytes, name: str) -> None:
+        """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
+
+        Also one by a key that was found compromised later: a forged one would be of another log.
+        """
+        keys = self.rings[-1].log_keys(also_compromised=True)
+        first_that_holds(keys, lambda pem: self.audit.check_holder(note, pem, name))
+
+    def keep_until(self) -> str:
+        """The day before which the policy lets nobody delete the log; ISO 8601."""
+        return keep_until(self.events[-1], self.policy().audit).isoformat()
+
+    def notes(self) -> list[str]:
+        """What is no fault of the log, and should be known."""
+        verification = first_that_holds(self.rings[-1].log_keys(), self.audit.verify)
+        return [*verification.notes(), *clock_faults(self.events)]
+
+    @property
+    def ring(self) -> Ring:
+        """The key ring in force."""
+        for ring in self.rings:
+            if ring.digest == self.charter.ring:
+                return ring
+        raise Tampered(f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.")
+
+    @property
+    def domain_folder(self) -> Path:
+        return self.root / "domain"
+
+    def base_folder(self) -> Path:
+        return embedded_base() if self.charter.base == EMBEDDED else Path(self.charter.base)
+
+    def policy(self) -> Policy:
+        self._check_adopted()
+        return read_policy(self.root / self.charter.policy_file.path)
+
+    def policy_of(self, digest: str) -> Policy:
+        """A policy that is or was in force, by its digest."""
+        path = self.root / POLICIES / f"{digest}.json"
+        try:
+            data = path.read_bytes()
+            if sha256(data) != digest:
+                raise Tampered(f"{path} has been altered: its SHA-256 is not its name.")
+            return Policy.model_validate_json(data)
+        except FileNotFoundError:
+            raise Tampered(f"{path} is missing.") from None
+        except ValidationError:
+            raise Tampered(f"{path} is a policy of another version of this package.") from None
+
+    def domain(self) -> Domain:
+        self._check_adopted()
+        return read_domain(self.domain_folder)
+
+    def domain_digest(self) -> str:
+        return refs_digest((*self.charter.domain_files, *self.charter.domain_data))
+
+    @property
+    def domain_source(self) -> Path:
+        inside = shipped("domains") / self.charter.domain_source
+        return inside if inside.parent == shipped("domains") else Path(self.charter.domain_source)
+
+    def domain_data(self) -> Path:
+        """The folder of the domain's own rows, which are those that were adopted."""
+        for ref in self.charter.domain_data:
+            self._adopted(self.domain_source, ref)
+        return self.domain_source
+
+    def _check_adopted(self) -> None:
+        self._adopted(self.root, self.charter.policy_file)
+        for ref in self.charter.domain_files:
+            self._adopted(self.domain_folder, ref)
+        if folder_refs(self.domain_folder) != self.charter.domain_files:
+            raise Tampered(f"{self.domain_folder} holds files that the project has not adopted. {ADOPT}")
+
+    @staticmethod
+    def _adopted(folder: Path, ref: FileRef) -> None:
+        try:
+            check_ref(folder, ref)
+        except Tampered as error:
+            raise Tampered(f"{error} {ADOPT}") from None
+
+    def _signer(self, uri: str, role: str) -> crypto.Signer:
+        signer = crypto.open_signer(uri, self.root)
+        member = self.ring.find(signer.fingerprint)
+        if member is None or role not in member.roles or member.revoked is not None:
+            raise Tampered(f"Key {uri} is not a key of the project's {role} in the key ring that is in force.")
+        return signer
+
+    def signer(self) -> crypto.Signer:
+        """The trainer's signing key; Tampered where it is not one of the key ring."""
+        return self._signer(self.charter.signing_key, "trainer")
+
+    def log_key(self) -> crypto.Signer:
+        return self._signer(self.charter.log_key, "log")
+
+    def owner(self) -> crypto.Signer:
+        return self._signer(self.charter.owner_key, "owner")
+
+    def wrapper(self) -> crypto.Wrapper:
+        wrapper = crypto.open_wrapper(self.charter.encryption_key, self.root)
+        member = self.ring.find(wrapper.key_id)
+        if member is None or "encryption" not in member.roles or member.revoked is not None:
+            raise Tampered(f"Key {self.charter.encryption_key} is not the project's encryption key.")
+        return wrapper
+
+    def secret(self) -> crypto.Secret:
+        """The project's secret, from which keys of tokens, checkpoints and others are derived."""
+        wrapped = self.charter.wrapped_secret
+        if wrapped not in self._opened:
+            secret = self.wrapper().unwrap(wrapped, SECRET_CONTEXT)
+            if secret.key_id != self.charter.secret_id:
+                raise Tampered("The project's secret is not the one of its charter.")
+            self._opened[wrapped] = secret
+        return self._opened[wrapped]
+
+    def check_keys(self) -> None:
+        """Tampered where a key that lies in the project's folder is not the one of the key ring.
+
+        Those that are kept elsewhere are checked when they are used, so that a machine that only serves needs none.
+        """
+        own: tuple[tuple[str, Callable[[], object]], ...] = (
+            (self.charter.signing_key, self.signer),
+            (self.charter.log_key, self.log_key),
+            (self.charter.owner_key, self.owner),
+            (self.charter.encryption_key, self.secret),
+        )
+        for uri, opened in own:
+            if uri.startswith("file:keys/"):
+                opened()
+
+    def append(
+        self,
+        action: str,
+        phase: Phase,
+        objects: Mapping[str, str],
+        detail: Mapping[str, str],
+        actor: tuple[str, str] | None = None,
+    ) -> Event:
+        """One event, durable; Unrecorded where it cannot be, and then the action must not happen."""
+        decision: Literal["", "permit", "deny"] = DECISIONS[phase]
+        try:
+            key = self.log_key()
+            if key.public_pem != self._log_pem:
+                self.audit.rotate(self._log_pem, key)
+                self._log_pem = key.public_pem
+            event = self.audit.append(
+                key, action, phase, objects, self.charter.policy, detail, actor, decision=decision
+            )
+        except (StepFailed, InvalidInput) as error:  # the log or its key is out of reach
+            raise Unrecorded(f"{error.message} Nothing is done without a record.") from error
+        self.events.append(event)
+        return event
+
+    def finished(self, action: str) -> list[Event]:
+        """The events that ended the action well, oldest first."""
+        return [event for event in self.events if event.action == action and event.phase == "finished"]
+
+    def all(self, kind: type[R], step: str) -> list[R]:
+        """Every finished record of the step, oldest first."""
+        return [self.records.get(kind, event.objects["record"]) for event in self.finished(step)]
+
+    def latest(self, kind: type[R], step: str) -> R:
+        found = self.find_latest(kind, step)
+        if found is None:
+            raise OutOfOrder(f"There is nothing from `sdk {VERB[step]}` yet; run it first.")
+        return found
+
+    def find_latest(self, kind: type[R], step: str) -> R | None:
+        events = self.finished(step)
+        return self.records.get(kind, events[-1].objects["record"]) if events else None
+
+    def done(self, kind: type[R], step: str, inputs: Mapping[str, str]) -> R | None:
+        """The finished record of this very request, if it was made."""
+        for event in reversed(self.finished(step)):
+            if self._asked(event.objects) == dict(inputs):
+                return self.records.get(kind, event.objects["record"])
+        return None
+
+    @staticmethod
+    def _asked(objects: Mapping[str, str]) -> dict[str, str]:
+        return {name: digest for name, digest in objects.items() if name != "record"}
+
+    def folder(self, step: str, inputs: Mapping[str, str]) -> Path:
+        request = sha256(canonical_json({"step": step, "inputs": dict(inputs)}))
+        return self.root / "artifacts" / step / request[:16]
+
+    def lineage(self, kind: type[R], record: Record, name: str) -> R:
+        return self.records.get(kind, record.inputs[name])

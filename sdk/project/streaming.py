@@ -1,0 +1,91 @@
+"""Figures of a training run in MLflow while it runs, without the loop ever waiting for MLflow.
+
+A process of its own sends what training spools (`sdk.registry.sender`): in this one importing mlflow and writing to its
+database would hold Python's lock, and be counted as training's memory. Whatever happens to it, training goes on; what
+could not be sent is kept for `register`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from sdk.records import request_key
+from sdk.store import SPOOL, write_atomic
+
+# At the end, for the last figures and the run's status.
+GRACE_SECONDS = 10.0
+UNSENT = "unsent"
+_MODULE = "sdk.registry.sender"
+
+
+def unsent(root: Path, key: str) -> Path:
+    """Where the figures of a training request wait that MLflow has not got when training ends."""
+    return root / UNSENT / f"{key}.jsonl"
+
+
+class MetricsStream:
+    """A context manager around training into `folder`, under a project's root."""
+
+    def __init__(
+        self, root: Path, tracking_uri: str | None, project: str, inputs: dict[str, str], folder: Path
+    ) -> None:
+        self._root = root
+        self._key = request_key(inputs)
+        self._spool = folder / SPOOL
+        self._given = {
+            "folder": str(root.resolve()),
+            "uri": tracking_uri,
+            "project": project,
+            "key": self._key,
+            "spool": str(self._spool.resolve()),
+        }
+
+    def __enter__(self) -> MetricsStream:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
+        self._process = subprocess.Popen(  # noqa: S603 - a module of ours
+            [sys.executable, "-P", "-m", _MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # a library's text might quote the URI with its password
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for training; this one still has to say how it ended
+        )
+        assert self._process.stdin
+        self._input = self._process.stdin
+        self._tell(json.dumps(self._given))  # not as an argument, which every user of the machine can read
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failed = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self._tell("FINISHED" if error is None else failed)
+        with suppress(OSError):
+            self._input.close()
+        try:
+            sent = self._process.wait(GRACE_SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            sent = False
+        if error is None:
+            self._put_away(sent)
+
+    def _tell(self, line: str) -> None:
+        with suppress(OSError):  # it has ended, and its exit status says so
+            self._input.write(line.encode() + b"\n")
+            self._input.flush()
+
+    def _put_away(self, sent: bool) -> None:
+        """Out of the step's folder, whose files the record names."""
+        if not self._spool.exists():
+            return
+        if not sent:
+            write_atomic(unsent(self._root, self._key), self._spool.read_bytes())
+        self._spool.unlink()

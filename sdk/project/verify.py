@@ -1,0 +1,233 @@
+"""The long check over everything that a project's folder holds. It raises Tampered at the first thing that is wrong.
+
+1. the key rings and the audit log: its tree, its signed checkpoint, every holder of an earlier one
+2. every policy that was in force, the domain, and the project's keys are those of the charter
+3. every record that the log names is there, unaltered, and none besides
+4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plain adapter is gone
+5. the base model is the one that was adapted
+6. every package: signature, manifest, files, provenance
+7. every decision: what its record says is what its envelope signs, by a key of the key ring
+8. every release: MLflow says what its record says, and its alias points to what was promoted
+"""
+
+from __future__ import annotations
+
+from sdk.approve import read_decision
+from sdk.errors import Tampered
+from sdk.model import base_digest
+from sdk.project.gather import trainer_pem
+from sdk.project.state import ProjectState
+from sdk.records import (
+    Advice,
+    Approval,
+    Calibration,
+    Charter,
+    FileRef,
+    Leaks,
+    Package,
+    Pilot,
+    Publication,
+    Record,
+    Release,
+    Review,
+    Rewrapped,
+    Run,
+    Scores,
+    Scrubbed,
+    Verified,
+)
+from sdk.registry import Adaptation, Standing, Tracking, check_alias, check_release, read_version
+from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
+from sdk.store import ASIDE, POLICIES, check_ref
+
+KINDS: dict[str, type[Record]] = {
+    "advise": Advice,
+    "scrub": Scrubbed,
+    "review": Review,
+    "train": Run,
+    "evaluate": Scores,
+    "leaks": Leaks,
+    "seal": Package,
+    "register": Release,
+    "approve": Approval,
+    "publish": Publication,
+    "rewrap": Rewrapped,
+    "probe": Calibration,
+    "pilot": Pilot,
+}
+
+
+BASE_TAG = "sdk.base"
+HEAD_TAG = "sdk.audit_head"
+
+
+def check_records(state: ProjectState) -> dict[str, list[Record]]:
+    """Step 3: step -> its finished records."""
+    named = {event.objects["charter"] for event in state.events if "charter" in event.objects}
+    for digest in sorted(named):
+        state.records.get(Charter, digest)
+    records: dict[str, list[Record]] = {}
+    for step, kind in KINDS.items():
+        records[step] = list({record.digest: record for record in state.all(kind, step)}.values())
+        named |= {record.digest for record in records[step]}
+    found = {path.name.removesuffix(".json") for path in state.records.folder.iterdir() if path.suffix != ASIDE}
+    # a record is stored just before its event; a crash between the two leaves one that nobody was told of
+    extra = sorted(f"{name}.json" for name in found - named)
+    if len(extra) > 1:
+        raise Tampered(f"{state.records.folder} holds records that the audit log does not name.", extra)
+    missing = sorted(f"{state.records.folder / name}.json is missing" for name in named - found)
+    if missing:
+        raise Tampered("Records are missing.", missing)
+    return records
+
+
+def _left(record: Record, sealed_under: set[str]) -> tuple[FileRef, ...]:
+    """A sealed run keeps its checkpoint alone, and that only where it was trained under the policy of the package."""
+    if not sealed_under:
+        return record.files
+    if sealed_under != {record.inputs["policy"]}:
+        return ()
+    return tuple(ref for ref in record.files if not ref.path.startswith(f"{ADAPTER}/"))
+
+
+def check_files(state: ProjectState, records: dict[str, list[Record]]) -> int:
+    """Step 4: how many files were compared."""
+    sealed = {(package.inputs["run"], package.inputs["policy"]) for package in records["seal"]}
+    checked = 0
+    for step, made in records.items():
+        for record in made:
+            folder = state.folder(step, record.inputs)
+            refs = _left(record, {policy for run, policy in sealed if run == record.digest})
+            expected = {check_ref(folder, ref) for ref in refs}
+            checked += len(refs)
+            present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+            extra = sorted(str(path) for path in present - expected if path.suffix != ASIDE)
+            if extra:
+                raise Tampered(f"{folder} holds files that its record does not name.", extra)
+    return checked
+
+
+def check_packages(state: ProjectState, packages: list[Record]) -> None:
+    """Step 6."""
+    for package in packages:
+        assert isinstance(package, Package)
+        folder, pem = state.folder("seal", package.inputs), trainer_pem(state, package)
+        manifest = open_package(folder / PACKAGE, package, pem, None)
+        path = folder / PROVENANCE
+        check_provenance(path.read_bytes(), manifest, package.package, pem, str(path))
+
+
+def check_approvals(state: ProjectState, approvals: list[Record]) -> None:
+    """Step 7. Whether a decision counts is the verdict's matter."""
+    for approval in approvals:
+        assert isinstance(approval, Approval)
+        name = f"the decision by {approval.approver}"
+        said, digests, member = read_decision(approval.envelope.encode(), state.ring, name)
+        signed = {**said.model_dump(), **digests.model_dump(), "key": member.key_id, "policy digest": digests.policy}
+        recorded = {
+            "decision": approval.decision,
+            "person": approval.approver,
+            "reason": approval.reason,
+            "time": approval.time,
+            "expires": approval.expires,
+            "package": approval.package,
+            "report": approval.inputs["report"],
+            "policy digest": approval.inputs["policy"],
+            "key": approval.key_fingerprint,
+        }
+        faults = [f"{what} is another one" for what, value in recorded.items() if signed[what] != value]
+        if faults:
+            raise Tampered(f"{name} is not what its envelope signs.", faults)
+
+
+def check_policies(state: ProjectState, records: dict[str, list[Record]]) -> None:
+    """Step 2: every policy that something was done under, and the one in force, under its digest."""
+    kept = {path.name.removesuffix(".json") for path in (state.root / POLICIES).iterdir() if path.suffix != ASIDE}
+    used = {record.inputs["policy"] for made in records.values() for record in made if "policy" in record.inputs}
+    for digest in sorted({*kept, *used, state.policy().digest}):
+        state.policy_of(digest)
+
+
+def check_base(state: ProjectState) -> None:
+    """Step 5."""
+    folder = state.base_folder()
+    if base_digest(folder) != state.charter.base_digest:
+        raise Tampered(f"{folder} is not the base model that this project adapts: its digest differs.")
+
+
+def adaptation(state: ProjectState, package: Package) -> Adaptation:
+    """What MLflow is told of a package, from the records."""
+    return Adaptation(
+        project=state.charter.name,
+        model_name=state.charter.name,
+        domain=package.domain,
+        policy=package.policy,
+        advice=state.lineage(Advice, package, "advice"),
+        scrubbed=state.lineage(Scrubbed, package, "scrubbed"),
+        run=state.lineage(Run, package, "run"),
+        scores=state.lineage(Scores, package, "scores"),
+        package=package,
+        leaks=state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
+    )
+
+
+def release_tags(state: ProjectState, package: Package) -> dict[str, str]:
+    """What MLflow is told beside the package's own: the base, and a checkpoint, so that it holds the log's head too."""
+    return {BASE_TAG: package.inputs["base"], HEAD_TAG: state.audit.checkpoint().decode()}
+
+
+def standing_of(said: Publication) -> Standing:
+    return Standing(said.status, said.decisions, said.checks)
+
+
+def check_registry(state: ProjectState, release: Release) -> None:
+    """Step 8. The checkpoint that MLflow holds must be of this very log."""
+    tracking = Tracking(state.root, state.charter.tracking_uri)
+    package = state.lineage(Package, release, "package")
+    said = [one for one in state.all(Publication, "publish") if one.release == release.digest]
+    standing = standing_of(said[-1]) if said else Standing()
+    governance = next((one.files for one in reversed(said) if one.files), ())
+    tags = {BASE_TAG: package.inputs["base"]}
+    check_release(release, adaptation(state, package), tags, tracking, governance, standing)
+    head = read_version(tracking, release.model_name, release.version).tags.get(HEAD_TAG, "")
+    state.check_checkpoint(head.encode(), f"MLflow, {release.model_name} version {release.version}, tag {HEAD_TAG}")
+
+
+def check_champion(state: ProjectState, releases: list[Record]) -> None:
+    """Step 8: the alias. None was promoted, or MLflow is yet to be told: it must not point anywhere else."""
+    if not releases:
+        return
+    newest = releases[-1]
+    assert isinstance(newest, Release)
+    told = [one for one in state.all(Publication, "publish") if one.status == "champion"]
+    version = state.records.get(Release, told[-1].release).version if told else None
+    check_alias(version, Tracking(state.root, state.charter.tracking_uri), newest.model_name)
+
+
+def verify_project(state: ProjectState, registry: bool) -> Verified:
+    """Check steps 2 to 8; step 1 was done when the log was read. registry=False leaves out step 8."""
+    state.policy()
+    state.domain()
+    state.check_keys()
+    records = check_records(state)
+    check_policies(state, records)
+    files = check_files(state, records)
+    check_base(state)
+    check_packages(state, records["seal"])
+    check_approvals(state, records["approve"])
+    if registry:
+        for release in records["register"]:
+            assert isinstance(release, Release)
+            check_registry(state, release)
+        check_champion(state, records["register"])
+    return Verified(
+        events=len(state.events),
+        records=sum(map(len, records.values())),
+        files=files,
+        packages=len(records["seal"]),
+        approvals=len(records["approve"]),
+        root=state.charter.root,
+        checkpoint=state.audit.checkpoint().decode(),
+        keep_until=state.keep_until(),
+        notes=tuple(state.notes()),
+    )

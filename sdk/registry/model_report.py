@@ -1,0 +1,166 @@
+"""The report: one HTML file without scripts or anything from outside, also for MLflow's sandboxed viewer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from sdk.html import cards, page, section, table
+from sdk.records import Interval, Leaks, Outcome, Run
+from sdk.registry.entry import SHARE, Adaptation, primary
+
+CAPTIONS = {
+    "scores": "Scores before and after",
+    "loss": "Loss",
+    "personal_data": "Personal data by kind",
+    "memory": "Memory",
+    "leaks": "Losses of planted values",
+    "leaks_roc": "Telling planted values from others",
+}
+
+
+def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
+    """The page, UTF-8. `plots` are PNG by their name in CAPTIONS."""
+    title = f"{adaptation.project}: {adaptation.domain}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="quiet">Adapter on <code>{escape(adaptation.run.base)}</code> under the policy '
+        f"<code>{escape(adaptation.policy)}</code>. This page shows; the signed package and the audit log prove.</p>",
+        _cards(adaptation),
+        '<div class="pair">' + "".join(_figure(plots, name) for name in ("scores", "loss")) + "</div>",
+        section(CAPTIONS["scores"] + ", in numbers", _score_table(adaptation)),
+        '<div class="pair">' + "".join(_figure(plots, name) for name in ("personal_data", "memory")) + "</div>",
+        section("Recall on planted personal data", _recall_table(adaptation)),
+        *(_leaks(adaptation.leaks, plots) if adaptation.leaks else ()),
+        section("Settings and why", _settings_table(adaptation)),
+        section("Lineage", _lineage_table(adaptation)),
+        section("Every question, without its text", _outcome_table(adaptation.scores.outcomes)),
+    ]
+    return page(title, parts)
+
+
+def _figure(plots: Mapping[str, bytes], name: str) -> str:
+    data = base64.b64encode(plots[name]).decode()
+    return section(CAPTIONS[name], f'<img alt="{escape(CAPTIONS[name])}" src="data:image/png;base64,{data}">')
+
+
+def _cards(adaptation: Adaptation) -> str:
+    run, scores, scrubbed = adaptation.run, adaptation.scores, adaptation.scrubbed
+    before, after = primary(scores, "base", "all"), primary(scores, "adapted", "all")
+    planted = scrubbed.recall_planted
+    gpu = f"{run.hardware.gpu_count} x {run.hardware.gpu}" if run.hardware.gpu_count else "CPU"
+    figures = [
+        (f"{before.value:.2f} → {after.value:.2f}", f"{SHARE[scores.metric]}, base → adapted"),
+        (f"{sum(scrubbed.counts.values()):,}", f"personal data removed, in {scrubbed.rows_changed:,} rows"),
+        (f"{planted.found} of {planted.planted}", "planted personal data found"),
+        (run.settings.method, f"rank {run.settings.lora_r}, alpha {run.settings.lora_alpha}, on {gpu}"),
+        (f"{run.memory_measured_gib:.3g} GiB", f"peak memory, {run.memory_predicted_gib:.3g} predicted"),
+        (f"{run.steps:,} steps", f"{run.seconds:.0f} s, {_speed(run)}"),
+    ]
+    return cards(figures)
+
+
+def _speed(run: Run) -> str:
+    expected = run.tokens_per_second_predicted
+    return f"{run.tokens_per_second:,.0f} tokens/s" + ("" if expected is None else f", {expected:,.0f} predicted")
+
+
+def _score_table(adaptation: Adaptation) -> str:
+    scores = adaptation.scores
+    rows = []
+    for language in scores.adapted:
+        for who, found in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
+            values = [_interval(found.exact_match), _interval(found.f1), f"{found.perplexity:,.2f}"]
+            rows.append([escape(language), who, str(found.questions), *values])
+    head = ["language", "model", "questions", "exact match", "token F1", "perplexity"]
+    note = '<p class="quiet">Mean with its 95 % bootstrap interval; perplexity on the reference answers.</p>'
+    return note + table(head, rows, (2, 3, 4, 5))
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} – {interval.high:.3f})"
+
+
+def _recall_table(adaptation: Adaptation) -> str:
+    scrubbed = adaptation.scrubbed
+    rows = []
+    for kind in sorted({*scrubbed.recall_by_kind, *scrubbed.counts}):
+        recall = scrubbed.recall_by_kind.get(kind)
+        shown = [str(recall.planted), str(recall.found)] if recall else ["–", "–"]
+        rows.append([f"<code>{escape(kind)}</code>", str(scrubbed.counts.get(kind, 0)), *shown])
+    actions = ", ".join(f"{action} {count}" for action, count in sorted(scrubbed.actions.items())) or "none"
+    note = f'<p class="quiet">Actions: {escape(actions)}.</p>'
+    return note + table(["kind", "findings in the data", "planted", "of these found"], rows, (1, 2, 3))
+
+
+def _leaks(leaks: Leaks, plots: Mapping[str, bytes]) -> list[str]:
+    found, control = leaks.adapted, leaks.control
+    rows = [
+        ["mean exposure, bits", _interval(found.exposure), _interval(control.exposure), "1.4"],
+        ["highest exposure, bits", *(f"{max(one.exposures):.1f}" for one in (found, control)), ""],
+        ["values given word for word", *(f"{one.extracted} of {len(one.kinds)}" for one in (found, control)), "0"],
+        ["AUC, by the loss among other values", _interval(found.auc), _interval(control.auc), ".5"],
+        ["AUC, by the loss", *(f"{one.auc_by_loss:.3f}" for one in (found, control)), ".5"],
+        ["AUC, by what the adapter took off it", *(f"{one.auc_by_base:.3f}" for one in (found, control)), ".5"],
+        ["true positives at 1 % false ones", _interval(found.tpr), _interval(control.tpr), ".01"],
+    ]
+    passes = "–" if leaks.passes is None else f"{leaks.passes:.3g}"
+    note = (
+        f"{len(found.kinds)} invented values were planted before scrubbing; {len(found.twin_losses)} others were not. "
+        f"A control of the same settings was trained on {len(control.kinds)} values in plain and must be caught. Each "
+        f"value was seen {passes} times by the run, {leaks.control_passes:.3g} times by the control. Mean with its "
+        "95 % bootstrap interval."
+    )
+    head = ["", "adapted model", "control", "chance"]
+    body = f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (1, 2, 3))
+    pair = "".join(_figure(plots, name) for name in ("leaks", "leaks_roc"))
+    return [section("Leak check", body), f'<div class="pair">{pair}</div>']
+
+
+def _settings_table(adaptation: Adaptation) -> str:
+    """What the run used; a reason is shown only where the run did what was advised."""
+    advised = adaptation.advice.settings.model_dump(mode="json")
+    rows = []
+    for field, value in adaptation.run.settings.model_dump(mode="json").items():
+        reason = adaptation.advice.reasons.get(field, "") if value == advised[field] else "set by hand"
+        rows.append([f"<code>{escape(field)}</code>", escape(str(value)), escape(reason)])
+    notes = "".join(f'<p class="quiet">{escape(note)}</p>' for note in adaptation.advice.notes)
+    return table(["setting", "value", "reason"], rows) + notes
+
+
+def _lineage_table(adaptation: Adaptation) -> str:
+    package, scrubbed, run = adaptation.package, adaptation.scrubbed, adaptation.run
+    rows = [
+        ("package", package.package),
+        ("signed by", f"{package.signed_by}, key {package.key_fingerprint}"),
+        ("weights in the package", "encrypted" if package.encrypted else "not encrypted"),
+        *((f"record of {kind}", digest) for kind, digest in adaptation.digests.items()),
+        *((f"{split} data, scrubbed", ref.sha256) for split, ref in scrubbed.data.items()),
+        *((f"adapter file {ref.path}", ref.sha256) for ref in run.adapter),
+        ("versions", ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))),
+    ]
+    return table(["what", "SHA-256 or name"], [[escape(k), f"<code>{escape(v)}</code>"] for k, v in rows])
+
+
+def _outcome_table(outcomes: Sequence[Outcome]) -> str:
+    gained = sum(o.adapted_exact and not o.base_exact for o in outcomes)
+    lost = sum(o.base_exact and not o.adapted_exact for o in outcomes)
+    rows = [
+        [
+            f"<code>{escape(o.row)}</code>",
+            escape(o.language),
+            _mark(o.base_exact),
+            _mark(o.adapted_exact),
+            f"{o.base_f1:.2f}",
+            f"{o.adapted_f1:.2f}",
+        ]
+        for o in outcomes
+    ]
+    outcome_rows = table(["row", "language", "base right?", "adapted right?", "base F1", "adapted F1"], rows, (4, 5))
+    note = f'<p class="quiet">{gained} gained, {lost} lost by the adaptation (exact match).</p>'
+    return f"{note}<details><summary>{len(outcomes)} questions</summary>{outcome_rows}</details>"
+
+
+def _mark(right: bool) -> str:
+    return '<span class="yes">yes</span>' if right else '<span class="no">no</span>'

@@ -1,0 +1,102 @@
+"""The process that brings a training run's figures to MLflow while it trains. `sdk.project.streaming` starts it.
+
+Its first line of input says what to do, its second how training ended; input that ends without one: training was
+killed. The figures come from the run's spool. MLflow has one run for a training request, found by its tag, however
+often training was interrupted; `register` completes that run. Exit status 0: everything was sent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from sdk.errors import InvalidInput
+from sdk.registry.connection import FAILURES, Tracking
+from sdk.registry.entry import TRAIN_TAG
+from sdk.registry.figures import Sender
+from sdk.registry.runs import find_experiment, find_run
+
+# Between two sendings: this long, and so long that they take at most one part in SHARE of a core.
+PAUSE_SECONDS = 2.0
+SHARE = 100
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass
+class LiveRun:
+    """Sends one training run's figures until it ends."""
+
+    tracking: Tracking
+    project: str
+    key: str
+    sender: Sender
+    client: MlflowClient | None = None
+    run_id: str = ""
+    ended: threading.Event = field(default_factory=threading.Event)
+    status: str = "KILLED"
+
+    def work(self) -> bool:
+        """Until training ends and once more; whether everything was sent then."""
+        pause, ok = 0.0, True
+        while not self.ended.wait(pause):
+            began = time.process_time()
+            ok = self._try()
+            least = PAUSE_SECONDS if ok else 2 * pause
+            pause = min(max(least, PAUSE_SECONDS, SHARE * (time.process_time() - began)), LONGEST_PAUSE_SECONDS)
+        return self._try(self.status)
+
+    def _try(self, status: str | None = None) -> bool:
+        try:
+            if self.client is None:
+                self.client = self.tracking.connect()
+            if not self.run_id:
+                self.run_id = self._start(self.client)
+            self.sender.send(self.client, self.run_id)
+            if status:
+                self.client.set_terminated(self.run_id, status)
+        except (*FAILURES, InvalidInput):  # an experiment that was deleted may be restored
+            return False
+        return True
+
+    def _start(self, client: MlflowClient) -> str:
+        experiment_id = find_experiment(client, self.project, self.tracking.artifact_location)
+        run = find_run(client, experiment_id, TRAIN_TAG, self.key)
+        if run is None:
+            name = f"{self.project}-training-{self.key[:8]}"
+            run = client.create_run(experiment_id, tags={TRAIN_TAG: self.key}, run_name=name)
+        elif run.info.status != "RUNNING":
+            client.update_run(run.info.run_id, status="RUNNING")
+        return str(run.info.run_id)
+
+
+def _listen(live: LiveRun) -> None:
+    line = sys.stdin.readline()
+    if line.endswith("\n"):
+        live.status = line.strip()
+    live.ended.set()
+
+
+def main(given: Mapping[str, Any]) -> int:
+    folder = Path(given["folder"])
+    # The sender of a run that was killed may not have ended yet; it must not set its status after the next has begun.
+    with (folder / "live.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        live = LiveRun(Tracking(folder, given["uri"]), given["project"], given["key"], Sender(Path(given["spool"])))
+        threading.Thread(target=_listen, args=(live,), daemon=True).start()
+        return 0 if live.work() else 1
+
+
+if __name__ == "__main__":
+    # Training goes first wherever both want a core.
+    os.nice(19)
+    sys.exit(main(json.loads(sys.stdin.readline())))

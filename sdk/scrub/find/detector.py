@@ -1,0 +1,281 @@
+"""Presidio's recognizers over many texts: fast, offline, and failing closed.
+
+The registry, the recognizers and what their results mean are Presidio's (presidio-analyzer 2.2.366); the loop is not:
+`AnalyzerEngine.analyze` runs every recognizer on every text. A text goes through
+
+1. views.py: read in plain characters, and again without what is invisible;
+2. gate.py: every pattern of every PatternRecognizer, where it can match;
+3. all other recognizers, those with `find_many` for all texts at once;
+4. validation, context words, the score threshold, and the union of what overlaps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import regex
+from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
+from presidio_analyzer.nlp_engine import NlpEngine
+
+from sdk.scrub.find.context import WindowContextEnhancer
+from sdk.scrub.find.ner_models import names_from
+from sdk.scrub.find.recognizers import presidio_silenced, read_registry
+from sdk.scrub.find.views import View, views
+from sdk.scrub.prefilter.gate import PatternTimedOut, gate_of
+from sdk.scrub.spans import Span, merged
+
+# What recognizers of any origin are known to raise; a class outside this list still ends the run, with its traceback.
+DETECTOR_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError,
+    OSError, RuntimeError, TypeError, ValueError, regex.error,
+)  # fmt: skip
+ROW_SECONDS = 10.0
+MOST, LEAST = EntityRecognizer.MAX_SCORE, EntityRecognizer.MIN_SCORE
+
+
+class DetectorFailed(RuntimeError):
+    """A recognizer could not say what stands in a text, so the text counts as not scanned."""
+
+
+class DetectorTimedOut(DetectorFailed):
+    """Scanning took longer than a text may take."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One pattern of one recognizer."""
+
+    recognizer: PatternRecognizer
+    pattern: Pattern
+
+
+class _Language:
+    """The recognizers of one language, sorted by how they are run."""
+
+    def __init__(self, recognizers: Sequence[EntityRecognizer]) -> None:
+        self.forms: list[_Form] = []
+        self.single: list[EntityRecognizer] = []
+        self.many: list[Any] = []
+        for recognizer in recognizers:
+            if hasattr(recognizer, "find_many"):
+                self.many.append(recognizer)
+            elif _plain(recognizer):
+                self.forms += [_Form(recognizer, pattern) for pattern in recognizer.patterns]
+            else:
+                self.single.append(recognizer)
+        self.gate = gate_of(tuple((form.pattern.regex, int(form.recognizer.global_regex_flags)) for form in self.forms))
+        self.by_id = {id(form.recognizer): form.recognizer for form in self.forms}
+        self.validates = {form.recognizer.id: _validates(form.recognizer) for form in self.forms}
+
+
+def _plain(recognizer: EntityRecognizer) -> bool:
+    """Nothing but patterns, validation and context: what the gate and `_judged` do in Presidio's stead."""
+    kind = type(recognizer)
+    return (
+        isinstance(recognizer, PatternRecognizer)
+        and kind.analyze is PatternRecognizer.analyze
+        and kind.enhance_using_context is EntityRecognizer.enhance_using_context
+    )
+
+
+def _validates(recognizer: PatternRecognizer) -> tuple[bool, bool]:
+    kind = type(recognizer)
+    return (
+        kind.validate_result is not PatternRecognizer.validate_result,
+        kind.invalidate_result is not PatternRecognizer.invalidate_result,
+    )
+
+
+class Detector:
+    """Finds personal data in the languages that its recognizers.yaml supports."""
+
+    def __init__(
+        self,
+        recognizers: Path,
+        score_threshold: float,
+        recognizer: str = "embedded",
+        row_seconds: float = ROW_SECONDS,
+    ) -> None:
+        """recognizer: who finds names, as the policy writes it; row_seconds: what scanning one text may take.
+
+        InvalidInput lists the faults of the file; MissingExtra names what a recognizer's library is installed with.
+        """
+        registry = read_registry(recognizers)
+        self.languages = frozenset(registry.supported_languages)
+        engine, chosen = names_from(recognizer, registry.recognizers, registry.supported_languages)
+        self._nlp: NlpEngine = engine
+        self._languages = {
+            code: _Language([one for one in chosen if one.supported_language == code]) for code in self.languages
+        }
+        self.kinds = frozenset(kind for one in chosen for kind in one.supported_entities)
+        self._context = WindowContextEnhancer()
+        self._score_threshold, self._row_seconds = score_threshold, row_seconds
+        self.gated = True
+
+    def find(self, text: str, language: str) -> list[Span]:
+        """Disjoint spans in order. DETECTOR_ERRORS, DetectorFailed among them: the text counts as not scanned."""
+        found = self.find_many([(text, language)])[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def find_many(self, texts: Sequence[tuple[str, str]]) -> list[list[Span] | Exception]:
+        """For each (text, language) its spans, or the error for which it counts as not scanned."""
+        read = [list(views(text)) for text, _ in texts]
+        with presidio_silenced() as alarm:
+            names = self._names_of(texts, read)
+            found: list[list[Span] | Exception] = []
+            for i, (_, language) in enumerate(texts):
+                alarm.heard = False
+                try:
+                    batch = names[i]
+                    if isinstance(batch, Exception):
+                        raise batch
+                    spans = self._spans(language, read[i], batch)
+                    if alarm.heard:
+                        raise DetectorFailed
+                except DETECTOR_ERRORS as error:
+                    found.append(error)
+                else:
+                    found.append(spans)
+        return found
+
+    # -- names, for all texts at once
+
+    def _names_of(
+        self, texts: Sequence[tuple[str, str]], read: Sequence[Sequence[View]]
+    ) -> list[list[list[Span]] | Exception]:
+        """For each text the finds of the recognizers with `find_many` in each of its views."""
+        found: list[list[list[Span]] | Exception] = [[[] for _ in its] for its in read]
+        for language, plan in self._languages.items():
+            mine = [i for i, (_, code) in enumerate(texts) if code == language]
+            for recognizer in plan.many if mine else []:
+                self._ask(recognizer, mine, read, found)
+        return found
+
+    def _ask(
+        self,
+        recognizer: Any,
+        mine: Sequence[int],
+        read: Sequence[Sequence[View]],
+        found: list[list[list[Span]] | Exception],
+    ) -> None:
+        started = time.monotonic()
+        places = [(i, j) for i in mine for j in range(len(read[i]))]
+        try:
+            spans = recognizer.find_many([read[i][j].text for i, j in places])
+            if len(spans) != len(places):
+                raise DetectorFailed
+        except DETECTOR_ERRORS as error:
+            if len(mine) == 1:
+                found[mine[0]] = error
+                return
+            for i in mine:  # which of them was it?
+                self._ask(recognizer, [i], read, found)
+            return
+        late = time.monotonic() - started > self._row_seconds * len(mine)
+        for (i, j), its in zip(places, spans, strict=True):
+            target = found[i]
+            if late:
+                found[i] = DetectorTimedOut(f"{recognizer.name} took longer than {self._row_seconds:g} s a text")
+            elif not isinstance(target, Exception):
+                target[j] += [span if span.recognizer else replace(span, recognizer=recognizer.name) for span in its]
+
+    # -- one text
+
+    def _spans(self, language: str, read: Sequence[View], names: Sequence[Sequence[Span]]) -> list[Span]:
+        plan = self._languages[language]
+        deadline = time.monotonic() + self._row_seconds
+        spans: list[Span] = []
+        for view, its in zip(read, names, strict=True):
+            found = [*self._patterns(plan, view.text, deadline), *its, *self._others(plan, view.text, language)]
+            if time.monotonic() > deadline:
+                raise DetectorTimedOut(f"all recognizers together took longer than {self._row_seconds:g} s")
+            kept = (view.original(span) for span in found if span.score >= self._score_threshold)
+            spans += [span for span in kept if span]
+        return merged(spans)
+
+    def _patterns(self, plan: _Language, text: str, deadline: float) -> list[Span]:
+        try:
+            matches = plan.gate.matches(text, deadline) if self.gated else plan.gate.all_matches(text, deadline)
+        except PatternTimedOut as stopped:
+            form = plan.forms[stopped.form]
+            raise DetectorTimedOut(
+                f"pattern {form.pattern.name!r} of {form.recognizer.name} was stopped after {self._row_seconds:g} s"
+            ) from None
+        if not matches:
+            return []
+        by_recognizer: dict[int, list[Span]] = defaultdict(list)
+        for number, start, end in matches:
+            form = plan.forms[number]
+            recognizer = form.recognizer
+            score = self._score(plan, form, text[start:end])
+            if score > LEAST:
+                kind = recognizer.supported_entities[0]
+                by_recognizer[id(recognizer)].append(Span(start, end, kind, score, recognizer.name))
+        spans: list[Span] = []
+        for key, its in by_recognizer.items():
+            spans += self._in_context(text, _without_contained(its), plan.by_id[key])
+        return spans
+
+    def _score(self, plan: _Language, form: _Form, value: str) -> float:
+        """As PatternRecognizer does it: a valid value is sure, an invalid one is none."""
+        score = form.pattern.score
+        validates, invalidates = plan.validates[form.recognizer.id]
+        if validates:
+            valid = form.recognizer.validate_result(value)
+            if valid is not None:
+                score = MOST if valid else LEAST
+        if invalidates and form.recognizer.invalidate_result(value):
+            score = LEAST
+        return float(score)
+
+    def _in_context(self, text: str, spans: list[Span], recognizer: EntityRecognizer) -> list[Span]:
+        words = tuple(recognizer.context or ())
+        if not words:
+            return spans
+        scores = [self._context.raised(text, span.start, span.end, span.score, words) for span in spans]
+        return [
+            span if score == span.score else replace(span, score=score)
+            for span, score in zip(spans, scores, strict=True)
+        ]
+
+    def _others(self, plan: _Language, text: str, language: str) -> Iterable[Span]:
+        """Recognizers that are more than patterns, through Presidio's own interface."""
+        if not plan.single:
+            return []
+        artifacts = self._nlp.process_text(text, language)
+        results: dict[str, list[RecognizerResult]] = {}
+        for recognizer in plan.single:
+            results[recognizer.id] = recognizer.analyze(text, recognizer.supported_entities, artifacts) or []
+        spans: list[Span] = []
+        for recognizer in plan.single:
+            own = results[recognizer.id]
+            if not own:
+                continue
+            rest = [result for key, others in results.items() if key != recognizer.id for result in others]
+            own = recognizer.enhance_using_context(text, own, rest, artifacts, None)
+            its = [Span(r.start, r.end, r.entity_type, float(r.score), recognizer.name) for r in own]
+            spans += self._in_context(text, its, recognizer)
+        return spans
+
+
+def _without_contained(spans: list[Span]) -> list[Span]:
+    """EntityRecognizer.remove_duplicates for spans of one kind: what a span at least as sure contains is dropped."""
+    if len(spans) < 2:
+        return spans
+    kept: list[Span] = []
+    active: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s.start, s.start - s.end, -s.score)):
+        active = [other for other in active if other.end >= span.start]
+        if not any(
+            other.start <= span.start and span.end <= other.end and span.score <= other.score for other in active
+        ):
+            kept.append(span)
+            active.append(span)
+    return kept

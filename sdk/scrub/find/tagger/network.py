@@ -1,0 +1,149 @@
+"""The tagger's network: residual convolutions over tokens in whole numbers, so that every machine finds the same.
+
+Weights are 8-bit and the inputs of every product are rounded to whole numbers of at most 127, so a sum of 384 products
+stays below 2**24 and is exact in float32, in whatever order a BLAS library adds it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdk.scrub.find.tagger.tokens import LEXICONS, Floats, Ints, bigram_feature, hash_word, word_features
+
+MOST_TYPES = 200_000  # words whose vectors are kept; then all are forgotten
+
+
+def unpack_words(packed: bytes) -> dict[str, int]:
+    """The Chinese lexicon, word -> class + 4 * band of frequency: lines of words, one line a class and band."""
+    return {word: number for number, line in enumerate(packed.decode().split("\n")) for word in line.split()}
+
+
+class _Vectors:
+    """Vectors of keys, made when first seen."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.index = {"": 0}
+        self.rows = np.zeros((1024, width), np.float32)
+
+    def add(self, key: str, vector: Floats) -> int:
+        number = len(self.index)
+        if number == len(self.rows):
+            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+        self.rows[number] = vector
+        self.index[key] = number
+        return number
+
+
+class Network:
+    """Reads a weights file; `logits` gives a row of scores for each token."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path) as file:
+            data: dict[str, Any] = {name: file[name] for name in file.files}
+        self.labels: list[str] = [str(label) for label in data["labels"]]
+        self.lexicons: Mapping[str, frozenset[int]] = {
+            name: frozenset(data[f"lexicon_{name}"].tolist()) for name in LEXICONS
+        }
+        self.words = unpack_words(data["chinese_words"].tobytes())
+        self._table, self._table_scale = data["table"], data["table_scale"].astype(np.float32)
+        self._projection = data["projection"].astype(np.float32)
+        self._flags = data["flags"].astype(np.float32)
+        self._flag_scale = float(data["flag_scale"])
+        self._extra = data["extra"].astype(np.float32)  # rows: bias, styles 1 and 2, glued to what stands before
+        self._layers = [
+            (data[f"weight_{i}"].astype(np.float32), data[f"scale_{i}"].astype(np.float32), data[f"bias_{i}"])
+            for i in range(int(data["layers"]))
+        ]
+        self._steps: list[float] = [float(step) for step in data["steps"]]
+        self.reach = len(self._layers)  # tokens to either side that a label depends on: one a layer, one of a pair
+        self.label_weights = data["label_weights"].astype(np.float32)
+        width = self._projection.shape[1]
+        self._types, self._pairs = _Vectors(width), _Vectors(width)
+
+    def is_name(self, word: str) -> bool:
+        key = hash_word(word.lower())
+        return any(key in self.lexicons[name] for name in ("given", "city", "country"))
+
+    def is_word(self, word: str) -> bool:
+        return hash_word(word.lower()) in self.lexicons["dictionary"]
+
+    def _vector(self, features: list[int]) -> Floats:
+        rows = self._table[features].astype(np.float32) * self._table_scale[features, None]
+        total = rows.sum(axis=0) / np.float32(len(features)) ** np.float32(0.5)
+        # one product after the other: a BLAS library would choose its own order of adding
+        return np.asarray((total[:, None] * self._projection).sum(axis=0), np.float32)
+
+    def type_rows(self, words: list[str]) -> Ints:
+        if len(self._types.index) > MOST_TYPES:
+            self._types = _Vectors(self._types.width)
+        index = self._types.index
+        return np.array(
+            [
+                number
+                if (number := index.get(word)) is not None
+                else self._types.add(word, self._vector(word_features(word, self.lexicons)))
+                for word in words
+            ],
+            np.int32,
+        )
+
+    def pair_rows(self, pairs: list[str | None]) -> Ints:
+        if len(self._pairs.index) > MOST_TYPES:
+            self._pairs = _Vectors(self._pairs.width)
+        index = self._pairs.index
+        return np.array(
+            [
+                0
+                if pair is None
+                else number
+                if (number := index.get(pair)) is not None
+                else self._pairs.add(pair, self._vector([bigram_feature(pair)]))
+                for pair in pairs
+            ],
+            np.int32,
+        )
+
+    def logits(self, types: Ints, pairs: Ints, flags: Floats | None, styles: Ints, glued: Floats) -> Floats:
+        """types 0 separates texts. Shapes: (tokens,) each, flags (tokens, FLAGS) or None; result (tokens, labels)."""
+        hidden = self._types.rows[types] + self._extra[0]
+        if pairs.any():
+            vectors = self._pairs.rows[pairs]
+            hidden += vectors
+            hidden[1:] += vectors[:-1]
+        if flags is not None:
+            hidden += (flags @ self._flags) * np.float32(self._flag_scale)
+        hidden += self._extra[styles] * (styles > 0)[:, None]
+        hidden += self._extra[3] * glued[:, None]
+        between = types == 0
+        for (weight, scale, bias), step in zip(self._layers[:-1], self._steps[:-1], strict=True):
+            near = self._rounded(hidden, step, between)
+            wide = np.zeros((len(near), 3 * near.shape[1]), np.float32)
+            width = near.shape[1]
+            wide[1:, :width] = near[:-1]
+            wide[:, width : 2 * width] = near
+            wide[:-1, 2 * width :] = near[1:]
+            sums = wide @ weight
+            sums *= scale * np.float32(step)
+            sums += bias
+            np.maximum(sums, 0, out=sums)
+            hidden += sums
+        weight, scale, bias = self._layers[-1]
+        near = self._rounded(hidden, self._steps[-1], between)
+        return np.asarray((near @ weight) * (scale * np.float32(self._steps[-1])) + bias, np.float32)
+
+    @staticmethod
+    def _rounded(hidden: Floats, step: float, between: Any) -> Floats:
+        near = hidden * np.float32(1 / step)
+        np.rint(near, out=near)
+        np.clip(near, -127, 127, out=near)
+        near[between] = 0
+        return near
+
+
+def lexicon_array(words: list[str]) -> Any:
+    return np.array(sorted({hash_word(word) for word in words}), np.uint32)

@@ -1,0 +1,66 @@
+"""Realistic values in place of personal data: the same for the same value within a scope, never the value itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sdk.scrub.replace import invented_numbers
+from sdk.scrub.replace.pseudonyms import Draw, Keyed, normalized, same
+from sdk.scrub.replace.stand_ins import Names, Places
+
+# No stand-in of these would be of use.
+WITHOUT = frozenset({"TITLE", "PASSWORD", "API_KEY", "PRIVATE_KEY", "BIOMETRIC", "IMAGE_DATA"})
+TRIES = 64
+
+
+class Surrogates:
+    """Those of one document; what is kept here is only which words its names are made of."""
+
+    def __init__(self, keyed: Keyed, language: str) -> None:
+        self._keyed, self._language = keyed, language
+        self._names, self._places = Names(keyed), Places(keyed)
+
+    def learn(self, value: str, before: str, after: str) -> None:
+        """A person's name in its surroundings, before any of the text is replaced."""
+        self._names.learn(value, before, after)
+
+    def of(self, value: str, entity_type: str, before: str = "", after: str = "") -> str | None:
+        """None where there is none: the kind has no stand-ins, or nothing of the value would change."""
+        if entity_type in WITHOUT:
+            return None
+        old = normalized(value)
+        for new in self._candidates(value, old, entity_type, before, after):
+            if new and normalized(new) != old and (len(old) <= 4 or old not in normalized(new)):
+                return new
+        return None
+
+    def _candidates(self, value: str, old: str, entity_type: str, before: str, after: str) -> Iterator[str]:
+        match entity_type:
+            case "PERSON":
+                yield self._names.person(value, before, after)
+            case "LOCATION":
+                yield self._places.location(value)
+            case "STREET_ADDRESS":
+                yield self._places.address(value)
+            case "ORGANIZATION":
+                yield self._places.organization(value)
+            case "NRP":
+                yield self._places.nation(value)
+            case "EMAIL_ADDRESS" if "@" in value:
+                yield self._names.email(value)
+            case _:
+                for draw, _ in zip(
+                    self._keyed.draws(entity_type, same(value, entity_type)), range(TRIES), strict=False
+                ):
+                    yield self._number(value, entity_type, draw)
+
+    def _number(self, value: str, entity_type: str, draw: Draw) -> str:
+        match entity_type:
+            case "PHONE_NUMBER":
+                return invented_numbers.phone(value, self._language, draw)
+            case "IP_ADDRESS":
+                return invented_numbers.ip_address(value, draw)
+            case "URL":
+                return invented_numbers.url(value, draw)
+            case _:
+                return invented_numbers.number(value, entity_type, draw)

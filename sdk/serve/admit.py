@@ -1,0 +1,226 @@
+"""Admit: whether a release may be served, from files alone, and then its model.
+
+ 1. private: the package is copied into a folder of this process only (mode 0700); what is checked is what is used
+ 2. key ring: version 1 is the pinned one, each further one is signed by an owner of the one before
+ 3. signature: the package's OMS signature is by a trainer of the ring
+ 4. manifest: its identity, and every file of the package
+ 5. revocation: the trainer's key is not one whose signatures count no more
+ 6. approvals: the policy is the manifest's, and the verdict over all decisions under the ring in force is yes
+ 7. log proof: the promotion is in the log, and names this package, policy, report and these decisions in this order
+ 8. freshness: the log has not become shorter, nor the release older, than what this machine has served
+ 9. decrypt: into memory
+10. base: the one that is named here, never one that a file of the package names, and of the manifest's digest
+11. attach the adapter
+12. wipe the plain weights, remember what was served
+
+It raises Tampered, or Refused with every reason, at the first step that fails; nothing is served then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sdk import crypto
+from sdk.approve import Case, judge, require_allowed
+from sdk.audit import Event, read_checkpoint, verify_proof
+from sdk.crypto.keyring import Member, Ring, first_that_holds, open_rings, why_not_valid
+from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.model import base_digest, resolve_base
+from sdk.model.adapted import AdaptedModel, load_adapted
+from sdk.policy import Policy
+from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
+from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, unseal, wipe
+from sdk.seal.folder import list_files, read_file
+from sdk.serve.evidence import (
+    LINE,
+    POLICY,
+    PROOF,
+    Evidence,
+    find_trainer,
+    read_evidence,
+    read_policy_bytes,
+    read_wrapped,
+)
+from sdk.store import log_origin, state_folder, write_atomic
+
+GOVERNANCE = "governance"  # folder of a release beside its package
+TRUST = "SDK_TRUST"
+
+
+class Trust(Frozen):
+    """What a machine that serves a model knows beforehand."""
+
+    root: Sha256 = Field(description="digest of the project's first key ring")
+    base: str = Field(description="the base model: embedded, or its folder on this machine")
+    encryption_key: str = Field(description="URI of the key that unwraps the package's data key")
+    keys: Path = Field(description="folder from which a relative file: URI is taken")
+    served: Path | None = Field(description="file that remembers what was served; None: the caller has the whole log")
+
+
+def read_trust(path: Path) -> Trust:
+    """A file that `sdk keys trust` wrote; InvalidInput says what is wrong with it."""
+    try:
+        given = json.loads(path.read_bytes())
+        root = str(given["root"])
+        return Trust(**given, keys=path.resolve().parent, served=state_folder() / "served" / f"{root}.checkpoint")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InvalidInput(f"{path} is not a file that `sdk keys trust` wrote.") from None
+
+
+def trust_from_environment() -> Trust:
+    """Of the file that the environment variable SDK_TRUST names."""
+    path = os.environ.get(TRUST)
+    if not path:
+        raise InvalidInput(f"{TRUST} names no file; make one with `sdk keys trust FILE`, or set SDK_PROJECT.")
+    return read_trust(Path(path))
+
+
+def admit(folder: Path, trust: Trust) -> AdaptedModel:
+    """The model of a release's folder, as MLflow gives it out."""
+    return admit_package(folder / PACKAGE, read_evidence(folder / GOVERNANCE), trust)
+
+
+def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str | None = None) -> AdaptedModel:
+    """The twelve steps above. `expected`: the package's identity, where the caller knows which it must be."""
+    with _private(package) as folder:  # 1
+        rings = open_rings(evidence.rings, trust.root, "the release's key rings")  # 2
+        ring = rings[-1]
+        trainer = find_trainer(ring, _claimed_signer(folder), "The package")
+        manifest = open_package(folder, None, str(trainer.public_key), expected)  # 3, 4
+        identity = sha256((folder / MANIFEST).read_bytes())
+        promotion, size = _proven(evidence, ring, trust)
+        _check_standing(trainer, promotion)  # 5
+        policy = read_policy_bytes(evidence.policy, manifest.policy_digest, POLICY)
+        _check_approvals(evidence, ring, policy, identity, trainer, promotion)  # 6
+        _check_promotion(promotion, evidence, rings, identity, policy)  # 7
+        _check_fresh(evidence, ring, trust, size)  # 8
+        wrapped = read_wrapped(evidence.data_key, "data-key.json") if evidence.data_key else manifest.wrapped_data_key
+        key = None
+        if wrapped is not None:
+            key = crypto.open_wrapper(trust.encryption_key, trust.keys).unwrap(
+                wrapped, key_context(manifest.package_id)
+            )
+        config, weights = unseal(folder, manifest, key)  # 9
+        try:
+            _check_base(trust, manifest)  # 10
+            model = load_adapted(
+                trust.base, _method(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
+            )  # 11
+        finally:
+            wipe(weights)  # 12
+        if trust.served is not None:
+            write_atomic(trust.served, _checkpoint_of(evidence.proof))
+    return model
+
+
+@contextmanager
+def _private(package: Path) -> Iterator[Path]:
+    """A copy that only this user can read; links are not followed, so they are seen as what they are."""
+    list_files(package)  # a link, a special file or folders of any depth are not even copied
+    with tempfile.TemporaryDirectory(prefix="sdk-") as made:
+        folder = Path(made) / PACKAGE
+        try:
+            shutil.copytree(package, folder, symlinks=True)
+        except (OSError, shutil.Error) as error:
+            raise StepFailed(f"{package} cannot be copied to a private folder ({type(error).__name__}).") from error
+        yield folder
+
+
+def _claimed_signer(folder: Path) -> str:
+    """The key that the package says it is signed by: which of the trainers' to check with, and no more than that."""
+    try:
+        return str(json.loads(read_file(folder, MANIFEST)[1] or b"")["signing_key"])  # no link, and no more than may be
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Tampered(f"The package has no {MANIFEST} that names its signing key.") from None
+
+
+def _proven(evidence: Evidence, ring: Ring, trust: Trust) -> tuple[Event, int]:
+    """The promotion's event and the size of the log that it was proven in, by a key of the log."""
+    name = f"{LINE} with {PROOF}"
+    return first_that_holds(
+        ring.log_keys(), lambda pem: verify_proof(evidence.line, evidence.proof, log_origin(trust.root), pem, name)
+    )
+
+
+def _check_standing(trainer: Member, promotion: Event) -> None:
+    why = why_not_valid(trainer, datetime.fromisoformat(promotion.time))
+    if why is not None:
+        raise Tampered(f"The key of {trainer.name}, who signed the package, does not count: {why}")
+
+
+def _check_approvals(
+    evidence: Evidence, ring: Ring, policy: Policy, identity: str, trainer: Member, promotion: Event
+) -> None:
+    now = max(datetime.now(UTC), datetime.fromisoformat(promotion.time))  # a clock that is set back gains nothing
+    require_allowed(judge(Case(identity, policy, evidence.report, ring, evidence.decisions, trainer.key_id, now)))
+
+
+def _check_promotion(
+    promotion: Event, evidence: Evidence, rings: tuple[Ring, ...], identity: str, policy: Policy
+) -> None:
+    if (promotion.action, promotion.phase) != ("promote", "finished"):
+        raise Tampered(f"{LINE} is the event of another action ({promotion.action} {promotion.phase}).")
+    decided = [sha256(envelope) for envelope in evidence.decisions]
+    named = [digest for name, digest in sorted(promotion.objects.items()) if name.startswith("decision.")]
+    faults = [
+        f"{what} is another one"
+        for what, same in (
+            ("package", promotion.objects.get("package") == identity),
+            ("policy", promotion.objects.get("policy") == policy.digest),
+            ("report", promotion.objects.get("report") == evidence.report),
+            ("ring", promotion.objects.get("ring") in {ring.digest for ring in rings}),
+            ("list of decisions", decided[: len(named)] == named),
+        )
+        if not same
+    ]
+    if faults:
+        raise Tampered(f"{LINE} is the promotion of something else.", faults)
+
+
+def _checkpoint_of(proof: bytes) -> bytes:
+    return proof.partition(b"\n\n")[2]
+
+
+def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> None:
+    if trust.served is None or not trust.served.exists():
+        return
+    seen = trust.served.read_bytes()
+    if seen == _checkpoint_of(evidence.proof):
+        return
+    keys = ring.log_keys(also_compromised=True)
+    known = first_that_holds(keys, lambda pem: read_checkpoint(seen, log_origin(trust.root), pem, str(trust.served)))
+    if known.size >= size:
+        raise Tampered(
+            f"The release is older than one that this machine has served (log of {size} events, {known.size} seen): "
+            "it is not the newest. Publish the wanted release again with `sdk promote`."
+        )
+
+
+def _check_base(trust: Trust, manifest: Manifest) -> None:
+    folder = resolve_base(trust.base)
+    if not isinstance(folder, Path):
+        raise InvalidInput(f"The base {trust.base} must be a folder on this machine; download it first.")
+    if base_digest(folder) != manifest.base_digest:
+        raise Tampered(f"{folder} is not the base model that the adapter was trained on: its digest differs.")
+
+
+def _method(manifest: Manifest) -> Method:
+    try:
+        return TypeAdapter(Method).validate_python(manifest.method)
+    except ValidationError:
+        raise InvalidInput(f"This version lacks the method that trained the package: {manifest.method}.") from None
+
+
+def trust_bytes(trust: Trust) -> bytes:
+    return canonical_json(trust.model_dump(mode="json", include={"root", "base", "encryption_key"})) + b"\n"

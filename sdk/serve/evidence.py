@@ -1,0 +1,123 @@
+"""Evidence: what shows, from files alone, that a release was approved and promoted.
+
+provenance.dsse.json      how the package came about, by the trainer's key
+ring/0001.dsse.json …     every key ring, each signed by an owner of the one before
+policy.json               the policy that the package was sealed under, canonical JSON
+report.sha256             digest of the report that the deciders saw
+decisions/0001.dsse.json … every decision over the package, in the order of the log
+promotion.json            the promotion's line of the audit log
+promotion.proof           proof that the line is in the log, with a signed checkpoint (C2SP tlog-proof)
+data-key.json             the package's data key under the encryption key in force, where that is not the manifest's
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.crypto.keyring import Member, Ring
+from sdk.errors import InvalidInput, Tampered
+from sdk.policy import Policy
+from sdk.records import canonical_json, sha256
+from sdk.store import RINGS, write_atomic
+
+POLICY, REPORT, LINE, PROOF, DATA_KEY = (
+    "policy.json",
+    "report.sha256",
+    "promotion.json",
+    "promotion.proof",
+    "data-key.json",
+)
+DECISIONS = "decisions"
+LIMIT = 16 * 2**20  # bytes of one file; the largest, a key ring, has some hundred bytes a member
+
+
+@dataclass(frozen=True)
+class Evidence:
+    rings: tuple[bytes, ...]
+    policy: bytes
+    report: str
+    decisions: tuple[bytes, ...]
+    line: bytes
+    proof: bytes
+    data_key: bytes | None = None
+
+
+def find_trainer(ring: Ring, fingerprint: str, name: str) -> Member:
+    """Who signed the package that is called `name`: one of the key ring's trainers, then or now."""
+    member = ring.find(fingerprint)
+    if member is None or "trainer" not in member.roles:
+        raise Tampered(f"{name} is signed by a key that is no trainer's in the key ring.")
+    return member
+
+
+def _files(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    yield from ((f"{RINGS}/{i:04}.dsse.json", data) for i, data in enumerate(evidence.rings, 1))
+    yield from ((f"{DECISIONS}/{i:04}.dsse.json", data) for i, data in enumerate(evidence.decisions, 1))
+    yield POLICY, evidence.policy
+    yield REPORT, evidence.report.encode()
+    yield LINE, evidence.line
+    yield PROOF, evidence.proof
+    if evidence.data_key is not None:
+        yield DATA_KEY, evidence.data_key
+
+
+def write_evidence(evidence: Evidence, folder: Path) -> None:
+    for name, data in _files(evidence):
+        write_atomic(folder / name, data)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise Tampered(f"{path} is missing, or is no ordinary file; the release is not complete.")
+    if path.stat().st_size > LIMIT:
+        raise Tampered(f"{path} is larger than anything that belongs to a release.")
+    return path.read_bytes()
+
+
+def _numbered(folder: Path) -> tuple[bytes, ...]:
+    files = sorted(folder.iterdir()) if not folder.is_symlink() and folder.is_dir() else []
+    if [file.name for file in files] != [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]:
+        raise Tampered(f"{folder} does not hold 0001.dsse.json to the last one, and nothing else.")
+    return tuple(_read(file) for file in files)
+
+
+def read_evidence(folder: Path) -> Evidence:
+    """The files as they are; `admit` checks what they say. Tampered: one is missing."""
+    report = _read(folder / REPORT)
+    try:
+        digest = report.decode("ascii")
+    except UnicodeDecodeError:
+        raise Tampered(f"{folder / REPORT} is not a digest.") from None
+    return Evidence(
+        rings=_numbered(folder / RINGS),
+        policy=_read(folder / POLICY),
+        report=digest,
+        decisions=_numbered(folder / DECISIONS),
+        line=_read(folder / LINE),
+        proof=_read(folder / PROOF),
+        data_key=_read(folder / DATA_KEY) if os.path.lexists(folder / DATA_KEY) else None,
+    )
+
+
+def read_policy_bytes(data: bytes, digest: str, name: str) -> Policy:
+    """The policy with this digest."""
+    if sha256(data) != digest:
+        raise Tampered(f"{name} is not the policy that the package was sealed under.")
+    try:
+        return Policy.model_validate_json(data)
+    except ValueError:
+        raise InvalidInput(f"{name} was written by another version of this package.") from None
+
+
+def read_wrapped(data: bytes, name: str) -> str:
+    try:
+        found = json.loads(data)
+        if canonical_json(found) != data or set(found) != {"wrapped"} or not isinstance(found["wrapped"], str):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError):
+        raise Tampered(f"{name} is not a wrapped data key.") from None
+    return str(found["wrapped"])

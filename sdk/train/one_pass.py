@@ -1,0 +1,134 @@
+"""The rows that training would begin with, once through the engine: what they take in memory and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from pydantic import Field
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from sdk.data import read_rows
+from sdk.model import Chat, Encoded, encode_rows, learned
+from sdk.records import Frozen, OnProgress, TrainSettings
+from sdk.train.batching import micro_batches, one_row_at_a_time
+from sdk.train.checkpoints import Checkpoints
+from sdk.train.engine import use_row_attention
+from sdk.train.failures import failures, memory_of_steps
+from sdk.train.isolated import answer, run_alone
+from sdk.train.methods import PROMPTS, check_settings
+from sdk.train.peak_memory import PeakMemory
+from sdk.train.session import Session
+from sdk.train.trainer import Collator
+from sdk.train.training_run import load, make_trainer
+
+# Gradients wait for a second pass where rows are accumulated; a third would take nothing more.
+_PASSES = 2
+
+
+class Measured(Frozen):
+    gib: float = Field(description="peak, as PeakMemory measures it")
+    seconds: float = Field(description="of one forward and backward pass, with its share of the optimizer's step")
+    lengths: tuple[int, ...] = Field(description="tokens of each row in the pass")
+    learned: float = Field(description="share of the tokens that the loss is taken on")
+
+
+def measure(data: Path, base: str, prompt: str, settings: TrainSettings, on_progress: OnProgress) -> Measured:
+    """Two optimizer steps on the largest micro-batch of the rows in `data`, in a process of its own on one GPU.
+
+    Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does not.
+    """
+    told = {"data": str(data.resolve()), "base": base, "prompt": prompt, "settings": settings.model_dump(mode="json")}
+    return Measured.model_validate(run_alone(__name__, told, on_progress))
+
+
+def measure_step(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Encoded],
+    settings: TrainSettings,
+    steps: int = 2,
+) -> Measured:
+    """The micro-batch that training on `rows` would begin with, again and again; the last step is timed.
+
+    model: as step.load() gives it, and of no use afterwards. On a CPU the peak is that since this call.
+    """
+    by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
+    running = settings if by_rows else one_row_at_a_time(settings)
+    batch = [rows[row] for row in micro_batches([len(row.input_ids) for row in rows], running)[0]]
+    passes = min(_PASSES, running.gradient_accumulation_steps)
+    alone = {"max_steps": steps, "gradient_accumulation_steps": passes, "gpus": 1}
+    clock = _Clock()
+    with PeakMemory() as memory, TemporaryDirectory() as folder:
+        session = Session(Path(folder), Checkpoints(Path(folder), ""), None, memory, time.monotonic())
+        trainer = make_trainer(
+            model,
+            tokenizer,
+            running.model_copy(update=alone),
+            [list(range(len(batch)))] * (passes * steps),
+            steps,
+            Collator(batch, by_rows),
+            session,
+            [clock],
+        )
+        with memory_of_steps(dividable=True):
+            trainer.train()
+    tokens = sum(len(row.input_ids) for row in batch)
+    return Measured(
+        gib=memory.gib,
+        seconds=clock.seconds / passes,
+        lengths=tuple(len(row.input_ids) for row in batch),
+        learned=sum(sum(row.in_loss) for row in batch) / tokens,
+    )
+
+
+class _Clock(TrainerCallback):  # type: ignore[misc,unused-ignore]
+    """Seconds of the last optimizer step."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._began = _now()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.seconds = _now() - self._began
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _measure_here(told: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    settings = TrainSettings.model_validate(told["settings"])
+    check_settings(settings)
+    with failures(settings), PeakMemory() as memory:
+        set_seed(settings.seed)
+        model, tokenizer, _ = load(told["base"], settings)
+        rows = encode_rows(
+            Chat(tokenizer), read_rows(Path(told["data"])).rows, told["prompt"], settings.max_length, learned(settings)
+        )
+        loaded = memory.gib  # on a GPU measure_step() begins anew
+        measured = measure_step(model, tokenizer, rows, settings)
+    return measured.model_copy(update={"gib": max(loaded, memory.gib)}).model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    answer(_measure_here)

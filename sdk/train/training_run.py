@@ -1,0 +1,267 @@
+"""train(): scrubbed rows and a base model in, an adapter and its Run out."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+
+from sdk.crypto import Secret
+from sdk.data.canaries import is_canary
+from sdk.errors import InvalidInput, StepFailed
+from sdk.model import (
+    Chat,
+    base_digest,
+    base_name,
+    encode_rows,
+    fetch_base,
+    learned,
+    load_base,
+)
+from sdk.records import LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
+from sdk.store import SPOOL, file_ref, write_atomic
+from sdk.train.adapter_init import begin, finish
+from sdk.train.batching import continued, micro_batches, one_row_at_a_time
+from sdk.train.callbacks import add_options
+from sdk.train.checkpoints import Checkpoints
+from sdk.train.engine import use_row_attention
+from sdk.train.engine.fp8 import to_fp8
+from sdk.train.failures import failures, memory_of_steps
+from sdk.train.job import Job
+from sdk.train.methods import PROMPTS, check_settings, peft_config
+from sdk.train.peak_memory import PeakMemory
+from sdk.train.process_group import is_main, seed_apart
+from sdk.train.saving import saving
+from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
+from sdk.train.shard import Shards, load_sharded, recompute_all
+from sdk.train.splitting import divided, filler
+from sdk.train.trainer import Collator, Trainer
+from sdk.train.training_state import trained
+from sdk.train.trl_arguments import precision_notes
+from sdk.train.validation import hold_out
+from sdk.train.watch import Watch
+
+_FORMAT = 1  # of checkpoints
+_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
+
+
+def train_here(job: Job, on_progress: OnProgress) -> Run | None:
+    """launch.train() in this process, alone or as one of several; None where another one writes the result.
+
+    MemoryRanOut where smaller micro-batches could help.
+    """
+    settings, out, adapter = job.settings, job.out, job.adapter
+    began = time.monotonic()
+    check_settings(settings)
+    with failures(settings), PeakMemory() as memory:
+        # Before the adapter is built, because its first weights are drawn then.
+        set_seed(settings.seed)
+        folder = fetch_base(job.base)
+        model, tokenizer, shards = load(job.base, settings)
+        length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
+        given = job.rows
+        encoded = encode_rows(Chat(tokenizer), given, job.prompt, length, learned(settings))
+        planted = {place for place, row in enumerate(given) if is_canary(row.id)}
+        rows, held = hold_out(encoded, settings, planted)
+        session = _session(job, folder, memory, began)
+        # A learned prompt stands before each row, so rows cannot lie one behind the other.
+        by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
+        plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
+        collator = Collator([*rows, filler(rows)], by_rows)
+        watch = Watch(plan.tokens, plan.pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
+        callbacks: list[TrainerCallback] = [watch] if shards is None else [watch, shards]
+        trainer = make_trainer(
+            model, tokenizer, plan.settings, plan.batches, len(plan.tokens), collator, session, callbacks
+        )
+        start = begin(trainer.model, settings, folder, adapter)
+        validation = add_options(trainer, plan.settings, held, by_rows, plan.steps_per_epoch)
+        seed_apart(settings.seed)
+        with memory_of_steps(plan.divisible):
+            _run(trainer)
+        if validation:
+            validation.restore_best()
+        if not is_main():
+            return None
+        config, weights = finish(trainer.model, base_name(job.base), start)
+        write_atomic(out / "adapter" / "adapter_config.json", config)
+        write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
+    steps, spent = trainer.state.global_step, trainer.position()
+    return Run(
+        settings=settings,
+        base=base_name(job.base),
+        adapter=tuple(file_ref(path, out) for path in sorted((out / "adapter").glob("adapter_*"))),
+        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        steps=steps,
+        losses=_losses(trainer),
+        validation=tuple(validation.points) if validation else (),
+        validation_rows=len(held),
+        best_step=validation.best_step if validation else None,
+        seconds=spent.seconds,
+        tokens_per_second=sum(plan.tokens[:steps]) / spent.training_seconds,
+        memory_predicted_gib=job.memory_predicted_gib,
+        memory_measured_gib=spent.memory_gib,
+        tokens_per_second_predicted=job.tokens_per_second_predicted,
+        hardware=job.hardware,
+        resumed_from_step=session.step,
+        notes=spent.notes,
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    )
+
+
+def load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
+    """The base in its method's precision, and its tokenizer."""
+    if settings.shard_base:
+        return load_sharded(base, settings.method)
+    model, tokenizer = load_base(base, settings.method)
+    if settings.method == "lora-fp8":
+        to_fp8(model)
+    return model, tokenizer, None
+
+
+def _session(job: Job, base: Path, memory: PeakMemory, began: float) -> Session:
+    made_from: list[Any] = [job.data_digest, base_digest(base), job.prompt]
+    made_from += [job.adapter[0], sha256(job.adapter[1])] if job.adapter else []
+    checkpoints = _checkpoints(job.out, made_from, job.settings, job.secret)
+    source = _checkpoints(job.earlier.folder, made_from, job.earlier.settings, job.secret) if job.earlier else None
+    session = Session(job.out, checkpoints, find_start(checkpoints, source), memory, began)
+    session.notes += precision_notes()
+    return session
+
+
+class _Plan(NamedTuple):
+    """Which rows go together, and the settings for that; tokens and pairs of tokens in each optimizer step."""
+
+    batches: list[list[int]]
+    settings: TrainSettings
+    divisible: bool
+    tokens: list[int]
+    pairs: list[int]
+    steps_per_epoch: int
+
+
+def _plan(lengths: list[int], job: Job, session: Session, by_rows: bool) -> _Plan:
+    running = job.settings if by_rows else one_row_at_a_time(job.settings)
+    if running != job.settings:
+        session.notes.append("Rows went through the model one by one: model or adapter cannot keep several apart.")
+    batches = micro_batches(lengths, running)
+    if job.earlier:
+        batches = _continued(batches, lengths, running, job.earlier, session)
+    passes = sum(map(len, batches)) / len(lengths)
+    batches, running, divisible, notes = divided(batches, lengths, running, job.halvings)
+    session.notes += notes
+    if running.shard_base:
+        running, notes = recompute_all(running)
+        session.notes += notes
+    sizes = [*lengths, 0]  # the filler's tokens do not count
+    tokens = _sums_per_step(sizes, batches, running)
+    pairs = _sums_per_step([size * size for size in sizes], batches, running)
+    return _Plan(batches, running, divisible, tokens, pairs, max(1, round(len(tokens) / passes)))
+
+
+def _run(trainer: Trainer) -> None:
+    """Train to the end and leave the last checkpoint. StepFailed where a check does not hold."""
+    before = _base_hash(trainer.model)
+    initial = {name: value.clone() for name, value in trained(trainer.model).items()}
+    with saving(trainer):
+        trainer.train()
+    if _base_hash(trainer.model) != before:
+        trainer.session.checkpoints.remove()
+        raise StepFailed("The base's weights changed while the adapter was trained; nothing was kept.")
+    still = [
+        name
+        for name, value in trainer.model.named_parameters()
+        # AdaLoRA's singular values begin at zero, and those of a rank that it cuts end there.
+        if name in initial and "lora_E" not in name and torch.equal(value, initial[name])
+    ]
+    if still:
+        raise StepFailed(
+            f"{len(still)} of {len(initial)} adapter matrices did not move; raise the learning rate or the steps.",
+            still,
+        )
+    if trainer.args.should_save:
+        trainer.session.checkpoints.keep_newest()
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: TrainSettings,
+    batches: list[list[int]],
+    steps: int,
+    collator: Collator,
+    session: Session,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """batches: numbers of the collator's rows in each forward pass; steps: optimizer steps that they are."""
+    return Trainer(
+        settings,
+        session,
+        model=model,
+        processing_class=tokenizer,
+        # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
+        train_dataset=Dataset.from_dict({"input_ids": batches}),
+        data_collator=collator,
+        peft_config=peft_config(model, settings, steps),
+        callbacks=callbacks,
+    )
+
+
+def _continued(
+    batches: list[list[int]], lengths: Sequence[int], settings: TrainSettings, earlier: Earlier, session: Session
+) -> list[list[int]]:
+    more = {name: getattr(earlier.settings, name) for name in MORE_STEPS}
+    before = micro_batches(lengths, settings.model_copy(update=more))
+    together = settings.gradient_accumulation_steps * settings.gpus
+    if len(batches) <= len(before):
+        raise InvalidInput(
+            f"The run to go on from has {-(-len(before) // together)} steps already; give a higher max_steps or "
+            "num_train_epochs."
+        )
+    joined = continued(before, batches, together)
+    if joined != batches:
+        session.notes.append(
+            "The earlier run's last rows were put together otherwise than in one run of this length, so the adapter is "
+            "not that of one run of this length."
+        )
+    return joined
+
+
+def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:
+    """The values of the rows in each optimizer step, summed."""
+    size = settings.gradient_accumulation_steps * settings.gpus
+    sums = [sum(values[row] for row in batch) for batch in batches]
+    return [sum(sums[start : start + size]) for start in range(0, len(sums), size)]
+
+
+def _base_hash(model: torch.nn.Module) -> str:
+    """SHA-256 of everything that is not trained; for a quantized base of its packed weights and their scales."""
+    digest = hashlib.sha256()
+    adapter = trained(model)
+    for name, value in sorted(model.state_dict().items()):
+        if name in adapter or not isinstance(value, torch.Tensor):
+            continue
+        digest.update(name.encode())
+        digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _checkpoints(folder: Path, made_from: list[Any], settings: TrainSettings, secret: Secret | None) -> Checkpoints:
+    """Keyed by what a checkpoint must share with a run that goes on from it."""
+    given = [_FORMAT, made_from, settings.model_dump(mode="json"), secret.key_id if secret else None]
+    return Checkpoints(folder / "checkpoints", sha256(canonical_json(given)), secret)
+
+
+def _losses(trainer: Trainer) -> tuple[LossPoint, ...]:
+    return tuple(
+        LossPoint(step=entry["step"], loss=entry["loss"], learning_rate=entry["learning_rate"])
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    )
