@@ -1,0 +1,76 @@
+"""A project that version 0.1.0 made still opens, verifies, is loaded and goes on.
+
+tests/data/project-0.1.0.tar.xz: the embedded base under a weakened `default` policy, three steps of rank 1, approved
+and promoted; its keys are in it and of no use elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from sdk import Project
+from sdk.project.gather import gather
+from sdk.project.verify import verify_project
+from sdk.records import Advice, Approval, Package, Publication, Record, Release, Run, Scores, Scrubbed
+from sdk.seal import PACKAGE
+from sdk.serve.admit import Trust, admit_package
+
+ARCHIVE = Path(__file__).parent / "data" / "project-0.1.0.tar.xz"
+ROOT = "29725fd337d988040fbd9fdd5ce20a7f4876a06e75e453d5434a9b1ebbce89dc"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return Project.open(tmp_path / "claims")
+
+
+def test_its_log_its_records_and_its_files_verify(project: Project) -> None:
+    verified = verify_project(project.state(), registry=False)  # MLflow's database names the folder that it was made in
+    assert verified.root == ROOT
+    assert (verified.events, verified.records, verified.files, verified.packages, verified.approvals) == (
+        24,
+        9,
+        36,
+        1,
+        1,
+    )
+    [note] = verified.notes
+    assert "holds no checkpoint" in note  # this machine has never seen the project
+
+
+@pytest.mark.parametrize("kind", [Advice, Approval, Package, Publication, Release, Run, Scores, Scrubbed])
+def test_its_records_are_read_as_they_were_written(project: Project, kind: type[Record]) -> None:
+    texts = {path.stem: path.read_bytes() for path in (project.root / "records").iterdir()}
+    digests = [digest for digest, text in texts.items() if json.loads(text)["kind"] == kind.__name__.lower()]
+    assert digests
+    for digest in digests:
+        assert project.state().records.get(kind, digest).to_bytes() == texts[digest]
+
+
+def test_its_release_is_served_from_files(project: Project) -> None:
+    state = project.state()
+    release, promotion = state.latest(Release, "register"), state.finished("promote")[-1]
+    package = state.lineage(Package, release, "package")
+    trust = Trust(
+        root=state.charter.root,
+        base=state.charter.base,
+        encryption_key=state.charter.encryption_key,
+        keys=state.root,
+        served=None,
+    )
+    folder = state.folder("seal", package.inputs) / PACKAGE
+    model = admit_package(folder, gather(state, release, promotion), trust, package.package)
+    assert model.generate("What is the accounting equation?")
+
+
+def test_its_training_goes_on(project: Project) -> None:
+    before = project.state().latest(Run, "train")
+    after = project.train(resume=before, max_steps=4)
+    assert (after.steps, after.inputs["resume"]) == (4, before.digest)
+    assert project.state().latest(Run, "train") == after
