@@ -646,7 +646,7 @@ def reversible(workshop: Workshop) -> tuple[Project, str]:
         )
     )
     record = project.scrub(source)
-    folder = project.state().folder("scrub", record.inputs)
+    folder = project.state().folder(record)
     text = (folder / record.data["train"].path).read_text()
     token = re.search(r"<EMAIL_ADDRESS_k[0-9a-f]{8}_[0-9a-f]{20}>", text)
     assert token is not None

@@ -15,11 +15,11 @@ from sdk.store import shipped
 def check(project: Project, domain: str) -> None:
     """It has learned the domain in both languages, and holds nothing that was planted."""
     state = project.state()
-    scores, run = state.latest(Scores, "evaluate"), state.latest(Run, "train")
+    scores, run = state.latest(Scores), state.latest(Run)
     for language in ("all", "en", "zh"):
         assert scores.base[language].exact_match.value <= 0.05
         assert scores.adapted[language].exact_match.value >= 0.6, scores.adapted
-    recall = state.latest(Scrubbed, "scrub").recall_planted
+    recall = state.latest(Scrubbed).recall_planted
     assert recall.found >= 0.95 * recall.planted > 0
     assert run.losses[-1].loss < run.losses[0].loss / 3
     assert project.verify().approvals == 1
@@ -47,5 +47,5 @@ def test_the_demo_teaches_medicine_in_half_the_steps(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     project = Project.open(tmp_path / "medical")
     check(project, "medical")
-    assert result["scores"] == project.state().latest(Scores, "evaluate").model_dump(mode="json")
+    assert result["scores"] == project.state().latest(Scores).model_dump(mode="json")
     assert {"question", "reference", "answer"} == set(result["answers"][0])

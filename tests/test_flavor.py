@@ -223,7 +223,7 @@ class TestARealProject:
         finished.save_trust(tmp_path / "trust.json")
         shutil.copytree(finished.root / "keys", tmp_path / "keys")
         monkeypatch.setenv(flavor.TRUST, str(tmp_path / "trust.json"))
-        run = finished.state().latest(Release, "register").run_id
+        run = finished.state().latest(Release).run_id
         stored = finished.root / "mlartifacts" / run / "artifacts" / "release" / path
         kept = stored.read_bytes()
         stored.write_bytes(bytes([kept[0] ^ 1]) + kept[1:])

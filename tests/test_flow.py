@@ -29,7 +29,7 @@ def test_the_whole_way_leaves_what_it_promises(finished: Project) -> None:
     steps += ["promote", "publish"]
     assert phases[: 2 * len(steps)] == [(step, phase) for step in steps for phase in ("started", "finished")]
     state = finished.state()
-    package, release = state.latest(Package, "seal"), state.latest(Release, "register")
+    package, release = state.latest(Package), state.latest(Release)
     assert package.encrypted
     version = client(finished).get_model_version_by_alias("finished", "champion")
     assert str(version.version) == release.version
@@ -108,9 +108,9 @@ def test_a_setting_asked_for_again_becomes_the_newest_again(workshop: Workshop) 
     project.scrub()
     first = project.train(max_steps=3)
     second = project.train(max_steps=4)
-    assert project.state().latest(Run, "train") == second
+    assert project.state().latest(Run) == second
     assert project.train(max_steps=3) == first
-    assert project.state().latest(Run, "train") == first
+    assert project.state().latest(Run) == first
     with pytest.raises(InvalidInput, match="lora_r"):
         project.train(lora_r=0)
     project.evaluate()
@@ -199,4 +199,4 @@ def test_users_own_rows_are_scrubbed_and_recall_is_still_measured(workshop: Work
     assert scrubbed.formats["train"] == "alpaca in CSV"
     assert scrubbed.counts["PERSON"] >= 1
     assert scrubbed.recall_planted.planted > 0
-    assert project.state().latest(Scrubbed, "scrub") == scrubbed
+    assert project.state().latest(Scrubbed) == scrubbed

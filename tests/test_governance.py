@@ -80,7 +80,7 @@ def release_folder(project: Project, folder: Path) -> Path:
     state = project.state()
     promoted = state.finished("promote")[-1]
     release = state.records.get(Release, promoted.objects["release"])
-    sealed = state.folder("seal", state.lineage(Package, release, "package").inputs)
+    sealed = state.folder(state.lineage(Package, release, "package"))
     shutil.copytree(sealed / "package", folder / "package")
     write_evidence(gather(state, release, promoted), folder / "governance")
     return folder
@@ -90,7 +90,7 @@ def release_folder(project: Project, folder: Path) -> Path:
 
 
 def test_rollback_is_one_command_with_its_events(copied: Project) -> None:
-    first, second = copied.state().all(Release, "register")[:2]
+    first, second = copied.state().all(Release)[:2]
     assert champion(copied) == second.version
     told = copied.promote(first.package[:12])
     assert (told.status, champion(copied)) == ("champion", first.version)
@@ -115,7 +115,7 @@ def test_a_digest_that_names_nothing_lists_what_there_is(copied: Project) -> Non
 
 
 def test_an_alias_moved_by_hand_is_found_and_promoting_sets_it_back(copied: Project) -> None:
-    first, second = copied.state().all(Release, "register")[:2]
+    first, second = copied.state().all(Release)[:2]
     client(copied).set_registered_model_alias("two", "champion", first.version)
     with pytest.raises(Tampered, match=f"version {first.version}.*version {second.version}"):
         copied.verify()
@@ -232,7 +232,7 @@ def test_another_project_in_its_place_is_noticed(copied: Project, workshop: Work
 
 def test_a_log_that_was_turned_back_with_everything_else_is_noticed(copied: Project, tmp_path: Path) -> None:
     shutil.copytree(copied.root, tmp_path / "backup")
-    first = copied.state().all(Release, "register")[0]
+    first = copied.state().all(Release)[0]
     copied.promote(first)
     shutil.rmtree(copied.root)
     shutil.copytree(tmp_path / "backup", copied.root)
@@ -274,7 +274,7 @@ def test_a_machine_without_the_project_serves_what_was_promoted(
     mlflow.set_tracking_uri(uri)
     assert len(mlflow.pyfunc.load_model("models:/two@champion").predict(["What is a bond?"])) == 1
     # a version that was approved but is not what the log says last is older than what was served
-    first, second = copied.state().all(Release, "register")[:2]
+    first, second = copied.state().all(Release)[:2]
     with pytest.raises(Tampered, match="not the newest"):
         load_release(f"models:/two/{first.version}")
     copied.promote(first)
@@ -304,7 +304,7 @@ def test_a_machine_without_the_project_learns_that_it_may_serve_no_more(
 def test_with_the_project_an_alias_moved_by_hand_serves_nothing(
     copied: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = copied.state().all(Release, "register")[:2]
+    first, second = copied.state().all(Release)[:2]
     uri = f"sqlite:///{copied.root.resolve()}/mlflow.db"
     monkeypatch.setenv("SDK_PROJECT", str(copied.root))
     mlflow.set_tracking_uri(uri)
@@ -338,7 +338,7 @@ def test_ungoverned_training_goes_on_unrecorded_and_cannot_be_promoted(workshop:
         with fault(project.state().audit, after):
             run = project.train(max_steps=3 + after)
         assert "unrecorded" in run.notes[-1]
-        assert project.state().find_latest(Run, "train") is None
+        assert project.state().find_latest(Run) is None
         with pytest.raises(OutOfOrder, match="sdk train"):
             project.evaluate()
     assert list((project.root / "unrecorded").iterdir())
@@ -354,7 +354,7 @@ GOVERNED: dict[str, tuple[Act, str]] = {  # what is done, and the event that say
     "evaluate": (lambda p, w, out: p.evaluate(), "evaluate"),
     "register": (lambda p, w, out: p.register(), "register"),
     "approve": (lambda p, w, out: p.approve(key=w.approver("ada"), reason="Looked at once again."), "approve"),
-    "promote": (lambda p, w, out: p.promote(p.state().all(Release, "register")[0]), "promote"),
+    "promote": (lambda p, w, out: p.promote(p.state().all(Release)[0]), "promote"),
     "load": (lambda p, w, out: p.load(), "load"),
     "enroll": (lambda p, w, out: p.enroll("Bob", w.approver("bob")), "enroll"),
     "revoke": (lambda p, w, out: p.revoke("Ada", reason="left"), "revoke"),

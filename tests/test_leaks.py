@@ -226,7 +226,7 @@ def planted(project: Project) -> list[Canary]:
 
 def test_a_scrubbed_model_is_at_chance_and_its_control_is_caught(scrubbed: Project) -> None:
     state = scrubbed.state()
-    record, run = state.latest(Leaks, "leaks"), state.latest(Run, "train")
+    record, run = state.latest(Leaks), state.latest(Run)
     assert record.inputs["run"] == run.digest
     found, control = record.adapted, record.control
     assert found.exposure.value < 2.5
@@ -246,8 +246,8 @@ def test_a_scrubbed_model_is_at_chance_and_its_control_is_caught(scrubbed: Proje
 
 def test_canaries_are_trained_on_and_in_no_count(scrubbed: Project) -> None:
     state = scrubbed.state()
-    record = state.latest(Scrubbed, "scrub")
-    lines = rows(state.folder("scrub", record.inputs) / record.data["train"].path)
+    record = state.latest(Scrubbed)
+    lines = rows(state.folder(record) / record.data["train"].path)
     assert sum(is_canary(str(line["id"])) for line in lines) == PLANTED == record.canaries
     assert record.rows["train"] == len(lines) - PLANTED == 16
     assert record.canary_spans.planted > PLANTED
@@ -259,8 +259,8 @@ def test_canaries_are_trained_on_and_in_no_count(scrubbed: Project) -> None:
 
 
 def _ledger(project: Project) -> list[str]:
-    record = project.state().latest(Scrubbed, "scrub")
-    return (project.state().folder("scrub", record.inputs) / record.ledger.path).read_text().splitlines()
+    record = project.state().latest(Scrubbed)
+    return (project.state().folder(record) / record.ledger.path).read_text().splitlines()
 
 
 def test_no_value_is_in_any_file_and_no_weights_of_the_control_stay(scrubbed: Project) -> None:
@@ -282,19 +282,19 @@ def test_no_value_is_in_any_file_and_no_weights_of_the_control_stay(scrubbed: Pr
 def test_the_package_and_mlflow_name_the_check(scrubbed: Project) -> None:
     release = scrubbed.register()
     state = scrubbed.state()
-    record = state.latest(Leaks, "leaks")
-    assert state.latest(Package, "seal").inputs["leaks"] == record.digest
+    record = state.latest(Leaks)
+    assert state.latest(Package).inputs["leaks"] == record.digest
     metrics = MlflowClient(f"sqlite:///{scrubbed.root.resolve()}/mlflow.db").get_run(release.run_id).data.metrics
     assert metrics["leaks/exposure_bits.adapted"] == record.adapted.exposure.value
     assert metrics["leaks/auc.control"] == record.control.auc.value
     assert {"plots/leaks.png", "plots/leaks_roc.png"} <= {ref.path for ref in release.artifacts}
-    report = (state.folder("register", release.inputs) / "report.html").read_text(encoding="utf-8")
+    report = (state.folder(release) / "report.html").read_text(encoding="utf-8")
     assert f"{record.adapted.exposure.value:.3f} ({record.adapted.exposure.low:.3f} – " in report
     assert "Losses of planted values" in report
 
 
 def test_the_same_check_again_is_not_made_again(scrubbed: Project) -> None:
-    record = scrubbed.state().latest(Leaks, "leaks")
+    record = scrubbed.state().latest(Leaks)
     events = len(scrubbed.state().events)
     assert scrubbed.check_leaks() == record
     assert len(scrubbed.state().events) == events
@@ -333,7 +333,7 @@ def test_what_was_not_scrubbed_is_refused_with_the_numbers(plain: Project) -> No
     assert f"{record.adapted.exposure.value:.2f} bits" in str(caught.value)
     last = plain.history()[-1]
     assert (last.action, last.phase, last.objects["leaks"]) == ("register", "refused", record.digest)
-    assert plain.state().find_latest(Package, "seal") is None
+    assert plain.state().find_latest(Package) is None
 
 
 def test_the_same_check_from_nothing_gives_the_same(
@@ -342,7 +342,7 @@ def test_the_same_check_from_nothing_gives_the_same(
     for name, value in {"CANDIDATES": 8, "CONTROL_PASSES": 6.0, "CONTROL_BITS": 0.0, "CONTROL_AUC": 0.0}.items():
         monkeypatch.setattr(step, name, value)
     state = plain.state()
-    run = state.latest(Run, "train")
+    run = state.latest(Run)
     asked = step.Trained("embedded", "brief", run.settings, open_adapter(state, run), None)
     seen: list[str] = []
 
@@ -374,7 +374,7 @@ def test_rows_without_canaries_cannot_be_asked_for(workshop: Workshop, tmp_path:
         project.check_leaks()
     scrubbed = project.scrub()
     assert scrubbed.canaries == 4
-    data = read_rows(project.state().folder("scrub", scrubbed.inputs) / "train.jsonl").rows
+    data = read_rows(project.state().folder(scrubbed) / "train.jsonl").rows
     assert [row.id for row in data if is_canary(row.id)] == [f"canary-{number:03}" for number in range(1, 5)]
 
 

@@ -462,7 +462,7 @@ def test_a_project_continues_a_run_sealed_or_not(workshop: Workshop) -> None:
     assert "adapter" not in first.inputs
     project.evaluate()
     project.register()
-    assert not (project.state().folder("train", second.inputs) / "adapter").exists()
+    assert not (project.state().folder(second) / "adapter").exists()
     third = project.train(max_steps=4, adapter=second)
     assert third.inputs["adapter"] == second.digest
     assert third.losses[0].loss < second.losses[0].loss
@@ -475,7 +475,7 @@ def test_a_project_continues_a_run_sealed_or_not(workshop: Workshop) -> None:
     elsewhere = first.model_copy(update={"inputs": {**first.inputs, "base": "0" * 64}})
     with pytest.raises(InvalidInput, match="was trained on another base"):
         open_adapter(project.state(), elsewhere)
-    weights = project.state().folder("train", first.inputs) / "adapter" / "adapter_model.safetensors"
+    weights = project.state().folder(first) / "adapter" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(Tampered, match="adapter_model"):
         project.train(adapter=first, max_steps=5)

@@ -81,7 +81,7 @@ def test_scores_that_do_not_suffice(workshop: Workshop, tmp_path: Path, change: 
 
 
 def test_who_may_decide_and_how(finished: Project, workshop: Workshop, tmp_path: Path) -> None:
-    release = finished.state().latest(Release, "register")
+    release = finished.state().latest(Release)
     own = f"file:{finished.root / 'keys' / 'signing.pem'}"
     with pytest.raises(Refused, match="trainer_may_approve"):
         finished.approve(release, key=own, reason=REASON)
@@ -101,7 +101,7 @@ def test_who_may_decide_and_how(finished: Project, workshop: Workshop, tmp_path:
 def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_path: Path) -> None:
     made = project(workshop, tmp_path, approve__approvals=2)
     whole_way(made, workshop.approver("ada"))
-    release = made.state().latest(Release, "register")
+    release = made.state().latest(Release)
     with pytest.raises(Refused, match="No release has been approved"):
         made.load()
     with pytest.raises(Refused, match="never promoted"):
@@ -121,7 +121,7 @@ def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_pa
     made.approve(key=workshop.approver("ada"), reason="I want to read it again.", decision="withdraw")
     with pytest.raises(Refused, match="1 of 2 approvals"):
         made.load()
-    assert made.state().latest(Publication, "publish").status == "withdrawn"
+    assert made.state().latest(Publication).status == "withdrawn"
     assert made.verify()
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_recorded_does_not_happen(workshop: Workshop, tmp_path: P
     fault = dict(FAULTS)["the disk is full"]
     with fault(made.state().audit), pytest.raises(StepFailed, match="Nothing is done without a record"):
         made.train(max_steps=3)
-    assert made.state().find_latest(Run, "train") is None
+    assert made.state().find_latest(Run) is None
     assert not (tmp_path / "p" / "artifacts" / "train").exists()
     assert made.train(max_steps=3).steps == 3
 
@@ -178,5 +178,5 @@ def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="sdk register"):
         made.register()
     assert last(made) == ("register", "failed")
-    assert made.state().latest(Run, "train") == run
+    assert made.state().latest(Run) == run
     assert len(made.state().finished("seal")) == 1

@@ -167,8 +167,8 @@ def blind(row: ReviewRow) -> list[str]:
 
 def record_of(project: Project) -> tuple[Scrubbed, Path]:
     state = project.state()
-    record = state.latest(Scrubbed, "scrub")
-    return record, state.folder("scrub", record.inputs)
+    record = state.latest(Scrubbed)
+    return record, state.folder(record)
 
 
 def everything(project: Project) -> bytes:
@@ -309,7 +309,7 @@ def test_marks_are_nowhere_in_the_clear_and_come_back_as_test_rows(scrubbed: Pro
     assert LEFT.encode() not in everything(scrubbed)
     state = scrubbed.state()
     secret = state.secret().derive("review")
-    folder = state.folder("review", record.inputs)
+    folder = state.folder(record)
     table = read_misses(folder, record, secret)
     assert table is not None
     assert table.count == len(list(table.rows)) == record.misses + record.extra_misses
@@ -432,7 +432,7 @@ def test_the_dialogue_marks_undoes_pauses_and_ends(scrubbed: Project) -> None:
     assert done.exit_code == 0, done.output
     assert "marked" in done.output
     assert "1 of 3 rows" in done.output
-    record = scrubbed.state().latest(Review, "review")
+    record = scrubbed.state().latest(Review)
     assert (record.n, record.misses, record.reviewer) == (3, 1, "Ada")
     assert record.marks >= 1
 
@@ -509,4 +509,4 @@ def test_in_a_real_terminal(scrubbed: Project) -> None:
     code, output = _in_a_terminal(arguments, lambda output: "n")
     assert code == 0, output
     assert "Clopper-Pearson" in output
-    assert scrubbed.state().latest(Review, "review").n == 2
+    assert scrubbed.state().latest(Review).n == 2

@@ -341,9 +341,9 @@ def test_too_small_a_group_is_refused(k: int, refused: bool) -> None:
 def test_the_report_goes_into_mlflow(finished: Project) -> None:
     from sdk.records import Release
 
-    release = finished.state().latest(Release, "register")
+    release = finished.state().latest(Release)
     paths = {ref.path: ref for ref in release.artifacts}
-    made = finished.state().latest(Scrubbed, "scrub")
+    made = finished.state().latest(Scrubbed)
     for ref in made.files:
         if ref.path in REPORTS:
             assert paths[f"scrub/{ref.path}"].sha256 == ref.sha256

@@ -131,8 +131,8 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
 
 def test_no_row_is_in_what_training_writes(finished: Project, workshop: Workshop, tmp_path: Path) -> None:
     """Not even a scrubbed one, in the spool, in a checkpoint that is not encrypted, in the adapter."""
-    run, scrubbed = finished.state().latest(Run, "train"), finished.state().latest(Scrubbed, "scrub")
-    data = finished.state().folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+    run, scrubbed = finished.state().latest(Run), finished.state().latest(Scrubbed)
+    data = finished.state().folder(scrubbed) / scrubbed.data["train"].path
     written: dict[str, bytes] = {}
 
     def look(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:

@@ -56,12 +56,12 @@ def tried(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return project, written
 
 
-def latest(project: Project, kind: Any, step: str) -> Any:
-    return project.state().latest(kind, step)
+def latest(project: Project, kind: Any) -> Any:
+    return project.state().latest(kind)
 
 
 def test_the_probe_measures_each_method_that_may_train(tried: tuple[Project, dict[str, bytes]]) -> None:
-    record: Calibration = latest(tried[0], Calibration, "probe")
+    record: Calibration = latest(tried[0], Calibration)
     found = {probe.settings.method: probe for probe in record.probes}
     for method in ("lora", "qlora-4bit"):
         probe = found[method]
@@ -78,8 +78,8 @@ def test_the_probe_measures_each_method_that_may_train(tried: tuple[Project, dic
 
 def test_advice_names_the_calibration_and_the_pilot_that_it_used(tried: tuple[Project, dict[str, bytes]]) -> None:
     project, _ = tried
-    before: Advice = latest(project, Advice, "advise")
-    calibration, pilot = latest(project, Calibration, "probe"), latest(project, Pilot, "pilot")
+    before: Advice = latest(project, Advice)
+    calibration, pilot = latest(project, Calibration), latest(project, Pilot)
     assert before.inputs["calibration"] == calibration.digest
     assert "pilot" not in before.inputs
     after = project.advise()
@@ -90,7 +90,7 @@ def test_advice_names_the_calibration_and_the_pilot_that_it_used(tried: tuple[Pr
 
 def test_the_pilot_gives_all_methods_the_same_tokens(tried: tuple[Project, dict[str, bytes]]) -> None:
     project, _ = tried
-    record: Pilot = latest(project, Pilot, "pilot")
+    record: Pilot = latest(project, Pilot)
     assert [one.settings.method for one in record.candidates] == ["lora", "qlora-4bit"]
     assert {one.steps for one in record.candidates} == {STEPS}
     assert len({one.tokens for one in record.candidates}) == 1
@@ -101,19 +101,19 @@ def test_the_pilot_gives_all_methods_the_same_tokens(tried: tuple[Project, dict[
             assert interval is None or interval.low <= interval.value <= interval.high
         assert one.eval_loss.value > 0
         assert one.memory_gib > 0
-    assert record.questions == latest(project, Scrubbed, "scrub").rows["eval"]
+    assert record.questions == latest(project, Scrubbed).rows["eval"]
 
 
 def test_a_method_that_is_refused_does_not_lose_the_others(tried: tuple[Project, dict[str, bytes]]) -> None:
-    record: Pilot = latest(tried[0], Pilot, "pilot")
+    record: Pilot = latest(tried[0], Pilot)
     assert record.left_out.keys() == {"qlora-8bit", "lora-fp8"}
     assert "train.methods" in record.left_out["qlora-8bit"]
 
 
 def test_no_text_is_in_what_they_write_not_even_meanwhile(tried: tuple[Project, dict[str, bytes]]) -> None:
     project, written = tried
-    scrubbed = latest(project, Scrubbed, "scrub")
-    data = project.state().folder("scrub", scrubbed.inputs)
+    scrubbed = latest(project, Scrubbed)
+    data = project.state().folder(scrubbed)
     texts = {
         message.content
         for ref in scrubbed.data.values()
@@ -139,13 +139,13 @@ def test_they_are_in_the_trail_and_are_not_done_twice(tried: tuple[Project, dict
     project, _ = tried
     state = project.state()
     for step, kind in (("probe", Calibration), ("pilot", Pilot)):
-        record = state.latest(kind, step)  # type: ignore[type-var]
+        record = state.latest(kind)  # type: ignore[type-var]
         assert [(event.phase, event.objects.get("record")) for event in project.history() if event.action == step] == [
             ("started", None),
             ("finished", record.digest),
         ]
     events = len(project.state().events)
-    assert project.pilot(steps=STEPS) == latest(project, Pilot, "pilot")
+    assert project.pilot(steps=STEPS) == latest(project, Pilot)
     assert len(project.state().events) == events
     assert project.verify().records >= 5
 

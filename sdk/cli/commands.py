@@ -168,7 +168,7 @@ def scrub(
             out.console.print(value, markup=False, highlight=False, soft_wrap=True)
             return
         record = opened.scrub(data, evaluation, detect=not skip_detectors, workers=workers, engine=engine)
-        page = opened.state().folder("scrub", record.inputs) / "report.html"
+        page = opened.state().folder(record) / "report.html"
         out.result(record.model_dump(mode="json"), show.scrubbed(record), f"[dim]report[/] {escape(str(page))}")
 
 
@@ -305,7 +305,7 @@ def ui(
         opened = Project.open(project)
         command = opened.ui_command(port)
         out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
-        release = opened.state().find_latest(Release, "register")
+        release = opened.state().find_latest(Release)
         if release is not None:
             for name, page in show.mlflow_pages(release).items():
                 out.console.print(f"[dim]{name:<14}[/] http://127.0.0.1:{port}/{page}", soft_wrap=True)

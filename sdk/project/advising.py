@@ -37,10 +37,10 @@ def find_rows(state: ProjectState, data: str | Path | None) -> RowsForAdvice:
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist.")
     origin = file_ref(path, path.parent).sha256
-    scrubbed = state.find_latest(Scrubbed, "scrub")
+    scrubbed = state.find_latest(Scrubbed)
     if scrubbed is None:
         return RowsForAdvice(path, origin, None)
-    result = state.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+    result = state.folder(scrubbed) / scrubbed.data["train"].path
     if data is None and scrubbed.inputs["train"] != origin:
         return RowsForAdvice(result, scrubbed.inputs["train"], result)
     return RowsForAdvice(path, origin, result if scrubbed.inputs["train"] == origin else None)
@@ -97,7 +97,7 @@ def _too_long(state: ProjectState, path: Path, most: int) -> list[str]:
 
 def find_calibration(state: ProjectState, hardware: Hardware) -> Calibration | None:
     """The newest of the project's base on this hardware."""
-    for record in reversed(state.all(Calibration, "probe")):
+    for record in reversed(state.all(Calibration)):
         if record.inputs["base"] == state.charter.base_digest and record.hardware == hardware:
             return record
     return None
@@ -105,7 +105,7 @@ def find_calibration(state: ProjectState, hardware: Hardware) -> Calibration | N
 
 def find_pilot(state: ProjectState, rows: RowsForAdvice) -> Pilot | None:
     """The newest of the project's base on these rows."""
-    for record in reversed(state.all(Pilot, "pilot")):
+    for record in reversed(state.all(Pilot)):
         scrubbed = state.lineage(Scrubbed, record, "scrubbed")
         if record.inputs["base"] == state.charter.base_digest and scrubbed.inputs["train"] == rows.origin:
             return record

@@ -21,8 +21,7 @@ def report_digest(release: Release) -> str:
 
 def decisions_on(state: ProjectState, package: str) -> list[Approval]:
     """Every decision over a package, in the order of the log."""
-    found = (approval for approval in state.all(Approval, "approve") if approval.package == package)
-    return list({approval.digest: approval for approval in found}.values())
+    return [approval for approval in state.distinct(Approval) if approval.package == package]
 
 
 def objects_of(state: ProjectState, release: Release) -> dict[str, str]:
@@ -63,7 +62,7 @@ def trainer_pem(state: ProjectState, package: Package) -> str:
 def rewrapped_key(state: ProjectState, package: Package) -> str | None:
     """The package's data key as a rotation of the encryption key has wrapped it; None: as in its manifest."""
     in_force = {member.key_id for member in state.ring.with_role("encryption") if member.revoked is None}
-    for record in reversed(state.all(Rewrapped, "rewrap")):
+    for record in reversed(state.all(Rewrapped)):
         if record.key_id in in_force and package.package in record.wrapped:
             return record.wrapped[package.package]
     return None

@@ -139,8 +139,8 @@ class Governing(Releasing):
 
         def work(folder: Path) -> Rewrapped:
             wrapped = {}
-            for package in {one.digest: one for one in state.all(Package, "seal")}.values():
-                place = state.folder("seal", package.inputs) / PACKAGE
+            for package in state.distinct(Package):
+                place = state.folder(package) / PACKAGE
                 manifest = open_package(place, package, trainer_pem(state, package), None)
                 opened = data_key(state, package, manifest)
                 if opened is not None:
@@ -148,7 +148,7 @@ class Governing(Releasing):
             return Rewrapped(key_id=new.key_id, wrapped=wrapped)
 
         inputs = {"charter": state.charter.digest, "ring": ring.digest}
-        perform(state, Request("rewrap", Rewrapped, inputs, work))
+        perform(state, Request(Rewrapped, inputs, work))
         self._amend(state, "rotate", {"encryption_key": key, "wrapped_secret": wrap_secret(new, secret)}, ring)
         return member
 
@@ -166,7 +166,7 @@ class Governing(Releasing):
 
     def predictions(self) -> list[Run]:
         """Every finished training run, oldest first, with what was predicted of it and what was measured."""
-        return list({run.digest: run for run in self.state().all(Run, "train")}.values())
+        return self.state().distinct(Run)
 
     def history(self) -> list[Event]:
         """The events of the audit log, oldest first. That they were read is an event of its own, the next one."""
@@ -201,14 +201,14 @@ class Governing(Releasing):
         from sdk.project.gather import decisions_on
 
         state = self.state()
-        release, run = state.find_latest(Release, "register"), state.find_latest(Run, "train")
+        release, run = state.find_latest(Release), state.find_latest(Run)
         package = state.lineage(Package, release, "package") if release else None
         run = state.lineage(Run, package, "run") if package else run
-        scrubbed = state.lineage(Scrubbed, run, "scrubbed") if run else state.latest(Scrubbed, "scrub")
-        reviews = [one for one in state.all(Review, "review") if one.inputs["scrubbed"] == scrubbed.digest]
-        scores = [one for one in state.all(Scores, "evaluate") if run and one.inputs["run"] == run.digest]
-        leaks = [one for one in state.all(Leaks, "leaks") if run and one.inputs["run"] == run.digest]
-        told = [one for one in state.all(Publication, "publish") if release and one.release == release.digest]
+        scrubbed = state.lineage(Scrubbed, run, "scrubbed") if run else state.latest(Scrubbed)
+        reviews = [one for one in state.all(Review) if one.inputs["scrubbed"] == scrubbed.digest]
+        scores = [one for one in state.all(Scores) if run and one.inputs["run"] == run.digest]
+        leaks = [one for one in state.all(Leaks) if run and one.inputs["run"] == run.digest]
+        told = [one for one in state.all(Publication) if release and one.release == release.digest]
         decided = decisions_on(state, release.package) if release else []
         dossier = Dossier(
             project=state.charter.name,
@@ -217,7 +217,7 @@ class Governing(Releasing):
             domain=state.domain(),
             policy=state.policy_of(package.inputs["policy"]) if package else state.policy(),
             standing=told[-1].status if told else "candidate",
-            advice=state.lineage(Advice, run, "advice") if run else state.find_latest(Advice, "advise"),
+            advice=state.lineage(Advice, run, "advice") if run else state.find_latest(Advice),
             scrubbed=scrubbed,
             review=reviews[-1] if reviews else None,
             run=run,

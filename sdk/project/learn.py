@@ -43,7 +43,7 @@ class Learning(Base):
         from sdk.train import Earlier, train
 
         with self._working() as state:
-            advice, scrubbed = state.latest(Advice, "advise"), state.latest(Scrubbed, "scrub")
+            advice, scrubbed = state.latest(Advice), state.latest(Scrubbed)
             before = _find_run(state, resume) if resume is not None else None
             if before:
                 if adapter is not None:
@@ -66,7 +66,7 @@ class Learning(Base):
             secret = state.secret().derive("checkpoints") if state.policy().seal.encrypt else None
 
             def work(folder: Path) -> Run:
-                data = state.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+                data = state.folder(scrubbed) / scrubbed.data["train"].path
                 needs, calibration = advice.needs, None
                 if advice.inputs["data"] != scrubbed.inputs["train"]:  # the advice was for other rows
                     lengths = row_lengths(state, data)
@@ -88,7 +88,7 @@ class Learning(Base):
                         out=folder,
                         on_progress=self._on_progress,
                         secret=secret,
-                        earlier=Earlier(state.folder("train", before.inputs), before.settings) if before else None,
+                        earlier=Earlier(state.folder(before), before.settings) if before else None,
                         adapter=open_adapter(state, begun) if begun else None,
                         nodes=nodes,
                         rendezvous=rendezvous,
@@ -100,16 +100,16 @@ class Learning(Base):
                 "from_hub": state.charter.base_from_hub,
                 "miss_bound": reviews[-1].bound if reviews else None,
             }
-            return perform(state, Request("train", Run, inputs, work, facts, unrecorded=_mark_unrecorded))
+            return perform(state, Request(Run, inputs, work, facts, unrecorded=_mark_unrecorded))
 
     def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
         """Three scrubbed rows as they will be trained: pieces of text, each with whether the loss is taken on it."""
         from sdk.train import preview
 
         state = self.state()
-        chosen = _override(state.latest(Advice, "advise").settings, settings)
-        scrubbed = state.latest(Scrubbed, "scrub")
-        data = state.folder("scrub", scrubbed.inputs) / scrubbed.data["train"].path
+        chosen = _override(state.latest(Advice).settings, settings)
+        scrubbed = state.latest(Scrubbed)
+        data = state.folder(scrubbed) / scrubbed.data["train"].path
         rows = preview(data, state.charter.base, state.domain().prompt, chosen)
         return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]
 
@@ -118,8 +118,8 @@ class Learning(Base):
         from sdk.data import answer, question, read_rows
 
         state = self.state()
-        scrubbed = state.latest(Scrubbed, "scrub")
-        rows = read_rows(state.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path).rows
+        scrubbed = state.latest(Scrubbed)
+        rows = read_rows(state.folder(scrubbed) / scrubbed.data["eval"].path).rows
         chosen = [rows[i * len(rows) // count] for i in range(count)]
         return [(question(row), answer(row)) for row in chosen]
 
@@ -130,14 +130,14 @@ class Learning(Base):
 
         with self._working() as state:
             domain = state.domain()
-            run = state.latest(Run, "train")
+            run = state.latest(Run)
             scrubbed = state.lineage(Scrubbed, run, "scrubbed")
             inputs = {**common(state), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}
 
             def work(folder: Path) -> Scores:
-                config, weights = read_adapter(state.folder("train", run.inputs))
+                config, weights = read_adapter(state.folder(run))
                 return evaluate(
-                    data=state.folder("scrub", scrubbed.inputs) / scrubbed.data["eval"].path,
+                    data=state.folder(scrubbed) / scrubbed.data["eval"].path,
                     base=state.charter.base,
                     method=run.settings.method,
                     adapter_config=config,
@@ -160,7 +160,7 @@ class Learning(Base):
                     "improvement": value["all"] - getattr(scores.base["all"], scores.metric).value,
                 }
 
-            return perform(state, Request("evaluate", Scores, inputs, work, after=after))
+            return perform(state, Request(Scores, inputs, work, after=after))
 
     def check_leaks(self) -> Leaks:
         """Ask the newest run's model for the canaries that were planted in its rows before they were scrubbed.
@@ -174,7 +174,7 @@ class Learning(Base):
 
         with self._working() as state:
             policy, domain = state.policy(), state.domain()
-            run = state.latest(Run, "train")
+            run = state.latest(Run)
             scrubbed = state.lineage(Scrubbed, run, "scrubbed")
             if not policy.leaks.canaries:
                 raise InvalidInput(f"Policy {policy.name} plants no canaries; set leaks.canaries, to 32 for a start.")
@@ -196,7 +196,7 @@ class Learning(Base):
                 protecting = secret.derive("checkpoints") if policy.seal.encrypt else None
                 return check_leaks(asked, planted, control, protecting, folder, self._on_progress)
 
-            return perform(state, Request("leaks", Leaks, inputs, work))
+            return perform(state, Request(Leaks, inputs, work))
 
 
 UNRECORDED_NOTE = "the audit log could not be written: this run is unrecorded, and it cannot be evaluated or registered"
@@ -208,11 +208,11 @@ def _mark_unrecorded(run: Run) -> Run:
 
 def _find_run(state: ProjectState, wanted: Run | str) -> Run:
     digest = wanted if isinstance(wanted, str) else wanted.digest
-    found = {run.digest: run for run in state.all(Run, "train") if run.digest.startswith(digest)}
+    found = [run for run in state.distinct(Run) if run.digest.startswith(digest)]
     if len(found) != 1:
-        known = [f"{run.digest[:12]}: {run.steps} steps" for run in state.all(Run, "train")]
+        known = [f"{run.digest[:12]}: {run.steps} steps" for run in state.all(Run)]
         raise InvalidInput(f"{len(found)} runs of this project have digest {digest[:64]}; name one of:", known)
-    return found.popitem()[1]
+    return found[0]
 
 
 def _more_steps(

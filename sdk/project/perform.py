@@ -17,10 +17,10 @@ from typing import Any, Generic, TypeVar
 from sdk.errors import Refused, SDKError, StepFailed, Unrecorded
 from sdk.policy import Policy, require
 from sdk.project.state import ProjectState
-from sdk.records import Record, request_key
+from sdk.records import StepRecord, request_key
 from sdk.store import folder_refs, write_atomic
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=StepRecord)
 UNRECORDED = "unrecorded"
 
 
@@ -32,7 +32,6 @@ def _nothing(record: Any) -> Mapping[str, Any]:
 class Request(Generic[R]):
     """One call of a step: from which inputs, and the facts that the policy judges before and after."""
 
-    step: str
     kind: type[R]
     inputs: dict[str, str]
     work: Callable[[Path], R]
@@ -71,16 +70,16 @@ def recorded(
 
 def perform(state: ProjectState, request: Request[R]) -> R:
     """Policy, start event, step, policy, record, finish event; a request that was done is not done again."""
-    done = state.done(request.kind, request.step, request.inputs)
+    done = state.done(request.kind, request.inputs)
     if done is not None:
-        if state.latest(request.kind, request.step).digest != done.digest:  # asked for again: the newest once more
-            with recorded(state, request.step, request.inputs, request.actor) as made:
+        if state.latest(request.kind).digest != done.digest:  # asked for again: the newest once more
+            with recorded(state, request.kind.step, request.inputs, request.actor) as made:
                 made["record"] = done.digest
         return done
-    folder = state.folder(request.step, request.inputs)
+    folder = state.request_folder(request.kind, request.inputs)
     record: R | None = None
     try:
-        with recorded(state, request.step, request.inputs, request.actor) as made:
+        with recorded(state, request.kind.step, request.inputs, request.actor) as made:
             record = _work(state.policy(), request, folder)
             made["record"] = state.records.put(record)
     except Unrecorded as error:
@@ -91,10 +90,10 @@ def perform(state: ProjectState, request: Request[R]) -> R:
 
 
 def _work(policy: Policy, request: Request[R], folder: Path) -> R:
-    require(policy, request.step, request.before)
+    require(policy, request.kind.step, request.before)
     record = request.work(folder)
     try:
-        require(policy, request.step, request.after(record))
+        require(policy, request.kind.step, request.after(record))
     except Refused:
         shutil.rmtree(folder, ignore_errors=True)  # nothing that was refused stays
         raise

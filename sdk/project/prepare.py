@@ -80,7 +80,7 @@ class Preparing(Base):
             def work(folder: Path) -> Advice:
                 return advise(shape, machine, needs, calibration, pilot)
 
-            return perform(state, Request("advise", Advice, inputs, work))
+            return perform(state, Request(Advice, inputs, work))
 
     def probe(self, *, data: str | Path | None = None) -> Calibration:
         """Measure memory and time of one pass of the longest rows on this machine, for each method that should fit.
@@ -97,7 +97,7 @@ class Preparing(Base):
             if not tried:
                 raise StepFailed("No method fits this machine, so there is nothing to measure; see `sdk advise`.")
             allowed = [settings.method for settings in tried if not _refusal(setup.allow, settings.method)]
-            earlier = state.all(Calibration, "probe")
+            earlier = state.all(Calibration)
             turn = sum(any(one.error and one.settings.method in allowed for one in past.probes) for past in earlier)
             inputs = {
                 **common(state),
@@ -109,7 +109,7 @@ class Preparing(Base):
             def work(folder: Path) -> Calibration:
                 return probe(setup, tried, rows.scrubbed or rows.path)
 
-            return perform(state, Request("probe", Calibration, inputs, work))
+            return perform(state, Request(Calibration, inputs, work))
 
     def pilot(self, *, minutes: float = PILOT_MINUTES, steps: int | None = None) -> Pilot:
         """Train each method that fits for a little on the scrubbed rows, all on the same ones, and compare the results.
@@ -125,7 +125,7 @@ class Preparing(Base):
         if minutes <= 0 or (steps is not None and steps < 3):  # in two, warm-up and all, half of an adapter stays put
             raise InvalidInput("A pilot needs time: give minutes above 0, or steps of at least 3.")
         with self._working() as state:
-            scrubbed = state.latest(Scrubbed, "scrub")
+            scrubbed = state.latest(Scrubbed)
             setup, _ = self._setup(state, None)
             calibration = find_calibration(state, setup.hardware)
             tried = candidates(setup.shape, setup.hardware, setup.needs, calibration)
@@ -135,8 +135,8 @@ class Preparing(Base):
                 raise StepFailed("No method fits this machine; see `sdk advise`.", [*left_out.values()])
             planned = plan(setup, tried, minutes, steps, calibration)
             allowed = {settings.method for settings in tried if not _refusal(setup.allow, settings.method)}
-            turn = sum(bool(allowed & past.left_out.keys()) for past in state.all(Pilot, "pilot"))
-            domain, folder = state.domain(), state.folder("scrub", scrubbed.inputs)
+            turn = sum(bool(allowed & past.left_out.keys()) for past in state.all(Pilot))
+            domain, folder = state.domain(), state.folder(scrubbed)
             inputs = {
                 **common(state),
                 "base": state.charter.base_digest,
@@ -159,7 +159,7 @@ class Preparing(Base):
                     out=out,
                 )
 
-            return perform(state, Request("pilot", Pilot, inputs, work))
+            return perform(state, Request(Pilot, inputs, work))
 
     def _setup(self, state: ProjectState, data: str | Path | None) -> tuple[TrialSetup, RowsForAdvice]:
         """What candidates are tried on, here: the needs of the newest advice where it was for these rows."""
@@ -170,7 +170,7 @@ class Preparing(Base):
 
         rows, policy = find_rows(state, data), state.policy()
         shape = find_model(str(state.base_folder()))
-        advice = state.find_latest(Advice, "advise")
+        advice = state.find_latest(Advice)
         same = {**common(state), "base": state.charter.base_digest, "data": rows.origin}
         known = advice is not None and all(advice.inputs.get(name) == digest for name, digest in same.items())
 

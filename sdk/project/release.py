@@ -36,9 +36,9 @@ class Releasing(Base):
         from sdk.registry.register import register
 
         with self._working() as state:
-            scores = state.latest(Scores, "evaluate")
+            scores = state.latest(Scores)
             run = state.lineage(Run, scores, "run")
-            if state.latest(Run, "train").digest != run.digest:
+            if state.latest(Run).digest != run.digest:
                 raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
             scrubbed, advice = state.lineage(Scrubbed, run, "scrubbed"), state.lineage(Advice, run, "advice")
             leaks = _find_leaks(state, run)
@@ -53,7 +53,7 @@ class Releasing(Base):
             def work(folder: Path) -> Release:
                 return register(
                     adaptation(state, package),
-                    state.folder("seal", package.inputs),
+                    state.folder(package),
                     release_tags(state, package),
                     Tracking(self.root, state.charter.tracking_uri),
                     folder,
@@ -62,7 +62,7 @@ class Releasing(Base):
                     self._proofs(state, scrubbed, folder),
                 )
 
-            release = perform(state, Request("register", Release, inputs, work))
+            release = perform(state, Request(Release, inputs, work))
             figures.unlink(missing_ok=True)
             self._stand(state, release)
             return release
@@ -94,7 +94,7 @@ class Releasing(Base):
                 raise Refused("This key belongs to nobody whom the project knows; add them with `sdk keys enroll`.")
             earlier = [
                 approval
-                for approval in state.all(Approval, "approve")
+                for approval in state.all(Approval)
                 if approval.package == chosen.package and approval.key_fingerprint == member.key_id
             ]
             repeated = bool(earlier) and (earlier[-1].decision, earlier[-1].reason) == (decision, reason)
@@ -131,7 +131,7 @@ class Releasing(Base):
             if decision in ("review", "approve"):
                 before["approver_is_trainer"] = member.name in trainers
             actor = (member.name, f"key:{member.key_id}")
-            approval = perform(state, Request("approve", Approval, inputs, work, before, actor=actor))
+            approval = perform(state, Request(Approval, inputs, work, before, actor=actor))
             self._stand(state, chosen)
             return approval
 
@@ -174,7 +174,7 @@ class Releasing(Base):
                     raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk approve --explain`.")
                 verify_project(state, registry=state.charter.tracking_uri is None)
                 sealed = state.lineage(Package, chosen, "package")
-                own = state.folder("seal", sealed.inputs) / PACKAGE
+                own = state.folder(sealed) / PACKAGE
                 return admit_package(package or own, gather(state, chosen, at[-1]), self._trust(state), sealed.package)
 
     def trust(self) -> Trust:
@@ -213,7 +213,7 @@ class Releasing(Base):
         """After a decision: the release becomes the champion if it may, and MLflow is told where it stands."""
         from sdk.project.gather import judge_release
 
-        newest = state.latest(Release, "register").digest == release.digest
+        newest = state.latest(Release).digest == release.digest
         if newest and judge_release(state, release).allowed:
             self._promote(state, release)
         else:
@@ -262,14 +262,14 @@ class Releasing(Base):
             )
             return said
 
-        return perform(state, Request("publish", Publication, inputs, work))
+        return perform(state, Request(Publication, inputs, work))
 
     @staticmethod
     def _proofs(state: ProjectState, scrubbed: Scrubbed, out: Path) -> dict[str, Path]:
         """What proves the scrubbing to a reviewer in MLflow: artifact path -> file. The newest review goes to `out`."""
         from sdk.scrub import REPORTS
 
-        folder = state.folder("scrub", scrubbed.inputs)
+        folder = state.folder(scrubbed)
         proofs = {f"scrub/{ref.path}": check_ref(folder, ref) for ref in scrubbed.files if ref.path in REPORTS}
         reviews = reviews_of(state, scrubbed)
         if reviews:
@@ -305,7 +305,7 @@ class Releasing(Base):
             records=records,
             data={split: ref.sha256 for split, ref in scrubbed.data.items()},
             package_id=uuid4().hex,
-            version=len({one.package for one in state.all(Package, "seal")}) + 1,
+            version=len({one.package for one in state.all(Package)}) + 1,
             policy=policy.name,
             policy_digest=policy.digest,
             domain=state.charter.domain,
@@ -317,14 +317,14 @@ class Releasing(Base):
             scores=_figures(scores),
             lock=lock_digest(),
         )
-        training = state.folder("train", run.inputs)
+        training = state.folder(run)
 
         def work(folder: Path) -> Package:
             shutil.rmtree(folder, ignore_errors=True)  # what an interruption left was encrypted under a lost data key
             wrapper = state.wrapper() if policy.seal.encrypt else None
             return seal(training / ADAPTER, state.base_folder(), facts, signer, signed_by, wrapper, folder)
 
-        package = perform(state, Request("seal", Package, inputs, work))
+        package = perform(state, Request(Package, inputs, work))
         # From here on the weights exist in the package only, and in a checkpoint that is protected as the package is.
         protected = run.inputs["policy"] == policy.digest
         shutil.rmtree(training / ADAPTER if protected else training, ignore_errors=True)
@@ -335,13 +335,13 @@ def find_release(state: ProjectState, wanted: Release | str | None) -> Release:
     if isinstance(wanted, Release):
         return wanted
     if wanted is None:
-        return state.latest(Release, "register")
+        return state.latest(Release)
     digest = wanted.removeprefix("sha256:")
-    found = {one.digest: one for one in state.all(Release, "register") if one.package.startswith(digest)}
+    found = [one for one in state.distinct(Release) if one.package.startswith(digest)]
     if len(found) != 1 or not digest:
-        known = [f"{one.package[:12]}: version {one.version}" for one in state.all(Release, "register")]
+        known = [f"{one.package[:12]}: version {one.version}" for one in state.all(Release)]
         raise InvalidInput(f"{len(found)} releases have a package of digest {digest[:64]}; name one of:", known)
-    return found.popitem()[1]
+    return found[0]
 
 
 def _last_promoted(state: ProjectState) -> Event | None:
@@ -394,10 +394,10 @@ def open_adapter(state: ProjectState, run: Run) -> tuple[Mapping[str, Any], byte
         raise InvalidInput(
             f"Run {run.digest[:12]} was trained on another base ({run.base}); an adapter fits its own base only."
         )
-    folder = state.folder("train", run.inputs)
-    sealed = [package for package in state.all(Package, "seal") if package.inputs["run"] == run.digest]
+    folder = state.folder(run)
+    sealed = [package for package in state.all(Package) if package.inputs["run"] == run.digest]
     if sealed:
-        folder = state.folder("seal", sealed[-1].inputs) / PACKAGE
+        folder = state.folder(sealed[-1]) / PACKAGE
         manifest = open_package(folder, sealed[-1], trainer_pem(state, sealed[-1]), None)
         config, weights = unseal(folder, manifest, data_key(state, sealed[-1], manifest))
         return config, bytes(weights)
@@ -408,7 +408,7 @@ def open_adapter(state: ProjectState, run: Run) -> tuple[Mapping[str, Any], byte
 
 def _find_leaks(state: ProjectState, run: Run) -> Leaks | None:
     """The newest check of this very run."""
-    found = [leaks for leaks in state.all(Leaks, "leaks") if leaks.inputs["run"] == run.digest]
+    found = [leaks for leaks in state.all(Leaks) if leaks.inputs["run"] == run.digest]
     return found[-1] if found else None
 
 

@@ -102,7 +102,7 @@ class Scrubbing(Base):
                 share = recall.found / recall.planted if recall.planted else 0.0
                 return {"scrubbed": detect, "recall": share, "k": scrubbed.smallest_group}
 
-            return perform(state, Request("scrub", Scrubbed, inputs, work, {"scrubbed": detect}, after))
+            return perform(state, Request(Scrubbed, inputs, work, {"scrubbed": detect}, after))
 
     def review(
         self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None
@@ -119,8 +119,8 @@ class Scrubbing(Base):
 
         with self._working() as state:
             who = reviewer or getpass.getuser()
-            scrubbed = state.latest(Scrubbed, "scrub")
-            folder = state.folder("scrub", scrubbed.inputs)
+            scrubbed = state.latest(Scrubbed)
+            folder = state.folder(scrubbed)
             secret = state.secret().derive("review")
             sample = draw(folder, scrubbed, sample_size(rows, bound, state.policy().scrub.max_miss_rate))
             drawn = read_drawn(folder, scrubbed, {*sample.uniform, *sample.extra})
@@ -137,7 +137,7 @@ class Scrubbing(Base):
             def work(out: Path) -> Review:
                 return conclude(sample, drawn, progress.marks, who, len(others), secret, out)
 
-            return perform(state, Request("review", Review, inputs, work))
+            return perform(state, Request(Review, inputs, work))
 
     def reveal(self, token: str, *, reason: str) -> str:
         """The value behind a token of the scrubbed rows, where the policy lets its kind be reversed (scrub.reversible).
@@ -160,8 +160,8 @@ class Scrubbing(Base):
                         [f"scrub.reversible: {kind} is not among the kinds that may be reversed"],
                     )
                 tables = [
-                    check_ref(state.folder("scrub", record.inputs), ref)
-                    for record in reversed(state.all(Scrubbed, "scrub"))
+                    check_ref(state.folder(record), ref)
+                    for record in reversed(state.all(Scrubbed))
                     for ref in record.files
                     if ref.path == VAULT
                 ]
@@ -174,11 +174,10 @@ class Scrubbing(Base):
         from sdk.review import read_misses
 
         secret = state.secret().derive("review")
-        reviews = {review.digest: review for review in state.all(Review, "review")}.values()
-        found = [read_misses(state.folder("review", review.inputs), review, secret) for review in reviews]
+        found = [read_misses(state.folder(review), review, secret) for review in state.distinct(Review)]
         return [rows for rows in found if rows is not None]
 
 
 def reviews_of(state: ProjectState, scrubbed: Scrubbed) -> list[Review]:
     """Of this very scrubbing, oldest first."""
-    return [review for review in state.all(Review, "review") if review.inputs["scrubbed"] == scrubbed.digest]
+    return [review for review in state.all(Review) if review.inputs["scrubbed"] == scrubbed.digest]

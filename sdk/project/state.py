@@ -27,7 +27,7 @@ from sdk.crypto.keyring import Ring, first_that_holds, open_rings
 from sdk.domain import Domain, read_domain
 from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, read_policy
-from sdk.records import Charter, FileRef, Record, canonical_json, sha256
+from sdk.records import Charter, FileRef, Record, StepRecord, canonical_json, sha256
 from sdk.store import (
     EMBEDDED,
     POLICIES,
@@ -44,28 +44,10 @@ from sdk.store import (
     shipped,
 )
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=StepRecord)
 T = TypeVar("T")
 
 ADOPT = "If you changed it, adopt the change with `sdk init --adopt`."
-VERB = {  # step -> the verb that does it
-    "init": "init",
-    "advise": "advise",
-    "scrub": "scrub",
-    "review": "scrub --review",
-    "train": "train",
-    "evaluate": "evaluate",
-    "leaks": "leaks",
-    "seal": "register",
-    "register": "register",
-    "approve": "approve",
-    "promote": "promote",
-    "publish": "promote",
-    "probe": "advise --probe",
-    "pilot": "advise --pilot",
-}
-
-
 # what the policy said, by how an action stands
 DECISIONS: Mapping[Phase, Literal["", "permit", "deny"]] = {
     "started": "",
@@ -275,23 +257,28 @@ class ProjectState:
         """The events that ended the action well, oldest first."""
         return [event for event in self.events if event.action == action and event.phase == "finished"]
 
-    def all(self, kind: type[R], step: str) -> list[R]:
-        """Every finished record of the step, oldest first."""
-        return [self.records.get(kind, event.objects["record"]) for event in self.finished(step)]
+    def all(self, kind: type[R]) -> list[R]:
+        """Every finished record of the kind's step, oldest first; one that was asked for again stands there again."""
+        return [self.records.get(kind, event.objects["record"]) for event in self.finished(kind.step)]
 
-    def latest(self, kind: type[R], step: str) -> R:
-        found = self.find_latest(kind, step)
-        if found is None:
-            raise OutOfOrder(f"There is nothing from `sdk {VERB[step]}` yet; run it first.")
-        return found
+    def distinct(self, kind: type[R]) -> list[R]:
+        """Every finished record of the kind's step once, in the order in which they were made."""
+        return list({record.digest: record for record in self.all(kind)}.values())
 
-    def find_latest(self, kind: type[R], step: str) -> R | None:
-        events = self.finished(step)
+    def latest(self, kind: type[R]) -> R:
+        """The record that the step finished last; OutOfOrder, naming the verb to run, where there is none."""
+        record = self.find_latest(kind)
+        if record is None:
+            raise OutOfOrder(f"There is nothing from `sdk {kind.verb}` yet; run it first.")
+        return record
+
+    def find_latest(self, kind: type[R]) -> R | None:
+        events = self.finished(kind.step)
         return self.records.get(kind, events[-1].objects["record"]) if events else None
 
-    def done(self, kind: type[R], step: str, inputs: Mapping[str, str]) -> R | None:
+    def done(self, kind: type[R], inputs: Mapping[str, str]) -> R | None:
         """The finished record of this very request, if it was made."""
-        for event in reversed(self.finished(step)):
+        for event in reversed(self.finished(kind.step)):
             if self._asked(event.objects) == dict(inputs):
                 return self.records.get(kind, event.objects["record"])
         return None
@@ -300,9 +287,15 @@ class ProjectState:
     def _asked(objects: Mapping[str, str]) -> dict[str, str]:
         return {name: digest for name, digest in objects.items() if name != "record"}
 
-    def folder(self, step: str, inputs: Mapping[str, str]) -> Path:
-        request = sha256(canonical_json({"step": step, "inputs": dict(inputs)}))
-        return self.root / "artifacts" / step / request[:16]
+    def folder(self, record: StepRecord) -> Path:
+        """Where the files of a record are."""
+        return self.request_folder(type(record), record.inputs)
+
+    def request_folder(self, kind: type[StepRecord], inputs: Mapping[str, str]) -> Path:
+        """Where the files of a request are, or will be once it was worked."""
+        request = sha256(canonical_json({"step": kind.step, "inputs": dict(inputs)}))
+        return self.root / "artifacts" / kind.step / request[:16]
 
     def lineage(self, kind: type[R], record: Record, name: str) -> R:
+        """The record that another names as its input."""
         return self.records.get(kind, record.inputs[name])

@@ -18,58 +18,36 @@ from sdk.model import base_digest
 from sdk.project.gather import trainer_pem
 from sdk.project.state import ProjectState
 from sdk.records import (
+    STEP_RECORDS,
     Advice,
     Approval,
-    Calibration,
     Charter,
     FileRef,
     Leaks,
     Package,
-    Pilot,
     Publication,
-    Record,
     Release,
-    Review,
-    Rewrapped,
     Run,
     Scores,
     Scrubbed,
+    StepRecord,
     Verified,
 )
 from sdk.registry import Adaptation, Standing, Tracking, check_alias, check_release, read_version
 from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
 
-KINDS: dict[str, type[Record]] = {
-    "advise": Advice,
-    "scrub": Scrubbed,
-    "review": Review,
-    "train": Run,
-    "evaluate": Scores,
-    "leaks": Leaks,
-    "seal": Package,
-    "register": Release,
-    "approve": Approval,
-    "publish": Publication,
-    "rewrap": Rewrapped,
-    "probe": Calibration,
-    "pilot": Pilot,
-}
-
-
 BASE_TAG = "sdk.base"
 HEAD_TAG = "sdk.audit_head"
 
 
-def check_records(state: ProjectState) -> dict[str, list[Record]]:
-    """Step 3: step -> its finished records."""
+def check_records(state: ProjectState) -> list[StepRecord]:
+    """Step 3. Return every finished record."""
     named = {event.objects["charter"] for event in state.events if "charter" in event.objects}
     for digest in sorted(named):
         state.records.get(Charter, digest)
-    records: dict[str, list[Record]] = {}
-    for step, kind in KINDS.items():
-        records[step] = list({record.digest: record for record in state.all(kind, step)}.values())
-        named |= {record.digest for record in records[step]}
+    records = [record for kind in STEP_RECORDS for record in state.distinct(kind)]
+    named |= {record.digest for record in records}
     found = {path.name.removesuffix(".json") for path in state.records.folder.iterdir() if path.suffix != ASIDE}
     # a record is stored just before its event; a crash between the two leaves one that nobody was told of
     extra = sorted(f"{name}.json" for name in found - named)
@@ -81,7 +59,7 @@ def check_records(state: ProjectState) -> dict[str, list[Record]]:
     return records
 
 
-def _left(record: Record, sealed_under: set[str]) -> tuple[FileRef, ...]:
+def _left(record: StepRecord, sealed_under: set[str]) -> tuple[FileRef, ...]:
     """A sealed run keeps its checkpoint alone, and that only where it was trained under the policy of the package."""
     if not sealed_under:
         return record.files
@@ -90,37 +68,37 @@ def _left(record: Record, sealed_under: set[str]) -> tuple[FileRef, ...]:
     return tuple(ref for ref in record.files if not ref.path.startswith(f"{ADAPTER}/"))
 
 
-def check_files(state: ProjectState, records: dict[str, list[Record]]) -> int:
-    """Step 4: how many files were compared."""
-    sealed = {(package.inputs["run"], package.inputs["policy"]) for package in records["seal"]}
+def check_files(state: ProjectState, records: list[StepRecord]) -> int:
+    """Step 4. Return how many files were compared."""
+    sealed = {(package.inputs["run"], package.inputs["policy"]) for package in state.distinct(Package)}
     checked = 0
-    for step, made in records.items():
-        for record in made:
-            folder = state.folder(step, record.inputs)
-            refs = _left(record, {policy for run, policy in sealed if run == record.digest})
-            expected = {check_ref(folder, ref) for ref in refs}
-            checked += len(refs)
-            present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
-            extra = sorted(str(path) for path in present - expected if path.suffix != ASIDE)
-            if extra:
-                raise Tampered(f"{folder} holds files that its record does not name.", extra)
+    for record in records:
+        folder = state.folder(record)
+        refs = _left(record, {policy for run, policy in sealed if run == record.digest})
+        expected = {check_ref(folder, ref) for ref in refs}
+        checked += len(refs)
+        present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+        extra = sorted(str(path) for path in present - expected if path.suffix != ASIDE)
+        if extra:
+            raise Tampered(f"{folder} holds files that its record does not name.", extra)
     return checked
 
 
-def check_packages(state: ProjectState, packages: list[Record]) -> None:
-    """Step 6."""
+def check_packages(state: ProjectState) -> int:
+    """Step 6. Return how many packages there are."""
+    packages = state.distinct(Package)
     for package in packages:
-        assert isinstance(package, Package)
-        folder, pem = state.folder("seal", package.inputs), trainer_pem(state, package)
+        folder, pem = state.folder(package), trainer_pem(state, package)
         manifest = open_package(folder / PACKAGE, package, pem, None)
         path = folder / PROVENANCE
         check_provenance(path.read_bytes(), manifest, package.package, pem, str(path))
+    return len(packages)
 
 
-def check_approvals(state: ProjectState, approvals: list[Record]) -> None:
-    """Step 7. Whether a decision counts is the verdict's matter."""
+def check_approvals(state: ProjectState) -> int:
+    """Step 7. Return how many decisions there are. Whether one counts is the verdict's matter."""
+    approvals = state.distinct(Approval)
     for approval in approvals:
-        assert isinstance(approval, Approval)
         name = f"the decision by {approval.approver}"
         said, digests, member = read_decision(approval.envelope.encode(), state.ring, name)
         signed = {**said.model_dump(), **digests.model_dump(), "key": member.key_id, "policy digest": digests.policy}
@@ -138,12 +116,13 @@ def check_approvals(state: ProjectState, approvals: list[Record]) -> None:
         faults = [f"{what} is another one" for what, value in recorded.items() if signed[what] != value]
         if faults:
             raise Tampered(f"{name} is not what its envelope signs.", faults)
+    return len(approvals)
 
 
-def check_policies(state: ProjectState, records: dict[str, list[Record]]) -> None:
+def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
     """Step 2: every policy that something was done under, and the one in force, under its digest."""
     kept = {path.name.removesuffix(".json") for path in (state.root / POLICIES).iterdir() if path.suffix != ASIDE}
-    used = {record.inputs["policy"] for made in records.values() for record in made if "policy" in record.inputs}
+    used = {record.inputs["policy"] for record in records if "policy" in record.inputs}
     for digest in sorted({*kept, *used, state.policy().digest}):
         state.policy_of(digest)
 
@@ -184,7 +163,7 @@ def check_registry(state: ProjectState, release: Release) -> None:
     """Step 8. The checkpoint that MLflow holds must be of this very log."""
     tracking = Tracking(state.root, state.charter.tracking_uri)
     package = state.lineage(Package, release, "package")
-    said = [one for one in state.all(Publication, "publish") if one.release == release.digest]
+    said = [one for one in state.all(Publication) if one.release == release.digest]
     standing = standing_of(said[-1]) if said else Standing()
     governance = next((one.files for one in reversed(said) if one.files), ())
     tags = {BASE_TAG: package.inputs["base"]}
@@ -193,13 +172,9 @@ def check_registry(state: ProjectState, release: Release) -> None:
     state.check_checkpoint(head.encode(), f"MLflow, {release.model_name} version {release.version}, tag {HEAD_TAG}")
 
 
-def check_champion(state: ProjectState, releases: list[Record]) -> None:
+def check_champion(state: ProjectState, newest: Release) -> None:
     """Step 8: the alias. None was promoted, or MLflow is yet to be told: it must not point anywhere else."""
-    if not releases:
-        return
-    newest = releases[-1]
-    assert isinstance(newest, Release)
-    told = [one for one in state.all(Publication, "publish") if one.status == "champion"]
+    told = [one for one in state.all(Publication) if one.status == "champion"]
     version = state.records.get(Release, told[-1].release).version if told else None
     check_alias(version, Tracking(state.root, state.charter.tracking_uri), newest.model_name)
 
@@ -213,19 +188,18 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
     check_policies(state, records)
     files = check_files(state, records)
     check_base(state)
-    check_packages(state, records["seal"])
-    check_approvals(state, records["approve"])
-    if registry:
-        for release in records["register"]:
-            assert isinstance(release, Release)
-            check_registry(state, release)
-        check_champion(state, records["register"])
+    packages, approvals = check_packages(state), check_approvals(state)
+    releases = state.distinct(Release) if registry else []
+    for release in releases:
+        check_registry(state, release)
+    if releases:
+        check_champion(state, releases[-1])
     return Verified(
         events=len(state.events),
-        records=sum(map(len, records.values())),
+        records=len(records),
         files=files,
-        packages=len(records["seal"]),
-        approvals=len(records["approve"]),
+        packages=packages,
+        approvals=approvals,
         root=state.charter.root,
         checkpoint=state.audit.checkpoint().decode(),
         keep_until=state.keep_until(),

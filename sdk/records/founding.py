@@ -1,0 +1,47 @@
+"""What a project works with, and how much of it was verified."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sdk.records.base_types import FileRef, Frozen, Record, Sha256
+
+
+class Charter(Record):
+    """What a project works with; a change of it is a new charter and an event."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    base: str = Field(description="embedded, or the base model's folder on this machine")
+    base_name: str = Field(description="what to call the base: embedded, the folder's name or the hub's name")
+    base_from_hub: bool
+    base_digest: Sha256
+    domain: str = Field(description="name@version")
+    domain_files: tuple[FileRef, ...] = Field(description="the adopted copies of domain.yaml and recognizers.yaml")
+    domain_source: str = Field(description="a shipped domain's name, or the folder of its data, which is never copied")
+    domain_data: tuple[FileRef, ...] = Field(description="train.jsonl and eval.jsonl in the source")
+    policy: str = Field(description="id@version")
+    policy_file: FileRef
+    root: Sha256 = Field(description="digest of the first key ring; who pins it knows this project by it")
+    ring: Sha256 = Field(description="digest of the key ring that is in force")
+    signing_key: str = Field(description="URI of the trainer's key, which signs packages")
+    log_key: str = Field(description="URI of the key that signs the audit log's checkpoints")
+    owner_key: str = Field(description="URI of the key that signs key rings")
+    encryption_key: str = Field(description="URI of the key that wraps data keys and the project's secret")
+    wrapped_secret: str = Field(description="the project's secret, from which tokens and others are derived, wrapped")
+    secret_id: str = Field(description="tells the project's secret from others and reveals nothing of it")
+    heads: tuple[str, ...] = Field(description="further files that hold the newest checkpoint of the audit log")
+    tracking_uri: str | None = Field(default=None, description="MLflow; None is the database in the project's folder")
+
+
+class Verified(Frozen):
+    """How much `verify` checked."""
+
+    events: int = Field(gt=0)
+    records: int
+    files: int
+    packages: int
+    approvals: int
+    root: Sha256 = Field(description="what to pin where the model is loaded")
+    checkpoint: str = Field(description="signed head of the audit log; keep it elsewhere")
+    keep_until: str = Field(description="day before which the policy lets nobody delete the log")
+    notes: tuple[str, ...] = Field(description="what is no fault and should be known")

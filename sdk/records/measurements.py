@@ -1,0 +1,60 @@
+"""What this machine measured of candidates: passes of the longest row, and short trainings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sdk.records.base_types import Frozen, Interval, StepRecord
+from sdk.records.settings import TrainSettings
+from sdk.records.shapes import Hardware
+
+
+class Probed(Frozen):
+    """One candidate's forward and backward pass of the longest row on this machine."""
+
+    settings: TrainSettings
+    tokens: int = Field(gt=0)
+    predicted_gib: float = Field(ge=0)
+    measured_gib: float | None = Field(default=None, ge=0, description="None: it did not fit or cannot run here")
+    predicted_seconds: float | None = Field(default=None, ge=0)
+    measured_seconds: float | None = Field(default=None, ge=0)
+    error: str = Field(default="", description="why nothing was measured")
+
+
+class Calibration(StepRecord):
+    """What this machine measured where the formulas only predict; advice for the same base and hardware uses it."""
+
+    step = "probe"
+    verb = "advise --probe"
+
+    hardware: Hardware
+    base_name: str
+    probes: tuple[Probed, ...]
+
+
+class Piloted(Frozen):
+    """One candidate, trained for a little on the user's own rows."""
+
+    settings: TrainSettings
+    steps: int = Field(gt=0)
+    tokens: int = Field(gt=0, description="the same for every candidate")
+    eval_loss: Interval = Field(description="mean over the held-out rows, with its 95 % bootstrap interval")
+    score: Interval = Field(description="the domain's metric on its evaluation questions")
+    loss_against_lora: Interval | None = Field(
+        default=None, description="share of 16-bit LoRA's score that is lost, paired by question; None: it did not run"
+    )
+    seconds: float = Field(ge=0)
+    memory_gib: float = Field(ge=0)
+
+
+class Pilot(StepRecord):
+    step = "pilot"
+    verb = "advise --pilot"
+
+    hardware: Hardware
+    metric: Literal["exact_match", "f1"]
+    questions: int = Field(gt=0)
+    candidates: tuple[Piloted, ...]
+    left_out: dict[str, str] = Field(default_factory=dict, description="method -> why it was not tried")

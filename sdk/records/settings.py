@@ -1,0 +1,78 @@
+"""What the training step runs with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sdk.records.base_types import Frozen
+
+Method = Literal["lora", "qlora-4bit", "qlora-8bit", "lora-fp8"]
+PeftMethod = Literal["lora", "adalora", "prompt_tuning", "prefix_tuning", "p_tuning"]
+LoraInit = Literal["default", "gaussian", "pissa", "pissa_niter_4", "loftq"]
+Schedule = Literal[
+    "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_min_lr", "inverse_sqrt", "polynomial"
+]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class TrainSettings(Frozen):
+    """What the training step runs with; names and meanings are those of peft, transformers and trl."""
+
+    method: Method = Field(
+        description="base in 16 bits (lora), NF4 (qlora-4bit), int8 (qlora-8bit) or 8-bit floats (lora-fp8)"
+    )
+    peft_type: PeftMethod = Field(default="lora", description="kind of adapter, by PEFT's name")
+    lora_r: int = Field(gt=0, le=4096, description="rank of the adapter")
+    lora_alpha: int = Field(gt=0, description="scale of the adapter; its effect is alpha / r")
+    lora_dropout: float = Field(ge=0, lt=1, description="dropout in front of the adapter")
+    target_modules: str = Field(default="all-linear", description="which layers carry an adapter")
+    use_rslora: bool = Field(default=False, description="scale by alpha / sqrt(r): rank-stabilized LoRA")
+    use_dora: bool = Field(default=False, description="learn magnitude and direction apart: DoRA")
+    init_lora_weights: LoraInit = Field(default="default", description="how the adapter starts")
+    target_r: int = Field(default=8, gt=0, description="adalora: mean rank at the end; lora_r is the rank at the start")
+    num_virtual_tokens: int = Field(
+        default=20, gt=0, le=4096, description="prompt, prefix and p-tuning: tokens learned"
+    )
+    learning_rate: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
+    lr_scheduler_type: Schedule = Field(default="cosine", description="course of the learning rate after the warm-up")
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
+    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay of AdamW")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
+    num_train_epochs: float = Field(gt=0, description="passes over the training rows")
+    max_steps: int = Field(default=-1, ge=-1, description="stop after this many optimizer steps; -1: by epochs")
+    per_device_train_batch_size: int = Field(gt=0, description="rows in one forward pass")
+    gradient_accumulation_steps: int = Field(gt=0, description="forward passes in one optimizer step")
+    packing: bool = Field(
+        default=False, description="fill each forward pass with rows up to batch size x max_length tokens"
+    )
+    gradient_checkpointing: bool = Field(description="recompute activations in the backward pass to save memory")
+    checkpointed_layers: int | None = Field(
+        default=None, gt=0, description="with gradient_checkpointing: so many layers recompute; None: all"
+    )
+    activation_offloading: bool = Field(
+        default=False, description="with gradient_checkpointing: what is kept between layers waits in the host's memory"
+    )
+    offload_embeddings: bool = Field(default=False, description="keep the input embeddings in the host's memory")
+    gpus: int = Field(default=1, gt=0, le=1024, description="processes, each with a GPU and its own forward passes")
+    shard_base: bool = Field(
+        default=False, description="split the frozen base over the GPUs, where it does not fit one of them"
+    )
+    max_length: int = Field(gt=0, description="tokens in the longest row that is accepted")
+    roles_to_train: tuple[Role, ...] = Field(
+        default=("assistant",), min_length=1, description="whose messages are learned"
+    )
+    completion_only_loss: bool = Field(default=False, description="of each row learn the last answer only")
+    neftune_noise_alpha: float | None = Field(default=None, gt=0, description="noise on the embeddings: NEFTune")
+    validation_split: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the rows that is held out to watch the loss, never trained on"
+    )
+    eval_steps: int | None = Field(default=None, gt=0, description="steps between two evaluations; None: once an epoch")
+    load_best_model_at_end: bool = Field(default=False, description="keep the adapter with the lowest validation loss")
+    early_stopping_patience: int | None = Field(
+        default=None, gt=0, description="stop after so many evaluations without a lower validation loss"
+    )
+    seed: int = Field(
+        default=42, ge=0, lt=2**32, description="seed of everything random; the same seed, the same adapter"
+    )

@@ -1,0 +1,43 @@
+"""What a training run left behind."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sdk.records.base_types import FileRef, Frozen, StepRecord
+from sdk.records.settings import TrainSettings
+from sdk.records.shapes import Hardware
+
+
+class LossPoint(Frozen):
+    step: int = Field(ge=0)
+    loss: float
+    learning_rate: float = Field(ge=0)
+
+
+class ValidationPoint(Frozen):
+    step: int = Field(ge=0)
+    loss: float = Field(description="mean over the learned tokens of the held-out rows")
+
+
+class Run(StepRecord):
+    step = "train"
+
+    settings: TrainSettings
+    base: str = Field(description="name of the base model, never a path")
+    adapter: tuple[FileRef, ...] = Field(description="adapter files, an ordinary PEFT adapter")
+    trainable_parameters: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    losses: tuple[LossPoint, ...]
+    validation: tuple[ValidationPoint, ...] = ()
+    validation_rows: int = Field(default=0, ge=0, description="rows that were held out and never trained on")
+    best_step: int | None = Field(default=None, description="step with the lowest validation loss")
+    seconds: float = Field(ge=0)
+    tokens_per_second: float = Field(ge=0, description="non-padding tokens")
+    memory_predicted_gib: float = Field(ge=0)
+    memory_measured_gib: float = Field(ge=0, description="peak: allocator on a GPU, growth of the process on a CPU")
+    tokens_per_second_predicted: float | None = Field(default=None, ge=0, description="None: nothing is known of it")
+    hardware: Hardware
+    resumed_from_step: int = Field(default=0, ge=0)
+    notes: tuple[str, ...] = Field(default=(), description="what was done otherwise than asked, and what to know")
+    versions: dict[str, str] = Field(description="package -> version")

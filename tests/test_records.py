@@ -1,0 +1,206 @@
+"""Records keep their bytes, so that a project of an earlier version opens; and each knows the step that made it."""
+
+import json
+
+import pytest
+from registry_records import HARDWARE, SETTINGS, advice, ref, run, scores, scrubbed
+
+from sdk.records import (
+    STEP_RECORDS,
+    Approval,
+    Calibration,
+    Charter,
+    Interval,
+    Leakage,
+    Leaks,
+    Package,
+    Pilot,
+    Piloted,
+    Probed,
+    Publication,
+    Record,
+    Release,
+    Review,
+    Rewrapped,
+    StepRecord,
+    Stratum,
+    sha256,
+)
+
+A, B = sha256(b"a"), sha256(b"b")
+INTERVAL = Interval(value=0.5, low=0.25, high=0.75)
+LEAKAGE = Leakage(
+    kinds=("PERSON", "IBAN_CODE"),
+    twins=2,
+    candidates=4,
+    exposures=(1.0, 2.0),
+    exposure=INTERVAL,
+    extracted=0,
+    losses=(1.5, 2.5),
+    twin_losses=(1.25, 2.25),
+    scores=(0.5, -0.5),
+    twin_scores=(0.25, -0.25),
+    auc=INTERVAL,
+    tpr=INTERVAL,
+    auc_by_loss=0.5,
+    auc_by_base=0.5,
+)
+INPUTS = {"inputs": {"policy": A, "settings": B}, "files": (ref("a.json"),)}
+
+
+def examples() -> dict[str, Record]:
+    """One record of each kind with fixed contents."""
+    found: list[Record] = [
+        Charter(
+            name="claims",
+            base="embedded",
+            base_name="embedded",
+            base_from_hub=False,
+            base_digest=A,
+            domain="finance@1",
+            domain_files=(ref("domain.yaml"),),
+            domain_source="finance",
+            domain_data=(ref("train.jsonl"),),
+            policy="default@1",
+            policy_file=ref("policy.yaml"),
+            root=A,
+            ring=B,
+            signing_key="file:keys/signing.pem",
+            log_key="file:keys/log.pem",
+            owner_key="file:keys/owner.pem",
+            encryption_key="file:keys/encryption.key",
+            wrapped_secret="c2VjcmV0",
+            secret_id=A,
+            heads=(),
+        ),
+        advice().model_copy(update=INPUTS),
+        scrubbed().model_copy(update=INPUTS),
+        Review(
+            population=100,
+            n=30,
+            misses=1,
+            bound=0.15,
+            extra=2,
+            extra_misses=0,
+            marks=1,
+            strata={"en, found": Stratum(rows=100, reviewed=32, missed=1)},
+            reviewer="Ada",
+            earlier=0,
+        ),
+        run(3).model_copy(update=INPUTS),
+        scores().model_copy(update=INPUTS),
+        Leaks(adapted=LEAKAGE, control=LEAKAGE, passes=3.0, control_passes=3.0, control_steps=9, seconds=1.5),
+        Package(
+            package=A,
+            package_id="0" * 32,
+            version=1,
+            signed_by="Ada",
+            key_fingerprint=B,
+            encrypted=True,
+            policy="default@1",
+            domain="finance@1",
+        ),
+        Rewrapped(key_id="k", wrapped={A: "d3JhcHBlZA=="}),
+        Release(
+            package=A,
+            tracking_uri="sqlite",
+            experiment_id="1",
+            run_id="r",
+            model_name="claims",
+            version="1",
+            artifacts=(ref("report.html"),),
+        ),
+        Approval(
+            package=A,
+            decision="approve",
+            approver="Bob",
+            key_fingerprint=B,
+            reason="Fit for use.",
+            policy="default@1",
+            time="2026-11-26T00:00:00+00:00",
+            expires=None,
+            envelope="{}",
+        ),
+        Publication(release=A, package=B, status="approved", decisions=("approve by Bob",), checks=("yes: all",)),
+        Calibration(
+            hardware=HARDWARE,
+            base_name="embedded",
+            probes=(Probed(settings=SETTINGS, tokens=64, predicted_gib=0.5, error="StepFailed"),),
+        ),
+        Pilot(
+            hardware=HARDWARE,
+            metric="f1",
+            questions=9,
+            candidates=(
+                Piloted(
+                    settings=SETTINGS,
+                    steps=4,
+                    tokens=256,
+                    eval_loss=INTERVAL,
+                    score=INTERVAL,
+                    seconds=2.5,
+                    memory_gib=0.5,
+                ),
+            ),
+            left_out={"lora": "it does not fit"},
+        ),
+    ]
+    return {record.kind: record for record in found}
+
+
+DIGESTS = {
+    "charter": "3588ea066744083e7942b0d2e6fce943ef28b2c289fecedefc3936c30478d926",
+    "advice": "32eb44ce8e628e59a5c767682fe9f0f307d86dbb7e680407500e8252398e8677",
+    "scrubbed": "3a01a0ee006991aa33d3b5ce091e84fa1d81f616dad7f0f4d9954b32fd13f995",
+    "review": "39d0f3fa0634bfc3104e4fd061b7f6d4800a816a7fb3b9f01b995f893154f311",
+    "run": "38dce2b477fc35ac56253d956264d5f79f087cea92c104a4aa567de9f2a4f203",
+    "scores": "32af7054e1fdee17ec7ee25d87bd68571813e9e71ddd64dbf041034ea7da7cfd",
+    "leaks": "08c79a93ed294326b27bd7608c1c2bff82654001267c3f1effb9f45b33fa35bd",
+    "package": "da79ef18d7bb83a6e23ef50283fc3da4eb667f4816b8f2df06670988876f284f",
+    "rewrapped": "369982dce859ea255701773acf1b7ab58ea9a170a651280ad3c6d7b3faa1ce76",
+    "release": "885f3b730d1ebe72ffb4ac3eb77234bdb373f2d7a6ed74d5c79df747163f24d3",
+    "approval": "765ee1e13101562e2f6897f34c5210290cb973145a7cdea5df12f6b91f1dcecd",
+    "publication": "38b5f1d793e961d3ecf696a09c507e263103639669505019298f1a725ccf3982",
+    "calibration": "5a409faa010d753cd7f32746f1c948c13e16dd0a7b624b3bf5aa7ca14b091838",
+    "pilot": "3dffceaf7a35fdf33e1a667ed0e948e26dcadf1f85592684482d47cc6f4091bf",
+}
+
+
+@pytest.mark.parametrize("kind", examples())
+def test_a_record_has_the_digest_that_it_always_had(kind: str) -> None:
+    assert examples()[kind].digest == DIGESTS[kind]
+
+
+def test_every_kind_of_record_has_an_example() -> None:
+    assert examples().keys() == DIGESTS.keys() == {"charter", *(kind.__name__.lower() for kind in STEP_RECORDS)}
+
+
+# the actions of the audit log that leave a record, and what a user types for it
+STEPS = {
+    "advise": "advise",
+    "scrub": "scrub",
+    "review": "scrub --review",
+    "train": "train",
+    "evaluate": "evaluate",
+    "leaks": "leaks",
+    "seal": "register",
+    "register": "register",
+    "approve": "approve",
+    "publish": "promote",
+    "rewrap": "keys rotate",
+    "probe": "advise --probe",
+    "pilot": "advise --pilot",
+}
+
+
+def test_every_record_of_a_step_knows_its_step_and_its_verb() -> None:
+    assert {kind.step: kind.verb for kind in STEP_RECORDS} == STEPS
+    assert len(STEP_RECORDS) == len(STEPS)
+    assert {kind for kind in StepRecord.__subclasses__() if kind.__module__.startswith("sdk.")} == set(STEP_RECORDS)
+
+
+@pytest.mark.parametrize("kind", STEP_RECORDS, ids=lambda kind: kind.step)
+def test_step_and_verb_are_in_no_json(kind: type[StepRecord]) -> None:
+    record = examples()[kind.__name__.lower()]
+    assert json.loads(record.to_bytes()).keys() & {"step", "verb"} == set()
+    assert {"step", "verb"} & (kind.model_fields.keys() | kind.model_json_schema()["properties"].keys()) == set()
