@@ -22,6 +22,7 @@ from workshop import Workshop, make_workshop, write_policy
 from sdk import Project
 from sdk.cli.app import app
 from sdk.crypto import Secret
+from sdk.data.check_digits import luhn, mod_97
 from sdk.errors import InvalidInput, OutOfOrder, Refused, Tampered
 from sdk.policy import Action, ScrubRules, read_policy
 from sdk.scrub.replace import invented_numbers
@@ -187,10 +188,6 @@ def digits(text: str) -> str:
     return re.sub(r"\W", "", text)
 
 
-def luhn(text: str) -> bool:
-    return invented_numbers.luhn_digit(text[:-1]) == text[-1]
-
-
 def resident(text: str) -> bool:
     weights = [2**i % 11 for i in range(17, 0, -1)]
     return (
@@ -200,7 +197,7 @@ def resident(text: str) -> bool:
 
 
 def lei(text: str) -> bool:
-    return invented_numbers.mod_97(text) == 1
+    return mod_97(text)
 
 
 def vin(text: str) -> bool:

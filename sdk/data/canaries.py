@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from sdk.data import Language, Message, Planted, Row
+from sdk.data.check_digits import luhn, resident_id_character
 from sdk.errors import InvalidInput
 from sdk.policy import ScrubRules
 
@@ -50,15 +51,9 @@ def _digits(draw: Random, count: int) -> str:
     return "".join(draw.choices("0123456789", k=count))
 
 
-def _luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
-    return sum(number - 9 * (number > 9) for number in doubled) % 10 == 0
-
-
 def _card_digits(shown: Random, own: Random, first: str) -> str:
     last, middle = _digits(shown, 4), _digits(own, 5)
-    return next(number for digit in "0123456789" if _luhn(number := f"{first}{middle}{digit}{last}"))
+    return next(number for digit in "0123456789" if luhn(number := f"{first}{middle}{digit}{last}"))
 
 
 def _card(shown: Random, own: Random) -> str:
@@ -93,14 +88,13 @@ def _account(shown: Random, own: Random) -> str:
 
 
 def _resident_id(shown: Random, own: Random) -> str:
-    """GB 11643: region, date of birth, sequence, check digit by ISO 7064 MOD 11-2."""
+    """GB 11643: region, date of birth, sequence, check digit."""
     last = _digits(shown, 3)
     while True:
         day = f"{own.randrange(1955, 2005)}{own.randrange(1, 13):02}{own.randrange(1, 29):02}"
         number = own.choice(_REGIONS) + day + last
-        total = sum(int(digit) * 2 ** (17 - place) for place, digit in enumerate(number))
-        if (check := (12 - total % 11) % 11) == 7:  # shown, so it must be the same in all
-            return f"{number}{check}"
+        if resident_id_character(number) == "7":  # shown, so it must be the same in all
+            return f"{number}7"
 
 
 def _name(shown: Random, own: Random) -> str:

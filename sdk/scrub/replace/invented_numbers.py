@@ -29,6 +29,18 @@ import unicodedata
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from sdk.data.check_digits import (
+    credit_code_character,
+    cusip_digit,
+    dea_digit,
+    letters_as_numbers,
+    luhn_digit,
+    mod_97_digits,
+    resident_id_character,
+    routing_digit,
+    vin_character,
+    weighted,
+)
 from sdk.scrub.replace.pseudonyms import Draw
 
 Maker = Callable[[str, Draw], str | None]
@@ -40,21 +52,6 @@ _MAINLAND_MOBILE = re.compile(r"((?:00)?(?:86)?)1[3-9]\d{9}")
 _LONG_DISTANCE = re.compile(r"\D*1\D+[2-9]\d{2}\D+\d{3}\D*\d{4}\D*")  # grouped as in North America
 _AREAS_3 = ("010", "020", "021", "022", "023", "024", "025", "027", "028", "029")
 _AREAS_4 = ("0311", "0371", "0411", "0451", "0512", "0531", "0571", "0591", "0731", "0755", "0791", "0871")
-
-
-def luhn_digit(digits: str) -> str:
-    """The digit that follows (ISO/IEC 7812-1, annex B)."""
-    doubled = [int(d) * 2 for d in digits[::-2]]
-    total = sum(int(d) for d in digits[-2::-2]) + sum(d - 9 if d > 9 else d for d in doubled)
-    return str(-total % 10)
-
-
-def mod_97(text: str) -> int:
-    return int("".join(str(int(c, 36)) for c in text)) % 97
-
-
-def _weighted(values: list[int], weights: tuple[int, ...]) -> int:
-    return sum(v * w for v, w in zip(values, weights, strict=True))
 
 
 def _like(compact: str, draw: Draw, letters: str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ") -> str:
@@ -89,14 +86,14 @@ def _iban(compact: str, draw: Draw) -> str | None:
     if len(compact) < 15 or not compact[:2].isalpha() or not compact.isascii():
         return None
     account = _like(compact[4:], draw)
-    return f"{compact[:2]}{98 - mod_97(account + compact[:2] + '00'):02d}{account}"
+    return compact[:2] + mod_97_digits(account + compact[:2]) + account
 
 
 def _lei(compact: str, draw: Draw) -> str | None:
     if len(compact) != 20:
         return None
     body = _like(compact[:18], draw)
-    return f"{body}{98 - mod_97(body + '00'):02d}"
+    return body + mod_97_digits(body)
 
 
 def _ssn(compact: str, draw: Draw) -> str | None:
@@ -124,16 +121,15 @@ def _npi(compact: str, draw: Draw) -> str | None:
 def _dea(compact: str, draw: Draw) -> str | None:
     if not re.fullmatch(r"[A-Z][A-Z9]\d{7}", compact):
         return None
-    d = [draw.below(10) for _ in range(6)]
-    check = (d[0] + d[2] + d[4] + 2 * (d[1] + d[3] + d[5])) % 10
-    return compact[0] + draw.pick("ABCDEFGHJKLMNPRSTW") + "".join(map(str, d)) + str(check)
+    body = draw.digits(6)
+    return compact[0] + draw.pick("ABCDEFGHJKLMNPRSTW") + body + dea_digit(body)
 
 
 def _aba(compact: str, draw: Draw) -> str | None:
     if len(compact) != 9:
         return None
     body = f"5{1 + draw.below(9)}{draw.digits(6)}"
-    return body + str(-_weighted([int(d) for d in body], (3, 7, 1, 3, 7, 1, 3, 7)) % 10)
+    return body + routing_digit(body)
 
 
 def _alphanumeric_luhn(compact: str, draw: Draw) -> str | None:
@@ -141,26 +137,21 @@ def _alphanumeric_luhn(compact: str, draw: Draw) -> str | None:
     if len(compact) != 12:
         return None
     body = compact[:2] + _like(compact[2:11], draw)
-    return body + luhn_digit("".join(str(int(c, 36)) for c in body))
+    return body + luhn_digit(letters_as_numbers(body))
 
 
 def _cusip(compact: str, draw: Draw) -> str | None:
     if len(compact) != 9:
         return None
     body = _like(compact[:8], draw)
-    values = [int(c, 36) * (1 + i % 2) for i, c in enumerate(body)]
-    return body + str(-sum(v // 10 + v % 10 for v in values) % 10)
+    return body + cusip_digit(body)
 
 
 def _vin(compact: str, draw: Draw) -> str | None:
     if len(compact) != 17:
         return None
     body = _like(compact, draw, "ABCDEFGHJKLMNPRSTUVWXYZ")
-    worth = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9),
-                     strict=True))  # fmt: skip
-    weights = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
-    check = _weighted([int(c) if c.isdecimal() else worth[c] for c in body], weights) % 11
-    return body[:8] + "0123456789X"[check] + body[9:]
+    return body[:8] + vin_character(body) + body[9:]
 
 
 def _imei(compact: str, draw: Draw) -> str | None:
@@ -189,18 +180,16 @@ def _resident_id(compact: str, draw: Draw) -> str | None:
     if len(compact) == 15:
         return "19" + draw.digits(4) + born[2:] + order
     body = "19" + draw.digits(4) + born + order
-    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-    return body + "10X98765432"[_weighted([int(d) for d in body], weights) % 11]
+    return body + resident_id_character(body)
 
 
 def _credit_code(compact: str, draw: Draw) -> str | None:
     if len(compact) != 18:
         return None
-    alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
     organisation = draw.digits(8)  # GB 11714 has a check character of its own
-    inner = -_weighted([int(d) for d in organisation], (3, 7, 9, 10, 5, 8, 4, 2)) % 11
+    inner = -weighted(organisation, (3, 7, 9, 10, 5, 8, 4, 2), 11) % 11
     body = compact[:2] + "19" + draw.digits(4) + organisation + ("X" if inner == 10 else str(inner))
-    return body + alphabet[-sum(alphabet.index(c) * pow(3, i, 31) for i, c in enumerate(body)) % 31]
+    return body + credit_code_character(body)
 
 
 def _mac(compact: str, draw: Draw) -> str | None:

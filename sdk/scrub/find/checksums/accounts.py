@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from sdk.data.check_digits import mod_97, routing_digit
 from sdk.scrub.find.checksums.checksum_recognizer import (
     ALNUM_AFTER,
     ALNUM_BEFORE,
     ChecksumRecognizer,
     is_repeated,
-    mod97,
-    weighted,
 )
 
 # SWIFT's IBAN registry, release 99: length -> countries.
@@ -32,7 +31,7 @@ class IbanRegistryRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        return mod97(value[4:] + value[:4])
+        return mod_97(value[4:] + value[:4])
 
 
 class RoutingNumberRecognizer(ChecksumRecognizer):
@@ -46,7 +45,7 @@ class RoutingNumberRecognizer(ChecksumRecognizer):
     @staticmethod
     def valid(value: str) -> bool:
         given = value[:2] <= "12" or "21" <= value[:2] <= "32" or "61" <= value[:2] <= "72" or value[:2] == "80"
-        return given and weighted(value, (3, 7, 1) * 3, 10) == 0 and not is_repeated(value)
+        return given and routing_digit(value[:8]) == value[8] and not is_repeated(value)
 
 
 COUNTRIES = frozenset(

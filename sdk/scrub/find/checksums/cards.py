@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from sdk.scrub.find.checksums.checksum_recognizer import ChecksumRecognizer, is_repeated, luhn
+from sdk.data.check_digits import luhn
+from sdk.scrub.find.checksums.checksum_recognizer import ChecksumRecognizer, is_repeated
 
 _BEFORE, _AFTER = r"(?<![0-9A-Za-z_]|[0-9]\.)", r"(?![0-9A-Za-z_]|\.[0-9])"
 # Issuer ranges of ISO/IEC 7812 as the networks publish them, with the lengths they issue.

@@ -48,26 +48,6 @@ class ChecksumRecognizer(PatternRecognizer):
         return None if self.weak else True
 
 
-def luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    doubled = [int(d) * 2 for d in digits[-2::-2]]
-    return (sum(int(d) for d in digits[-1::-2]) + sum(d - 9 if d > 9 else d for d in doubled)) % 10 == 0
-
-
-def mod97(value: str) -> bool:
-    """ISO 7064 MOD 97-10 over digits and letters (A = 10 to Z = 35)."""
-    return int("".join(str(int(c, 36)) for c in value)) % 97 == 1
-
-
-def gs1(digits: str) -> bool:
-    """GS1 General Specifications, 7.9: weights 3 and 1 from the right, the check digit included."""
-    return (sum(int(d) for d in digits[-1::-2]) + 3 * sum(int(d) for d in digits[-2::-2])) % 10 == 0
-
-
-def weighted(digits: str, weights: tuple[int, ...], modulus: int) -> int:
-    return sum(int(d) * w for d, w in zip(digits, weights, strict=True)) % modulus
-
-
 def is_repeated(digits: str) -> bool:
     """Zeros, or one digit over and over: a filler that passes most checks."""
     return len(set(digits)) == 1

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from sdk.data.check_digits import gs1, luhn, vin_character
 from sdk.scrub.find.checksums.checksum_recognizer import (
     ALNUM_AFTER,
     ALNUM_BEFORE,
     ChecksumRecognizer,
-    gs1,
     is_repeated,
-    luhn,
 )
-
-_VIN_VALUES = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ0123456789", "12345678123457923456789" + "0123456789", strict=True))
-_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 
 
 class VehicleNumberRecognizer(ChecksumRecognizer):
@@ -25,8 +21,7 @@ class VehicleNumberRecognizer(ChecksumRecognizer):
     def valid(value: str) -> bool:
         if sum(map(str.isdigit, value)) < 2 or value.isdigit():
             return False
-        total = sum(int(_VIN_VALUES[c]) * weight for c, weight in zip(value, _VIN_WEIGHTS, strict=True))
-        return "0123456789X"[total % 11] == value[8]
+        return vin_character(value) == value[8]
 
 
 class EquipmentIdentityRecognizer(ChecksumRecognizer):

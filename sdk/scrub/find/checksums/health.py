@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from sdk.data.check_digits import dea_digit, luhn
 from sdk.scrub.find.checksums.checksum_recognizer import (
     ALNUM_AFTER,
     ALNUM_BEFORE,
     ChecksumRecognizer,
     is_repeated,
-    luhn,
 )
 
 
@@ -35,8 +35,7 @@ class DeaNumberRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        d = [int(c) for c in value[2:]]
-        return (d[0] + d[2] + d[4] + 2 * (d[1] + d[3] + d[5])) % 10 == d[6] and not is_repeated(value[2:])
+        return dea_digit(value[2:8]) == value[8] and not is_repeated(value[2:])
 
 
 _LETTER, _EITHER = "[AC-HJKMNP-RT-Y]", "[0-9AC-HJKMNP-RT-Y]"

@@ -4,51 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 
-from sdk.scrub.find.checksums.checksum_recognizer import ALNUM_AFTER, ALNUM_BEFORE, ChecksumRecognizer, weighted
+from sdk.data.check_digits import credit_code_character, resident_id_character
+from sdk.scrub.find.checksums.checksum_recognizer import ALNUM_AFTER, ALNUM_BEFORE, ChecksumRecognizer
 
 # GB/T 2260: the first two digits of a region; 81 to 83 are residence permits of Hong Kong, Macau and Taiwan, 91 abroad.
-# fmt: off
 PROVINCES = frozenset(
-    {
-        "11",
-        "12",
-        "13",
-        "14",
-        "15",
-        "21",
-        "22",
-        "23",
-        "31",
-        "32",
-        "33",
-        "34",
-        "35",
-        "36",
-        "37",
-        "41",
-        "42",
-        "43",
-        "44",
-        "45",
-        "46",
-        "50",
-        "51",
-        "52",
-        "53",
-        "54",
-        "61",
-        "62",
-        "63",
-        "64",
-        "65",
-        "71",
-        "81",
-        "82",
-        "83",
-        "91",
-    }
+    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 "
+    "71 81 82 83 91".split()
 )
-# fmt: on
 
 
 class ResidentIdRecognizer(ChecksumRecognizer):
@@ -66,12 +29,11 @@ class ResidentIdRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
         try:
             date(int(value[6:10]), int(value[10:12]), int(value[12:14]))
         except ValueError:
             return False
-        return value[:2] in PROVINCES and "10X98765432"[weighted(value[:17], weights, 11)] == value[17]
+        return value[:2] in PROVINCES and resident_id_character(value[:17]) == value[17]
 
 
 class UnifiedCreditCodeRecognizer(ChecksumRecognizer):
@@ -82,11 +44,10 @@ class UnifiedCreditCodeRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-        if not set(value) <= set(alphabet):
+        try:
+            return credit_code_character(value[:17]) == value[17]
+        except ValueError:
             return False
-        total = sum(alphabet.index(c) * pow(3, i, 31) for i, c in enumerate(value[:17]))
-        return alphabet[-total % 31] == value[17]
 
 
 class HongKongIdRecognizer(ChecksumRecognizer):

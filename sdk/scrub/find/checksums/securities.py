@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+from sdk.data.check_digits import cusip_digit, letters_as_numbers, luhn, mod_97
 from sdk.scrub.find.checksums.accounts import COUNTRIES
 from sdk.scrub.find.checksums.checksum_recognizer import (
     ALNUM_AFTER,
     ALNUM_BEFORE,
     ChecksumRecognizer,
     is_repeated,
-    luhn,
-    mod97,
 )
-
-
-def _cusip(value: str) -> bool:
-    numbers = [int(c, 36) * (2 if i % 2 else 1) for i, c in enumerate(value[:8])]
-    return -sum(n // 10 + n % 10 for n in numbers) % 10 == int(value[8])
 
 
 class CusipRecognizer(ChecksumRecognizer):
@@ -28,7 +22,7 @@ class CusipRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        return _cusip(value)
+        return cusip_digit(value[:8]) == value[8]
 
 
 class DigitsCusipRecognizer(ChecksumRecognizer):
@@ -41,7 +35,7 @@ class DigitsCusipRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        return _cusip(value) and not is_repeated(value)
+        return cusip_digit(value[:8]) == value[8] and not is_repeated(value)
 
 
 class SecurityNumberRecognizer(ChecksumRecognizer):
@@ -53,8 +47,7 @@ class SecurityNumberRecognizer(ChecksumRecognizer):
     @staticmethod
     def valid(value: str) -> bool:
         place = value[:2] in COUNTRIES or value[:2] in ("XS", "XA", "XB", "XC", "XD", "XF", "EU", "QS", "QT")
-        numbers = "".join(str(int(c, 36)) for c in value)
-        return place and sum(c.isdigit() for c in value) >= 3 and luhn(numbers)
+        return place and sum(c.isdigit() for c in value) >= 3 and luhn(letters_as_numbers(value))
 
 
 class LegalEntityRecognizer(ChecksumRecognizer):
@@ -65,7 +58,7 @@ class LegalEntityRecognizer(ChecksumRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        return mod97(value) and not value.isdigit()
+        return mod_97(value) and not value.isdigit()
 
 
 _BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
