@@ -11,9 +11,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["SDK_STATE_HOME"] = tempfile.mkdtemp(prefix="sdk-state-")
 
 import pytest
-from workshop import Workshop, make_workshop, whole_way
 
 from sdk import Project
+from tests.workshop import Workshop, make_workshop, whole_way
 
 atexit.register(shutil.rmtree, os.environ["SDK_STATE_HOME"], ignore_errors=True)
 

@@ -23,8 +23,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from clean_releases import SMALL, Link, Maker, Release, Tree, encrypted, manifest_of, tensors, write_tree
-
 from sdk import crypto
 from sdk.approve import Case, judge, read_decision, require_allowed
 from sdk.audit import read_checkpoint, verify_proof
@@ -43,6 +41,7 @@ from sdk.seal.tensors import read_tensors
 from sdk.serve.admit import _claimed_signer, read_trust
 from sdk.serve.evidence import read_evidence, read_policy_bytes, read_wrapped
 from sdk.store import Records, shipped
+from tests.clean_releases import SMALL, Link, Maker, Release, Tree, encrypted, manifest_of, tensors, write_tree
 
 SECONDS = 1.0
 BYTES = 1 << 20  # what parsers need for themselves, whatever the input

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from faker import Faker
 from typer.testing import CliRunner
-from workshop import Workshop, make_workshop, write_policy
 
 from sdk import Project
 from sdk.cli.app import app
@@ -31,6 +30,7 @@ from sdk.scrub.replace.dates import shifted, year_only
 from sdk.scrub.replace.generalize import SMALL_ZIP_AREAS, generalized
 from sdk.scrub.replace.token_table import VAULT, kind_of, reveal, write_vault
 from sdk.scrub.spans import Span
+from tests.workshop import Workshop, make_workshop, write_policy
 
 KEY, KEY_ID = bytes(range(32)), "1a2b3c4d5e6f7788"
 MARKED = re.compile(r"\{(?P<kind>[A-Z_0-9]+):(?P<value>[^}]*)\}")

@@ -18,7 +18,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from audit_faults import FAULTS, TOO_LATE, Fault
 
 import sdk.audit.group
 import sdk.audit.lock
@@ -29,6 +28,7 @@ from sdk.audit.checkpoint import write_checkpoint
 from sdk.audit.export import to_jsonl, to_ocsf, to_ocsf_jsonl
 from sdk.errors import InvalidInput, StepFailed, Tampered
 from sdk.policy import AuditRules
+from tests.audit_faults import FAULTS, TOO_LATE, Fault
 
 KEY = crypto.LogKey.random()
 ORIGIN = "domain-adaptation-sdk/0123456789abcdef"

@@ -11,11 +11,11 @@ from unittest import mock
 
 import pytest
 import typer
-from workshop import Workshop
 
 from sdk import Project
 from sdk.cli import main
 from sdk.cli.app import app
+from tests.workshop import Workshop
 
 COMMANDS = (
     "init", "advise", "scrub", "train", "evaluate", "leaks", "register", "approve", "load", "history", "verify", "ui",

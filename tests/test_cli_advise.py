@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from sdk.cli import advise as command
 from sdk.cli import quantities, show_advice, show_trials
 from sdk.cli.app import Output, app
-from sdk.cli.picture import Band, Bar, Interval, Part, Stack
+from sdk.cli.picture import Band, Bar, IntervalBar, Part, Stack
 from sdk.errors import InvalidInput
 from sdk.records import (
     Advice,
@@ -636,9 +636,9 @@ def test_what_is_small_is_still_seen() -> None:
 
 
 def test_intervals_share_an_axis() -> None:
-    assert lines(Interval(Band(0, 5, 10), (0, 20)), 21) == ["├────●────┤"]
-    assert lines(Interval(Band(10, 20, 20), (0, 20)), 21) == [" " * 10 + "├─────────●"]
-    assert lines(Interval(Band(3, 3, 3), (3, 3)), 21) == ["●"]
+    assert lines(IntervalBar(Band(0, 5, 10), (0, 20)), 21) == ["├────●────┤"]
+    assert lines(IntervalBar(Band(10, 20, 20), (0, 20)), 21) == [" " * 10 + "├─────────●"]
+    assert lines(IntervalBar(Band(3, 3, 3), (3, 3)), 21) == ["●"]
 
 
 def test_the_answer_needs_neither_arrow_nor_torch() -> None:

@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_docs import ROOT, desk, run_examples  # noqa: F401 - desk is a fixture
-
 from sdk import Project
 from sdk.records import Run, Scores, Scrubbed
 from sdk.store import shipped
+from tests.test_docs import ROOT, desk, run_examples  # noqa: F401 - desk is a fixture
 
 
 def check(project: Project, domain: str) -> None:

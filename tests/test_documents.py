@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import registry_records as made
 from huggingface_hub import EvalResult, ModelCard
 from jinja2 import Environment, nodes
 from markdown_it import MarkdownIt
@@ -26,6 +25,7 @@ from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy
 from sdk.records import Interval, Leakage, Leaks, Package, Quarantined, Release, Review, Stratum, sha256
 from sdk.store import shipped
+from tests import registry_records as made
 
 TEMPLATES = Path(sdk.documents.__file__).parent
 CARD, ANNEX, SR, HIPAA, SHEET = (f"{name}.md" for name in TITLES)
@@ -553,12 +553,12 @@ def test_same_records_same_bytes_in_another_process() -> None:
         return hashlib.sha256(b"".join([*(text.encode() for text in texts.values()), *pages])).hexdigest()
 
     code = (
-        "import hashlib; from sdk.documents import documents, to_html; from test_documents import complete\n"
+        "import hashlib; from sdk.documents import documents, to_html; from tests.test_documents import complete\n"
         "texts = documents(complete()); pages = [to_html(text, name) for name, text in texts.items()]\n"
         "print(hashlib.sha256(b''.join([*(text.encode() for text in texts.values()), *pages])).hexdigest())"
     )
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(sdk.documents.__file__).parents[2])])
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": paths, "TZ": "Asia/Shanghai", "LC_ALL": "C"}
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": root, "TZ": "Asia/Shanghai", "LC_ALL": "C"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == digest(documents(complete()))
 

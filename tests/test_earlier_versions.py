@@ -55,7 +55,7 @@ def test_its_records_are_read_as_they_were_written(project: Project, kind: type[
 
 def test_its_release_is_served_from_files(project: Project) -> None:
     state = project.state()
-    release, promotion = state.latest(Release, "register"), state.finished("promote")[-1]
+    release, promotion = state.latest(Release), state.finished("promote")[-1]
     package = state.lineage(Package, release, "package")
     trust = Trust(
         root=state.charter.root,
@@ -70,7 +70,7 @@ def test_its_release_is_served_from_files(project: Project) -> None:
 
 
 def test_its_training_goes_on(project: Project) -> None:
-    before = project.state().latest(Run, "train")
+    before = project.state().latest(Run)
     after = project.train(resume=before, max_steps=4)
     assert (after.steps, after.inputs["resume"]) == (4, before.digest)
-    assert project.state().latest(Run, "train") == after
+    assert project.state().latest(Run) == after

@@ -14,7 +14,6 @@ import pandas
 import pytest
 import yaml
 from mlflow.models import Model
-from registry_records import GOVERNANCE_FILES, PACKAGE_FILES, adaptation, make_governance, standing
 
 from sdk import Project, flavor
 from sdk.errors import InvalidInput, Refused, Tampered
@@ -23,6 +22,7 @@ from sdk.registry import Adaptation, Tracking, check_release, publish
 from sdk.registry.mlmodel import render_mlmodel
 from sdk.registry.register import register
 from sdk.store import file_ref
+from tests.registry_records import GOVERNANCE_FILES, PACKAGE_FILES, adaptation, make_governance, standing
 
 ASKED = ["What is the ratio?", "何时到期？"]
 

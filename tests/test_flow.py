@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from workshop import Workshop, whole_way
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, Tampered
 from sdk.audit import Event
 from sdk.records import Package, Release, Run, Scrubbed
+from tests.workshop import Workshop, whole_way
 
 
 def client(project: Project) -> MlflowClient:

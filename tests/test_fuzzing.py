@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fuzzing import Finding, Fuzzer, Target, make_targets, mutate
 
 from sdk.crypto import b64
 from sdk.crypto.keyring import PAYLOAD_TYPE
 from sdk.errors import Tampered
 from sdk.records import canonical_json
+from tests.fuzzing import Finding, Fuzzer, Target, make_targets, mutate
 
 INPUTS = 200_000
 MEMORY = Path("/dev/shm")  # a file there is never on a disk
@@ -99,7 +99,7 @@ def test_what_must_not_happen_is_found(call: Callable[[bytes], object], what: st
 
 
 def test_what_takes_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fuzzing.SECONDS", 0.01)
+    monkeypatch.setattr("tests.fuzzing.SECONDS", 0.01)
     fuzzer = Fuzzer([Target("x", 1, [b"{}"], lambda data: sum(range(3_000_000)))], Random(6), done=1)
     fuzzer.run(1)
     assert fuzzer.findings[0].what.startswith("took")

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from audit_faults import FAULTS
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils
-from workshop import REASON, Workshop, whole_way, write_policy
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, SDKError, StepFailed, Tampered, crypto, load_release
 from sdk.project.gather import gather
@@ -20,6 +18,8 @@ from sdk.records import Package, Release, Run
 from sdk.serve.admit import admit
 from sdk.serve.evidence import write_evidence
 from sdk.store import held_checkpoint
+from tests.audit_faults import FAULTS
+from tests.workshop import REASON, Workshop, whole_way, write_policy
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
 

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from workshop import Workshop, write_policy
+
+from tests.workshop import Workshop, write_policy
 
 REVISION = "a" * 40
 NAME = "bank/tiny-base"

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from test_secrets import forms
-from tiny import settings
-from workshop import Workshop, rows, write_policy
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.data import conversation, read_rows
@@ -26,6 +23,9 @@ from sdk.records import Hardware, Leaks, Package, Run, Scrubbed
 from sdk.store import shipped
 from sdk.train.job import Job
 from sdk.train.validation import hold_out
+from tests.test_secrets import forms
+from tests.tiny import settings
+from tests.workshop import Workshop, rows, write_policy
 
 KEY = bytes(range(32))
 PLANTED = 16

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import MARKED, UNMARKED
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -23,6 +22,7 @@ from sdk.errors import InvalidInput
 from sdk.model.chat import Chat, encode_rows
 from sdk.records import Lengths, TrainSettings
 from sdk.train.batching import micro_batches
+from tests.tiny import MARKED, UNMARKED
 
 EMBEDDED = Path(sdk.__file__).parent / "base"
 DOMAINS = Path(sdk.__file__).parents[1] / "domains"

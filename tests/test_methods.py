@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import registry_records
 import safetensors.torch
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
@@ -19,7 +18,6 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 from typer.main import get_command
-from workshop import Workshop
 
 from sdk import Project
 from sdk.cli import main, show
@@ -35,7 +33,9 @@ from sdk.train import train, training_run
 from sdk.train.noise import Noise
 from sdk.train.trainer import Trainer
 from sdk.train.validation import Validation
+from tests import registry_records
 from tests.tiny import MARKED, UNMARKED, make_base, one_thread, pairs, settings, write_rows  # noqa: F401 - one_thread is a fixture
+from tests.workshop import Workshop
 
 IDS = torch.arange(40).reshape(2, 20)
 

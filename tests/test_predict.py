@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,13 @@ from sdk.advise.reliability import MEASURED, reliability
 from sdk.data.packing import filling
 from sdk.hardware import find_gpu
 from sdk.records import Calibration, Hardware, Lengths, Method, ModelShape, Needs, Probed, TrainSettings
+from tests.benchmarks import memory as benchmark
+from tests.benchmarks import planning
 
 LLAMA_8B = find_model("llama-3.1-8b")
 H200 = find_gpu("h200")
 CPU = Hardware(ram_gib=64, cpu_cores=4)
-BENCHMARKS = Path(__file__).parent / "benchmarks"
-RESULTS = BENCHMARKS / "results"
+RESULTS = Path(__file__).parent / "benchmarks" / "results"
 RECOMPUTE, TO_HOST, EMBEDDINGS = {"checkpointing": True}, {"activation_offloading": True}, {"offload_embeddings": True}
 
 
@@ -39,15 +38,7 @@ def settings(method: Method, batch: int, length: int, checkpointing: bool, **oth
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> Any:
-    """tests/benchmarks/memory.py, which is a script beside another."""
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module("memory")
-    sys.path.remove(str(BENCHMARKS))
-
-
-@pytest.fixture(scope="module")
-def lines(benchmark: Any) -> list[dict[str, Any]]:
+def lines() -> list[dict[str, Any]]:
     """What was measured on the GPU, predicted again by the formulas as they are."""
     rows = json.loads((RESULTS / "memory-2026-11-26-h200.json").read_text())["rows"]
     return [benchmark.line_of(each["row"], each["found"]) for each in rows]
@@ -91,7 +82,7 @@ def test_measured_runs_cover_what_the_advice_is_given_for(lines: list[dict[str, 
     assert any("num_experts" in line["config"] for line in lines)
 
 
-def test_the_figures_that_ship_are_those_of_these_runs(benchmark: Any, lines: list[dict[str, Any]]) -> None:
+def test_the_figures_that_ship_are_those_of_these_runs(lines: list[dict[str, Any]]) -> None:
     assert json.loads(MEASURED.read_text()) == benchmark.summary(lines)
     given = settings("qlora-4bit", 1, 512, True)
     memory, speed = reliability(given, H200)
@@ -100,7 +91,7 @@ def test_the_figures_that_ship_are_those_of_these_runs(benchmark: Any, lines: li
     assert reliability(given, CPU) == ()
 
 
-def test_earlier_runs_are_predicted_as_well(benchmark: Any) -> None:
+def test_earlier_runs_are_predicted_as_well() -> None:
     shapes = {"1b": "llama-3.2-1b", "8b": "llama-3.1-8b", "70b": "llama-3.1-70b"}
     seen = 0
     for each in json.loads((RESULTS / "training-2026-11-20-h200.json").read_text())["results"]:
@@ -123,8 +114,7 @@ def test_earlier_runs_are_predicted_as_well(benchmark: Any) -> None:
     assert seen >= 20
 
 
-def test_plans_ran_and_came_near_the_fastest_that_fits(benchmark: Any) -> None:
-    planning = importlib.import_module("planning")
+def test_plans_ran_and_came_near_the_fastest_that_fits() -> None:
     found = json.loads((RESULTS / "planning-2026-11-26-h200.json").read_text())
     compared = planning.compare(found["runs"])
     assert compared == found["plans"]
@@ -133,7 +123,7 @@ def test_plans_ran_and_came_near_the_fastest_that_fits(benchmark: Any) -> None:
     assert statistics.mean(each["share"] for each in compared) >= 0.97
 
 
-def test_the_benchmark_measures_a_row_and_predicts_it(benchmark: Any) -> None:
+def test_the_benchmark_measures_a_row_and_predicts_it() -> None:
     row = {"name": "small", "model": "tiny", "method": "qlora-4bit", "max_length": 32, "lengths": "varied", "steps": 3}
     found = benchmark.measure({**row, "per_device_train_batch_size": 3, "packing": True})
     assert 32 <= found["tokens"] <= 96

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from audit_faults import FAULTS
-from workshop import REASON, Workshop, whole_way, write_policy
 
 from sdk import InvalidInput, Project, Refused, StepFailed
 from sdk.records import Publication, Release, Run
+from tests.audit_faults import FAULTS
+from tests.workshop import REASON, Workshop, whole_way, write_policy
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
 

@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import FileInfo
-from registry_records import GOVERNANCE_FILES, PACKAGE_FILES, STEPS, adaptation, make_governance, make_package, standing
-from servers import free_port, mlflow_server, serving
 
 from sdk.errors import InvalidInput, StepFailed, Tampered
 from sdk.records import FileRef, Release, Status, sha256
@@ -37,6 +35,16 @@ from sdk.registry import (
 from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, tell
 from sdk.registry.register import _made_files, _package_files, complete, register
 from sdk.store import file_ref, folder_refs
+from tests.registry_records import (
+    GOVERNANCE_FILES,
+    PACKAGE_FILES,
+    STEPS,
+    adaptation,
+    make_governance,
+    make_package,
+    standing,
+)
+from tests.servers import free_port, mlflow_server, serving
 
 TAGS = {"sdk.base_digest": "b" * 64, "sdk.audit_head": "a" * 64}
 FILES = {

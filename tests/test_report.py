@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from registry_records import adaptation, run
 
 from sdk.records import Advice, Outcome
 from sdk.registry import Adaptation
 from sdk.registry.model_report import render
 from sdk.registry.plots import draw
+from tests.registry_records import adaptation, run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "img"}

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from workshop import Workshop
 
 from sdk import InvalidInput, StepFailed
 from sdk.crypto import Secret
@@ -39,6 +38,7 @@ from sdk.train.training_state import (
 from tests import tiny
 from tests.benchmarks.kill import Bench, all_cases, run_trials
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
+from tests.workshop import Workshop
 
 STEPS = 6
 SECRET = Secret(bytes(range(32)))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from workshop import Workshop, write_policy
 
 from sdk import Project, Refused
 from sdk.cli.app import app
@@ -23,6 +22,7 @@ from sdk.errors import InvalidInput, Tampered
 from sdk.intervals import rows_needed, share, upper_bound
 from sdk.records import Review, Scrubbed
 from sdk.review import MISSED, ReviewRow, draw, read_misses, sample_size, texts
+from tests.workshop import Workshop, write_policy
 
 LEFT = "the left-handed baker's widow"  # personal data that no recognizer finds
 

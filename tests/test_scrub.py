@@ -355,7 +355,7 @@ def written(folder: Path) -> dict[str, bytes]:
 MEMORY = """
 import json, resource, sys
 from pathlib import Path
-sys.path[:0] = {path!r}
+sys.path.insert(0, {path!r})
 import tests.test_scrub as t
 from sdk.scrub import reveal, scrub, step
 from sdk.scrub.find.detector import Detector
@@ -385,9 +385,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None
             table = pyarrow.json.read_json(path)
             pyarrow.parquet.write_table(table, path.with_suffix(".parquet"), row_group_size=1000)
     assert (tmp_path / "large.jsonl").stat().st_size > 40e6
-    code = MEMORY.format(
-        path=[str(Path(__file__).parents[1]), str(Path(__file__).parent)], folder=str(tmp_path), suffix=suffix
-    )
+    code = MEMORY.format(path=str(Path(__file__).parents[1]), folder=str(tmp_path), suffix=suffix)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout.splitlines()[-1]) < 25  # MiB
     assert (tmp_path / f"out-large{suffix}" / "train.jsonl").stat().st_size > 40e6
@@ -421,7 +419,7 @@ def test_a_process_that_dies_is_told_and_what_was_done_stays(tmp_path: Path) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = {path!r}
+sys.path.insert(0, {path!r})
 import tests.test_scrub as t
 from sdk.scrub import step
 step.CHECKPOINT_SECONDS = 0
@@ -438,7 +436,7 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path: Path, monkeypat
     monkeypatch.setattr(step, "_code_digest", lambda: "code")  # somebody may be editing
     source = many(tmp_path / "rows.jsonl", 2000)
     policy = rules(reversible=("EMAIL_ADDRESS",), EMAIL_ADDRESS="token")
-    code = KILLED.format(path=[str(Path(__file__).parents[1]), str(Path(__file__).parent)], folder=str(tmp_path))
+    code = KILLED.format(path=str(Path(__file__).parents[1]), folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

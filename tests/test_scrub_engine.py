@@ -14,7 +14,6 @@ import pytest
 import regex
 import spacy
 import yaml
-from hostile import Sampler, patterns_of
 from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import NoOpNlpEngine
 from tokenizers import Tokenizer
@@ -32,6 +31,7 @@ from sdk.scrub.prefilter.gate import Gate, PatternTimedOut
 from sdk.scrub.prefilter.requirements import needs
 from sdk.scrub.spans import Span, merged
 from sdk.store import shipped
+from tests.hostile import Sampler, patterns_of
 
 THRESHOLD = 0.4
 FILES = {name: shipped("domains") / name / "recognizers.yaml" for name in ("finance", "medical")}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Workshop, write_policy
 
 from sdk import Project
 from sdk.data import Row, read_rows
@@ -24,6 +23,7 @@ from sdk.scrub.report import report
 from sdk.scrub.spans import Span
 from sdk.scrub.statistics import Portrait, shape, size_class
 from sdk.store import shipped
+from tests.workshop import Workshop, write_policy
 
 POLICY = read_policy(shipped("policies") / "hipaa.yaml")
 EVIL = "<script>alert(1)</script>\"'&"

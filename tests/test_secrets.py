@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from workshop import REASON, Workshop, rows, write_policy
 
 from sdk import InvalidInput, Project
 from sdk.data import read_rows
 from sdk.records import Hardware, Run, Scrubbed
 from sdk.store import shipped
 from sdk.train import train
+from tests.workshop import REASON, Workshop, rows, write_policy
 
 MARKED = {  # value -> how it stands in a sentence
     "Zebulon Quarrington": "Customer {} asks: what is a bond?",

@@ -20,14 +20,14 @@ import pytest
 from botocore.client import BaseClient
 from mlflow.server.auth.client import AuthServiceClient
 from psycopg2.extensions import connection as Connection
-from registry_records import GOVERNANCE_FILES, adaptation, make_governance, standing
-from servers import free_port, running, server_command, serving
 
 from sdk.errors import StepFailed, Tampered
 from sdk.records import FileRef, Release
 from sdk.registry import Adaptation, Tracking, check_alias, check_release, fetch_release, publish, read_version
 from sdk.registry.register import register
 from sdk.store import file_ref
+from tests.registry_records import GOVERNANCE_FILES, adaptation, make_governance, standing
+from tests.servers import free_port, running, server_command, serving
 
 PROJECTS = ("claims", "loans")
 BUCKET = "mlflow"
@@ -156,13 +156,13 @@ def registered(server: Firm, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """Both projects, each by a process and a user of its own, at the same time."""
     root = tmp_path_factory.mktemp("projects")
     code = (
-        "import sys, pathlib; from test_server import work\n"
+        "import sys, pathlib; from tests.test_server import work\n"
         "print(work(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]).model_dump_json())"
     )
     started = {
         project: subprocess.Popen(
             [sys.executable, "-c", code, str(root / project), project, server.address],
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[1],
             env={**os.environ, **server.log_in(project)},
             stdout=subprocess.PIPE,
             text=True,

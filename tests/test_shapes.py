@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 import torch
 from peft import get_peft_model
-from test_hub import NAME, Hub
-from tiny import settings
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
@@ -38,6 +36,8 @@ from sdk.advise.models import EMBEDDED_FOLDER, find_model, models
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape
 from sdk.train.methods import peft_config
+from tests.test_hub import NAME, Hub
+from tests.tiny import settings
 
 # -- catalogue -----------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from workshop import rows
 
 from sdk.data import read_rows, refuse_overlap
 from sdk.domain import read_domain
 from sdk.model import base_digest, check_base
 from sdk.store import embedded_base, shipped
+from tests.workshop import rows
 
 ROOT = Path(__file__).resolve().parent.parent
 DOMAINS = ("finance", "medical")

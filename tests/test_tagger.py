@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import subprocess
 import sys
@@ -17,16 +16,9 @@ from sdk.scrub.find.tagger.network import Network
 from sdk.scrub.find.tagger.tokens import Ints, lexicon_flags, segment, tokenize
 from sdk.scrub.spans import Span, merged
 from sdk.store import shipped
+from tests.benchmarks import scrub as benchmark
 
 HERE = Path(__file__).parent
-BENCHMARK = HERE / "benchmarks" / "scrub.py"
-spec = importlib.util.spec_from_file_location("scrub_benchmark", BENCHMARK)
-assert spec is not None
-assert spec.loader is not None
-benchmark = importlib.util.module_from_spec(spec)
-sys.modules["scrub_benchmark"] = benchmark  # dataclasses look their module up
-spec.loader.exec_module(benchmark)
-
 PASSAGES = HERE.parent / "tools" / "name_tagger" / "dev"
 DEV = {language: benchmark.read(PASSAGES / f"{language}-mixed.txt") for language in ("en", "zh")}
 TEXTS = [row.text for rows in DEV.values() for row in rows]
@@ -100,13 +92,13 @@ def test_scores_are_equal_to_the_last_bit_however_the_tokens_are_cut(tagger: Nam
 
 def test_another_process_with_more_threads_finds_the_same(tagger: NameTagger) -> None:
     code = (
-        "import sys, hashlib; sys.path.insert(0, sys.argv[1]); from test_tagger import TEXTS\n"
+        "import sys, hashlib; sys.path.insert(0, sys.argv[1]); from tests.test_tagger import TEXTS\n"
         "from sdk.scrub.find.tagger.name_recognizer import NameTagger\n"
         "print(hashlib.sha256(repr(NameTagger().find_many(TEXTS)).encode()).hexdigest())"
     )
     digests = {
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, str(HERE)],
+            [sys.executable, "-W", "ignore", "-c", code, str(HERE.parent)],
             env={"OPENBLAS_NUM_THREADS": threads, "OPENBLAS_CORETYPE": core, "PATH": "", "HF_HUB_OFFLINE": "1"},
             capture_output=True,
             text=True,

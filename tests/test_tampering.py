@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tampering import (
+
+from tests.tampering import (
     CLASSES,
     OUT_OF_SCOPE,
     Bench,

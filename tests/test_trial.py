@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_secrets import forms, leaks
-from tiny import settings
-from workshop import Workshop, rows, write_policy
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.advise import find_model
@@ -18,6 +15,9 @@ from sdk.measure.trials import TrialSetup
 from sdk.records import Advice, Calibration, Hardware, Method, Needs, Pilot, Scrubbed, TrainSettings
 from sdk.store import embedded_base
 from sdk.train.one_pass import measure
+from tests.test_secrets import forms, leaks
+from tests.tiny import settings
+from tests.workshop import Workshop, rows, write_policy
 
 MARK = "Zebulon Quarrington"
 STEPS = 4

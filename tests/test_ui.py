@@ -11,12 +11,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from registry_records import adaptation, make_governance, standing
-from servers import free_port, serving
 
 from sdk.records import Release, sha256
 from sdk.registry import Adaptation, Tracking, publish, ui_command
 from sdk.registry.register import register
+from tests.registry_records import adaptation, make_governance, standing
+from tests.servers import free_port, serving
 
 VIEW = "?workflowType=machine_learning"
 BROWSER = (

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from releases import SIGNERS, Bench, Keys, Plan, Said, make, write
 
 from sdk import Project, SDKError, crypto
 from sdk.audit import Audit
@@ -25,6 +24,7 @@ from sdk.crypto import dsse
 from sdk.records import canonical_json, sha256
 from sdk.serve.admit import Trust, admit
 from sdk.store import log_origin
+from tests.releases import SIGNERS, Bench, Keys, Plan, Said, make, write
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SCRIPT, PAGE = DOCS / "verify_release.py", DOCS / "verify.md"

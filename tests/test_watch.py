@@ -18,9 +18,6 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
-from registry_records import adaptation
-from registry_records import run as recorded_run
-from servers import free_port, mlflow_server
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from sdk.cli.progress import Figures
@@ -37,6 +34,9 @@ from sdk.train import train, watch
 from sdk.train.metrics_log import Spool
 from sdk.train.utilization import Machine, ModelFlops, model_flops
 from tests import tiny
+from tests.registry_records import adaptation
+from tests.registry_records import run as recorded_run
+from tests.servers import free_port, mlflow_server
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 
 INPUTS = {"data": "d" * 64}

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from tiny import make_base
 
 from sdk import Project, crypto
 from sdk.store import shipped
+from tests.tiny import make_base
 
 REASON = "Scores, lineage and findings were looked at."
 

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", SDK_STATE_HOME=tempfile.mkdtemp(prefix="sdk-state-"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from test_governance import GOVERNED, done_without_record, two_releases
-from workshop import make_workshop
+from tests.test_governance import GOVERNED, done_without_record, two_releases
+from tests.workshop import make_workshop
 
 
 def main() -> int:

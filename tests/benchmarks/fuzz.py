@@ -10,14 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from hostile import Sampler, patterns_of
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sdk.data import read_rows
 from sdk.scrub.find.views import fold
 from sdk.scrub.prefilter.gate import Gate
 from sdk.store import shipped
+from tests.hostile import Sampler, patterns_of
 
 
 def differences(domain: str, texts: int, seed: int) -> int:

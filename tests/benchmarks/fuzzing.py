@@ -21,12 +21,10 @@ from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this file's own folder
-
-from clean_releases import surroundings
-from fuzzing import BYTES, BYTES_OF_ADMISSION, SAMPLE, SECONDS, Fuzzer, make_targets
 
 from sdk.crypto import b64
+from tests.clean_releases import surroundings
+from tests.fuzzing import BYTES, BYTES_OF_ADMISSION, SAMPLE, SECONDS, Fuzzer, make_targets
 
 ROUND = 1_000_000  # inputs with the same release
 STEP = 5_000  # inputs between two looks at the file

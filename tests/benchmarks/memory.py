@@ -34,8 +34,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from training import _linear, _tokenizer, machine
+from tests.benchmarks.training import _linear, _tokenizer, machine
 
 GIB = 2**30
 MEDIAN, SIGMA = 270, 0.8

@@ -24,8 +24,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import memory
-from memory import GIB, Row
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks import memory
+from tests.benchmarks.memory import GIB, Row
 
 GROUPS: tuple[tuple[str, str, int, int], ...] = (  # model, method, tokens of a row, rank
     ("llama-3.1-8b", "qlora-4bit", 1024, 32),

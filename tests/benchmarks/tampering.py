@@ -21,10 +21,9 @@ from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before this file's own folder
 
-from clean_releases import surroundings
-from tampering import CLASSES, OUT_OF_SCOPE, attempt, clean_faults, make_bench, rounds
+from tests.clean_releases import surroundings
+from tests.tampering import CLASSES, OUT_OF_SCOPE, attempt, clean_faults, make_bench, rounds
 
 ASKED = ("tampered", "clean", "seed")
 PROJECT_LIFE = 1000  # attempts

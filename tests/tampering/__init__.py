@@ -7,8 +7,8 @@ one held checkpoint, `ciphertexts` through decryption alone, where no signature 
 OUT_OF_SCOPE lists what is accepted, each with its reason; a test holds that they still are.
 """
 
-from tampering import evidence, log, out_of_scope, package, proof  # they enter their classes
-from tampering.kit import (
+from tests.tampering import evidence, log, out_of_scope, package, proof  # they enter their classes
+from tests.tampering.kit import (
     CLASSES,
     OUT_OF_SCOPE,
     Bench,

@@ -7,17 +7,16 @@ import json
 from random import Random
 from typing import Any
 
-from clean_releases import (
-    Release,
-    hex_of,
-    numbered,
-)
-
 from sdk import crypto
 from sdk.crypto import dsse, keyring
 from sdk.errors import Refused, Tampered
 from sdk.records import canonical_json, sha256
-from tampering.kit import (
+from tests.clean_releases import (
+    Release,
+    hex_of,
+    numbered,
+)
+from tests.tampering.kit import (
     MANIFEST,
     Bench,
     another,

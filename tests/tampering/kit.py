@@ -9,7 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from clean_releases import (
+from sdk.crypto import floe
+from sdk.errors import Refused, SDKError, Tampered
+from sdk.records import canonical_json, sha256
+from tests.clean_releases import (
     SMALL,
     Log,
     Maker,
@@ -22,10 +25,6 @@ from clean_releases import (
     tensors,
     tree_root,
 )
-
-from sdk.crypto import floe
-from sdk.errors import Refused, SDKError, Tampered
-from sdk.records import canonical_json, sha256
 
 FILES = ("adapter_config.json", "adapter_model.safetensors.floe", "bom.json", "manifest.json", "model.sig")
 FILES += ("tokenizer.json", "tokenizer_config.json")

@@ -7,19 +7,18 @@ import json
 from collections.abc import Callable
 from random import Random
 
-from clean_releases import (
+from sdk import crypto
+from sdk.audit.segments import segment_name
+from sdk.crypto import floe
+from sdk.records import canonical_json
+from tests.clean_releases import (
     SMALL,
     Link,
     Log,
     Weights,
     hex_of,
 )
-
-from sdk import crypto
-from sdk.audit.segments import segment_name
-from sdk.crypto import floe
-from sdk.records import canonical_json
-from tampering.kit import EDITS, Bench, Mutate, content, flip, segment_path, tampers
+from tests.tampering.kit import EDITS, Bench, Mutate, content, flip, segment_path, tampers
 
 # -- the log ----------------------------------------------------------------------------------------------------------
 

@@ -6,20 +6,19 @@ import base64
 import json
 from random import Random
 
-from clean_releases import (
+from sdk import crypto
+from sdk.crypto import keyring
+from sdk.records import canonical_json
+from tests.clean_releases import (
     Log,
     Release,
     manifest_of,
     prove,
 )
-
-from sdk import crypto
-from sdk.crypto import keyring
-from sdk.records import canonical_json
-from tampering.evidence import decide, decisions_of, enroll, rings_of, set_decisions, set_rings
-from tampering.kit import LINE, PROOF, Bench, accepted, content, flip
-from tampering.log import put_back
-from tampering.package import bundle_of, put_bundle
+from tests.tampering.evidence import decide, decisions_of, enroll, rings_of, set_decisions, set_rings
+from tests.tampering.kit import LINE, PROOF, Bench, accepted, content, flip
+from tests.tampering.log import put_back
+from tests.tampering.package import bundle_of, put_bundle
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

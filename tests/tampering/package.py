@@ -7,7 +7,12 @@ import json
 from random import Random
 from typing import Any
 
-from clean_releases import (
+from sdk import crypto
+from sdk.crypto import dsse
+from sdk.errors import Refused, Tampered
+from sdk.records import canonical_json, sha256
+from sdk.seal import oms
+from tests.clean_releases import (
     Link,
     Release,
     Tree,
@@ -16,13 +21,7 @@ from clean_releases import (
     sign_package,
     tensors,
 )
-
-from sdk import crypto
-from sdk.crypto import dsse
-from sdk.errors import Refused, Tampered
-from sdk.records import canonical_json, sha256
-from sdk.seal import oms
-from tampering.kit import (
+from tests.tampering.kit import (
     FILES,
     FLOE,
     MANIFEST,

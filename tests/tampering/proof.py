@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 from random import Random
 
-from clean_releases import (
+from sdk import crypto
+from sdk.audit import Event
+from sdk.errors import Refused, Tampered
+from sdk.records import canonical_json
+from sdk.seal import key_context
+from tests.clean_releases import (
     Link,
     Release,
     hex_of,
     manifest_of,
     prove,
 )
-
-from sdk import crypto
-from sdk.audit import Event
-from sdk.errors import Refused, Tampered
-from sdk.records import canonical_json
-from sdk.seal import key_context
-from tampering.kit import (
+from tests.tampering.kit import (
     EDITS,
     LINE,
     PROOF,

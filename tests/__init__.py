@@ -1,0 +1,1 @@
+"""Tests import one another as `tests.…`: pytest puts the folder above this one on the path."""
