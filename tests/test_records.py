@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from registry_records import HARDWARE, SETTINGS, advice, ref, run, scores, scrubbed
 
 from sdk.records import (
     STEP_RECORDS,
@@ -26,6 +25,7 @@ from sdk.records import (
     Stratum,
     sha256,
 )
+from tests.registry_records import HARDWARE, SETTINGS, advice, ref, run, scores, scrubbed
 
 A, B = sha256(b"a"), sha256(b"b")
 INTERVAL = Interval(value=0.5, low=0.25, high=0.75)
