@@ -64,7 +64,7 @@ def test_its_release_is_served_from_files(project: Project) -> None:
         keys=state.root,
         served=None,
     )
-    folder = state.folder("seal", package.inputs) / PACKAGE
+    folder = state.folder(package) / PACKAGE
     model = admit_package(folder, gather(state, release, promotion), trust, package.package)
     assert model.generate("What is the accounting equation?")
 
