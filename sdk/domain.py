@@ -44,7 +44,7 @@ def require_files(folder: Path, names: Sequence[str]) -> None:
 
 
 def read_domain(folder: Path) -> Domain:
-    """The settings of a domain; its data are read by the step that scrubs them."""
+    """Read the settings of a domain; its data are read by the step that scrubs them."""
     require_files(folder, SETTINGS)
     try:
         domain = Domain.model_validate(read_yaml(folder / "domain.yaml"))

@@ -14,10 +14,13 @@ A bug shows its traceback instead. Texts name files, rows, ids, kinds and counts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from enum import Enum
 from typing import ClassVar
 
 SHOWN_FAULTS = 20
+_SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 class SDKError(Exception):
@@ -54,8 +57,81 @@ class Refused(SDKError):
     exit_code = 3
 
 
+class Remedy(Enum):
+    """What to do about something that does not match: by where a copy is that does, and which command shows more."""
+
+    PROJECT = (
+        "Restore it from the project's backup; then `sdk verify` checks everything, and `sdk history` shows who did "
+        "what."
+    )
+    COPY = (  # a package or a signed file, which lies in the project and in its release
+        "Restore it from the project's backup, or fetch the release again; `sdk verify` in the project tells whether "
+        "its own copy is sound."
+    )
+    RELEASE = (
+        "Fetch the release again; if it stays so, check the project with `sdk verify` and publish from it with "
+        "`sdk promote`."
+    )
+    MLFLOW = (
+        "If an action was cut off, repeat it; if not, somebody changed MLflow: `sdk verify` compares all of it, and "
+        "`sdk promote` publishes again."
+    )
+    LOG = (
+        "Keep a copy of it as evidence, then restore a copy that agrees with the holders of its checkpoints. "
+        "`sdk audit verify` names every fault."
+    )
+    PROOF = "Have the event proven again with `sdk audit prove`; `sdk audit verify` checks the log that it is from."
+    KEY = (
+        "Name the key that was meant, or restore it from its backup; `sdk keys list` shows those that count, and "
+        "`sdk keys revoke` ends one that others may know."
+    )
+    ADOPT = "If you changed it, adopt the change with `sdk init --adopt`; if not, restore it from the project's backup."
+    BASE = "Restore the base model from where it was taken; `sdk verify` compares it again."
+
+
+WHOM_TO_TELL = "If you cannot explain it, tell the project's owner and whoever reviews security."
+
+
 class Tampered(SDKError):
+    """finding: what does not match, with what was expected and what was found; the message adds what to do now.
+
+    expected, found: digests, which are shortened, or counts and names; never a secret or a customer's text. Whoever
+    lists this error among others takes its finding, so that the remedy is said once.
+    """
+
     exit_code = 4
+
+    def __init__(
+        self,
+        what: str,
+        faults: Sequence[str] = (),
+        *,
+        remedy: Remedy = Remedy.PROJECT,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        sides = (("Expected", expected), ("Found", found))
+        self.finding = " ".join([what, *(f"{side}: {short(value)}." for side, value in sides if value is not None)])
+        super().__init__(f"{self.finding} {remedy.value} {WHOM_TO_TELL}", faults)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copied and pickled as it is: `__init__` would ask for the remedy that the message has already."""
+        return _recreate, (type(self), self.message), vars(self)
+
+
+def _recreate(kind: type[Tampered], message: str) -> Tampered:
+    return kind.__new__(kind, message)
+
+
+def short(value: object) -> str:
+    """As text, with every SHA-256 in it cut to its first 12 digits: enough to find it, and to read it aloud."""
+    return _SHA256.sub(r"\1", str(value))
+
+
+def another(what: str, expected: object, found: object) -> str:
+    """A fault: `what` has another value than it must have. None: it has no value."""
+    told = [short("none" if value is None else value) for value in (expected, found)]
+    return f"{what} is another one: expected {told[0]}, found {told[1]}"
 
 
 class StepFailed(SDKError):

@@ -30,7 +30,7 @@ TRACKING = "MLFLOW_TRACKING_URI"
 
 
 def load_release(uri: str) -> AdaptedModel:
-    """The model of `models:/NAME@ALIAS` or `models:/NAME/VERSION`, where MLflow is that of MLFLOW_TRACKING_URI.
+    """Load the model of `models:/NAME@ALIAS` or `models:/NAME/VERSION`, where MLflow is that of MLFLOW_TRACKING_URI.
 
     Without that variable it is the MLflow of the project in SDK_PROJECT. Raises Refused with every reason, Tampered,
     InvalidInput, or StepFailed when MLflow cannot be reached; nothing is served then.
@@ -46,19 +46,19 @@ class Answering:
         self._model = model
 
     def predict(self, data: Any) -> list[str]:
-        """One answer for each question. `data`: a string, a list, array or Series of them, a DataFrame of one column.
+        """Answer each question. `data`: a string, a list, array or Series of them, a DataFrame of one column.
 
         Raises InvalidInput for anything else.
         """
         return self._model.generate(_questions(data))
 
     def get_raw_model(self) -> AdaptedModel:
-        """For the method of this name on what MLflow loaded: the model with `generate`, `model` and `tokenizer`."""
+        """Return the model with `generate`, `model` and `tokenizer`; what MLflow loads has a method of this name."""
         return self._model
 
 
 def _load_pyfunc(path: str) -> Answering:
-    """MLflow's entry point. Raises what `load_release` does."""
+    """Load a release's folder for MLflow, which calls this. Raises what `load_release` does."""
     return Answering(_admitted(Path(path)))
 
 
@@ -82,7 +82,7 @@ def _tracking(folder: Path) -> Tracking:
 
 def _questions(data: Any) -> Sequence[str]:
     cells = numpy.asarray(data, dtype=object)
-    asked = cells.ravel().tolist()
-    if cells.shape[1:] not in ((), (1,)) or not all(isinstance(cell, str) for cell in asked):
+    questions = cells.ravel().tolist()
+    if cells.shape[1:] not in ((), (1,)) or not all(isinstance(cell, str) for cell in questions):
         raise InvalidInput("Questions are strings, in a list or in one column; this input has others or more columns.")
-    return asked
+    return questions

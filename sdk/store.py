@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered
+from sdk.durable import fsync_folder
+from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered
 from sdk.records import FileRef, Record, canonical_json, sha256
 
 R = TypeVar("R", bound=Record)
@@ -20,27 +21,31 @@ RINGS = "ring"  # folder of a project's key rings
 POLICIES = "policies"  # and of every policy that was in force
 SECRET_CONTEXT = {"of": "the project's secret"}  # what its wrapping is bound to
 ASIDE = ".aside"  # a file of this suffix is one that was being written when its process ended
-SPOOL = (
-    "spool.jsonl"  # figures of a training run: one JSON object a line, with step, time and numbers by MLflow's names
-)
+PACKAGE = "package"  # folder of a sealed package, in what sealing leaves and in a release
+PROVENANCE = "provenance.dsse.json"  # of the package; it lies beside that folder
+# Figures of a training run: one JSON object a line, with step, time and numbers by MLflow's names.
+SPOOL = "spool.jsonl"
 # What was seen while training ran, in MLflow's sections. Shown, not claimed: no record has it.
 LIVE_SECTIONS = ("live/", "system/")
 
 
 def shipped(kind: str) -> Path:
-    """The folder `policies` or `domains`: inside an installed wheel, else at the root of the checkout."""
+    """Return the folder `policies` or `domains`: inside an installed wheel, else at the root of the checkout."""
     package = Path(__file__).resolve().parent
     inside = package / "_shipped" / kind
     return inside if inside.is_dir() else package.parent / kind
 
 
 def embedded_base() -> Path:
-    """The folder of the base model that ships with the package."""
+    """Return the folder of the base model that ships with the package."""
     return Path(__file__).resolve().parent / "base"
 
 
 def state_folder() -> Path:
-    """What this machine remembers of projects, outside of them: SDK_STATE_HOME, else as XDG's base directories say."""
+    """Return where this machine keeps what it remembers of projects, outside of them.
+
+    That is SDK_STATE_HOME, else a folder of ours as XDG's base directories say.
+    """
     own = os.environ.get("SDK_STATE_HOME")
     if own:
         return Path(own)
@@ -49,12 +54,15 @@ def state_folder() -> Path:
 
 
 def log_origin(root: str) -> str:
-    """The name of a project's audit log in its checkpoints (C2SP tlog-checkpoint)."""
+    """Return the name of a project's audit log in its checkpoints (C2SP tlog-checkpoint)."""
     return f"domain-adaptation-sdk/{root[:16]}"
 
 
 def held_checkpoint(root: str) -> Path:
-    """The copy of the newest checkpoint that this machine has seen of a project, by its root; its folder is made."""
+    """Return the path of the newest checkpoint that this machine has seen of a project, by its root.
+
+    Makes its folder.
+    """
     folder = state_folder() / "heads"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,11 +78,12 @@ def _pin(folder: Path) -> Path:
 
 
 def pin_root(folder: Path, root: str) -> None:
-    """Remember which project lies in this folder, so that another one put in its place is noticed."""
+    """Remember which project lies in this folder, so that a project put in its place is noticed."""
     write_atomic(_pin(folder), root.encode())
 
 
 def pinned_root(folder: Path) -> str | None:
+    """Return the root of the project that lay in this folder before; None if this machine has not seen it."""
     try:
         return _pin(folder).read_text(encoding="ascii")
     except FileNotFoundError:
@@ -86,16 +95,8 @@ def pinned_root(folder: Path) -> str | None:
         ) from error
 
 
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_atomic(path: Path, data: bytes) -> None:
-    """After it returns the file holds the data, also after a power cut; before, it held what it held."""
+    """Write the file so that it holds either what it held or all of the data, also after a power cut."""
     aside = path.with_name(path.name + ASIDE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,13 +113,14 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def file_ref(path: Path, root: Path) -> FileRef:
+    """Measure a file: its path below the root, its size and its SHA-256."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return FileRef(path=path.relative_to(root).as_posix(), size=path.stat().st_size, sha256=digest)
 
 
 def folder_refs(folder: Path) -> tuple[FileRef, ...]:
-    """Every file below the folder in the order of its path; links are refused."""
+    """Measure every file below the folder, in the order of the paths. InvalidInput: there are links."""
     paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
     links = [f"{path.relative_to(folder)} is a link" for path in paths if path.is_symlink()]
     if links:
@@ -131,18 +133,24 @@ def refs_digest(refs: tuple[FileRef, ...]) -> str:
 
 
 def check_ref(root: Path, ref: FileRef) -> Path:
-    """The file's path; Tampered names it when it is missing or its bytes are others."""
+    """Return the path of a file that is as it was recorded; Tampered names it when it is missing or altered."""
     path = root / ref.path
     if path.is_symlink() or not path.is_file():
-        raise Tampered(f"{path} is missing.")
-    if file_ref(path, root) != ref:
-        raise Tampered(f"{path} has been altered: its SHA-256 is not the recorded one.")
+        raise Tampered(f"{path} is missing.", remedy=Remedy.PROJECT, expected=f"a file of SHA-256 {ref.sha256}")
+    present = file_ref(path, root)
+    if present != ref:
+        raise Tampered(
+            f"{path} has been altered: its SHA-256 is not the recorded one.",
+            remedy=Remedy.PROJECT,
+            expected=ref.sha256,
+            found=present.sha256,
+        )
     return path
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; a second one is told so at once. The lock ends with its process."""
+    """Hold a lock that one process has at a time; a second one is told so at once. It ends with its process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -159,22 +167,33 @@ class Records:
         self.folder = folder
 
     def put(self, record: Record) -> str:
+        """Store a record; return its digest."""
         write_atomic(self.folder / f"{record.digest}.json", record.to_bytes())
         return record.digest
 
     def get(self, kind: type[R], digest: str) -> R:
+        """Read a record. Tampered: it is missing, altered or of another kind; InvalidInput: another version's."""
         path = self.folder / f"{digest}.json"
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise Tampered(f"{path} is missing.") from None
+            raise Tampered(
+                f"{path} is missing.", remedy=Remedy.PROJECT, expected=f"a record of {kind.__name__.lower()}"
+            ) from None
         if sha256(data) != digest:
-            raise Tampered(f"{path} has been altered: its SHA-256 is not its name.")
+            raise Tampered(
+                f"{path} has been altered: its SHA-256 is not its name.",
+                remedy=Remedy.PROJECT,
+                expected=digest,
+                found=sha256(data),
+            )
         try:
             fields = json.loads(data)
-            found = fields.pop("kind")
-            if found != kind.__name__.lower():
-                raise Tampered(f"{path} is a record of {found}, not of {kind.__name__.lower()}.")
+            stored = fields.pop("kind")
+            if stored != kind.__name__.lower():
+                raise Tampered(
+                    f"{path} is a record of {stored}, not of {kind.__name__.lower()}.", remedy=Remedy.PROJECT
+                )
             return kind.model_validate_json(canonical_json(fields))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInput(

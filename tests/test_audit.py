@@ -386,7 +386,7 @@ def test_no_flipped_byte_is_accepted(tmp_path: Path, name: str) -> None:
         flipped = bytearray(data)
         flipped[place] ^= 1 << place % 8
         path.write_bytes(bytes(flipped))
-        with pytest.raises(Tampered, match="audit"):
+        with pytest.raises(Tampered, match=re.escape(str(audit.folder))):
             audit.check(KEY.public_pem)
     path.write_bytes(data)
     assert len(audit.check(KEY.public_pem)) == 3
@@ -694,7 +694,7 @@ def test_a_proof_is_of_this_event_this_log_and_this_key(tmp_path: Path) -> None:
 def test_an_altered_log_proves_nothing(tmp_path: Path) -> None:
     audit = log(tmp_path, 7)
     segment(audit).write_bytes(segment(audit).read_bytes().replace(b'"number":"2"', b'"number":"7"'))
-    with pytest.raises(Tampered, match="sdk audit verify"):
+    with pytest.raises(Tampered, match=r"root of its events is not the checkpoint's.*sdk audit verify"):
         audit.prove(4)
 
 

@@ -11,7 +11,7 @@ import sdk
 
 ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
-    ["errors"],
+    ["errors", "durable"],
     ["records"],
     ["crypto", "store", "policy", "lookup", "intervals", "html"],
     ["audit", "domain", "data", "hardware"],
@@ -87,6 +87,38 @@ def test_imports_go_down_and_libraries_stay_home(path: Path) -> None:
             assert own in HOMES[parts[0]], f"{module} has its home in {HOMES[parts[0]]}"
         if in_function:
             assert own == "project", f"{module} is imported inside a function"
+
+
+def reached(start: set[str]) -> dict[str, str]:
+    """Every module of ours that importing these imports, with the one that names it; packages run their `__init__`."""
+    modules = {".".join(("sdk", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    found: dict[str, str] = {}
+    waiting = [(name, "the start") for name in sorted(start)]
+    while waiting:
+        name, by = waiting.pop()
+        if name in found or name not in modules:
+            continue
+        found[name] = by
+        parts = name.split(".")
+        waiting += [(".".join(parts[:length]), name) for length in range(2, len(parts))]
+        for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [(alias.name, name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [(node.module, name), *((f"{node.module}.{alias.name}", name) for alias in node.names)]
+    return found
+
+
+def test_serving_reaches_no_code_that_reads_projects() -> None:
+    """Also not by a detour. sdk.flavor itself names Project, for SDK_PROJECT; what else it imports is for serving."""
+    serving = {f"sdk.serve.{path.stem}" for path in (ROOT / "serve").glob("*.py") if path.stem != "__init__"}
+    flavor = {module for module, _ in imports(ROOT / "flavor.py") if module.startswith("sdk.")} - {"sdk.project"}
+    assert {"sdk.serve.admit", "sdk.registry"} <= flavor
+    modules = reached(serving | flavor)
+    assert {"sdk.serve.admit", "sdk.audit.tree", "sdk.crypto.floe", "sdk.registry.fetch", "sdk.model"} <= set(modules)
+    assert not {name: by for name, by in modules.items() if name.split(".")[1] in {"project", "cli", "flavor"}}
+    assert "sdk.project.state" in reached({"sdk.project"})  # the walk would find it
 
 
 def test_only_the_command_line_prints() -> None:

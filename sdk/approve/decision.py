@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from sdk import crypto
 from sdk.crypto import dsse
 from sdk.crypto.keyring import Member, Ring, Role, Time, timestamp, why_not_valid
-from sdk.errors import InvalidInput, Refused, Tampered
+from sdk.errors import InvalidInput, Refused, Remedy, Tampered, another
 from sdk.policy import validation_faults
 from sdk.records import Decision as Meaning
 from sdk.records import Frozen, Sha256
@@ -52,11 +52,12 @@ class Digests(Frozen):
 
 
 def to_statement(decision: Decision, digests: Digests) -> bytes:
+    """Write a decision as an in-toto statement, canonical JSON."""
     return dsse.statement(PREDICATE_TYPE, decision.model_dump(mode="json"), digests.model_dump(mode="json"))
 
 
 def sign_decision(decision: Decision, digests: Digests, signer: crypto.Signer) -> bytes:
-    """The DSSE envelope. Nothing is checked here; `decide` checks, and `judge` checks everything again."""
+    """Sign a decision, as a DSSE envelope. Nothing is checked here: `decide` does, and `judge` does all of it again."""
     return dsse.sign_envelope(dsse.INTOTO, to_statement(decision, digests), signer)
 
 
@@ -75,14 +76,14 @@ def decide(
     now = datetime.now(UTC)
     faults = may_not(member, decision, now)
     if signer.fingerprint != member.key_id:
-        faults.append("the key that would sign is another one")
+        faults.append(another("the key that would sign", member.key_id, signer.fingerprint))
     if faults:
         raise Refused(f"{member.name} cannot {decision} with the key {member.key_id[:16]}.", faults)
     ends = None if expires is None else timestamp(expires)
     if ends is not None and ends <= timestamp(now):
         raise InvalidInput("A decision cannot expire before it is made; give a later time, or none.")
     try:
-        said = Decision(
+        statement = Decision(
             decision=decision,
             reason=reason,
             person=member.name,
@@ -93,11 +94,11 @@ def decide(
         digests = Digests(package=package, policy=policy_digest, report=report)
     except ValidationError as error:
         raise InvalidInput("The decision cannot be signed.", validation_faults(error)) from None
-    return sign_decision(said, digests, signer)
+    return sign_decision(statement, digests, signer)
 
 
 def may_not(member: Member, decision: Meaning, at: datetime) -> list[str]:
-    """Why the key may not say so at that time; empty: it may."""
+    """List why the key may not say so at that time; empty: it may."""
     faults = (
         [] if has_role(member, decision) else [f"its key has no role for it ({', '.join(sorted(ROLES[decision]))})"]
     )
@@ -110,15 +111,24 @@ def has_role(member: Member, decision: Meaning) -> bool:
 
 
 def read_decision(envelope: bytes, ring: Ring, name: str) -> tuple[Decision, Digests, Member]:
-    """What was decided, over what, and with whose key; Tampered unless the signature is of a key in the ring, the bytes
-    are canonical, and the key belongs to the person who is named. Whether it counts is for `judge` to say."""
+    """Return what was decided, over what, and with whose key. Whether it counts is for `judge` to say.
+
+    Tampered unless the signature is of a key in the ring, the bytes are canonical, and the key belongs to the person
+    who is named.
+    """
     payload, key_id = dsse.open_envelope(envelope, dsse.INTOTO, ring.public_keys(), name)
     predicate, subjects = dsse.read_statement(payload, PREDICATE_TYPE, name)
     try:
         decision, digests = Decision.model_validate(predicate), Digests.model_validate(subjects)
     except ValidationError:
-        raise Tampered(f"{name} is a statement, but not a decision over package, policy and report.") from None
+        raise Tampered(
+            f"{name} is a statement, but not a decision over package, policy and report.", remedy=Remedy.COPY
+        ) from None
     member = ring.find(key_id)
     if member is None or decision.person != member.name:
-        raise Tampered(f"{name} says that it is by somebody else than the holder of its key.")
+        raise Tampered(
+            f"{name} says that it is by somebody else than the holder of its key.",
+            remedy=Remedy.COPY,
+            expected=f"a decision by the holder of the key {key_id}",
+        )
     return decision, digests, member

@@ -61,7 +61,7 @@ class Verdict(Frozen):
 
 @dataclass(frozen=True)
 class _Heard:
-    """A genuine decision over the case's digests."""
+    """A genuine decision over the case's digests, by its number in the audit log's order, from 1."""
 
     number: int
     said: Decision
@@ -76,7 +76,11 @@ class _Heard:
 
 
 class _Court:
-    """One case with what it must have, while it is judged."""
+    """One case with what it must have, while it is judged.
+
+    Decisions go through the rules in the order of the audit log, since each is judged by what the same person said
+    before. `reasons` has one for every decision, by its number; a later rule may replace what an earlier one wrote.
+    """
 
     def __init__(self, case: Case, policy: Policy, ring: Ring) -> None:
         self.case, self.policy, self.ring = case, policy, ring
@@ -89,7 +93,11 @@ class _Court:
         self.reasons[number] = Reason(rule=f"decision {number}", holds=holds, text=text)
 
     def hear(self) -> Iterator[_Heard]:
-        """Rules 2 and 3."""
+        """Yield the decisions that pass rules 2 and 3, and note why the others do not.
+
+        A repeated one is told by its statement, not by its envelope: an ECDSA signature can be made anew over the same
+        statement by anybody who has one, and a copy of an approval must not stand after its withdrawal.
+        """
         seen: set[bytes] = set()
         for number, envelope in enumerate(self.case.decisions, 1):
             try:
@@ -97,7 +105,7 @@ class _Court:
                     envelope, self.ring, f"decision {number} ({sha256(envelope)[:12]})"
                 )
             except Tampered as error:
-                self.note(number, error.message, holds=False)
+                self.note(number, error.finding, holds=False)
                 continue
             heard = _Heard(number, said, member)
             others = [name for name in Digests.model_fields if getattr(digests, name) != getattr(self.digests, name)]
@@ -111,7 +119,11 @@ class _Court:
                 yield heard
 
     def fault(self, heard: _Heard, before: datetime | None) -> str | None:
-        """Rule 4 for what allows: why it does not count."""
+        """Say by rule 4, for what allows, why a decision does not count; None: it does.
+
+        before: the time of what the same person said last. A decision dated no later could be an old one that somebody
+        puts in again.
+        """
         said, member = heard.said, heard.member
         facts: dict[str, object] = {"reason_length": len(said.reason.strip())}
         if said.decision in ("review", "approve"):
@@ -127,7 +139,11 @@ class _Court:
         return "; ".join(broken) or None
 
     def stand(self) -> dict[str, _Heard]:
-        """Rules 4 and 5: person -> the decision that stands."""
+        """Return by rules 4 and 5 person -> the decision that stands.
+
+        What forbids counts also by a revoked key or with a time that is off: better one rejection too many, which a new
+        decision lifts, than a warning that is lost. Withdrawing a rejection allows, and is held to the rules for that.
+        """
         last: dict[str, _Heard] = {}
         said_at: dict[str, datetime] = {}
         for heard in self.hear():
@@ -135,50 +151,52 @@ class _Court:
             if not has_role(heard.member, heard.said.decision):
                 self.note(heard.number, f"{heard}: {NOT_COUNTED}, its key has no role for it")
                 continue
-            standing_now = last.get(person)
-            rejected = standing_now is not None and standing_now.said.decision == "reject"
+            former = last.get(person)
+            rejected = former is not None and former.said.decision == "reject"
             forbids = heard.said.decision == "reject" or (heard.said.decision == "withdraw" and not rejected)
             fault = self.fault(heard, said_at.get(person))
             if fault is not None and not forbids:
                 self.note(heard.number, f"{heard}: {NOT_COUNTED}, {fault}")
                 continue
-            said_at[person] = max(heard.time, said_at.get(person, heard.time))
-            if standing_now is not None:
-                self.note(standing_now.number, f"{standing_now}: a later decision of the same person stands instead")
+            said_at[person] = max(heard.time, said_at.get(person, heard.time))  # one dated back does not turn it back
+            if former is not None:
+                self.note(former.number, f"{former}: a later decision of the same person stands instead")
             last[person] = heard
             self.note(heard.number, f"{heard}: counts")
         return last
 
     def ended(self, heard: _Heard) -> str | None:
-        """Rule 6: when a review or an approval came to its end, if it did."""
+        """Say by rule 6 when a review or an approval came to its end; None: it has not."""
         ends = [datetime.fromisoformat(heard.said.expires)] if heard.said.expires is not None else []
         if self.policy.approve.valid_days is not None:
             ends.append(heard.time + timedelta(days=self.policy.approve.valid_days))
         return f"it expired on {min(ends).isoformat()}" if ends and min(ends) <= self.case.now else None
 
     def running(self, last: dict[str, _Heard], decision: Literal["review", "approve"]) -> list[_Heard]:
-        found = []
+        """Return the reviews or the approvals that stand and have not ended."""
+        running = []
         for heard in last.values():
             if heard.said.decision == decision:
                 why = self.ended(heard)
                 if why is None:
-                    found.append(heard)
+                    running.append(heard)
                 else:
                     self.note(heard.number, f"{heard}: {NOT_COUNTED}, {why}")
-        return found
+        return running
 
     def in_order(self, approvals: list[_Heard], reviews: list[_Heard]) -> list[_Heard]:
-        """Rule 7: approvals that came after the reviews, by the audit log and by their own times."""
-        found = []
+        """Return by rule 7 the approvals that came after the reviews, by the audit log and by their own times."""
+        in_order = []
         for heard in approvals:
             earlier = [review for review in reviews if review.number < heard.number and review.time < heard.time]
             if violations(self.policy, {"reviews": len(earlier)}):
                 self.note(heard.number, f"{heard}: {NOT_COUNTED}, it came before the reviews; approve again after them")
             else:
-                found.append(heard)
-        return found
+                in_order.append(heard)
+        return in_order
 
     def verdict(self) -> list[Reason]:
+        """Return the reasons by rules 2 to 7: the counts, the rejections, then every decision in its order."""
         last = self.stand()
         reviews = self.running(last, "review")
         approvals = self.in_order(self.running(last, "approve"), reviews)
@@ -198,16 +216,17 @@ class _Court:
             *(self.reasons[number] for number in sorted(self.reasons)),
         ]
 
-    def counted(self, rule: str, fact: str, found: list[_Heard], needed: int) -> Reason:
-        people = sorted({heard.member.name for heard in found})
-        number = min(len(people), len({heard.member.key_id for heard in found}))
+    def counted(self, rule: str, fact: str, decisions: list[_Heard], needed: int) -> Reason:
+        """Count the people behind decisions against the policy's rule. Two people who share a key count as one."""
+        people = sorted({heard.member.name for heard in decisions})
+        number = min(len(people), len({heard.member.key_id for heard in decisions}))
         broken = violations(self.policy, {fact: number})
         text = broken.get(rule) or f"{number} of {needed} {fact} that are needed"
         return Reason(rule=rule, holds=rule not in broken, text=text + (f": {', '.join(people)}" if people else ""))
 
 
-def _given(case: Case) -> list[Reason]:
-    """Rule 1."""
+def _preconditions(case: Case) -> list[Reason]:
+    """Judge by rule 1 whether the case has all that a verdict needs."""
     trainer = case.ring.find(case.trainer) if case.ring is not None else None
     trained = trainer is not None and "trainer" in trainer.roles and not trainer.compromised
     digests = all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (case.package, case.report))
@@ -232,15 +251,15 @@ def _given(case: Case) -> list[Reason]:
 
 
 def judge(case: Case) -> Verdict:
-    """The verdict with every reason, those that hold as well; allowed only if there is none that does not."""
-    reasons = _given(case)
+    """Judge a case: every reason, those that hold as well; allowed only if there is none that does not."""
+    reasons = _preconditions(case)
     if case.policy is not None and case.ring is not None and case.now.tzinfo is not None:
         reasons += _Court(case, case.policy, case.ring).verdict()
     return Verdict(package=case.package, allowed=all(reason.holds for reason in reasons), reasons=tuple(reasons))
 
 
 def require_allowed(verdict: Verdict) -> None:
-    """Refused with every reason that does not hold."""
+    """Refuse a verdict that does not allow, with every reason that does not hold."""
     against = [f"{reason.rule}: {reason.text}" for reason in verdict.reasons if not reason.holds]
     if against:
         against += [f"{one.rule}: {one.text}" for one in verdict.reasons if one.holds and NOT_COUNTED in one.text]

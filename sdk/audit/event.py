@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from sdk.errors import InvalidInput, Tampered
+from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.policy import AuditRules
 from sdk.records import Frozen, Sha256, canonical_json
 
@@ -39,7 +39,7 @@ class Event(Frozen):
     detail: dict[str, str] = Field(description="figures and reasons; sensitive values only as keyed HMAC")
 
     def to_bytes(self) -> bytes:
-        """Its line in the log, without the line end."""
+        """Write the event's line in the log, without the line end."""
         return canonical_json(vars(self))  # the fields, which are JSON as they are; model_dump doubles the time
 
 
@@ -62,7 +62,7 @@ def draft(
     actor: tuple[str, str] | None,
     decision: Decision,
 ) -> Event:
-    """An event that has not got its number and time yet; InvalidInput names the fields that are malformed."""
+    """Make an event that has not got its number and time yet; InvalidInput names the fields that are malformed."""
     name, authentication = actor or (_account(), "os-user")
     try:
         event = Event(
@@ -78,9 +78,10 @@ def draft(
             policy=policy,
             detail=dict(detail),
         )
+        # pydantic lets half a character pass, which canonical JSON cannot write: fail before the log is locked
         "".join((name, authentication, action, policy, *objects, *detail, *detail.values())).encode()
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         raise InvalidInput(f"An event is malformed and cannot be recorded; {UNRECORDED}.", faults) from None
     except UnicodeEncodeError:
         raise InvalidInput(f"An event holds half a character (a lone surrogate); {UNRECORDED}.") from None
@@ -88,22 +89,22 @@ def draft(
 
 
 def stamp(event: Event, seq: int) -> Event:
-    """The draft with its place in the log and the time of this moment."""
+    """Give a draft its place in the log and the time of this moment."""
     return Event(**{**vars(event), "seq": seq, "time": datetime.now(UTC).isoformat(timespec="milliseconds")})
 
 
 def parse(line: bytes, name: str) -> Event:
-    """The event of one line without its line end; Tampered names `name` when the line is none."""
+    """Read the event of one line without its line end; Tampered names `name` when the line is none."""
     try:
         event = Event.model_validate_json(line)
         datetime.fromisoformat(event.time)  # has the form of a time, and may still be none
         return event
     except ValueError:  # pydantic's, too
-        raise Tampered(f"{name} is not an event.") from None
+        raise Tampered(f"{name} is not an event.", remedy=Remedy.LOG) from None
 
 
 def clock_faults(events: Sequence[Event]) -> list[str]:
-    """Every event whose time is before that of the event before it.
+    """List every event whose time is before that of the event before it.
 
     Order is proven by the numbers, so a clock that went back does not break the log; it is for a person to look into.
     """
@@ -116,21 +117,25 @@ def clock_faults(events: Sequence[Event]) -> list[str]:
 
 
 def keep_until(event: Event, rules: AuditRules) -> date:
-    """Until when the policy has this event kept. A log is one tree, so that of its last event holds for all of it."""
-    made = date.fromisoformat(event.time[:10])
-    leap = (made.month, made.day) == (2, 29)
-    return (made + timedelta(days=leap)).replace(year=made.year + rules.retention_years)
+    """Return until when the policy has this event kept. A log is one tree: its last event's day holds for all of it."""
+    day = date.fromisoformat(event.time[:10])
+    leap = (day.month, day.day) == (2, 29)  # the day after, as the year then may have no 29 February
+    return (day + timedelta(days=leap)).replace(year=day.year + rules.retention_years)
 
 
 def places(lines: Sequence[bytes], seq: int, name: str) -> tuple[list[str], int]:
-    """What is wrong with the form and the numbers of lines that should begin with event `seq`; the next number."""
+    """Check the form and the numbers of lines that should begin with event `seq`: the faults, and the next number.
+
+    After a fault the count goes on from the number that the line says, so that one removed event is one fault and not
+    one for each event after it.
+    """
     faults = []
     for number, line in enumerate(lines, 1):
         place = f"{name} line {number}"
         try:
             event = parse(line, place)
         except Tampered as error:
-            faults.append(error.message)
+            faults.append(error.finding)
             seq += 1
             continue
         if event.to_bytes() != line:

@@ -26,7 +26,7 @@ INFORMATIONAL, MEDIUM = 1, 3  # severity_id
 
 
 def to_jsonl(events: Iterable[Event]) -> Iterator[bytes]:
-    """Each event as its line in the log, so that its leaf of the tree can be computed from it."""
+    """Write each event as its line in the log, so that its leaf of the tree can be computed from it."""
     return (event.to_bytes() + b"\n" for event in events)
 
 
@@ -35,7 +35,7 @@ def to_ocsf_jsonl(events: Iterable[Event]) -> Iterator[bytes]:
 
 
 def to_ocsf(event: Event) -> dict[str, Any]:
-    """One API Activity event; what OCSF has no attribute for stands in `unmapped`."""
+    """Translate to one API Activity event; what OCSF has no attribute for stands in `unmapped`."""
     activity = ACTIVITIES.get(event.action, CREATE)
     status, said = STATUS.get(event.phase, (FAILURE, "Failure"))
     return {

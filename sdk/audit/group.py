@@ -1,10 +1,15 @@
 """Group commit: threads that wait for the disk at the same time share one commit.
 
 The first to come leads: it commits what waits. Whoever comes meanwhile waits, and one of them leads the next commit.
+So one sync of the disk does for up to MAX_COMMIT events, and a thread that is alone waits for nobody.
+
+Invariants, all under the mutex: there is at most one leader, and `_led` says whether there is one; every request is
+waiting, in the batch of the leader, or finished; a leader that goes, by return or by exception, names the next one.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -45,7 +50,7 @@ class GroupCommit:
         self._led = False
 
     def append(self, key: Signer, draft: Event) -> Event:
-        """The durable event; the error of its commit otherwise."""
+        """Wait for the event to be durable and return it. Raises the error of its commit, in a copy for each thread."""
         request = _Request(key, draft)
         with self._mutex:
             self._waiting.append(request)
@@ -54,13 +59,14 @@ class GroupCommit:
         try:
             if not request.leads:
                 request.woken.acquire()
+            # a leader's own request may not be among the oldest: it goes on until that is done, too
             while not request.finished:
                 self._lead(request)
         finally:
             self._leave(request)
         if request.event is None:
             error = request.error or StepFailed(f"An event was not recorded; {UNRECORDED}.")
-            raise type(error)(error.message, error.faults) from error
+            raise copy.copy(error) from error
         return request.event
 
     def _lead(self, leader: _Request) -> None:
@@ -84,7 +90,10 @@ class GroupCommit:
                     request.woken.release()
 
     def _leave(self, request: _Request) -> None:
-        """Also when the wait was interrupted: nobody may be left waiting for a leader that has gone."""
+        """Take the request out and hand the lead on.
+
+        Also when the wait was interrupted: nobody may be left waiting for a leader that has gone.
+        """
         with self._mutex:
             if request in self._waiting:
                 self._waiting.remove(request)

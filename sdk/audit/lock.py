@@ -19,7 +19,10 @@ PAUSE_SECONDS = 0.0005
 
 @contextmanager
 def write_lock(folder: Path) -> Iterator[None]:
-    """Makes the folder if need be. StepFailed after LOCK_SECONDS; OSError when there can be no lock."""
+    """Hold the log as its only writer; makes the folder if need be.
+
+    StepFailed after LOCK_SECONDS; OSError when there can be no lock.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, fcntl.LOCK_EX):
         yield
@@ -27,7 +30,10 @@ def write_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def read_lock(folder: Path) -> Iterator[None]:
-    """A copy of a log that nobody writes needs no lock, and has none when only segments and checkpoint were copied."""
+    """Hold the log beside other readers, while nobody writes.
+
+    A copy of a log that nobody writes needs no lock, and has none when only segments and checkpoint were copied.
+    """
     if (folder / LOCK).exists():
         with _held(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW, fcntl.LOCK_SH):
             yield

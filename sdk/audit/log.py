@@ -17,11 +17,11 @@ from sdk.audit.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sdk.audit.event import UNRECORDED, Decision, Event, Phase, draft, stamp
 from sdk.audit.group import GroupCommit
 from sdk.audit.lock import write_lock
-from sdk.audit.reader import EVIDENCE, Files, LogReader, Proven, read_file, read_holder
+from sdk.audit.reader import Files, LogReader, Proven, read_file, read_holder
 from sdk.audit.segments import SEGMENT_BYTES, Place, read_lines, segment_name, write_lines
 from sdk.audit.tree import EMPTY_ROOT, Frontier, leaf_hashes
 from sdk.crypto import Signer
-from sdk.errors import StepFailed, Tampered
+from sdk.errors import Remedy, StepFailed, Tampered
 from sdk.store import ASIDE, write_atomic
 
 Opened = tuple[Path, Path, int]  # a holder, the file that takes its place, and that file's descriptor
@@ -55,7 +55,7 @@ class Audit(LogReader):
         return self._group.append(key, draft(action, phase, objects, policy, detail, actor, decision))
 
     def rotate(self, public_pem: str, key: Signer) -> None:
-        """Let `key` sign from here on: proves the log by the key until now, then signs its checkpoint anew."""
+        """Let `key` sign from here on. Proves the log by the key until now, then signs its checkpoint anew."""
         with self._writing():
             proven = self._proven(self._files(), public_pem)
             self._last = None
@@ -70,7 +70,7 @@ class Audit(LogReader):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """The lock, with every failure told as StepFailed."""
+        """Hold the write lock, and raise every failure as StepFailed."""
         try:
             with write_lock(self.folder):
                 yield
@@ -81,7 +81,7 @@ class Audit(LogReader):
             raise StepFailed(f"{self.folder}: {UNRECORDED}. {error.message}", error.faults) from error
 
     def _write(self, key: Signer, drafts: Sequence[Event]) -> list[Event]:
-        """One commit, under the lock: sign, write the lines, publish the checkpoint, hand it to the holders."""
+        """Make one commit, under the lock: sign, write the lines, publish the checkpoint, hand it to the holders."""
         last, self._last = self._current(key), None  # after a failure the disk decides
         events = [stamp(event, last.place.size + number) for number, event in enumerate(drafts)]
         lines = [event.to_bytes() for event in events]
@@ -100,7 +100,7 @@ class Audit(LogReader):
         return events
 
     def _current(self, key: Signer) -> Proven:
-        """Where the log ends: as the last commit left it, or else proven from what stands on the disk."""
+        """Return where the log ends: as the last commit left it, or else proven from what stands on the disk."""
         last = self._last
         if last is not None and last.signer == key.public_pem and self._stands(last):
             return last
@@ -110,16 +110,16 @@ class Audit(LogReader):
         return self._grown(files, key) or self._settled(files, self._proven(files, key.public_pem))
 
     def _begin(self, key: Signer) -> Proven:
-        """The checkpoint of no events comes first, so that a log without a checkpoint is never taken for a new one."""
+        """Begin a log with a checkpoint of no events, so that one without a checkpoint is never taken for a new one."""
         known = [f"{path} holds a checkpoint of it" for path in self.holders if read_holder(path)]
         if known:
-            raise Tampered(f"{self.folder} is gone. {EVIDENCE}", known)
+            raise Tampered(f"{self.folder} is gone.", known, remedy=Remedy.LOG)
         note = write_checkpoint(Checkpoint(0, EMPTY_ROOT), self.origin, key)
         write_atomic(self.checkpoint_path, note)
         return Proven(note, key.public_pem, Place(), Frontier())
 
     def _stands(self, last: Proven) -> bool:
-        """Whether nobody has written since; who altered older lines is found by `check`."""
+        """Tell whether nobody has written since. Altered older lines are found by `check`, not here."""
         try:
             size = os.stat(self.folder / segment_name(last.place.first)).st_size
         except FileNotFoundError:
@@ -127,7 +127,11 @@ class Audit(LogReader):
         return size == last.place.offset and read_file(self.checkpoint_path) == last.note
 
     def _grown(self, files: Files, key: Signer) -> Proven | None:
-        """The end of the log by what other processes added to what is known; None if that alone does not prove it."""
+        """Prove the log's end by what other processes added to what is known; None if that alone does not.
+
+        The frontier of the last commit and the leaves since then give the root of the whole log, so that an append
+        reads the new lines only. A holder with any other checkpoint needs roots of beginnings, and so the whole log.
+        """
         last = self._last
         if last is None or any(note not in (None, files.note) for note in files.holders.values()):
             return None
@@ -145,7 +149,7 @@ class Audit(LogReader):
         )
 
     def _settled(self, files: Files, proven: Proven) -> Proven:
-        """Takes away a segment that a crash left before its first commit; of lines, the next write does."""
+        """Remove a segment that a crash left before its first commit; lines left over are cut off by the next write."""
         for first in files.segments:
             if first > proven.place.first:
                 (self.folder / segment_name(first)).unlink()
@@ -153,7 +157,7 @@ class Audit(LogReader):
 
     @contextmanager
     def _open_holders(self) -> Iterator[list[Opened]]:
-        """Opened before anything is written: one that is not there to be written stops the commit early."""
+        """Open every holder before anything is written, so that one that cannot be written stops the commit early."""
         opened: list[Opened] = []
         try:
             for path, aside in self._asides:
@@ -167,7 +171,7 @@ class Audit(LogReader):
 
 
 def _hand_out(holders: Sequence[Opened], note: bytes) -> None:
-    """Not synced: what a power cut takes is the newest copy, and the log itself has it."""
+    """Write the note to every holder. Not synced: a power cut takes the newest copy at most, and the log has it."""
     for path, aside, descriptor in holders:
         try:
             if os.write(descriptor, note) != len(note):

@@ -31,10 +31,8 @@ from sdk.audit.segments import (
     segment_name,
 )
 from sdk.audit.tree import Frontier, inclusion_ranges, leaf_hashes, range_frontiers
-from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.store import ASIDE
-
-EVIDENCE = "Keep a copy of it as evidence, then restore a copy that agrees with the holders of its checkpoints."
 
 
 class Files(NamedTuple):
@@ -53,21 +51,21 @@ class Verification(NamedTuple):
     leftover: int  # bytes of a commit that a crash cut off before anybody was told of it
 
     def notes(self) -> list[str]:
-        """What is no fault, but worth knowing."""
-        told = []
+        """Say what is no fault, but worth knowing."""
+        notes = []
         for path, size in self.holders.items():
             if size is None:
-                told.append(f"{path} holds no checkpoint; the next event puts one there.")
+                notes.append(f"{path} holds no checkpoint; the next event puts one there.")
             elif size < self.checkpoint.size:
-                told.append(
+                notes.append(
                     f"{path} holds a checkpoint of {size} of {self.checkpoint.size} events: "
                     f"it was put back, or its last copy failed."
                 )
         if self.leftover:
-            told.append(
+            notes.append(
                 f"{self.leftover} bytes beyond the checkpoint were never acknowledged; the next event removes them."
             )
-        return told
+        return notes
 
 
 class Proven(NamedTuple):
@@ -89,16 +87,16 @@ class LogReader:
         self.checkpoint_path = folder / CHECKPOINT
 
     def exists(self) -> bool:
-        """Whether there is anything of a log, whole or not."""
-        before = (LOCK, CHECKPOINT + ASIDE)  # what its making leaves when it is interrupted
+        """Tell whether there is anything of a log, whole or not."""
+        before = (LOCK, CHECKPOINT + ASIDE)  # what an interrupted beginning leaves
         return self.folder.is_dir() and any(path.name not in before for path in self.folder.iterdir())
 
     def checkpoint(self) -> bytes:
-        """The newest signed checkpoint: what is to be kept elsewhere. Tampered when there is none."""
+        """Return the newest signed checkpoint: what is to be kept elsewhere. Tampered when there is none."""
         return self._look().note
 
     def events(self) -> list[Event]:
-        """Every event that the checkpoint counts, in order; nothing is proven of them."""
+        """Read every event that the checkpoint counts, in order; nothing is proven of them."""
         files = self._look()
         size = read_body(files.note, self.origin, str(self.checkpoint_path)).size
         events: list[Event] = []
@@ -106,11 +104,13 @@ class LogReader:
             events += [parse(line, f"{self.folder / name} line {number}") for number, line in enumerate(lines, 1)]
         for number, event in enumerate(events):
             if event.seq != number:
-                raise Tampered(f"{self.folder}: event {event.seq} stands where event {number} belongs. {EVIDENCE}")
+                raise Tampered(
+                    f"{self.folder}: event {event.seq} stands where event {number} belongs.", remedy=Remedy.LOG
+                )
         return events
 
     def check(self, public_pem: str) -> list[Event]:
-        """Every event, after all that `verify` proves. Tampered names every fault."""
+        """Read every event, after all that `verify` proves. Tampered names every fault."""
         lines: list[bytes] = []
         self._proven(self._look(), public_pem, lines)
         return [parse(line, f"{self.folder} event {number}") for number, line in enumerate(lines)]
@@ -127,24 +127,29 @@ class LogReader:
         return Verification(Checkpoint(proven.frontier.size, proven.frontier.root()), held, len(leftover))
 
     def prove(self, seq: int) -> tuple[bytes, bytes]:
-        """The event's line, and the proof for `verify_proof` that it is in the log (a C2SP tlog-proof)."""
+        """Return the event's line, and the proof for `verify_proof` that it is in the log (a C2SP tlog-proof)."""
         files = self._look()
         checkpoint = read_body(files.note, self.origin, str(self.checkpoint_path))
         if not 0 <= seq < checkpoint.size:
             raise InvalidInput(f"There is no event {seq}; the log has {checkpoint.size} events, counted from 0.")
-        found: list[bytes] = []
+        wanted: list[bytes] = []
 
         def hashes() -> Iterator[list[bytes]]:
             for place, _, lines in read_lines(self.folder, files.segments, checkpoint.size):
                 if place.size - len(lines) <= seq < place.size:
-                    found.append(lines[seq - place.size])
+                    wanted.append(lines[seq - place.size])  # a negative index, counted from the segment's end
                 yield leaf_hashes(lines)
 
         whole, path = (0, checkpoint.size), inclusion_ranges(seq, checkpoint.size)
         frontiers = range_frontiers(hashes(), {whole, *path})
         if frontiers[whole].root() != checkpoint.root:
-            raise Tampered(f"{self.folder} has been altered; `sdk audit verify` says how.")
-        return found[0], write_proof(seq, [frontiers[part].root() for part in path], files.note)
+            raise Tampered(
+                f"{self.folder} has been altered: the root of its events is not the checkpoint's.",
+                remedy=Remedy.LOG,
+                expected=checkpoint.root.hex(),
+                found=frontiers[whole].root().hex(),
+            )
+        return wanted[0], write_proof(seq, [frontiers[part].root() for part in path], files.note)
 
     def check_holder(self, note: bytes, public_pem: str, name: str) -> Checkpoint:
         """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
@@ -161,7 +166,7 @@ class LogReader:
         return held[name]
 
     def _look(self) -> Files:
-        """What stands on the disk. StepFailed when it cannot be read: then nothing is known of it."""
+        """Read what stands on the disk. StepFailed when it cannot be read: then nothing is known of it."""
         try:
             with read_lock(self.folder):
                 return self._files()
@@ -169,23 +174,23 @@ class LogReader:
             raise StepFailed(f"{error.filename or self.folder} cannot be read: {error.strerror}.") from error
 
     def _files(self) -> Files:
-        """As `_look`, for whoever holds the lock. Tampered when there is no checkpoint."""
+        """Read as `_look`, for whoever holds the lock. Tampered when there is no checkpoint."""
         segments = list_segments(self.folder) if self.folder.is_dir() else {}
         note = read_file(self.checkpoint_path)
         holders = {path: read_holder(path) for path in self.holders}
         if note is None:
             named = [f"{path} holds a checkpoint of it" for path, held in holders.items() if held]
-            raise Tampered(f"{self.checkpoint_path} is missing. {EVIDENCE}", named)
+            raise Tampered(f"{self.checkpoint_path} is missing.", named, remedy=Remedy.LOG)
         return Files(note, segments, holders)
 
     def _proven(self, files: Files, public_pem: str, keep: list[bytes] | None = None) -> Proven:
-        """Steps 2 to 6 of the module's list; `keep` gets every line of the log."""
+        """Prove steps 2 to 6 of the module's list; `keep` gets every line of the log."""
         checkpoint = read_checkpoint(files.note, self.origin, public_pem, str(self.checkpoint_path))  # 2
         held, faults = self._held(files, public_pem)
         try:
             known, end = self._frontiers(files, checkpoint.size, held, keep)  # 3
         except Tampered as error:
-            raise self._tampered([error.message, *self._line_faults(files), *faults]) from None
+            raise self._tampered([error.finding, *self._line_faults(files), *faults]) from None
         if known[checkpoint.size].root() != checkpoint.root:  # 4
             faults += self._line_faults(files) or [_altered(checkpoint.size, held, known)]
         leftover = self._leftover(files, end)
@@ -198,7 +203,10 @@ class LogReader:
     def _frontiers(
         self, files: Files, size: int, held: Mapping[str, Checkpoint], keep: list[bytes] | None = None
     ) -> tuple[dict[int, Frontier], Place]:
-        """The tree of the first `size` events and of as many as each holder counts, and where the last event ends."""
+        """Compute the tree of the first `size` events and of as many as each holder counts, in one pass.
+
+        Returns number of events -> frontier, and where the last event ends.
+        """
         end = START
 
         def hashes() -> Iterator[list[bytes]]:
@@ -214,29 +222,29 @@ class LogReader:
         return {count: frontiers[0, count] for count in sizes}, end
 
     def _held(self, files: Files, public_pem: str) -> tuple[dict[str, Checkpoint], list[str]]:
-        """The holders' checkpoints, and what is wrong with those that are none of this log."""
+        """Return the holders' checkpoints, and what is wrong with those that are none of this log."""
         held, faults = {}, []
         for path, note in files.holders.items():
             try:
                 if note is not None:
                     held[str(path)] = read_checkpoint(note, self.origin, public_pem, str(path))
             except Tampered as error:
-                faults.append(error.message)
+                faults.append(error.finding)
         return held, faults
 
     def _leftover(self, files: Files, place: Place) -> bytes:
         return read_leftover(self.folder, files.segments, place)
 
     def _tampered(self, faults: list[str]) -> Tampered:
-        return Tampered(f"{self.folder} does not verify. {EVIDENCE}", faults)
+        return Tampered(f"{self.folder} does not verify.", faults, remedy=Remedy.LOG)
 
     def _line_faults(self, files: Files) -> list[str]:
-        """What the lines themselves tell: their form, and the numbers in them."""
+        """List what the lines themselves tell: their form, and the numbers in them."""
         faults, seq = [], 0
         for first, size in files.segments.items():
             path = self.folder / segment_name(first)
-            found, seq = places(read_part(path, 0, size).split(b"\n")[:-1], seq, str(path))
-            faults += found
+            wrong, seq = places(read_part(path, 0, size).split(b"\n")[:-1], seq, str(path))
+            faults += wrong
         return faults
 
 
@@ -248,12 +256,15 @@ def read_file(path: Path) -> bytes | None:
 
 
 def read_holder(path: Path) -> bytes | None:
-    """What the holder holds. Nothing, or zeros, is what a power cut can leave of a file that was not synced."""
+    """Read a holder's checkpoint, or None. Of what was not synced a power cut can leave nothing, or zeros."""
     return (read_file(path) or b"").strip(b"\0") or None
 
 
 def _altered(size: int, held: Mapping[str, Checkpoint], known: Mapping[int, Frontier]) -> str:
-    """Numbers and form are right and the root is not: between which events, as far as the holders tell."""
+    """Say between which events one was altered, as far as the holders tell: its form is right, the root is not.
+
+    A holder whose older root still fits shows that everything before it is as it was.
+    """
     sound = [n for n, root in held.values() if n < size and known[n].root() == root]
     return f"an event from {max(sound, default=0)} to {size - 1} was altered: its form is right, the root is not."
 
@@ -261,7 +272,11 @@ def _altered(size: int, held: Mapping[str, Checkpoint], known: Mapping[int, Fron
 def _holder_faults(
     held: Mapping[str, Checkpoint], checkpoint: Checkpoint, known: Mapping[int, Frontier], leftover: bytes
 ) -> list[str]:
-    """Every holder whose checkpoint is not of a beginning of the log, and what that means."""
+    """List every holder whose checkpoint is not of a beginning of the log, and what that means.
+
+    A holder may count more events than the checkpoint where a crash came between the two, or where an older checkpoint
+    was put back: then the lines left over, added to the tree, lead to the holder's root.
+    """
     size, faults = checkpoint.size, []
     for name, (count, root) in held.items():
         if count > size:

@@ -1,6 +1,7 @@
 """The log's files: lines in segments, read from any place on and appended by one write that is checked and synced.
 
-A segment is named after its first event, counted from 1: events-00000001.jsonl.
+A segment is named after its first event, counted from 1: events-00000001.jsonl. Everywhere else events are counted
+from 0. A segment ends where a commit ended that brought it to SEGMENT_BYTES, so its name follows from the one before.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import NamedTuple
 from sdk.audit.event import places
 from sdk.audit.group import MAX_COMMIT
 from sdk.audit.lock import LOCK
-from sdk.errors import StepFailed, Tampered
-from sdk.store import ASIDE, fsync_folder
+from sdk.durable import fsync_folder
+from sdk.errors import Remedy, StepFailed, Tampered
+from sdk.store import ASIDE
 
 SEGMENT_BYTES = 64 * 2**20  # a segment that has reached it gets no more events
 CHECKPOINT = "checkpoint"
@@ -39,8 +41,8 @@ def segment_name(first: int) -> str:
 
 
 def list_segments(folder: Path) -> dict[int, int]:
-    """First event -> bytes of every segment, in order. Tampered names every file that is no part of a log."""
-    found, strange = {}, []
+    """Return first event -> bytes of every segment, in order. Tampered names every file that is no part of a log."""
+    segments, strange = {}, []
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _SEGMENT.fullmatch(entry.name)
@@ -48,16 +50,18 @@ def list_segments(folder: Path) -> dict[int, int]:
             if not entry.is_file(follow_symlinks=False):
                 strange.append(f"{entry.name} is not a file of the log")
             elif first >= 0 and segment_name(first) == entry.name:
-                found[first] = entry.stat().st_size
+                segments[first] = entry.stat().st_size
             elif entry.name not in (CHECKPOINT, CHECKPOINT + ASIDE, LOCK):
                 strange.append(f"{entry.name} is not a file of the log")
     if strange:
-        raise Tampered(f"{folder} holds what the log did not write; move it elsewhere.", sorted(strange))
-    return dict(sorted(found.items()))
+        raise Tampered(
+            f"{folder} holds what the log did not write; move it elsewhere.", sorted(strange), remedy=Remedy.LOG
+        )
+    return dict(sorted(segments.items()))
 
 
 def read_part(path: Path, begin: int, end: int) -> bytes:
-    """StepFailed when it cannot be read: then nothing is known of it."""
+    """Read the bytes from `begin` to `end`. StepFailed when it cannot be read: then nothing is known of it."""
     try:
         with path.open("rb") as file:
             file.seek(begin)
@@ -69,7 +73,7 @@ def read_part(path: Path, begin: int, end: int) -> bytes:
 def read_lines(
     folder: Path, segments: Mapping[int, int], size: int, place: Place = START
 ) -> Iterator[tuple[Place, str, list[bytes]]]:
-    """The lines from the place on to the first `size` events, segment by segment, each with the place after it.
+    """Read the lines from the place on to the first `size` events, segment by segment, each with the place after it.
 
     Tampered when there are fewer, or when a segment does not begin where the one before ends.
     """
@@ -77,12 +81,14 @@ def read_lines(
         name = segment_name(place.first)
         begun = place.first in segments
         *lines, rest = read_part(folder / name, place.offset, segments[place.first]).split(b"\n") if begun else [b""]
-        after = place.size + len(lines)
+        after = place.size + len(lines)  # events before the next segment, and so the key under which it is listed
         if after < size and (after not in segments or after == place.first):
-            raise Tampered(_gap(folder, segments, size, place, after))
+            raise Tampered(_gap(folder, segments, size, place, after), remedy=Remedy.LOG)
         if after < size and rest:
-            raise Tampered(f"{folder / name} does not end with a line end; bytes were added or removed.")
-        del lines[size - place.size :]
+            raise Tampered(
+                f"{folder / name} does not end with a line end; bytes were added or removed.", remedy=Remedy.LOG
+            )
+        del lines[size - place.size :]  # beyond the checkpoint: left over, and none of the log's events
         offset = place.offset + sum(map(len, lines)) + len(lines)
         place = Place(place.size + len(lines), place.first, offset)
         yield place, name, lines
@@ -91,6 +97,7 @@ def read_lines(
 
 
 def _gap(folder: Path, segments: Mapping[int, int], size: int, place: Place, after: int) -> str:
+    """Say what is wrong where the segment at `place` ends at event `after` and no segment goes on from there."""
     later = [first for first in segments if first > place.first]
     name = segment_name(place.first)
     if place.first not in segments:
@@ -107,7 +114,7 @@ def _gap(folder: Path, segments: Mapping[int, int], size: int, place: Place, aft
 
 
 def read_leftover(folder: Path, segments: Mapping[int, int], place: Place) -> bytes:
-    """What stands beyond the last event that the checkpoint counts."""
+    """Read what stands beyond the last event that the checkpoint counts."""
     firsts = [first for first in segments if first > place.first]
     begun = b"".join(read_part(folder / segment_name(first), 0, segments[first]) for first in firsts)
     if place.first not in segments:
@@ -116,7 +123,7 @@ def read_leftover(folder: Path, segments: Mapping[int, int], place: Place) -> by
 
 
 def leftover_faults(folder: Path, leftover: bytes, size: int) -> list[str]:
-    """What no crash leaves beyond the checkpoint. A crash leaves the events of one commit, of which nobody was told.
+    """List what no crash leaves beyond the checkpoint. A crash leaves one commit's events, of which nobody was told.
 
     The last may be cut short, and after a power cut there may be zeros where bytes never reached the disk.
     """

@@ -77,7 +77,7 @@ class Output:
 
 @contextmanager
 def output(as_json: bool) -> Iterator[Output]:
-    """Every command's body: errors of ours become one message and their exit code."""
+    """Run a command's body: errors of ours become one message and their exit code."""
     out = Output(as_json)
     try:
         yield out
@@ -91,7 +91,7 @@ def output(as_json: bool) -> Iterator[Output]:
 
 @contextmanager
 def working(project: Path, as_json: bool) -> Iterator[tuple[Output, Project]]:
-    """A command on an existing project, with a progress bar on standard error."""
+    """Run a command on an existing project, with a progress bar on standard error."""
     with output(as_json) as out, Bars(out.errors) as bars:
         yield out, Project.open(project, on_progress=bars)
 
@@ -107,7 +107,7 @@ def unlock(uri: str) -> None:
 
 
 def given(context: typer.Context, option: str) -> bool:
-    """Whether an option stands on the command line rather than at its default."""
+    """Tell whether an option stands on the command line rather than at its default."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
 

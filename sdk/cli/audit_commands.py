@@ -24,7 +24,7 @@ def tail(
     project: ProjectOption = HERE,
     json: JsonOption = False,
 ) -> None:
-    """The newest events. That they were read is an event too."""
+    """Show the newest events. That they were read is an event too."""
     with output(json) as out:
         events = Project.open(project).history()[-number:]
         out.result([event.model_dump(mode="json") for event in events], show.history(events))

@@ -256,9 +256,9 @@ def load(
     """Verify everything, decrypt in memory, and answer questions with the approved model."""
     with working(project, json) as (out, opened):
         model = opened.load()
-        asked = questions or [line.strip() for line in sys.stdin if line.strip()]
-        answers = model.generate(asked) if asked else []
-        pairs = [{"question": q, "answer": a} for q, a in zip(asked, answers, strict=True)]
+        questions = questions or [line.strip() for line in sys.stdin if line.strip()]
+        answers = model.generate(questions) if questions else []
+        pairs = [{"question": q, "answer": a} for q, a in zip(questions, answers, strict=True)]
         out.result(pairs, *(f"[dim]{escape(pair['question'])}[/]\n{escape(pair['answer'])}" for pair in pairs))
 
 
@@ -267,7 +267,7 @@ app.command("generate", help="The same as `sdk load`.", hidden=True)(load)
 
 @app.command()
 def history(project: ProjectOption = HERE, json: JsonOption = False) -> None:
-    """Who did what to which digest, when, under which policy, with what outcome. Reading it is an event too."""
+    """Show who did what to which digest, when, under which policy, with what outcome. Reading it is an event too."""
     with working(project, json) as (out, opened):
         events = opened.history()
         out.result([event.model_dump(mode="json") for event in events], show.history(events))
@@ -283,16 +283,16 @@ def verify(
 ) -> None:
     """Check the log, key rings, records, files, packages, decisions and MLflow; name the first thing that is wrong."""
     with output(json) as out, Bars(out.errors) as bars:
-        found = Project.open(project, on_progress=bars, root=root).verify()
+        verified = Project.open(project, on_progress=bars, root=root).verify()
         out.result(
-            found.model_dump(mode="json"),
-            f"[bold green]Verified[/] {found.events} events, {found.records} records, {found.files} files, "
-            f"{found.packages} packages, {found.approvals} decisions.",
-            *(f"[yellow]note:[/] {escape(note)}" for note in found.notes),
-            f"[dim]Root {found.root}. Keep it elsewhere, and the checkpoint below: they show a project that was "
+            verified.model_dump(mode="json"),
+            f"[bold green]Verified[/] {verified.events} events, {verified.records} records, {verified.files} files, "
+            f"{verified.packages} packages, {verified.approvals} decisions.",
+            *(f"[yellow]note:[/] {escape(note)}" for note in verified.notes),
+            f"[dim]Root {verified.root}. Keep it elsewhere, and the checkpoint below: they show a project that was "
             "replaced, and a log that was cut.",
         )
-        out.verbatim(found.checkpoint.strip())
+        out.verbatim(verified.checkpoint.strip())
 
 
 @app.command()

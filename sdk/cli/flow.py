@@ -141,7 +141,7 @@ def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: 
 
 
 def _play_approver(out: Output, project: Project) -> str:
-    """A second key beside the project, as if it were another person's."""
+    """Make a second key beside the project, as if it were another person's, and enroll it."""
     path = project.root.with_name(f"{project.root.name}.{PLAYED}.pem")
     if not path.exists():
         crypto.save_key(crypto.SigningKey.random(), path)
@@ -154,7 +154,7 @@ def _play_approver(out: Output, project: Project) -> str:
 
 
 def _ask(project: Project) -> list[Asked]:
-    """A few of the evaluation questions, which the model has not seen in this wording."""
+    """Ask a few of the evaluation questions, which the model has not seen in this wording."""
     model = project.load()
     pairs = project.sample_questions(QUESTIONS)
     answers = model.generate([question for question, _ in pairs])
@@ -218,18 +218,18 @@ def _summary(project: Project, result: Result) -> RenderableType:
 def _leaks_said(leaks: Leaks | None) -> list[tuple[str, RenderableType]]:
     if leaks is None:
         return []
-    found, control = leaks.adapted, leaks.control
+    adapted, control = leaks.adapted, leaks.control
     return [
         (
             "leak check",
-            f"exposure of {len(found.kinds)} planted values {found.exposure.value:.1f} bits (chance 1.4), "
-            f"{found.extracted} given back; trained in plain it would be {control.exposure.value:.1f} bits",
+            f"exposure of {len(adapted.kinds)} planted values {adapted.exposure.value:.1f} bits (chance 1.4), "
+            f"{adapted.extracted} given back; trained in plain it would be {control.exposure.value:.1f} bits",
         )
     ]
 
 
 def _command() -> str:
-    """How this command was called, where it is not on the user's path."""
+    """Return how to call this command: by its path where it is not on the user's."""
     return "sdk" if shutil.which("sdk") or not sys.argv[0].endswith("sdk") else sys.argv[0]
 
 

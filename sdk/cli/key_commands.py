@@ -43,12 +43,12 @@ def new(
     """Make a key: a private file of mode 0600 and, for signing, a public one to hand out."""
     with output(json) as out:
         key = MAKE[kind]()
-        word = None
+        secret = None
         if passphrase:
-            word = os.environ.get(crypto.PASSPHRASE) or typer.prompt(
+            secret = os.environ.get(crypto.PASSPHRASE) or typer.prompt(
                 "Passphrase", hide_input=True, confirmation_prompt=True
             )
-        crypto.save_key(key, path, None if word is None else word.encode())
+        crypto.save_key(key, path, None if secret is None else secret.encode())
         if isinstance(key, crypto.Secret):
             out.result(
                 {"private": str(path), "key_id": key.key_id},
@@ -126,7 +126,7 @@ def rotate(
 
 @keys.command("list")
 def list_(project: ProjectOption = HERE, json: JsonOption = False) -> None:
-    """Every key that the project's key ring names."""
+    """List every key that the project's key ring names."""
     with output(json) as out:
         members = Project.open(project).members()
         out.result([member.model_dump(mode="json") for member in members], _table(members))
@@ -151,7 +151,7 @@ def _table(members: tuple[Member, ...]) -> Table:
     for column in ("who", "roles", "key", "algorithm", "valid from", "until", "revoked"):
         table.add_column(column, overflow="fold")
     for member in members:
-        gone = member.revoked
+        revocation = member.revoked
         table.add_row(
             escape(member.name),
             ", ".join(member.roles),
@@ -159,7 +159,7 @@ def _table(members: tuple[Member, ...]) -> Table:
             member.algorithm,
             member.valid_from[:10],
             _last_day(member),
-            f"[red]{gone.time[:10]} ({gone.reason})" if gone else "",
+            f"[red]{revocation.time[:10]} ({revocation.reason})" if revocation else "",
         )
     return table
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
-from sdk.records import Interval, Leakage, Leaks
+from sdk.records import Leaks
 
 
 @app.command("leaks")
@@ -26,12 +26,12 @@ def leaks(record: Leaks) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("asked for canaries", "adapted", "control", "chance"):
         table.add_column(column, justify="left" if column == "asked for canaries" else "right")
-    found, control = record.adapted, record.control
+    models = (record.adapted, record.control)
     for name, values, chance in (
-        ("exposure, bits", [_shown(one.exposure) for one in (found, control)], "1.4"),
-        ("given word for word", [f"{one.extracted} of {len(one.kinds)}" for one in (found, control)], "0"),
-        ("AUC against twins", [_shown(one.auc) for one in (found, control)], "0.50"),
-        ("found at 1 % false positives", [_shown(one.tpr) for one in (found, control)], "0.01"),
+        ("exposure, bits", [one.exposure.text(2) for one in models], "1.4"),
+        ("given word for word", [f"{one.extracted} of {len(one.kinds)}" for one in models], "0"),
+        ("AUC against twins", [one.auc.text(2) for one in models], "0.50"),
+        ("found at 1 % false positives", [one.tpr.text(2) for one in models], "0.01"),
     ):
         table.add_row(name, f"[bold]{values[0]}", values[1], chance)
     passes = "an unknown number of" if record.passes is None else f"{record.passes:.3g}"
@@ -39,14 +39,6 @@ def leaks(record: Leaks) -> RenderableType:
         table,
         Text.from_markup(
             f"[dim]the run saw each canary {passes} times, scrubbed; the control {record.control_passes:.3g} times, in "
-            f"plain. {_twins(found)} twins; intervals are 95 %, by bootstrap"
+            f"plain. {len(record.adapted.twin_losses)} twins; intervals are 95 %, by bootstrap"
         ),
     )
-
-
-def _twins(found: Leakage) -> int:
-    return len(found.twin_losses)
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"

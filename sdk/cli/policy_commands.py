@@ -51,13 +51,13 @@ def diff(
 ) -> None:
     """Show the keys that differ, and where it can be said whether the second policy is stricter or looser in them."""
     with output(json) as out:
-        found = differences(read_policy(find_policy(before)), read_policy(find_policy(after)))
+        changes = differences(read_policy(find_policy(before)), read_policy(find_policy(after)))
         table = Table("key", "before", "after", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for each in found:
+        for each in changes:
             colour = COLOURS[each.change]
             change = "" if each.change == "other" else f"[{colour}]{each.change}[/]"
             table.add_row(each.key, _shown(each.before), _shown(each.after), change)
-        out.result([each.model_dump(mode="json") for each in found], table if found else "No key differs.")
+        out.result([each.model_dump(mode="json") for each in changes], table if changes else "No key differs.")
 
 
 @policy.command()
@@ -67,12 +67,12 @@ def explain(
 ) -> None:
     """Show each key with its value, what it means, the step that reads it, and the rule that it follows from."""
     with output(json) as out:
-        read = read_policy(find_policy(file))
-        keys = explained(read)
+        policy = read_policy(find_policy(file))
+        keys = explained(policy)
         out.result(
-            {"policy": read.name, "note": read.note, "keys": [each.model_dump(mode="json") for each in keys]},
-            f"[bold]{escape(read.name)}[/]: {escape(read.title)}",
-            escape(read.note),
+            {"policy": policy.name, "note": policy.note, "keys": [each.model_dump(mode="json") for each in keys]},
+            f"[bold]{escape(policy.name)}[/]: {escape(policy.title)}",
+            escape(policy.note),
             *(_explanation(each) for each in keys),
         )
 

@@ -82,12 +82,12 @@ class Dialogue:
 
     def _mark(self, row: ReviewRow, answer: str, marks: list[Planted]) -> None:
         try:
-            found = row.locate(answer)
+            places = row.locate(answer)
         except InvalidInput as error:
             self.console.print(f"[yellow]{error.message}")
             return
-        marks += found
-        self.console.print(f"[green]marked[/], {len(found)} " + ("place" if len(found) == 1 else "places"))
+        marks += places
+        self.console.print(f"[green]marked[/], {len(places)} " + ("place" if len(places) == 1 else "places"))
 
 
 def shown(row: ReviewRow) -> RenderableType:
@@ -102,7 +102,7 @@ def shown(row: ReviewRow) -> RenderableType:
 
 
 def _text(content: str) -> Text:
-    """Placeholders coloured; no character of the row can steer the terminal or hide."""
+    """Colour the placeholders; no character of the row can steer the terminal or hide."""
     safe = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in content)
     text = Text(safe)
     text.highlight_regex(PLACEHOLDER, "bold cyan")

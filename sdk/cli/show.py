@@ -83,7 +83,7 @@ def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
 
 
 def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
-    """Rows as they will be trained; the loss is taken on what is green."""
+    """Show rows as they will be trained; the loss is taken on what is green."""
     lines = []
     for row in rows:
         text = Text()
@@ -122,7 +122,7 @@ def run(run: Run) -> RenderableType:
 
 
 def _adapter(settings: TrainSettings) -> str:
-    """Kind and size, by PEFT's names."""
+    """Name the adapter's kind and size, as PEFT does."""
     if settings.peft_type == "lora":
         return f"r {settings.lora_r}"
     if settings.peft_type == "adalora":
@@ -154,7 +154,7 @@ def release(release: Release) -> RenderableType:
 
 
 def mlflow_pages(release: Release) -> dict[str, str]:
-    """Pages of MLflow's UI that a reviewer wants; its default view is that of chat applications."""
+    """List the pages of MLflow's UI that a reviewer wants; its default view is that of chat applications."""
     view = "?workflowType=machine_learning"
     run = f"#/experiments/{release.experiment_id}/runs/{release.run_id}"
     return {
@@ -197,8 +197,8 @@ def history(events: Sequence[Event]) -> RenderableType:
     for column in ("#", "time (UTC)", "who", "did", "outcome", "under", "made or why"):
         table.add_column(column, overflow="fold")
     for event in events:
-        made = event.objects.get("record") or event.objects.get("charter") or ""
-        what = made[:12] or event.detail.get("reason") or event.detail.get("error", "")
+        digest = event.objects.get("record") or event.objects.get("charter") or ""
+        what = digest[:12] or event.detail.get("reason") or event.detail.get("error", "")
         table.add_row(
             str(event.seq),
             event.time[:19].replace("T", " "),

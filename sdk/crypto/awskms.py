@@ -61,7 +61,7 @@ def _client(uri: str) -> tuple[Any, str]:
 
 
 def _ask(uri: str, call: Callable[[], Any]) -> Any:
-    """What the call returns, or the project's error: InvalidInput for what a person must mend, else StepFailed."""
+    """Return what the call does, or raise our error: InvalidInput for what a person must mend, else StepFailed."""
     try:
         return call()
     except ClientError as error:
@@ -82,7 +82,7 @@ def _ask(uri: str, call: Callable[[], Any]) -> Any:
 
 
 def open_signer(uri: str) -> RemoteSigner:
-    """A key of the specification ECC_NIST_P256 or ECC_NIST_EDWARDS25519."""
+    """Open a key of the specification ECC_NIST_P256 or ECC_NIST_EDWARDS25519."""
     client, name = _client(uri)
     # the key's id, since an alias may point elsewhere tomorrow
     key, public = _ask(uri, lambda: itemgetter("KeyId", "PublicKey")(client.get_public_key(KeyId=name)))
@@ -111,7 +111,7 @@ def _pem(uri: str, der: bytes) -> str:
 
 
 def open_wrapper(uri: str) -> RemoteWrapper:
-    """A symmetric key. The context is KMS's EncryptionContext, which CloudTrail shows in plain."""
+    """Open a symmetric key. The context is KMS's EncryptionContext, which CloudTrail shows in plain."""
     client, name = _client(uri)
     key, spec = _ask(uri, lambda: itemgetter("Arn", "KeySpec")(client.describe_key(KeyId=name)["KeyMetadata"]))
     if spec != "SYMMETRIC_DEFAULT":  # whose usage is always ENCRYPT_DECRYPT

@@ -14,7 +14,7 @@ from typing import Any
 
 from sdk.crypto.encoding import b64, from_b64
 from sdk.crypto.signing import Signer, verify
-from sdk.errors import Tampered
+from sdk.errors import Remedy, Tampered
 from sdk.records import canonical_json
 
 INTOTO = "application/vnd.in-toto+json"
@@ -26,24 +26,28 @@ _ENVELOPE = (
 
 
 def read_canonical(data: bytes, name: str) -> Any:
-    """The value of a JSON text; Tampered unless the text is the one that canonical_json writes for it."""
+    """Parse a JSON text. Tampered unless it is, to the byte, what canonical_json writes for its value."""
     try:
         value = json.loads(data)
         same = canonical_json(value) == data
     except (ValueError, RecursionError):
         same = False
     if not same:
-        raise Tampered(f"{name} has been altered: it is not JSON in its canonical form.")
+        raise Tampered(f"{name} has been altered: it is not JSON in its canonical form.", remedy=Remedy.COPY)
     return value
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """Pre-authentication encoding: what a signature of an envelope is over."""
+    """Encode what a signature of an envelope is over: DSSE's pre-authentication encoding, PAE.
+
+    Both parts go in with their lengths, so that no other type and payload give the same bytes.
+    """
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 def sign_envelope(payload_type: str, payload: bytes, signer: Signer) -> bytes:
+    """Write the envelope of a payload, with one signature."""
     return canonical_json(
         {
             "payload": b64(payload),
@@ -54,27 +58,35 @@ def sign_envelope(payload_type: str, payload: bytes, signer: Signer) -> bytes:
 
 
 def open_envelope(data: bytes, payload_type: str, keys: Mapping[str, str], name: str) -> tuple[bytes, str]:
-    """The payload and the fingerprint of the key that signed it; `keys`: fingerprint -> public key, PEM.
+    """Return the payload and the fingerprint of the key that signed it. `keys`: fingerprint -> public key, PEM.
 
     Tampered unless the envelope is of this type and one of the keys signed it. Nothing is parsed before that is known:
-    the form is fixed to the byte.
+    a pattern fixes the envelope's form to the byte, so no JSON parser sees what nobody has signed.
     """
-    found = re.fullmatch(_ENVELOPE % re.escape(canonical_json(payload_type)), data)
-    if not found:
-        raise Tampered(f"{name} is not an envelope of type {payload_type} with one signature, in its canonical form.")
-    encoded, key_id, signature = (each.decode() for each in found.groups())
+    envelope = re.fullmatch(_ENVELOPE % re.escape(canonical_json(payload_type)), data)
+    if not envelope:
+        raise Tampered(
+            f"{name} is not an envelope of type {payload_type} with one signature, in its canonical form.",
+            remedy=Remedy.COPY,
+        )
+    encoded, key_id, signature = (part.decode() for part in envelope.groups())
     if key_id not in keys:
-        raise Tampered(f"{name} is signed by a key that does not count here.")
+        raise Tampered(
+            f"{name} is signed by a key that does not count here.",
+            remedy=Remedy.COPY,
+            expected=next(iter(keys)) if len(keys) == 1 else f"one of {len(keys)} keys",
+            found=key_id,
+        )
     try:
         payload, raw = from_b64(encoded), from_b64(signature)
     except ValueError:
-        raise Tampered(f"{name} has been altered: its base64 is not canonical.") from None
+        raise Tampered(f"{name} has been altered: its base64 is not canonical.", remedy=Remedy.COPY) from None
     verify(keys[key_id], pae(payload_type, payload), raw, name)
     return payload, key_id
 
 
 def statement(predicate_type: str, predicate: Mapping[str, Any], subjects: Mapping[str, str]) -> bytes:
-    """An in-toto statement; subjects: name -> SHA-256, hex."""
+    """Write an in-toto statement. `subjects`: name -> SHA-256, hex."""
     return canonical_json(
         {
             "_type": STATEMENT,
@@ -86,7 +98,7 @@ def statement(predicate_type: str, predicate: Mapping[str, Any], subjects: Mappi
 
 
 def read_statement(payload: bytes, predicate_type: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Predicate and subjects of a statement that `statement` wrote; Tampered for any other."""
+    """Return predicate and subjects of a statement that `statement` wrote; Tampered for any other."""
     match read_canonical(payload, name):
         case {
             "_type": str(kind),
@@ -97,7 +109,7 @@ def read_statement(payload: bytes, predicate_type: str, name: str) -> tuple[dict
         } if not more and kind == STATEMENT and predicate_kind == predicate_type:
             pass
         case _:
-            raise Tampered(f"{name} is not an in-toto statement of type {predicate_type}.")
+            raise Tampered(f"{name} is not an in-toto statement of type {predicate_type}.", remedy=Remedy.COPY)
     subjects: dict[str, str] = {}
     for each in listed:
         match each:
@@ -106,7 +118,7 @@ def read_statement(payload: bytes, predicate_type: str, name: str) -> tuple[dict
             ):
                 subjects[subject] = digest
             case _:
-                raise Tampered(f"{name} names a subject by something else than name and SHA-256.")
+                raise Tampered(f"{name} names a subject by something else than name and SHA-256.", remedy=Remedy.COPY)
     if statement(predicate_type, predicate, subjects) != payload:
-        raise Tampered(f"{name} names its subjects twice or in another order.")
+        raise Tampered(f"{name} names its subjects twice or in another order.", remedy=Remedy.COPY)
     return predicate, subjects

@@ -6,12 +6,12 @@ import base64
 
 
 def b64(data: bytes) -> str:
-    """Base64 with padding, the standard alphabet, no line ends."""
+    """Encode in base64 with padding, the standard alphabet, no line ends."""
     return base64.b64encode(data).decode()
 
 
 def from_b64(text: str) -> bytes:
-    """The bytes; ValueError for every text that `b64` does not write."""
+    """Decode; ValueError for every text that `b64` does not write."""
     data = base64.b64decode(text, validate=True)
     if b64(data) != text:
         raise ValueError("base64 is not canonical")

@@ -1,9 +1,15 @@
 """FLOE: authenticated encryption of files of any size in segments that cannot be moved, left out or added.
 
 The construction of https://c2sp.org/FLOE with its fixed choices: AES-256-GCM, HKDF-Expand-SHA-384, a 32-byte IV. What
-is written here has segments of 1 MiB. A file is a header of 74 bytes (parameters, IV, a tag that commits to key and
-additional data) and segments of length field, IV, ciphertext and tag; each segment's number and whether it is the last
-are authenticated with it. The last segment says how long it is, so a file that was cut at a segment does not decrypt.
+is written here has segments of 1 MiB. All numbers are big-endian. A file is
+
+header, 74 bytes    parameters (10: AEAD, KDF, segment length, IV length), the file's IV (32), header tag (32)
+segments            length field (4), nonce (12), ciphertext, AES-GCM tag (16)
+
+The header tag is derived from key, parameters, IV and additional data: it commits to them, so a file does not decrypt
+to something else under another key. Each segment's number and whether it is the last are authenticated with it; all
+but the last are of full length and have 0xFFFFFFFF as length field, the last has its own length. So segments cannot
+change places, and a file that was cut at a segment does not decrypt. FLOE's comments below are the names of its text.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from sdk.crypto.secret import Secret
-from sdk.errors import StepFailed, Tampered
+from sdk.errors import Remedy, StepFailed, Tampered
 
 IV_BYTES = 32  # FLOE_IV_LEN
 NONCE_BYTES = 12  # AEAD_IV_LEN
@@ -32,7 +38,7 @@ NOT_LAST = 0xFFFFFFFF  # stands where the last segment has its length
 OVERHEAD_BYTES = LENGTH_BYTES + NONCE_BYTES + TAG_BYTES  # of every segment
 
 Buffer = bytes | bytearray | memoryview
-Take = Callable[[int], memoryview]  # so many of the next bytes; good until the next call
+Take = Callable[[int], memoryview]  # takes a count; returns so many of the next bytes, good until the next call
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Parameters:
         return self.segment - OVERHEAD_BYTES
 
     def encode(self) -> bytes:
-        """PARAM_ENCODE; AES-256-GCM and HKDF-Expand-SHA-384 both have the number 0."""
+        """Encode for header and key derivation (PARAM_ENCODE); AES-256-GCM and HKDF-Expand-SHA-384 have number 0."""
         return struct.pack(">BBII", 0, 0, self.segment, IV_BYTES)
 
 
@@ -65,7 +71,12 @@ def wipe(buffer: bytearray) -> None:
 
 
 class _State:
-    """startEncryption and startDecryption: the keys that follow from a key, an IV and additional data."""
+    """The keys that follow from a key, an IV and additional data (startEncryption and startDecryption).
+
+    Three levels: the caller's key; from it a message key for this file alone, by its random IV; from that a data key
+    for every 2**rotation segments, an epoch. Nonces are random, so one key may serve a limited number of them only
+    (SP 800-38D, 8.3); of the 2**20 of an epoch two are equal with a chance of less than 2**-56.
+    """
 
     def __init__(self, key: Secret, iv: bytes, aad: bytes, parameters: Parameters) -> None:
         self._parameters, self._iv, self._aad = parameters, iv, aad
@@ -78,6 +89,7 @@ class _State:
         return HKDFExpand(hashes.SHA384(), length, info).derive(key)
 
     def aead(self, position: int) -> AESGCM:
+        """Return the cipher of the segment at this position, counted from 0; its epoch's key is kept for the next."""
         epoch = position >> self._parameters.rotation
         if epoch != self._epoch:
             first = struct.pack(">Q", epoch << self._parameters.rotation)
@@ -87,6 +99,7 @@ class _State:
 
 
 def _associated(position: int, last: bool) -> bytes:
+    """Encode what a segment is authenticated with: its number, 8 bytes, and whether it is the last, 1 byte."""
     return struct.pack(">QB", position, last)
 
 
@@ -97,7 +110,7 @@ class _Encryptor:
         self.header = parameters.encode() + iv + self._state.tag
 
     def segment(self, position: int, plaintext: memoryview, last: bool, out: memoryview) -> int:
-        """encryptSegment; the bytes written to `out`."""
+        """Encrypt one segment into `out` (encryptSegment). Returns the number of bytes written."""
         length = len(plaintext) + OVERHEAD_BYTES
         nonce = os.urandom(NONCE_BYTES)
         struct.pack_into(">I12s", out, 0, length if last else NOT_LAST, nonce)
@@ -110,25 +123,37 @@ class _Decryptor:
     def __init__(self, header: bytes, key: Secret, aad: bytes, parameters: Parameters, name: str) -> None:
         encoded, self._name = parameters.encode(), name
         if len(header) != HEADER_BYTES or not header.startswith(encoded):
-            raise Tampered(f"{name} has been altered: its header is not the one of a file that this package encrypts.")
+            raise Tampered(
+                f"{name} has been altered: its header is not the one of a file that this package encrypts.",
+                remedy=Remedy.COPY,
+            )
         self._state = _State(key, header[len(encoded) : -HEADER_TAG_BYTES], aad, parameters)
+        # in constant time: who could measure how much of a tag is right would find a right one byte by byte
         if not constant_time.bytes_eq(self._state.tag, header[-HEADER_TAG_BYTES:]):
-            raise Tampered(f"{name} does not decrypt: its header, its package or its key is not the one of sealing.")
+            raise Tampered(
+                f"{name} does not decrypt: its header, its package or its key is not the one of sealing.",
+                remedy=Remedy.COPY,
+            )
 
     def segment(self, position: int, segment: memoryview, last: bool, out: memoryview) -> None:
-        """decryptSegment; `out` takes the plaintext, and part of it even if Tampered is raised."""
+        """Decrypt one segment into `out` (decryptSegment), which may hold part of it even if Tampered is raised."""
         length, nonce = struct.unpack_from(">I12s", segment)
         if length != (len(segment) if last else NOT_LAST):
-            raise Tampered(f"{self._name} has been altered: segment {position} is not where it was or was cut.")
+            raise Tampered(
+                f"{self._name} has been altered: segment {position} is not where it was or was cut.",
+                remedy=Remedy.COPY,
+            )
         aead = self._state.aead(position)
         try:
             aead.decrypt_into(nonce, segment[LENGTH_BYTES + NONCE_BYTES :], _associated(position, last), out)
         except InvalidTag:
-            raise Tampered(f"{self._name} has been altered: segment {position} does not decrypt.") from None
+            raise Tampered(
+                f"{self._name} has been altered: segment {position} does not decrypt.", remedy=Remedy.COPY
+            ) from None
 
 
 def take_from(buffer: Buffer) -> Take:
-    """Parts of what is in memory already, none of them copied."""
+    """Make a Take of what is in memory already; nothing is copied."""
     view, place = memoryview(buffer), 0
 
     def take(count: int) -> memoryview:
@@ -140,7 +165,7 @@ def take_from(buffer: Buffer) -> Take:
 
 
 def read_from(read_into: Callable[[memoryview], int], name: str, parameters: Parameters = DEFAULT) -> Take:
-    """Parts of a file, through one buffer. `read_into` fills what it can and returns how much, 0 at the end.
+    """Make a Take of a file, through one buffer. `read_into` fills what it can and returns how much, 0 at the end.
 
     StepFailed if the file ends early or cannot be read.
     """
@@ -162,28 +187,28 @@ def read_from(read_into: Callable[[memoryview], int], name: str, parameters: Par
 
 
 def encrypt(take: Take, size: int, key: Secret, aad: bytes, parameters: Parameters = DEFAULT) -> Iterator[memoryview]:
-    """The ciphertext of the next `size` bytes, in parts; asking for the next part overwrites the one before."""
+    """Encrypt the next `size` bytes, in parts; asking for the next part overwrites the one before."""
     encryptor = _Encryptor(key, aad, parameters)
     yield memoryview(encryptor.header)
     out = memoryview(bytearray(parameters.segment))
-    for position, start in enumerate(range(0, max(1, size), parameters.payload)):
+    for position, start in enumerate(range(0, max(1, size), parameters.payload)):  # no bytes: one empty last segment
         part = take(min(size - start, parameters.payload))
         yield out[: encryptor.segment(position, part, start + len(part) == size, out)]
 
 
 def plain_size(size: int, name: str, parameters: Parameters = DEFAULT) -> int:
-    """Bytes of plaintext in `size` bytes of ciphertext; Tampered for a size that no ciphertext has."""
+    """Return the bytes of plaintext in `size` bytes of ciphertext; Tampered for a size that no ciphertext has."""
     body = size - HEADER_BYTES
     segments = -(-body // parameters.segment)
     if body < OVERHEAD_BYTES or body - (segments - 1) * parameters.segment < OVERHEAD_BYTES:
-        raise Tampered(f"{name} has been altered: it ends within a segment.")
+        raise Tampered(f"{name} has been altered: it ends within a segment.", remedy=Remedy.COPY)
     return body - segments * OVERHEAD_BYTES
 
 
 def decrypt_into(
     take: Take, size: int, key: Secret, aad: bytes, name: str, out: bytearray, parameters: Parameters = DEFAULT
 ) -> None:
-    """The plaintext of the next `size` bytes into `out`, which has `plain_size` bytes.
+    """Decrypt the next `size` bytes into `out`, which has `plain_size` bytes.
 
     Tampered if a bit is off; then, and after any other error, `out` holds zeros.
     """
@@ -201,7 +226,7 @@ def decrypt_into(
 
 
 def decrypt(take: Take, size: int, key: Secret, aad: bytes, name: str, parameters: Parameters = DEFAULT) -> bytearray:
-    """As `decrypt_into`, into memory of its own. Fresh memory costs more time than decrypting into it."""
+    """Decrypt as `decrypt_into`, into memory of its own. Fresh memory costs more time than decrypting into it."""
     out = bytearray(plain_size(size, name, parameters))
     decrypt_into(take, size, key, aad, name, out, parameters)
     return out

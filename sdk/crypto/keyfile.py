@@ -13,13 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from sdk.crypto.passphrase import is_protected, protect, unprotect
 from sdk.crypto.secret import Secret
 from sdk.crypto.signing import UNREADABLE, LogKey, SigningKey
-from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.durable import fsync_folder
+from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 
 PASSPHRASE = "SDK_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 
 
 def _read(uri: str, folder: Path) -> bytes:
-    """The key's bytes as `save_key` wrote them, after the passphrase; an environment variable may lack the line end."""
+    """Read the key's bytes as `save_key` wrote them, without the passphrase's protection.
+
+    An environment variable may lack the line end.
+    """
     scheme, _, rest = uri.partition(":")
     if not rest:
         raise InvalidInput(f"Key {uri} names no {'variable' if scheme == 'env' else 'file'}.")
@@ -40,7 +44,7 @@ def _from_environment(uri: str, name: str) -> bytes:
 
 
 def read_private_file(path: Path, name: str) -> bytes:
-    """A file that only its owner can read; InvalidInput, which says `name`, for any other and for none."""
+    """Read a file that only its owner can read. InvalidInput, which says `name`, for any other and for none."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -54,12 +58,12 @@ def read_private_file(path: Path, name: str) -> bytes:
 
 
 def open_private(uri: str, folder: Path) -> SigningKey | LogKey:
-    """The private key at the URI: PKCS #8 PEM, exactly as `save_key` writes it; the file says of which kind."""
+    """Open the private key at the URI: PKCS #8 PEM, exactly as `save_key` writes it; the file says of which kind."""
     data = _read(uri, folder)
     try:
         private = serialization.load_pem_private_key(data, password=None)
     except UNREADABLE:
-        raise Tampered(f"Key {uri} is not a private key in PEM format.") from None
+        raise Tampered(f"Key {uri} is not a private key in PEM format.", remedy=Remedy.KEY) from None
     key: SigningKey | LogKey
     if isinstance(private, ed25519.Ed25519PrivateKey):
         key = LogKey(private)
@@ -68,15 +72,15 @@ def open_private(uri: str, folder: Path) -> SigningKey | LogKey:
     else:
         raise InvalidInput(f"Key {uri} is neither on the curve P-256 nor an Ed25519 key; make one with `sdk keys new`.")
     if key.private_pem() != data:  # the right key in other bytes has been touched
-        raise Tampered(f"Key {uri} has been altered since it was written.")
+        raise Tampered(f"Key {uri} has been altered since it was written.", remedy=Remedy.KEY)
     return key
 
 
 def open_secret(uri: str, folder: Path = Path()) -> Secret:
-    """The 32 bytes at the URI, written as 64 lower-case hex digits."""
+    """Open the 32 bytes at the URI, written as 64 lower-case hex digits."""
     text = _read(uri, folder)
     if not re.fullmatch(rb"[0-9a-f]{64}\n", text):
-        raise Tampered(f"Key {uri} is not 64 lower-case hex digits and a line end.")
+        raise Tampered(f"Key {uri} is not 64 lower-case hex digits and a line end.", remedy=Remedy.KEY)
     return Secret(bytes.fromhex(text.decode().strip()))
 
 
@@ -104,15 +108,7 @@ def _write_new(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError:
         path.unlink()
         raise
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

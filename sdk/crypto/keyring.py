@@ -17,7 +17,7 @@ from pydantic import AfterValidator, FailFast, Field, ValidationError, model_val
 
 from sdk import crypto
 from sdk.crypto import dsse
-from sdk.errors import InvalidInput, Refused, Tampered
+from sdk.errors import InvalidInput, Refused, Remedy, Tampered, another
 from sdk.records import Frozen, Sha256, canonical_json, sha256
 
 PAYLOAD_TYPE = "application/vnd.domain-adaptation-sdk.ring+json"
@@ -32,7 +32,7 @@ KEPT_APART: dict[Role, Algorithm] = {"log": "ed25519", "encryption": "wrapping"}
 
 
 def timestamp(at: datetime) -> str:
-    """UTC, ISO 8601, milliseconds: the one form in which rings and decisions write a time."""
+    """Write a time in the one form of rings and decisions: UTC, ISO 8601, milliseconds."""
     if at.tzinfo is None:
         raise InvalidInput("A time needs its time zone, as in 2026-11-26T09:30:00+00:00.")
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
@@ -99,16 +99,17 @@ class Member(Frozen):
 
 def _check_public_key(public_key: str, algorithm: str, key_id: str) -> None:
     try:
-        found, named = crypto.algorithm(public_key), crypto.fingerprint(public_key)
+        actual, fingerprint = crypto.algorithm(public_key), crypto.fingerprint(public_key)
     except InvalidInput as error:
         raise ValueError(error.message) from None
-    if found != algorithm:
-        raise ValueError(f"the public key is of {found}, not of {algorithm}")
-    if named != key_id:
+    if actual != algorithm:
+        raise ValueError(f"the public key is of {actual}, not of {algorithm}")
+    if fingerprint != key_id:
         raise ValueError("key_id is not the fingerprint of the public key")
 
 
 def _folded(name: str) -> str:
+    """Fold case, width and spaces, so that two spellings that a reader takes for one name are equal."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
@@ -146,21 +147,25 @@ class Ring(Frozen):
         return next((member for member in self.members if member.key_id == key_id), None)
 
     def with_role(self, role: Role) -> tuple[Member, ...]:
-        """Also those whose keys are revoked or not valid now; `why_not_valid` tells."""
+        """Return the members with a role, also those whose keys are revoked or not valid now; `why_not_valid` tells."""
         return tuple(member for member in self.members if role in member.roles)
 
     def log_keys(self, *, also_compromised: bool = False) -> list[str]:
-        """Public keys, PEM, that may have signed the audit log, the newest first."""
+        """Return the public keys, PEM, that may have signed the audit log, the newest first."""
         members = reversed(self.with_role("log"))
         return [str(one.public_key) for one in members if also_compromised or not one.compromised]
 
     def public_keys(self) -> dict[str, str]:
-        """Fingerprint -> PEM, of every key that can sign."""
+        """Return fingerprint -> PEM of every key that can sign."""
         return {member.key_id: member.public_key for member in self.members if member.public_key is not None}
 
 
 def why_not_valid(member: Member, at: datetime) -> str | None:
-    """None where the key counts for something done at that time; else why it does not."""
+    """Say why a key does not count for something done at that time; None: it counts.
+
+    A compromised key counts for nothing, since whoever has it can date back what they sign; one that was superseded or
+    whose holder left counts until its revocation. An end is exclusive: at that very moment the key no longer counts.
+    """
     done = timestamp(at)
     if member.revoked is not None:
         if member.revoked.reason == "compromised":
@@ -175,9 +180,12 @@ def why_not_valid(member: Member, at: datetime) -> str | None:
 
 
 def first_that_holds(keys: Sequence[str], check: Callable[[str], T]) -> T:
-    """What a check says under the first key that it does not call Tampered; else what it says under the first."""
+    """Return what a check says under the first key that it does not call Tampered; else raise what the first one gave.
+
+    The newest key comes first, so that the error of a log that no key signed is about the key in force.
+    """
     if not keys:
-        raise Tampered("The key ring names no key that may sign the audit log.")
+        raise Tampered("The key ring names no key that may sign the audit log.", remedy=Remedy.KEY)
     fault: Tampered | None = None
     for key in keys:
         try:
@@ -194,7 +202,7 @@ def first_that_holds(keys: Sequence[str], check: Callable[[str], T]) -> T:
 def signing_member(
     name: str, roles: Sequence[Role], public_key: str, at: datetime, valid_until: datetime | None = None
 ) -> Member:
-    """An entry for a public key in PEM format, valid from `at`; InvalidInput lists what is wrong with it."""
+    """Make the entry of a public key in PEM format, valid from `at`; InvalidInput lists what is wrong with it."""
     return _member(
         name=name,
         roles=tuple(roles),
@@ -207,7 +215,7 @@ def signing_member(
 
 
 def wrapping_member(name: str, key_id: str, at: datetime, valid_until: datetime | None = None) -> Member:
-    """An entry for a key that wraps data keys, by its id (`Wrapper.key_id`)."""
+    """Make the entry of a key that wraps data keys, by its id (`Wrapper.key_id`)."""
     return _member(
         name=name,
         roles=("encryption",),
@@ -220,19 +228,22 @@ def wrapping_member(name: str, key_id: str, at: datetime, valid_until: datetime 
 
 
 def create_ring(project: str, members: Sequence[Member], at: datetime) -> Ring:
-    """Version 1. Its digest is the project's root."""
+    """Make version 1 of a key ring. Its digest is the project's root."""
     return _ring(project=project, version=1, previous=None, time=timestamp(at), members=tuple(members))
 
 
 def add(ring: Ring, member: Member, at: datetime) -> Ring:
-    """The next version with one more key."""
+    """Make the next version, with one more key."""
     if ring.find(member.key_id) is not None:
         raise InvalidInput(f"The key {member.key_id[:16]} is in the ring; enroll another key.")
     return _next(ring, (*ring.members, member), at)
 
 
 def revoke(ring: Ring, key_id: str, reason: RevocationReason, at: datetime) -> Ring:
-    """The next version, in which a key is revoked from `at` on; what was superseded can still be found compromised."""
+    """Make the next version, in which a key is revoked from `at` on.
+
+    What was superseded, or whose holder left, can still be found compromised; no revocation is ever taken back.
+    """
     member = _require(ring, key_id)
     if member.revoked is not None and (member.revoked.reason == "compromised" or reason != "compromised"):
         raise InvalidInput(f"The key {key_id[:16]} is revoked since {member.revoked.time} ({member.revoked.reason}).")
@@ -241,7 +252,7 @@ def revoke(ring: Ring, key_id: str, reason: RevocationReason, at: datetime) -> R
 
 
 def replace(ring: Ring, key_id: str, successor: Member, at: datetime) -> Ring:
-    """The next version, in which a key is superseded from `at` on by another one of the same person and roles."""
+    """Make the next version, in which a key is superseded from `at` on by a new one of the same person and roles."""
     member = _require(ring, key_id)
     if (successor.name, set(successor.roles)) != (member.name, set(member.roles)):
         raise InvalidInput(f"A key of {member.name} is replaced by one of the same name and roles.")
@@ -290,15 +301,17 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def sign_ring(ring: Ring, owner: crypto.Signer) -> bytes:
-    """The ring in a DSSE envelope. Version 1 must name the signer an owner; who may sign a later one, the one before
-    it says, and `open_rings` checks it."""
+    """Sign a ring, as a DSSE envelope. Version 1 must name the signer an owner.
+
+    Who may sign a later version is said by the one before it, and `open_rings` checks it.
+    """
     if ring.version == 1:
         _require_owner(ring, owner.fingerprint, ring)
     return dsse.sign_envelope(PAYLOAD_TYPE, ring.to_bytes(), owner)
 
 
 def _require_owner(trusted: Ring, key_id: str, ring: Ring) -> None:
-    """By the ring that is trusted already, the key is an owner's that counts when `ring` was made, and not revoked."""
+    """Refuse a key that is no owner's by the trusted ring, or was not valid when `ring` was made, or is revoked."""
     member = trusted.find(key_id)
     if member is None or "owner" not in member.roles:
         raise Refused(f"The key {key_id[:16]} is no owner's, and only owners sign the key ring.")
@@ -310,13 +323,13 @@ def _require_owner(trusted: Ring, key_id: str, ring: Ring) -> None:
 
 
 def open_rings(envelopes: Sequence[bytes], root: str | None, name: str) -> tuple[Ring, ...]:
-    """Every version, oldest first, after each has been checked against the one before; Tampered names the first fault.
+    """Read every version, oldest first, each checked against the one before; Tampered names the first fault.
 
     `root` is the digest of version 1 as the caller holds it; None takes the first version as it comes, which is right
     only where something else binds it. `name` is what messages call the ring.
     """
     if not envelopes:
-        raise Tampered(f"{name} is empty; a project has at least version 1 of its key ring.")
+        raise Tampered(f"{name} is empty; a project has at least version 1 of its key ring.", remedy=Remedy.COPY)
     rings: list[Ring] = []
     for number, envelope in enumerate(envelopes, 1):
         where = f"{name} version {number}"
@@ -324,21 +337,30 @@ def open_rings(envelopes: Sequence[bytes], root: str | None, name: str) -> tuple
         ring, signer = _open(envelope, before, where)
         if before is None:
             if ring.version != 1:
-                raise Tampered(f"{where} says that it is version {ring.version}.")
+                raise Tampered(f"{where} says that it is version {ring.version}.", remedy=Remedy.COPY)
             if root is not None and ring.digest != root:
-                raise Tampered(f"{where} is not the project's root: its digest is {ring.digest}, not {root}.")
+                raise Tampered(
+                    f"{where} is not the project's root: this is another project, or it was put in its place.",
+                    remedy=Remedy.COPY,
+                    expected=root,
+                    found=ring.digest,
+                )
         else:
             _check_successor(before, ring, where)
         try:
             _require_owner(before or ring, signer, ring)
         except Refused as refused:
-            raise Tampered(f"{where} is not signed by who may: {refused.message}") from None
+            raise Tampered(f"{where} is not signed by who may: {refused.message}", remedy=Remedy.COPY) from None
         rings.append(ring)
     return tuple(rings)
 
 
 def _open(envelope: bytes, before: Ring | None, where: str) -> tuple[Ring, str]:
-    """The ring and who signed it. Version 1 brings its own keys, so that it is read before it is verified."""
+    """Return the ring and the fingerprint of who signed it.
+
+    Version 1 brings its own keys and is read before it is verified: its signature proves that it is whole, the pinned
+    root that it is the right one. Every later version is verified by keys of the one before, ahead of being read.
+    """
     keys = (before or _read(_unverified_payload(envelope, where), where)).public_keys()
     payload, signer = dsse.open_envelope(envelope, PAYLOAD_TYPE, keys, where)
     return _read(payload, where), signer
@@ -348,7 +370,7 @@ def _unverified_payload(envelope: bytes, where: str) -> bytes:
     try:
         return crypto.from_b64(dsse.read_canonical(envelope, where)["payload"])
     except (ValueError, KeyError, TypeError):
-        raise Tampered(f"{where} is not an envelope of a key ring.") from None
+        raise Tampered(f"{where} is not an envelope of a key ring.", remedy=Remedy.COPY) from None
 
 
 def _read(payload: bytes, where: str) -> Ring:
@@ -358,19 +380,36 @@ def _read(payload: bytes, where: str) -> Ring:
             return ring
     except ValueError:  # pydantic's, and what cannot be written back as UTF-8
         pass
-    raise Tampered(f"{where} is not a key ring in canonical JSON.") from None
+    raise Tampered(f"{where} is not a key ring in canonical JSON.", remedy=Remedy.COPY)
 
 
 def _check_successor(before: Ring, ring: Ring, where: str) -> None:
-    if (ring.version, ring.previous, ring.project) != (before.version + 1, before.digest, before.project):
-        raise Tampered(f"{where} does not follow the version before it: number, digest or project are others.")
+    """Tampered unless the ring follows the one before, and has all of its keys as they were or newly revoked."""
+    pairs = (
+        ("number", before.version + 1, ring.version),
+        ("digest of the version before", before.digest, ring.previous),
+        ("project", before.project, ring.project),
+    )
+    faults = [another(what, expected, found) for what, expected, found in pairs if expected != found]
+    if faults:
+        raise Tampered(f"{where} does not follow the version before it.", faults, remedy=Remedy.COPY)
     if ring.time < before.time:
-        raise Tampered(f"{where} is older than the version before it.")
+        raise Tampered(
+            f"{where} is older than the version before it.",
+            remedy=Remedy.COPY,
+            expected=f"{before.time} or later",
+            found=ring.time,
+        )
     for member in before.members:
         now = ring.find(member.key_id)
         if now is None or now.model_copy(update={"revoked": member.revoked}) != member:
-            raise Tampered(f"{where} takes out or changes the key {member.key_id[:16]} of {member.name}.")
+            raise Tampered(
+                f"{where} takes out or changes the key {member.key_id[:16]} of {member.name}.", remedy=Remedy.COPY
+            )
         if member.revoked is not None and (
             now.revoked is None or (now.revoked != member.revoked and now.revoked.reason != "compromised")
         ):
-            raise Tampered(f"{where} takes back the revocation of the key {member.key_id[:16]} of {member.name}.")
+            raise Tampered(
+                f"{where} takes back the revocation of the key {member.key_id[:16]} of {member.name}.",
+                remedy=Remedy.COPY,
+            )

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from sdk.crypto.encoding import b64, from_b64
 from sdk.crypto.secret import NONCE_BYTES, SECRET_BYTES
-from sdk.errors import InvalidInput, Tampered
+from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.records import canonical_json, sha256
 
 FORMAT = "domain-adaptation-sdk key 1"
@@ -41,7 +41,7 @@ def _bytes(body: dict[str, Any]) -> bytes:
 
 
 def protect(data: bytes, passphrase: bytes) -> bytes:
-    """InvalidInput for a passphrase of less than 8 bytes."""
+    """Encrypt a key file's bytes. InvalidInput for a passphrase of less than 8 bytes."""
     if len(passphrase) < MIN_PASSPHRASE_BYTES:
         raise InvalidInput(f"A passphrase has at least {MIN_PASSPHRASE_BYTES} bytes; take several words.")
     salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
@@ -51,7 +51,7 @@ def protect(data: bytes, passphrase: bytes) -> bytes:
 
 
 def unprotect(data: bytes, passphrase: bytes, name: str) -> bytes:
-    """What was protected; Tampered for bytes that `protect` did not write, InvalidInput for another passphrase."""
+    """Decrypt what `protect` wrote; Tampered for any other bytes, InvalidInput for another passphrase."""
     try:
         body = json.loads(data)
         del body["sha256"]
@@ -62,7 +62,7 @@ def unprotect(data: bytes, passphrase: bytes, name: str) -> bytes:
         if len(salt) != SALT_BYTES or len(nonce) != NONCE_BYTES:
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Tampered(f"{name} has been altered since it was written.") from None
+        raise Tampered(f"{name} has been altered since it was written.", remedy=Remedy.KEY) from None
     try:
         return _key(passphrase, salt).decrypt(nonce, ciphertext, canonical_json(head))
     except InvalidTag:

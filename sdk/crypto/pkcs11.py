@@ -56,23 +56,27 @@ class _Place:
     def __init__(self, uri: str) -> None:
         path, _, query = uri.partition(":")[2].partition("?")
         pairs = [part.partition("=") for part in (*path.split(";"), *query.split("&")) if part]
-        given = {name: unquote(value) for name, _, value in pairs}
+        attributes = {name: unquote(value) for name, _, value in pairs}
         shown = "A PKCS #11 key"  # the URI may hold a PIN, and is not repeated before that is known
-        if "pin-value" in given:
+        if "pin-value" in attributes:
             raise InvalidInput(
                 f"{shown} has its PIN in the URI, where it would be written down; use pin-source or {PIN}."
             )
         absolute = all(
-            given.get(name, "/").removeprefix("file:").startswith("/") for name in ("module-path", "pin-source")
+            attributes.get(name, "/").removeprefix("file:").startswith("/") for name in ("module-path", "pin-source")
         )
-        complete = set(given) <= ALLOWED and all(given.get(name) for name in NEEDED) and len(given) == len(pairs)
+        complete = (
+            set(attributes) <= ALLOWED
+            and all(attributes.get(name) for name in NEEDED)
+            and len(attributes) == len(pairs)
+        )
         if not (complete and absolute):
             raise InvalidInput(
                 f"{shown} is named pkcs11:token=NAME;object=LABEL?module-path=/FILE, with &pin-source=file:/FILE or "
                 f"the PIN in {PIN}; no attribute twice, no other ones, and both paths absolute."
             )
-        self.token, self.label, self.module = given["token"], given["object"], given["module-path"]
-        self.pin_source = given.get("pin-source", "").removeprefix("file:")
+        self.token, self.label, self.module = attributes["token"], attributes["object"], attributes["module-path"]
+        self.pin_source = attributes.get("pin-source", "").removeprefix("file:")
         self.name = f"pkcs11:token={quote(self.token, safe='')};object={quote(self.label, safe='')}"
 
     def pin(self) -> str:
@@ -102,7 +106,7 @@ class _Place:
 
 @contextmanager
 def _session(place: _Place) -> Iterator[Any]:
-    """A session that is logged in; whatever the token raises becomes the project's error."""
+    """Open a session that is logged in; whatever the token raises becomes our error."""
     try:
         with (
             _one_at_a_time,
@@ -124,19 +128,19 @@ def _session(place: _Place) -> Iterator[Any]:
 
 
 def _find(session: Any, place: _Place, kind: Any, key_type: Any) -> Any:
-    """The one key of this kind that bears the label; get_key would leave its search open where there are two."""
-    found = list(
+    """Find the one key of this kind that bears the label; get_key would leave its search open where there are two."""
+    keys = list(
         session.get_objects({Attribute.CLASS: kind, Attribute.KEY_TYPE: key_type, Attribute.LABEL: place.label})
     )
-    if not found:
+    if not keys:
         raise InvalidInput(f"Key {place.name}: there is no such key of this kind on the token.")
-    if len(found) > 1:
+    if len(keys) > 1:
         raise InvalidInput(f"Key {place.name}: more than one key bears this label; give it one of its own.")
-    return found[0]
+    return keys[0]
 
 
 def open_signer(uri: str) -> RemoteSigner:
-    """An ECDSA key on P-256; private and public key bear the same label."""
+    """Open an ECDSA key on P-256; private and public key bear the same label."""
     place = _Place(uri)
     with _session(place) as session:
         public = _find(session, place, ObjectClass.PUBLIC_KEY, KeyType.EC)
@@ -159,19 +163,18 @@ def open_signer(uri: str) -> RemoteSigner:
 
 
 def open_wrapper(uri: str) -> RemoteWrapper:
-    """An AES-256 key. The context is the additional authenticated data."""
+    """Open an AES-256 key. The context is the additional authenticated data."""
     place = _Place(uri)
     with _session(place) as session:
-        found = _find(session, place, ObjectClass.SECRET_KEY, KeyType.AES)
-        if found.key_length != 256:
+        if _find(session, place, ObjectClass.SECRET_KEY, KeyType.AES).key_length != 256:
             raise wrong_kind(place.name, "wrap keys (AES-256)")
 
     @contextmanager
     def key(nonce: bytes, context: Mapping[str, str]) -> Iterator[tuple[Any, dict[str, Any]]]:
         with _session(place) as session:
-            found = _find(session, place, ObjectClass.SECRET_KEY, KeyType.AES)
+            wrapping = _find(session, place, ObjectClass.SECRET_KEY, KeyType.AES)
             bound = GCMParams(nonce, canonical_json(dict(context)))
-            yield found, {"mechanism": Mechanism.AES_GCM, "mechanism_param": bound}
+            yield wrapping, {"mechanism": Mechanism.AES_GCM, "mechanism_param": bound}
 
     def encrypt(value: bytes, context: Mapping[str, str]) -> str:
         nonce = secrets.token_bytes(NONCE_BYTES)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from sdk.crypto.encoding import from_b64
 from sdk.crypto.secret import SECRET_BYTES, Secret
 from sdk.crypto.signing import algorithm, fingerprint, load_public, public_pem, verify
-from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 
 
 class RemoteSigner:
@@ -69,8 +69,11 @@ class RemoteWrapper:
 
 
 def does_not_open(key: str) -> Tampered:
+    """Make the error for a wrapped key that is not this key's, or not for this context."""
     return Tampered(
-        f"The wrapped data key does not open with key {key}: it was altered, belongs to another package or another key."
+        f"The wrapped data key does not open with key {key}: "
+        "it was altered, belongs to another package or another key.",
+        remedy=Remedy.KEY,
     )
 
 
@@ -79,7 +82,7 @@ def wrong_kind(uri: str, purpose: str) -> InvalidInput:
 
 
 def wrapped_bytes(wrapped: str, key: str) -> bytes:
-    """The bytes of a wrapped key in base64; Tampered if the text is anything else."""
+    """Decode a wrapped key from base64; Tampered if the text is anything else."""
     try:
         return from_b64(wrapped)
     except ValueError:

@@ -13,7 +13,7 @@ from cryptography.exceptions import InternalError, InvalidSignature, Unsupported
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from sdk.errors import InvalidInput, Tampered
+from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.records import sha256
 
 Algorithm = Literal["ecdsa-p256", "ed25519"]
@@ -34,14 +34,14 @@ class Signer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the key's SubjectPublicKeyInfo, hex."""
+        """SHA-256 of the key's SubjectPublicKeyInfo, hex (`fingerprint`)."""
 
     def sign(self, data: bytes) -> bytes:
-        """The signature of the whole message; StepFailed if the key's holder does not make one."""
+        """Sign the whole message; StepFailed if the key's holder does not make one."""
 
 
 def load_public(public_pem: str) -> Public:
-    """InvalidInput unless it is a P-256 or an Ed25519 key in PEM format."""
+    """Read a public key; InvalidInput unless it is a P-256 or an Ed25519 key in PEM format."""
     try:
         key = serialization.load_pem_public_key(public_pem.encode())
     except UNREADABLE:
@@ -58,7 +58,7 @@ def public_pem(key: Public) -> str:
 
 
 def fingerprint(public_pem: str) -> str:
-    """SHA-256 of the key's SubjectPublicKeyInfo (RFC 5280), hex; InvalidInput for a key of another kind."""
+    """Return the SHA-256 of the key's SubjectPublicKeyInfo (RFC 5280), hex; InvalidInput for a key of another kind."""
     return sha256(
         load_public(public_pem).public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -79,7 +79,11 @@ def verify(public_pem: str, data: bytes, signature: bytes, name: str) -> None:
         else:
             key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, ValueError):
-        raise Tampered(f"The signature of {name} does not match.") from None
+        raise Tampered(
+            f"The signature of {name} does not match.",
+            remedy=Remedy.COPY,
+            expected=f"a signature by the key {fingerprint(public_pem)}",
+        ) from None
 
 
 class _LocalKey:
@@ -99,7 +103,7 @@ class _LocalKey:
         raise TypeError(f"a {type(self).__name__} is never pickled")
 
     def private_pem(self) -> bytes:
-        """PKCS #8, as a key file holds it."""
+        """Return PKCS #8, as a key file holds it."""
         return self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

@@ -24,7 +24,7 @@ PROVIDERS = {  # scheme -> module with open_signer(uri) and open_wrapper(uri), l
 
 
 def _provider(uri: str) -> Any:
-    """The scheme's module, None for keys in this process; MissingExtra if its library is not installed."""
+    """Import the scheme's module; None for keys in this process, MissingExtra if its library is not installed."""
     scheme, colon, _ = uri.partition(":")
     if not colon or scheme not in (*LOCAL, *PROVIDERS):
         raise InvalidInput("A key is named file:PATH, env:NAME, awskms:KEY, vault:KEY or pkcs11:ATTRIBUTES.")
@@ -32,7 +32,7 @@ def _provider(uri: str) -> Any:
 
 
 def open_signer(uri: str, folder: Path = Path()) -> Signer:
-    """The signing key at the URI.
+    """Open the signing key at the URI.
 
     InvalidInput if the URI or the key is of no use, Tampered for a key file with other bytes than were written,
     MissingExtra, StepFailed if the key's holder does not answer.
@@ -43,7 +43,7 @@ def open_signer(uri: str, folder: Path = Path()) -> Signer:
 
 
 def open_wrapper(uri: str, folder: Path = Path()) -> Wrapper:
-    """The wrapping key at the URI; errors as for `open_signer`."""
+    """Open the wrapping key at the URI; errors as for `open_signer`."""
     provider = _provider(uri)
     wrapper: Wrapper = provider.open_wrapper(uri) if provider else LocalWrapper(open_secret(uri, folder))
     return wrapper

@@ -44,18 +44,18 @@ class _Key:
     """One key of the transit engine, and how it is asked."""
 
     def __init__(self, uri: str) -> None:
-        found = NAME.fullmatch(uri.partition(":")[2])
-        if not found:
+        parts = NAME.fullmatch(uri.partition(":")[2])
+        if not parts:
             raise InvalidInput(f"Key {uri} is not named vault:NAME or vault:MOUNT/NAME.")
         self.uri = uri
-        self.place = {"name": found["name"], "mount_point": found["mount"] or "transit"}
+        self.place = {"name": parts["name"], "mount_point": parts["mount"] or "transit"}
         self.transit = _client(uri).secrets.transit
         self.about = self.ask(lambda: self.transit.read_key(**self.place))
         if self.about.get("derived"):
             raise InvalidInput(f"Key {uri} is a derived one; make a key without `derived=true`.")
 
     def ask(self, call: Callable[[], Any]) -> dict[str, Any]:
-        """`data` of the answer, or the project's error: InvalidInput for what a person must mend, else StepFailed."""
+        """Return the answer's `data`, or raise our error: InvalidInput for what a person must mend, else StepFailed."""
         try:
             data = call()["data"]
         except faults.InvalidRequest as error:
@@ -83,7 +83,7 @@ class _Key:
         return data
 
     def _refused(self, text: str) -> Exception:
-        """The error for a 400, which is told apart by its text alone."""
+        """Make the error for a 400: what happened is said by its text alone."""
         if "authentication failed" in text or "invalid ciphertext" in text:
             return does_not_open(self.uri)
         if "key not found" in text:
@@ -122,7 +122,7 @@ def _client(uri: str) -> Any:
 
 
 def _public_pem(key: _Key, text: str) -> str:
-    """PEM as it is for P-256; the 32 bytes in base64 for Ed25519."""
+    """Read a public key as Vault writes it: PEM for P-256, the 32 bytes in base64 for Ed25519."""
     if key.about["type"] == "ecdsa-p256":
         return text
     try:
@@ -132,7 +132,7 @@ def _public_pem(key: _Key, text: str) -> str:
 
 
 def open_signer(uri: str) -> RemoteSigner:
-    """A key of the type ecdsa-p256 or ed25519."""
+    """Open a key of the type ecdsa-p256 or ed25519."""
     key = _Key(uri)
     kind = key.about.get("type")
     if kind not in ("ecdsa-p256", "ed25519"):
@@ -148,9 +148,9 @@ def open_signer(uri: str) -> RemoteSigner:
         answer = key.ask(
             lambda: key.transit.sign_data(hash_input=b64(message), key_version=version, **options, **key.place)
         )
-        found = VERSIONED.fullmatch(key.answered(answer, "signature"))
+        versioned = VERSIONED.fullmatch(key.answered(answer, "signature"))
         try:
-            return from_b64(found[1] if found else "")
+            return from_b64(versioned[1] if versioned else "")
         except ValueError:
             raise StepFailed(f"Key {uri}: {ANSWER}.") from None
 
@@ -158,7 +158,7 @@ def open_signer(uri: str) -> RemoteSigner:
 
 
 def open_wrapper(uri: str) -> RemoteWrapper:
-    """A key of the type aes256-gcm96. The context is the associated data."""
+    """Open a key of the type aes256-gcm96. The context is the associated data."""
     key = _Key(uri)
     if key.about.get("type") != "aes256-gcm96":
         raise wrong_kind(uri, "wrap keys (aes256-gcm96)")
@@ -174,8 +174,8 @@ def open_wrapper(uri: str) -> RemoteWrapper:
         return key.answered(answer, "ciphertext")
 
     def decrypt(wrapped: str, context: Mapping[str, str]) -> bytes:
-        found = VERSIONED.fullmatch(wrapped)
-        wrapped_bytes(found[1] if found else "-", uri)
+        versioned = VERSIONED.fullmatch(wrapped)
+        wrapped_bytes(versioned[1] if versioned else "-", uri)
         answer = key.ask(
             lambda: key.transit.decrypt_data(ciphertext=wrapped, associated_data=bound(context), **key.place)
         )

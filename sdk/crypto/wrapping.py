@@ -17,10 +17,10 @@ class Wrapper(Protocol):
         """Which key this is, by its holder's name for it; never secret."""
 
     def wrap(self, secret: Secret, context: Mapping[str, str]) -> str:
-        """The wrapped key; StepFailed if the key's holder does not make it."""
+        """Wrap a key; StepFailed if the key's holder does not make it."""
 
     def unwrap(self, wrapped: str, context: Mapping[str, str]) -> Secret:
-        """Tampered if this key did not wrap the text, or in another context; StepFailed if the holder does not act."""
+        """Unwrap a key. Tampered if it was wrapped by another key or for another context; StepFailed: no answer."""
 
 
 class LocalWrapper:

@@ -16,7 +16,7 @@ TASK = "text-generation"
 
 
 def front_matter(dossier: Dossier) -> str:
-    """YAML between two lines of dashes."""
+    """Write the metadata: YAML between two lines of dashes."""
     run = dossier.run
     data: dict[str, Any] = {
         "language": list(dossier.domain.languages),
@@ -46,12 +46,12 @@ def _results(dossier: Dossier) -> list[dict[str, Any]]:
                 "split": "eval",
                 **revision,
             },
-            "metrics": _metrics(found),
+            "metrics": _metrics(metrics),
         }
-        for language, found in sorted((scores.adapted if scores else {}).items())
+        for language, metrics in sorted((scores.adapted if scores else {}).items())
     ]
 
 
-def _metrics(found: Metrics) -> list[dict[str, Any]]:
-    values = {"exact_match": found.exact_match.value, "f1": found.f1.value, "perplexity": found.perplexity}
+def _metrics(metrics: Metrics) -> list[dict[str, Any]]:
+    values = {"exact_match": metrics.exact_match.value, "f1": metrics.f1.value, "perplexity": metrics.perplexity}
     return [{"type": name, "value": round(value, 6)} for name, value in values.items()]

@@ -58,7 +58,7 @@ class Dossier:
 
     @property
     def records(self) -> dict[str, Record | None]:
-        """By the name that templates know them by, in the order in which they are made."""
+        """Name in the templates -> record, in the order in which they are made."""
         return {
             "advice": self.advice,
             "scrubbed": self.scrubbed,

@@ -68,7 +68,7 @@ class Setting:
 
 
 def facts(dossier: Dossier) -> dict[str, Any]:
-    """Name in the templates -> value."""
+    """Collect what templates may say: name -> value."""
     records = dossier.records
     return {
         **{name: ABSENT if record is None else record for name, record in records.items()},
@@ -94,12 +94,12 @@ def facts(dossier: Dossier) -> dict[str, Any]:
 
 
 def ordered(policy: Policy, kind: str) -> str:
-    """The action that the policy orders for a kind of personal data."""
+    """Return the action that the policy orders for a kind of personal data."""
     return "delete" if kind in ALWAYS_DELETED else policy.scrub.actions.get(kind, policy.scrub.default_action)
 
 
 def _removed(policy: Policy, scrubbed: Scrubbed | None) -> tuple[Removed, ...]:
-    """Every kind that was found or planted."""
+    """List every kind that was found or planted."""
     if scrubbed is None:
         return ()
     none = Recall(planted=0, found=0)
@@ -110,8 +110,8 @@ def _removed(policy: Policy, scrubbed: Scrubbed | None) -> tuple[Removed, ...]:
 
 
 def _identifiers(policy: Policy, scrubbed: Scrubbed | None) -> dict[str, Identifier]:
-    """By the first word of the policy's name for it, which in Safe Harbor's list is its letter."""
-    found = {}
+    """Count by identifier, under the first word of its name, which in Safe Harbor's list is its letter."""
+    identifiers = {}
     for name, kinds in policy.scrub.identifiers.items():
         findings: Any = ABSENT
         recall: Any = ABSENT
@@ -120,18 +120,18 @@ def _identifiers(policy: Policy, scrubbed: Scrubbed | None) -> dict[str, Identif
             planted = [scrubbed.recall_by_kind[kind] for kind in kinds if kind in scrubbed.recall_by_kind]
             recall = Recall(planted=sum(one.planted for one in planted), found=sum(one.found for one in planted))
         actions = tuple(sorted({ordered(policy, kind) for kind in kinds}))
-        found[name.split()[0]] = Identifier(name, tuple(kinds), actions, findings, recall)
-    return found
+        identifiers[name.split()[0]] = Identifier(name, tuple(kinds), actions, findings, recall)
+    return identifiers
 
 
 def _detected(policy: Policy, scrubbed: Scrubbed | None) -> Any:
-    """True where the data went through the detectors; no record says so, but a policy that it was made under may."""
+    """Tell whether the data went through the detectors. No record says so, but the policy it was scrubbed under may."""
     by_rule = scrubbed is not None and policy.scrub.required and scrubbed.inputs.get("policy") == policy.digest
     return True if by_rule else ABSENT
 
 
 def _leaving_a_code(policy: Policy, scrubbed: Scrubbed | None) -> tuple[str, ...]:
-    """Kinds whose replacement is derived from the value, or whose values are kept to be read back."""
+    """List the kinds whose replacement is derived from the value, or whose values are kept to be read back."""
     named = {kind for kinds in policy.scrub.identifiers.values() for kind in kinds} | set(policy.scrub.actions)
     named |= set(scrubbed.counts if scrubbed else ())
     derived = {kind for kind in named if ordered(policy, kind) in LEAVES_A_CODE}
@@ -139,40 +139,36 @@ def _leaving_a_code(policy: Policy, scrubbed: Scrubbed | None) -> tuple[str, ...
 
 
 def _actions(events: Sequence[Happened]) -> tuple[Action, ...]:
-    """In the order in which they first happened."""
-    by_name: dict[str, list[Happened]] = {}
+    """Count the events by action, in the order in which the actions first happened."""
+    by_action: dict[str, list[Happened]] = {}
     for event in events:
-        by_name.setdefault(event.action, []).append(event)
+        by_action.setdefault(event.action, []).append(event)
     return tuple(
         Action(
             name,
-            Counter(event.phase for event in those),
-            tuple(sorted({event.actor for event in those})),
-            those[0].time,
-            those[-1].time,
+            Counter(event.phase for event in group),
+            tuple(sorted({event.actor for event in group})),
+            group[0].time,
+            group[-1].time,
         )
-        for name, those in by_name.items()
+        for name, group in by_action.items()
     )
 
 
 def _settings(run: Run | None, advice: Advice | None) -> tuple[Setting, ...]:
-    """A reason is shown only where the run did what was advised."""
+    """List the run's settings with their reasons."""
     if run is None:
         return ()
-    return tuple(Setting(name, value, _reason(name, value, advice)) for name, value in run.settings)
-
-
-def _reason(name: str, value: Any, advice: Advice | None) -> Any:
-    if advice is None:
-        return ABSENT
-    return advice.reasons.get(name, "") if value == getattr(advice.settings, name) else "set by hand"
+    return tuple(
+        Setting(name, value, ABSENT if advice is None else advice.reason(name, value)) for name, value in run.settings
+    )
 
 
 def _rules(policy: Policy) -> tuple[Rule, ...]:
-    """Every key but those of scrubbing, which the documents about the data show."""
-    rooms = {name: room for name, room in policy if isinstance(room, BaseModel) and name != "scrub"}
+    """List every key but those of scrubbing, which the documents about the data show."""
+    sections = {name: section for name, section in policy if isinstance(section, BaseModel) and name != "scrub"}
     return tuple(
-        Rule(f"{name}.{key}", getattr(room, key), field.description or key.replace("_", " "))
-        for name, room in rooms.items()
-        for key, field in type(room).model_fields.items()
+        Rule(f"{name}.{key}", getattr(section, key), field.description or key.replace("_", " "))
+        for name, section in sections.items()
+        for key, field in type(section).model_fields.items()
     )

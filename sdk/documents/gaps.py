@@ -31,7 +31,7 @@ ABSENT: Final = Absent()
 
 
 def number_gaps(text: str) -> str:
-    """The text with every mark numbered, and the section that lists them.
+    """Number every mark of a text, and add the section that lists them.
 
     A cell of a table that lacks a part of what it would say says nothing else. Places of one line share a number.
     """
@@ -52,7 +52,7 @@ def number_gaps(text: str) -> str:
 
 
 def _label(line: str) -> str:
-    """What a line is about: its first cell, or what stands before the first colon of an item."""
+    """Say what a line is about: its first cell, or what stands before the first colon of an item."""
     first = _CELL.split(line)[1] if line.startswith("|") else line.removeprefix("- ").split(": ")[0]
     return "" if MARK in first else first.strip()
 

@@ -40,7 +40,7 @@ strong.gap { color: #8a3b12; background: #fdf0d5; border-radius: 4px; padding: 0
 
 
 def to_html(markdown: str, title: str) -> bytes:
-    """The page, UTF-8: no script, no reference to anything outside it; HTML in the Markdown is shown, not obeyed."""
+    """Write the page, UTF-8: no script and no reference to anything outside; HTML in the Markdown is only shown."""
     metadata = ""
     if markdown.startswith(FENCE):
         metadata, _, markdown = markdown.removeprefix(FENCE).partition(f"\n{FENCE}")
@@ -56,7 +56,7 @@ def to_html(markdown: str, title: str) -> bytes:
 
 
 def _by_section(tokens: Sequence[Token]) -> list[list[Token]]:
-    """Cut before every heading of the second level."""
+    """Cut the tokens before every heading of the second level."""
     groups: list[list[Token]] = []
     for token in tokens:
         if not groups or (token.type == "heading_open" and token.tag == "h2"):
@@ -66,5 +66,5 @@ def _by_section(tokens: Sequence[Token]) -> list[list[Token]]:
 
 
 def _strong(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    """What is not recorded is seen at a glance."""
+    """Mark what is not recorded, so that it is seen at a glance."""
     return '<strong class="gap">' if tokens[index + 1].content.startswith(SAID) else "<strong>"

@@ -23,18 +23,18 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
 def plain(text: str) -> str:
-    """One line without control characters."""
+    """Write text as one line without control characters."""
     kept = ("" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co"} and c not in "\t\n\r" else c for c in text)
     return " ".join("".join(kept).split())
 
 
 def escaped(text: str) -> Markup:
-    """Text that means itself in Markdown, also in a cell of a table."""
+    """Escape text so that it means itself in Markdown, also in a cell of a table."""
     return Markup(_MARKUP.sub(r"\\\1", plain(text)))  # noqa: S704 - escaped
 
 
 def code(text: str) -> Markup:
-    """A code span; CommonMark: fenced by more backticks than it holds; a bar would end the cell."""
+    """Write a code span: fenced by more backticks than it holds (CommonMark 6.1); a bar would end a table's cell."""
     inside = plain(text).replace("|", r"\|")
     if not inside:
         return Markup()
@@ -44,7 +44,7 @@ def code(text: str) -> Markup:
 
 
 def _number(value: float, unit: str = "") -> str:
-    """Thousands are grouped; four digits where there are decimals."""
+    """Write a number: thousands are grouped, with four digits where there are decimals."""
     shown = f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
     return f"{shown} {unit}" if unit else shown
 
@@ -53,12 +53,8 @@ def _percent(value: float) -> str:
     return f"{value * 100:.3g} %"
 
 
-def _interval(value: Interval, digits: int = 3) -> str:
-    return f"{value.value:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
-
-
 def _recall(value: Recall) -> str:
-    """Found of planted, and the share with its exact 95 % limits."""
+    """Write found of planted, and the share with its exact 95 % limits."""
     if not value.planted:
         return "none planted"
     shown = share(value.found, value.planted)
@@ -70,12 +66,12 @@ def _codes(values: Any) -> Markup | str:
 
 
 def _listed(values: Any) -> str:
-    """Words that a reader sees as one list; "none" where it is empty."""
+    """Join values to what a reader sees as one list; "none" where it is empty."""
     return ", ".join(_text(value) for value in values) if values else "none"
 
 
 def _text(value: Any) -> str:
-    """A value of a record or a policy, for a reader."""
+    """Write a value of a record or a policy, for a reader."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -86,7 +82,7 @@ def _text(value: Any) -> str:
 
 
 def _finalize(value: Any) -> Markup:
-    """What is printed for the result of every expression; a name that no record has raises UndefinedError."""
+    """Write what the result of an expression prints; a name that no record has raises UndefinedError."""
     if value is None or isinstance(value, Absent):
         return _MARK
     if isinstance(value, Undefined):
@@ -95,7 +91,7 @@ def _finalize(value: Any) -> Markup:
 
 
 def _of_recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that lets pass what is not recorded."""
+    """Make a filter that lets pass what is not recorded."""
 
     @wraps(function)
     def filtered(value: Any, *arguments: Any) -> Any:
@@ -111,7 +107,7 @@ def _hardware(value: Hardware) -> str:
 
 
 def _setting(value: Any) -> Any:
-    """None in a setting means that it is off, not that nobody knows."""
+    """Write a setting: None means that it is off, not that nobody knows."""
     return value if isinstance(value, Absent) else _text(value)
 
 
@@ -122,7 +118,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "hardware": _hardware,
     "hours": lambda seconds: _number(seconds / 3600, "h"),
     "how_many": len,
-    "interval": _interval,
+    "interval": Interval.text,
     "listed": _listed,
     "number": _number,
     "percent": _percent,
@@ -150,7 +146,7 @@ def _environment() -> Environment:
 
 
 def render(name: str, facts: Mapping[str, Any]) -> str:
-    """The document of one template, with its gaps numbered and listed; InvalidInput where the template is wrong."""
+    """Write the document of one template, its gaps numbered and listed; InvalidInput where the template is wrong."""
     try:
         text = _environment().get_template(name + SUFFIX).render(facts)
     except TemplateSyntaxError as error:

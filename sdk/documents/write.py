@@ -24,7 +24,7 @@ TITLES = {  # template -> title
 
 
 def documents(dossier: Dossier) -> dict[str, str]:
-    """File name -> Markdown. The same records give the same bytes: no clock is asked, and nothing but the records."""
+    """Write all documents: file name -> Markdown. The same records give the same bytes; no clock is asked."""
     known = facts(dossier)
     texts = {f"{name}.md": render(name, {**known, "title": title}) for name, title in TITLES.items()}
     card = f"{MODEL_CARD}.md"
@@ -32,7 +32,7 @@ def documents(dossier: Dossier) -> dict[str, str]:
 
 
 def write(dossier: Dossier, folder: Path, form: Format = "both") -> tuple[Path, ...]:
-    """Write them into the folder, over earlier ones; the paths in order. StepFailed if a file cannot be written."""
+    """Write all into the folder, over earlier ones; return the paths in order. StepFailed: one cannot be written."""
     files: dict[Path, bytes] = {}
     for (name, text), title in zip(documents(dossier).items(), TITLES.values(), strict=True):
         if form != "html":

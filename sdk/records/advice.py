@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -135,3 +135,7 @@ class Advice(StepRecord):
     alternatives: tuple[Alternative, ...]
     flips: tuple[str, ...] = Field(default=(), description="the nearest changes that another choice would follow from")
     notes: tuple[str, ...] = ()
+
+    def reason(self, setting: str, value: Any) -> str:
+        """Say why a run has this value: the advice's reason, where the run does what was advised."""
+        return self.reasons.get(setting, "") if value == getattr(self.settings, setting) else "set by hand"

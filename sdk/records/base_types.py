@@ -86,3 +86,6 @@ class Interval(Frozen):
     value: float
     low: float
     high: float
+
+    def text(self, digits: int = 3) -> str:
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"

@@ -37,6 +37,11 @@ class Hardware(Frozen):
     backend: Backend = Field(default="cuda", description="how torch drives the GPU; training was only run on cuda")
     source: Literal["probed", "catalogue", "given"] = "given"
 
+    @property
+    def accelerator(self) -> str:
+        """The GPUs with their number, or CPU."""
+        return f"{self.gpu_count} x {self.gpu}" if self.gpu_count else "CPU"
+
 
 class ModelShape(Frozen):
     """The numbers of a decoder-only transformer that memory and speed depend on; names as in its config.json."""

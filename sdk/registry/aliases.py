@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from sdk.errors import Tampered
+from sdk.errors import Remedy, Tampered
 from sdk.records import Release
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, send
 from sdk.registry.connection import Tracking, require_same, talking
@@ -44,14 +44,14 @@ def publish(
 
 
 def check_alias(version: str | None, tracking: Tracking, model_name: str) -> None:
-    """Tampered: `champion` points to another version than the project's promoted one, None where none was."""
+    """Tampered if `champion` points to another version than the project's promoted one; None: none was promoted."""
     with talking(tracking, f"reading the alias {ALIAS_APPROVED}", "sdk verify"):
-        found = _alias(tracking.connect(), model_name, ALIAS_APPROVED)
-    if found != version:
-        now, then = (f"version {one}" if one else "no version" for one in (found, version))
+        current = _alias(tracking.connect(), model_name, ALIAS_APPROVED)
+    if current != version:
+        now, then = (f"version {one}" if one else "no version" for one in (current, version))
         raise Tampered(
-            f"MLflow, {model_name}: the alias {ALIAS_APPROVED} points to {now}, and the audit log promoted {then}. "
-            "Somebody moved it in MLflow; promote again to set it back."
+            f"MLflow, {model_name}: the alias {ALIAS_APPROVED} points to {now}, and the audit log promoted {then}.",
+            remedy=Remedy.MLFLOW,
         )
 
 
@@ -76,9 +76,9 @@ def set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None
 
 def _alias(client: MlflowClient, name: str, alias: str) -> str | None:
     try:
-        found = client.get_registered_model(name).aliases.get(alias)
+        version = client.get_registered_model(name).aliases.get(alias)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-    return None if found is None else str(found)
+    return None if version is None else str(version)

@@ -15,21 +15,19 @@ from pathlib import Path, PurePosixPath
 
 from mlflow import MlflowClient
 
-from sdk.errors import Tampered
+from sdk.errors import Remedy, Tampered, short
 from sdk.records import FileRef
 from sdk.store import file_ref
 
 RELEASE_FOLDER = "release"
-PACKAGE = "package"  # folder of a release, and of what sealing leaves
 GOVERNANCE_FOLDER = f"{RELEASE_FOLDER}/governance"
 MLMODEL = f"{RELEASE_FOLDER}/MLmodel"
-PROVENANCE = "provenance.dsse.json"
 MAX_ARTIFACTS = 10_000  # a release has some dozens; a server could list without end
 MAX_DEPTH = 16
 
 
 def source(run_id: str) -> str:
-    """Of the model version of this run."""
+    """Return the source that the model version of this run has in MLflow."""
     return f"runs:/{run_id}/{RELEASE_FOLDER}"
 
 
@@ -41,7 +39,11 @@ def download(client: MlflowClient, run_id: str, folder: str, into: Path) -> dict
     paths = _paths(client, run_id, folder)
     strange = [repr(path) for path in paths if not _inside(path, folder)]
     if strange:
-        raise Tampered(f"MLflow lists artifacts of the run {run_id} that lie outside of its folders.", strange)
+        raise Tampered(
+            f"MLflow lists artifacts of the run {run_id} that lie outside of its folders.",
+            strange,
+            remedy=Remedy.MLFLOW,
+        )
     if not paths:
         return {}
     place = into / PurePosixPath(folder).parent  # MLflow keeps the last part of the path
@@ -52,7 +54,7 @@ def download(client: MlflowClient, run_id: str, folder: str, into: Path) -> dict
 
 
 def stored(client: MlflowClient, run_id: str, folder: str = "") -> dict[str, FileRef]:
-    """What MLflow gives back; it is fetched into a private folder that is removed."""
+    """Measure what MLflow gives back; it is fetched into a private folder that is removed."""
     with tempfile.TemporaryDirectory() as into:
         return download(client, run_id, folder, Path(into))
 
@@ -64,19 +66,23 @@ def send(client: MlflowClient, run_id: str, folder: str, files: Mapping[str, Pat
     """
     if not files:
         return
-    there, sent = stored(client, run_id, folder), {}
+    present, sent = stored(client, run_id, folder), {}
     for path, local in files.items():
         place = PurePosixPath(folder, path)
         with tempfile.TemporaryDirectory() as aside:
             copy = Path(shutil.copyfile(local, Path(aside) / place.name))
             ref = file_ref(copy, copy.parent).model_copy(update={"path": str(place)})
-            if there.get(ref.path) != ref:
+            if present.get(ref.path) != ref:
                 client.log_artifact(run_id, str(copy), str(place.parent))
         sent[ref.path] = ref
-    there = stored(client, run_id, folder)
-    others = [path for path, ref in sent.items() if there.get(path) != ref]
-    if others:
-        raise Tampered("MLflow gives back other bytes for artifacts than it was sent.", others)
+    present = stored(client, run_id, folder)
+    faults = [
+        f"{path}: expected {short(ref.sha256)}, found {short(present[path].sha256) if path in present else 'nothing'}"
+        for path, ref in sent.items()
+        if present.get(path) != ref
+    ]
+    if faults:
+        raise Tampered("MLflow gives back other bytes for artifacts than it was sent.", faults, remedy=Remedy.MLFLOW)
 
 
 def _paths(client: MlflowClient, run_id: str, folder: str) -> list[str]:
@@ -84,13 +90,17 @@ def _paths(client: MlflowClient, run_id: str, folder: str) -> list[str]:
     for path in _walk(client, run_id, folder, MAX_DEPTH):
         paths.append(path)
         if len(paths) > MAX_ARTIFACTS:
-            raise Tampered(f"MLflow lists more than {MAX_ARTIFACTS:,} artifacts for the run {run_id}.")
+            raise Tampered(
+                f"MLflow lists more than {MAX_ARTIFACTS:,} artifacts for the run {run_id}.", remedy=Remedy.MLFLOW
+            )
     return paths
 
 
 def _walk(client: MlflowClient, run_id: str, folder: str, depth: int) -> Iterator[str]:
     if depth == 0:
-        raise Tampered(f"MLflow lists artifacts of the run {run_id} more than {MAX_DEPTH} folders deep.")
+        raise Tampered(
+            f"MLflow lists artifacts of the run {run_id} more than {MAX_DEPTH} folders deep.", remedy=Remedy.MLFLOW
+        )
     for info in client.list_artifacts(run_id, folder or None):
         if info.is_dir:
             yield from _walk(client, run_id, info.path, depth - 1)
@@ -99,6 +109,7 @@ def _walk(client: MlflowClient, run_id: str, folder: str, depth: int) -> Iterato
 
 
 def _inside(path: str, folder: str) -> bool:
+    """Tell whether a path that a server lists stays in the folder, on every system that might write it."""
     parts, above = PurePosixPath(path).parts, PurePosixPath(folder).parts
     plain = not path.startswith("/") and ".." not in parts and "\\" not in path and "\0" not in path
     return plain and len(parts) > len(above) and parts[: len(above)] == above

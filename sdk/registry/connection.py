@@ -37,7 +37,7 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def _sqlite(path: Path) -> str:
-    """The URI of a database file, also where the path holds ?, # or %."""
+    """Write the URI of a database file, also where the path holds ?, # or %."""
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
@@ -86,7 +86,10 @@ class Tracking:
         return MlflowClient(tracking_uri=self.backend, registry_uri=self.backend)
 
     def _create_database(self) -> None:
-        """One process at a time, and aside: several would all create the tables, one that is killed half of them."""
+        """Make the project's own database, one process at a time, and aside.
+
+        Several at once would all create the tables, and one that is killed would leave half of them.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{DATABASE}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -103,7 +106,7 @@ FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
 
 @contextmanager
 def talking(tracking: Tracking, what: str, again: str) -> Iterator[None]:
-    """What MLflow raises becomes StepFailed. Its own text is left out: it may repeat the URI with a password."""
+    """Turn what MLflow raises into StepFailed. Its own text is left out: it may repeat the URI with a password."""
     try:
         yield
     except FAILURES as error:
@@ -116,7 +119,7 @@ def talking(tracking: Tracking, what: str, again: str) -> Iterator[None]:
 
 
 def require_same(release: Release, tracking: Tracking) -> None:
-    """InvalidInput: the release was registered in another MLflow than the project uses now."""
+    """InvalidInput if the release was registered in another MLflow than the project uses now."""
     if tracking.public != release.tracking_uri:
         raise InvalidInput(
             f"{release.model_name} version {release.version} was registered in {release.tracking_uri}, and the project "
@@ -125,7 +128,7 @@ def require_same(release: Release, tracking: Tracking) -> None:
 
 
 def ui_command(tracking: Tracking, port: int) -> list[str]:
-    """The command that serves the MLflow UI on 127.0.0.1; run it with this process's environment (no telemetry)."""
+    """Return the command for the MLflow UI on 127.0.0.1; run it with this process's environment (no telemetry)."""
     if tracking.is_server:
         raise InvalidInput(f"{tracking.public} is a server with a UI of its own; open it in a browser.")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.backend, "--workers", "1"]

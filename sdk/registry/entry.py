@@ -79,6 +79,7 @@ class Told:
 
 
 def tell(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standing = CANDIDATE) -> Told:
+    """Write all that MLflow is told. The same records give the same texts, so that they can be compared later."""
     package = adaptation.package
     return Told(
         project=adaptation.project,
@@ -107,13 +108,12 @@ def tell(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standin
 
 def _params(adaptation: Adaptation) -> dict[str, str]:
     run = adaptation.run
-    hardware = f"{run.hardware.gpu_count} x {run.hardware.gpu}" if run.hardware.gpu_count else "CPU"
     values = {
         **run.settings.model_dump(mode="json"),
         "base": run.base,
         "policy": adaptation.policy,
         "domain": adaptation.domain,
-        "hardware": hardware,
+        "hardware": run.hardware.accelerator,
         "steps": run.steps,
         "trainable_parameters": run.trainable_parameters,
         **{f"rows.{split}": rows for split, rows in adaptation.scrubbed.rows.items()},
@@ -144,37 +144,39 @@ def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
 
 def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
     for who, by_language in (("base", scores.base), ("adapted", scores.adapted)):
-        for language, found in by_language.items():
-            for name, interval in (("exact_match", found.exact_match), ("f1", found.f1)):
-                yield f"{who}/{name}.{language}", interval.value
-                yield f"{who}/{name}_low.{language}", interval.low
-                yield f"{who}/{name}_high.{language}", interval.high
-            yield f"{who}/perplexity.{language}", found.perplexity
+        for language, metrics in by_language.items():
+            for name, interval in (("exact_match", metrics.exact_match), ("f1", metrics.f1)):
+                yield from _interval_values(f"{who}/{name}", language, interval)
+            yield f"{who}/perplexity.{language}", metrics.perplexity
 
 
 def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:
-    for who, found in (("adapted", leaks.adapted), ("control", leaks.control)):
-        for name, interval in (("exposure_bits", found.exposure), ("auc", found.auc), ("tpr", found.tpr)):
-            yield f"leaks/{name}.{who}", interval.value
-            yield f"leaks/{name}_low.{who}", interval.low
-            yield f"leaks/{name}_high.{who}", interval.high
-        yield f"leaks/extracted.{who}", found.extracted
-        yield f"leaks/canaries.{who}", len(found.kinds)
+    for who, leakage in (("adapted", leaks.adapted), ("control", leaks.control)):
+        for name, interval in (("exposure_bits", leakage.exposure), ("auc", leakage.auc), ("tpr", leakage.tpr)):
+            yield from _interval_values(f"leaks/{name}", who, interval)
+        yield f"leaks/extracted.{who}", leakage.extracted
+        yield f"leaks/canaries.{who}", len(leakage.kinds)
+
+
+def _interval_values(name: str, of: str, interval: Interval) -> Iterator[tuple[str, float]]:
+    yield f"{name}.{of}", interval.value
+    yield f"{name}_low.{of}", interval.low
+    yield f"{name}_high.{of}", interval.high
 
 
 def primary(scores: Scores, who: str, language: str) -> Interval:
-    """The domain's own metric of `base` or `adapted`."""
-    found = (scores.base if who == "base" else scores.adapted)[language]
-    return found.exact_match if scores.metric == "exact_match" else found.f1
+    """Return the domain's own metric of `base` or `adapted`."""
+    metrics = (scores.base if who == "base" else scores.adapted)[language]
+    return metrics.exact_match if scores.metric == "exact_match" else metrics.f1
 
 
 def _description(adaptation: Adaptation) -> str:
-    """Markdown for the model version's page."""
+    """Write the Markdown for the model version's page."""
     run, scrubbed, scores, package = adaptation.run, adaptation.scrubbed, adaptation.scores, adaptation.package
     settings = run.settings
     kinds = ", ".join(f"{code(kind)} {count}" for kind, count in sorted(scrubbed.counts.items())) or "none"
     rows = [
-        f"| {language} | {_shown(primary(scores, 'base', language))} | {_shown(primary(scores, 'adapted', language))} |"
+        f"| {language} | {primary(scores, 'base', language).text()} | {primary(scores, 'adapted', language).text()} |"
         for language in scores.adapted
     ]
     weights = "encrypted" if package.encrypted else "not encrypted"
@@ -207,18 +209,14 @@ def _description(adaptation: Adaptation) -> str:
 
 
 def _leaks_said(leaks: Leaks) -> tuple[str, str]:
-    found, control = leaks.adapted, leaks.control
+    adapted, control = leaks.adapted, leaks.control
     return (
-        f"**Leak check** with {len(found.kinds)} canaries: mean exposure {_shown(found.exposure)} bits, "
-        f"{found.extracted} given word for word, AUC {_shown(found.auc)}, true positive rate {_shown(found.tpr)} at "
-        f"1 % false positives; a control trained in plain: {control.exposure.value:.2f} bits, {control.extracted}, "
+        f"**Leak check** with {len(adapted.kinds)} canaries: mean exposure {adapted.exposure.text()} bits, "
+        f"{adapted.extracted} given word for word, AUC {adapted.auc.text()}, true positive rate {adapted.tpr.text()} "
+        f"at 1 % false positives; a control trained in plain: {control.exposure.value:.2f} bits, {control.extracted}, "
         f"{control.auc.value:.2f}, {control.tpr.value:.2f}.",
         "",
     )
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _nameable(key: str) -> str:

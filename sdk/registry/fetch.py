@@ -12,7 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from sdk.errors import InvalidInput, Tampered
+from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.registry.artifacts import RELEASE_FOLDER, download, source
 from sdk.registry.connection import Tracking, talking
 
@@ -20,7 +20,7 @@ _URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>
 
 
 def fetch_release(uri: str, tracking: Tracking, folder: Path) -> Path:
-    """Copy the release that `models:/NAME@ALIAS` or `models:/NAME/VERSION` is to below `folder`; the path of the copy.
+    """Copy the release of `models:/NAME@ALIAS` or `models:/NAME/VERSION` to below `folder`; return its path there.
 
     Raises InvalidInput where the URI is another or names nothing, Tampered where the version holds no release or lists
     a path that leads out of it, StepFailed when MLflow fails.
@@ -32,9 +32,9 @@ def fetch_release(uri: str, tracking: Tracking, folder: Path) -> Path:
         client = tracking.connect()
         version = _find(client, uri, parts)
         if version.source != source(version.run_id):
-            raise Tampered(f"MLflow, {uri}: its source is not the release of its own run.")
+            raise Tampered(f"MLflow, {uri}: its source is not the release of its own run.", remedy=Remedy.MLFLOW)
         if not download(client, version.run_id, RELEASE_FOLDER, folder):
-            raise Tampered(f"MLflow, {uri}: its run holds no files in {RELEASE_FOLDER}/.")
+            raise Tampered(f"MLflow, {uri}: its run holds no files in {RELEASE_FOLDER}/.", remedy=Remedy.MLFLOW)
     return folder / RELEASE_FOLDER
 
 

@@ -29,7 +29,7 @@ class Sender:
         self._sent: dict[str, set[int]] | None = None
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Raises what MLflow does; called again, it goes on."""
+        """Send what MLflow lacks. Raises what MLflow does; called again, it goes on."""
         self._read()
         if self._sent is None:
             self._sent = _stored(client, run_id)
@@ -46,7 +46,7 @@ class Sender:
         self._waiting.clear()
 
     def _read(self) -> None:
-        """Whole lines that are new; from the beginning where the file was cut or replaced."""
+        """Take in the whole lines that are new; all of them where the file was cut or replaced."""
         try:
             with self._spool.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -65,7 +65,7 @@ class Sender:
 
 
 def _metrics(line: bytes) -> Iterator[Metric]:
-    """Numbers under the names of the live sections; nothing else ever leaves the spool."""
+    """Read the numbers under the names of the live sections; nothing else ever leaves the spool."""
     try:
         values = json.loads(line)
         step, when = int(values["step"]), int(values["time"])

@@ -20,7 +20,7 @@ FLAVOR = "sdk"
 
 
 def render_mlmodel(package: Package) -> bytes:
-    """YAML, as MLflow 3 reads it."""
+    """Write MLmodel as YAML, as MLflow 3 reads it."""
     model = Model(
         flavors={
             "python_function": {"loader_module": LOADER, "python_version": platform.python_version()},

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from sdk.html import cards, page, section, table
-from sdk.records import Interval, Leaks, Outcome, Run
+from sdk.records import Leaks, Outcome, Run
 from sdk.registry.entry import SHARE, Adaptation, primary
 
 CAPTIONS = {
@@ -21,7 +21,7 @@ CAPTIONS = {
 
 
 def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
-    """The page, UTF-8. `plots` are PNG by their name in CAPTIONS."""
+    """Write the page, UTF-8. `plots` are PNG by their name in CAPTIONS."""
     title = f"{adaptation.project}: {adaptation.domain}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -49,12 +49,14 @@ def _cards(adaptation: Adaptation) -> str:
     run, scores, scrubbed = adaptation.run, adaptation.scores, adaptation.scrubbed
     before, after = primary(scores, "base", "all"), primary(scores, "adapted", "all")
     planted = scrubbed.recall_planted
-    gpu = f"{run.hardware.gpu_count} x {run.hardware.gpu}" if run.hardware.gpu_count else "CPU"
     figures = [
         (f"{before.value:.2f} → {after.value:.2f}", f"{SHARE[scores.metric]}, base → adapted"),
         (f"{sum(scrubbed.counts.values()):,}", f"personal data removed, in {scrubbed.rows_changed:,} rows"),
         (f"{planted.found} of {planted.planted}", "planted personal data found"),
-        (run.settings.method, f"rank {run.settings.lora_r}, alpha {run.settings.lora_alpha}, on {gpu}"),
+        (
+            run.settings.method,
+            f"rank {run.settings.lora_r}, alpha {run.settings.lora_alpha}, on {run.hardware.accelerator}",
+        ),
         (f"{run.memory_measured_gib:.3g} GiB", f"peak memory, {run.memory_predicted_gib:.3g} predicted"),
         (f"{run.steps:,} steps", f"{run.seconds:.0f} s, {_speed(run)}"),
     ]
@@ -70,16 +72,12 @@ def _score_table(adaptation: Adaptation) -> str:
     scores = adaptation.scores
     rows = []
     for language in scores.adapted:
-        for who, found in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
-            values = [_interval(found.exact_match), _interval(found.f1), f"{found.perplexity:,.2f}"]
-            rows.append([escape(language), who, str(found.questions), *values])
+        for who, metrics in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
+            values = [metrics.exact_match.text(), metrics.f1.text(), f"{metrics.perplexity:,.2f}"]
+            rows.append([escape(language), who, str(metrics.questions), *values])
     head = ["language", "model", "questions", "exact match", "token F1", "perplexity"]
     note = '<p class="quiet">Mean with its 95 % bootstrap interval; perplexity on the reference answers.</p>'
     return note + table(head, rows, (2, 3, 4, 5))
-
-
-def _interval(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} – {interval.high:.3f})"
 
 
 def _recall_table(adaptation: Adaptation) -> str:
@@ -95,22 +93,22 @@ def _recall_table(adaptation: Adaptation) -> str:
 
 
 def _leaks(leaks: Leaks, plots: Mapping[str, bytes]) -> list[str]:
-    found, control = leaks.adapted, leaks.control
+    adapted, control = leaks.adapted, leaks.control
     rows = [
-        ["mean exposure, bits", _interval(found.exposure), _interval(control.exposure), "1.4"],
-        ["highest exposure, bits", *(f"{max(one.exposures):.1f}" for one in (found, control)), ""],
-        ["values given word for word", *(f"{one.extracted} of {len(one.kinds)}" for one in (found, control)), "0"],
-        ["AUC, by the loss among other values", _interval(found.auc), _interval(control.auc), ".5"],
-        ["AUC, by the loss", *(f"{one.auc_by_loss:.3f}" for one in (found, control)), ".5"],
-        ["AUC, by what the adapter took off it", *(f"{one.auc_by_base:.3f}" for one in (found, control)), ".5"],
-        ["true positives at 1 % false ones", _interval(found.tpr), _interval(control.tpr), ".01"],
+        ["mean exposure, bits", adapted.exposure.text(), control.exposure.text(), "1.4"],
+        ["highest exposure, bits", *(f"{max(one.exposures):.1f}" for one in (adapted, control)), ""],
+        ["values given word for word", *(f"{one.extracted} of {len(one.kinds)}" for one in (adapted, control)), "0"],
+        ["AUC, by the loss among other values", adapted.auc.text(), control.auc.text(), ".5"],
+        ["AUC, by the loss", *(f"{one.auc_by_loss:.3f}" for one in (adapted, control)), ".5"],
+        ["AUC, by what the adapter took off it", *(f"{one.auc_by_base:.3f}" for one in (adapted, control)), ".5"],
+        ["true positives at 1 % false ones", adapted.tpr.text(), control.tpr.text(), ".01"],
     ]
     passes = "–" if leaks.passes is None else f"{leaks.passes:.3g}"
     note = (
-        f"{len(found.kinds)} invented values were planted before scrubbing; {len(found.twin_losses)} others were not. "
-        f"A control of the same settings was trained on {len(control.kinds)} values in plain and must be caught. Each "
-        f"value was seen {passes} times by the run, {leaks.control_passes:.3g} times by the control. Mean with its "
-        "95 % bootstrap interval."
+        f"{len(adapted.kinds)} invented values were planted before scrubbing; {len(adapted.twin_losses)} others were "
+        f"not. A control of the same settings was trained on {len(control.kinds)} values in plain and must be caught. "
+        f"Each value was seen {passes} times by the run, {leaks.control_passes:.3g} times by the control. Mean with "
+        "its 95 % bootstrap interval."
     )
     head = ["", "adapted model", "control", "chance"]
     body = f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (1, 2, 3))
@@ -119,11 +117,11 @@ def _leaks(leaks: Leaks, plots: Mapping[str, bytes]) -> list[str]:
 
 
 def _settings_table(adaptation: Adaptation) -> str:
-    """What the run used; a reason is shown only where the run did what was advised."""
-    advised = adaptation.advice.settings.model_dump(mode="json")
+    """List the settings that the run used, with their reasons."""
+    settings = adaptation.run.settings
     rows = []
-    for field, value in adaptation.run.settings.model_dump(mode="json").items():
-        reason = adaptation.advice.reasons.get(field, "") if value == advised[field] else "set by hand"
+    for field, value in settings.model_dump(mode="json").items():
+        reason = adaptation.advice.reason(field, getattr(settings, field))
         rows.append([f"<code>{escape(field)}</code>", escape(str(value)), escape(reason)])
     notes = "".join(f'<p class="quiet">{escape(note)}</p>' for note in adaptation.advice.notes)
     return table(["setting", "value", "reason"], rows) + notes

@@ -33,8 +33,6 @@ from sdk.registry.aliases import ALIAS_REGISTERED, describe, set_alias
 from sdk.registry.artifacts import (
     GOVERNANCE_FOLDER,
     MLMODEL,
-    PACKAGE,
-    PROVENANCE,
     RELEASE_FOLDER,
     source,
     stored,
@@ -47,7 +45,7 @@ from sdk.registry.model_report import render
 from sdk.registry.plots import draw
 from sdk.registry.runs import BATCH, find_experiment, find_run
 from sdk.registry.standing import CANDIDATE, Standing
-from sdk.store import check_ref, file_ref, write_atomic
+from sdk.store import PACKAGE, PROVENANCE, check_ref, file_ref, write_atomic
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
@@ -100,7 +98,7 @@ def complete(
     on_progress: OnProgress,
     unsent: Path | None = None,
 ) -> Release:
-    """The ten steps above, through this client."""
+    """Take the ten steps above, through this client."""
     on_progress("run", 0, None, {})
     experiment_id = find_experiment(client, told.project, tracking.artifact_location)
     run = _run(client, experiment_id, told)
@@ -133,7 +131,7 @@ def _package_files(package: Package, folder: Path) -> list[Upload]:
 
 
 def _place(path: str) -> str:
-    """Where a file of the seal's folder goes: package/ as it is, the provenance to the governance."""
+    """Return where a file of the seal's folder goes: package/ as it is, the provenance to the governance."""
     if path == PROVENANCE:
         return f"{GOVERNANCE_FOLDER}/{path}"
     if path.startswith(f"{PACKAGE}/"):

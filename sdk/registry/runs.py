@@ -15,19 +15,19 @@ BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one
 
 
 def find_experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
-    """Its id; made where it does not exist. InvalidInput: it was deleted."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    """Find the experiment of a project, or create it; return its id. InvalidInput: it was deleted."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         return str(client.create_experiment(name, artifact_location, tags=EXPERIMENT_TAGS))
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise InvalidInput(
             f"The experiment {name} was deleted in MLflow; restore it there, then run `sdk register` again."
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def find_run(client: MlflowClient, experiment_id: str, tag: str, value: str) -> Any | None:
-    """The oldest run with this tag; for a training's tag, one that no package has yet."""
-    found = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time ASC"])
-    free = (run for run in found if tag != TRAIN_TAG or PACKAGE_TAG not in run.data.tags)
+    """Find the oldest run with this tag; for a training's tag, one that no package has yet."""
+    runs = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time ASC"])
+    free = (run for run in runs if tag != TRAIN_TAG or PACKAGE_TAG not in run.data.tags)
     return next(free, None)

@@ -46,12 +46,12 @@ class LiveRun:
     status: str = "KILLED"
 
     def work(self) -> bool:
-        """Until training ends and once more; whether everything was sent then."""
+        """Send new figures until training ends, then a last time. True if all were sent."""
         pause, ok = 0.0, True
         while not self.ended.wait(pause):
             began = time.process_time()
             ok = self._try()
-            least = PAUSE_SECONDS if ok else 2 * pause
+            least = PAUSE_SECONDS if ok else 2 * pause  # a server that fails is asked ever less often
             pause = min(max(least, PAUSE_SECONDS, SHARE * (time.process_time() - began)), LONGEST_PAUSE_SECONDS)
         return self._try(self.status)
 
@@ -69,6 +69,7 @@ class LiveRun:
         return True
 
     def _start(self, client: MlflowClient) -> str:
+        """Find the training request's run, or create it, and mark it running; return its id."""
         experiment_id = find_experiment(client, self.project, self.tracking.artifact_location)
         run = find_run(client, experiment_id, TRAIN_TAG, self.key)
         if run is None:
@@ -80,18 +81,21 @@ class LiveRun:
 
 
 def _listen(live: LiveRun) -> None:
+    """Wait for how training ended. Input without a whole line: it was killed, which is the status until then."""
     line = sys.stdin.readline()
     if line.endswith("\n"):
         live.status = line.strip()
     live.ended.set()
 
 
-def main(given: Mapping[str, Any]) -> int:
-    folder = Path(given["folder"])
+def main(options: Mapping[str, Any]) -> int:
+    """Send one training's figures until it ends; return the exit status. `options`: as MetricsStream writes them."""
+    folder = Path(options["folder"])
     # The sender of a run that was killed may not have ended yet; it must not set its status after the next has begun.
     with (folder / "live.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        live = LiveRun(Tracking(folder, given["uri"]), given["project"], given["key"], Sender(Path(given["spool"])))
+        tracking, sender = Tracking(folder, options["uri"]), Sender(Path(options["spool"]))
+        live = LiveRun(tracking, options["project"], options["key"], sender)
         threading.Thread(target=_listen, args=(live,), daemon=True).start()
         return 0 if live.work() else 1
 

@@ -33,14 +33,14 @@ class Standing:
         return {key: cut(value, MAX_TAG) for key, value in said.items()}
 
     def _summary(self) -> str:
-        """How many checks hold, and which do not."""
+        """Say how many checks hold, and which do not."""
         if not self.checks:
             return "none yet"
         failing = [check for check in self.checks if not check.startswith(HOLDS)]
         return "; ".join([f"{len(self.checks) - len(failing)} of {len(self.checks)} hold", *failing])
 
     def section(self, judged: Mapping[str, str]) -> str:
-        """Markdown, as `judged` is: what decisions are taken over -> its digest."""
+        """Write the page's section in Markdown. `judged`, Markdown too: what decisions are taken over -> its digest."""
         rows = {
             "Status": f"**{self.status}**",
             "Decisions": "<br>".join(map(plain, self.decisions)) or "none yet",
@@ -56,16 +56,16 @@ CANDIDATE = Standing()
 
 
 def code(text: str) -> str:
-    """As Markdown that says just this, also in a table."""
+    """Write text as Markdown that says just this, also in a table."""
     return "`" + text.replace("`", "'").replace("|", "/").replace("\n", " ") + "`"
 
 
 def plain(text: str) -> str:
-    """Text in which no character means anything to Markdown or HTML."""
+    """Write text so that no character of it means anything to Markdown or HTML."""
     return "".join(f"&#{ord(sign)};" if sign in "\\`*_{}[]()<>#+!|&~" else sign for sign in text.replace("\n", " "))
 
 
 def cut(value: str, longest: int) -> str:
-    """At most so many characters, with a note where some were left out."""
+    """Cut text to at most so many characters, with a note where some were left out."""
     note = f" … cut, {len(value)} characters in all"
     return value if len(value) <= longest else value[: longest - len(note)] + note

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from sdk.errors import Tampered
+from sdk.errors import Remedy, Tampered, short
 from sdk.records import FileRef, Release
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, source, stored
 from sdk.registry.connection import Tracking, require_same, talking
@@ -54,25 +54,26 @@ def check_release(
     with talking(tracking, f"reading {release.model_name} version {release.version}", "sdk verify"):
         for difference in _differences(tracking.connect(), release, tell(adaptation, tags, standing), governance):
             raise Tampered(
-                f"MLflow, {release.model_name} version {release.version}: {difference}. If an action was cut off, "
-                "repeat it; if not, somebody changed MLflow."
+                f"MLflow, {release.model_name} version {release.version}: {difference}.", remedy=Remedy.MLFLOW
             )
 
 
 def _read(client: MlflowClient, model_name: str, version: str) -> Version:
     try:
-        found = client.get_model_version(model_name, version)
-        run = client.get_run(found.run_id)
+        registered = client.get_model_version(model_name, version)
+        run = client.get_run(registered.run_id)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise Tampered(f"MLflow no longer has {model_name} version {version} with its run.") from None
+        raise Tampered(
+            f"MLflow no longer has {model_name} version {version} with its run.", remedy=Remedy.MLFLOW
+        ) from None
     return Version(
-        run_id=found.run_id,
-        source=found.source,
-        description=found.description or "",
-        tags=dict(found.tags),
-        aliases=tuple(found.aliases),
+        run_id=registered.run_id,
+        source=registered.source,
+        description=registered.description or "",
+        tags=dict(registered.tags),
+        aliases=tuple(registered.aliases),
         status=run.info.status if run.info.lifecycle_stage == "active" else "DELETED",
         run_tags=dict(run.data.tags),
         params=dict(run.data.params),
@@ -87,7 +88,7 @@ def _differences(client: MlflowClient, release: Release, told: Told, governance:
     if found.tags.get(PACKAGE_TAG) != release.package:
         yield f"the tag {PACKAGE_TAG} is not the recorded one"
     if found.status != "FINISHED":
-        yield f"its run is {found.status}"
+        yield f"its run is {found.status}, expected FINISHED"
     tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in told.version_tags.items()}
     run_tags = {f"the run's tag {key}": (found.run_tags.get(key), value) for key, value in told.tags.items()}
     params = {
@@ -121,4 +122,7 @@ def _artifact_differences(client: MlflowClient, release: Release, governance: Se
     yield from (f"the artifact {path} was not registered" for path in sorted(there.keys() - recorded.keys()))
     for path, ref in recorded.items():
         if there[path] != ref:
-            yield f"the artifact {path} has been altered: its SHA-256 is not the recorded one"
+            yield (
+                f"the artifact {path} has been altered: its SHA-256 is not the recorded one "
+                f"(expected {short(ref.sha256)}, found {short(there[path].sha256)})"
+            )

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from sdk.durable import fsync_folder
 from sdk.errors import StepFailed
 from sdk.records import FileRef, canonical_json
-from sdk.store import ASIDE, fsync_folder, write_atomic
+from sdk.store import ASIDE, write_atomic
 
 JOURNAL = f"journal.json{ASIDE}"
 _CHUNK = 1 << 20  # bytes

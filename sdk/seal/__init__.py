@@ -32,8 +32,6 @@ from sdk.seal.manifest import (
     BOM,
     CONFIG,
     MANIFEST,
-    PACKAGE,
-    PROVENANCE,
     SEALED_WEIGHTS,
     SIGNATURE,
     TOKENIZER,
@@ -46,6 +44,7 @@ from sdk.seal.manifest import (
 from sdk.seal.package import open_package, read_adapter, seal, unseal
 from sdk.seal.provenance import check_provenance
 from sdk.seal.tensors import Tensor
+from sdk.store import PACKAGE, PROVENANCE
 
 __all__ = [
     "ADAPTER",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from sdk.crypto.dsse import read_canonical
-from sdk.errors import Tampered
+from sdk.errors import Remedy, Tampered
 from sdk.records import canonical_json
 from sdk.seal.manifest import Facts, Manifest
 
@@ -81,6 +81,7 @@ def _code(name: str, version: str) -> dict[str, Any]:
 
 
 def write_bom(facts: Facts, weights_sha256: str) -> bytes:
+    """Write the bill of materials, canonical JSON. `weights_sha256`: of the plaintext."""
     parts = [
         _base(facts),
         *(_data(split, digest) for split, digest in sorted(facts.data.items())),
@@ -109,4 +110,8 @@ def check_bom(data: bytes, manifest: Manifest, name: str) -> None:
             "metadata": {"component": {"hashes": hashes}},
         } if serial == _serial_number(manifest.package_id) and hashes == _sha256(manifest.weights_sha256):
             return
-    raise Tampered(f"{name} is not the bill of materials of package {manifest.package_id}.")
+    raise Tampered(
+        f"{name} is not the bill of materials of package {manifest.package_id}.",
+        remedy=Remedy.COPY,
+        expected=f"{_serial_number(manifest.package_id)} with weights of SHA-256 {manifest.weights_sha256}",
+    )

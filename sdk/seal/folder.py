@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.errors import StepFailed, Tampered
+from sdk.errors import Remedy, StepFailed, Tampered
 from sdk.records import FileRef
 from sdk.seal.manifest import BOM, CONFIG, MANIFEST, SEALED_WEIGHTS, SIGNATURE, TOKENIZER, WEIGHTS
 
@@ -29,6 +29,7 @@ class Contents:
 
 
 def _fold(name: str) -> str:
+    """Fold case and compatibility characters, as file systems and readers may."""
     return unicodedata.normalize("NFKC", name).casefold()
 
 
@@ -36,6 +37,7 @@ _FOLDED = {_fold(name): name for name in POSSIBLE}
 
 
 def _fault(entry: os.DirEntry[str]) -> str | None:
+    """Say why an entry is no file of a package; None: it is one. Its name is shown in ASCII."""
     name = ascii(entry.name)[1:-1]
     if entry.is_symlink():
         return f"{name} is a link."
@@ -46,16 +48,16 @@ def _fault(entry: os.DirEntry[str]) -> str | None:
 
 
 def list_files(folder: Path) -> list[str]:
-    """The names of the package's files; Tampered for links, folders, special files, other names and missing ones."""
+    """List the package's files by name; Tampered for links, folders, special files, other names and missing ones."""
     try:
         if folder.is_symlink():
-            raise Tampered(f"{folder} is a link; a package is a folder.")
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            raise Tampered(f"{folder} is a link; a package is a folder.", remedy=Remedy.COPY)
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
-        raise Tampered(f"{folder} is not a package: {error.strerror}.") from None
-    names = [entry.name for entry in found]
-    faults = [fault for entry in found if (fault := _fault(entry))]
+        raise Tampered(f"{folder} is not a package: {error.strerror}.", remedy=Remedy.COPY) from None
+    names = [entry.name for entry in entries]
+    faults = [fault for entry in entries if (fault := _fault(entry))]
     faults += [f"{name} is missing." for name in ALWAYS if name not in names]
     weights = [name for name in names if name in (WEIGHTS, SEALED_WEIGHTS)]
     if len(weights) != 1:
@@ -63,24 +65,28 @@ def list_files(folder: Path) -> list[str]:
             f"{' and '.join(weights)} are both there." if weights else f"{WEIGHTS}, sealed or not, is missing."
         )
     if faults:
-        raise Tampered(f"{folder} does not hold the files of a package.", faults)
+        raise Tampered(f"{folder} does not hold the files of a package.", faults, remedy=Remedy.COPY)
     return names
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor of the file, which is no link and nothing special; Tampered otherwise."""
+    """Open a file that is no link and nothing special; Tampered otherwise. Returns its descriptor.
+
+    O_NONBLOCK: a named pipe would else wait for a writer. The kind is asked of the descriptor, not of the path, so that
+    nobody can put something else in its place in between.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Tampered(f"{path} is missing or cannot be opened: {error.strerror}.") from None
+        raise Tampered(f"{path} is missing or cannot be opened: {error.strerror}.", remedy=Remedy.COPY) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Tampered(f"{path} is not a regular file.")
+        raise Tampered(f"{path} is not a regular file.", remedy=Remedy.COPY)
     return descriptor
 
 
 def read_file(folder: Path, name: str) -> tuple[FileRef, bytes | None]:
-    """Size and SHA-256 of a file that is read once, and its bytes if it is one of KEPT_BYTES."""
+    """Measure a file, which is read once: its size and SHA-256, and its bytes if it is one of KEPT_BYTES."""
     path, digest, size, limit = folder / name, hashlib.sha256(), 0, KEPT_BYTES.get(name)
     kept: list[bytes] = []
     with open(open_regular(path), "rb", buffering=0) as file:
@@ -92,7 +98,7 @@ def read_file(folder: Path, name: str) -> tuple[FileRef, bytes | None]:
                 if limit is not None:
                     kept.append(bytes(view[:count]))
                     if size > limit:
-                        raise Tampered(f"{path} has been altered: it is larger than {limit} bytes.")
+                        raise Tampered(f"{path} has been altered: it is larger than {limit} bytes.", remedy=Remedy.COPY)
         except OSError as error:
             raise StepFailed(f"{path} cannot be read: {error.strerror}.") from error
     return FileRef(path=name, size=size, sha256=digest.hexdigest()), b"".join(kept) if limit is not None else None
@@ -106,7 +112,7 @@ def _is_large(path: Path) -> bool:
 
 
 def read_files(folder: Path, names: Iterable[str]) -> Contents:
-    """Every file once; large ones at the same time on as many cores as there are, as hashlib lets other threads run."""
+    """Read every file once; large ones side by side on all cores, as hashlib lets other threads run."""
     listed = sorted(names)
     large = [name for name in listed if _is_large(folder / name)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

@@ -12,8 +12,6 @@ from sdk.records import FileRef, Frozen, Sha256, sha256
 from sdk.seal.tensors import Tensor
 
 ADAPTER = "adapter"  # the folder of the plain adapter in a training run's folder
-PACKAGE = "package"  # the folder of the package in a sealing's folder; the next file lies beside it
-PROVENANCE = "provenance.dsse.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
 BOM = "bom.json"
@@ -21,7 +19,6 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 SEALED_WEIGHTS = f"{WEIGHTS}.floe"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-
 
 # Names in ASCII, and figures as text: canonical_json is RFC 8785 for what has no floats and no rare names.
 Name = Annotated[str, Field(pattern=r"^[ -~]+$")]
@@ -65,11 +62,11 @@ class Manifest(Facts):
 
 
 def key_context(package_id: str) -> Mapping[str, str]:
-    """What a package's data key is wrapped for; a re-wrapped one keeps it."""
+    """Return what a package's data key is wrapped for; a re-wrapped one keeps it."""
     return {"package": package_id}
 
 
 def lock_digest() -> str:
-    """SHA-256 over `name==version` of every distribution that is installed here, one a line, sorted."""
+    """Compute the SHA-256 over `name==version` of every distribution that is installed here, one a line, sorted."""
     lines = {f"{each.name.lower()}=={each.version}\n" for each in distributions() if each.metadata["Name"]}
     return sha256("".join(sorted(lines)).encode())

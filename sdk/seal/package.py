@@ -14,7 +14,8 @@ from typing import Any
 from sdk import crypto
 from sdk.crypto import floe
 from sdk.crypto.dsse import read_canonical
-from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.durable import fsync_folder
+from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
 from sdk.records import FileRef, Package, canonical_json, sha256
 from sdk.seal import oms
 from sdk.seal.bom import check_bom, write_bom
@@ -24,8 +25,6 @@ from sdk.seal.manifest import (
     BOM,
     CONFIG,
     MANIFEST,
-    PACKAGE,
-    PROVENANCE,
     SEALED_WEIGHTS,
     SIGNATURE,
     TOKENIZER,
@@ -36,11 +35,11 @@ from sdk.seal.manifest import (
 )
 from sdk.seal.provenance import write_provenance
 from sdk.seal.tensors import Tensor, read_tensors
-from sdk.store import ASIDE, fsync_folder, write_atomic
+from sdk.store import ASIDE, PACKAGE, PROVENANCE, write_atomic
 
 
 def read_adapter(training: Path) -> tuple[Mapping[str, Any], bytes]:
-    """PEFT's configuration and the plain weights of a training run that has not been sealed yet."""
+    """Read PEFT's configuration and the plain weights of a training run that has not been sealed yet."""
     folder = training / ADAPTER
     return json.loads((folder / CONFIG).read_bytes()), (folder / WEIGHTS).read_bytes()
 
@@ -68,7 +67,7 @@ class _Hashing:
 
 
 def _write_parts(path: Path, parts: Iterable[memoryview]) -> FileRef:
-    """As write_atomic, in parts that are hashed as they are written."""
+    """Write as write_atomic does, in parts that are hashed as they are written."""
     digest, size, aside = hashlib.sha256(), 0, path.with_name(path.name + ASIDE)
     try:
         with aside.open("wb", buffering=0) as file:
@@ -89,7 +88,7 @@ def _write_parts(path: Path, parts: Iterable[memoryview]) -> FileRef:
 
 
 def _associated(facts: Facts) -> bytes:
-    """What the ciphertext is bound to: it decrypts as the weights of this package and version only."""
+    """Write what the ciphertext is bound to: it decrypts as the weights of this package and version only."""
     return canonical_json({"package": facts.package_id, "path": SEALED_WEIGHTS, "version": facts.version})
 
 
@@ -101,7 +100,10 @@ def _plain_parts(take: floe.Take, size: int) -> Iterable[tuple[int, memoryview]]
 def _seal_weights(
     source: Path, out: Path, facts: Facts, data_key: crypto.Secret | None
 ) -> tuple[FileRef, str, tuple[Tensor, ...]]:
-    """The stored file, the SHA-256 of the plaintext and its tensors; every byte is read once."""
+    """Write the weights to `out`. Returns the stored file, the SHA-256 of the plaintext and its tensors.
+
+    Every byte is read once: this thread writes it, and a second one adds it to the digest.
+    """
     try:
         with io.FileIO(source) as file, ThreadPoolExecutor(max_workers=1) as thread:
             size = os.fstat(file.fileno()).st_size
@@ -185,18 +187,28 @@ def _read_manifest(data: bytes, path: Path) -> Manifest:
             return manifest
         raise ValueError
     except ValueError:  # pydantic's, too
-        raise Tampered(f"{path} is not the manifest of a package, or one of another version of this SDK.") from None
+        raise Tampered(
+            f"{path} is not the manifest of a package, or one of another version of this SDK.", remedy=Remedy.COPY
+        ) from None
 
 
 def _check_record(manifest: Manifest, package: Package, path: Path) -> None:
-    said = (manifest.package_id, manifest.version, manifest.signing_key, manifest.wrapped_data_key is not None)
-    recorded = (package.package_id, package.version, package.key_fingerprint, package.encrypted)
-    if said != recorded:
-        raise Tampered(f"{path} says something else than the record of package {package.package[:12]}.")
+    """Tampered unless the manifest says what the record of sealing says."""
+    pairs = (
+        ("package id", package.package_id, manifest.package_id),
+        ("version", package.version, manifest.version),
+        ("signing key", package.key_fingerprint, manifest.signing_key),
+        ("encryption", package.encrypted, manifest.wrapped_data_key is not None),
+    )
+    faults = [another(what, recorded, said) for what, recorded, said in pairs if recorded != said]
+    if faults:
+        raise Tampered(
+            f"{path} says something else than the record of package {package.package[:12]}.", faults, remedy=Remedy.COPY
+        )
 
 
 def open_package(folder: Path, package: Package | None, public_pem: str, expected: str | None) -> Manifest:
-    """The manifest, after the checks of `sdk.seal` 1 to 7; Tampered names everything that does not match.
+    """Check a package by steps 1 to 7 of `sdk.seal` and return its manifest; Tampered names what does not match.
 
     package: the record of sealing; expected: the identity that was asked for. One of the two may be missing where the
     other is given; with neither, the package is known to be the signer's and not to be a certain one.
@@ -210,17 +222,27 @@ def open_package(folder: Path, package: Package | None, public_pem: str, expecte
     path = folder / MANIFEST
     for identity in filter(None, (expected, package.package if package else None)):
         if digests[MANIFEST] != identity:
-            raise Tampered(f"{path} is not the manifest of package {identity[:12]}: another package lies there.")
+            raise Tampered(
+                f"{path} is not the manifest of package {identity[:12]}: another package lies there.",
+                remedy=Remedy.COPY,
+                expected=identity,
+                found=digests[MANIFEST],
+            )
     # 5. the manifest is in its one form, and about the signer and the record
     manifest = _read_manifest(contents.data[MANIFEST], path)
     if manifest.signing_key != crypto.fingerprint(public_pem):
-        raise Tampered(f"{path} names another signing key than the one that signed.")
+        raise Tampered(
+            f"{path} names another signing key than the one that signed.",
+            remedy=Remedy.COPY,
+            expected=crypto.fingerprint(public_pem),
+            found=manifest.signing_key,
+        )
     if package:
         _check_record(manifest, package, path)
     # 6. the manifest lists the files with their sizes
     listed = tuple(ref for name, ref in sorted(contents.refs.items()) if name not in (MANIFEST, SIGNATURE))
     if manifest.files != listed or manifest.weights not in contents.refs:
-        raise Tampered(f"{path} lists other files than those that were signed.")
+        raise Tampered(f"{path} lists other files than those that were signed.", remedy=Remedy.COPY)
     # 7. the bill of materials is this package's
     check_bom(contents.data[BOM], manifest, str(folder / BOM))
     return manifest
@@ -229,18 +251,23 @@ def open_package(folder: Path, package: Package | None, public_pem: str, expecte
 def _read_config(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
     contents = read_files(folder, [CONFIG])
     if contents.refs[CONFIG] not in manifest.files:
-        raise Tampered(f"{folder / CONFIG} has been altered since the package was opened.")
+        raise Tampered(
+            f"{folder / CONFIG} has been altered since the package was opened.",
+            remedy=Remedy.COPY,
+            expected=next((ref.sha256 for ref in manifest.files if ref.path == CONFIG), "no such file"),
+            found=contents.refs[CONFIG].sha256,
+        )
     try:
         config = json.loads(contents.data[CONFIG])
     except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
-        raise Tampered(f"{folder / CONFIG} is not a JSON object.")
+        raise Tampered(f"{folder / CONFIG} is not a JSON object.", remedy=Remedy.COPY)
     return config
 
 
 def unseal(folder: Path, manifest: Manifest, data_key: crypto.Secret | None) -> tuple[Mapping[str, Any], bytearray]:
-    """PEFT's configuration and the weights in safetensors format, decrypted in memory only.
+    """Return PEFT's configuration and the weights in safetensors format, decrypted in memory only.
 
     data_key: `wrapper.unwrap(manifest.wrapped_data_key, key_context(manifest.package_id))`; None for plain weights. Who
     takes the weights wipes them after use. A file that was changed after `open_package` is Tampered here, too.
@@ -252,8 +279,14 @@ def unseal(folder: Path, manifest: Manifest, data_key: crypto.Secret | None) -> 
     config = _read_config(folder, manifest)
     with open(open_regular(path), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        if size != next(ref.size for ref in manifest.files if ref.path == manifest.weights):
-            raise Tampered(f"{path} has been altered since the package was opened.")
+        sealed = next(ref.size for ref in manifest.files if ref.path == manifest.weights)
+        if size != sealed:
+            raise Tampered(
+                f"{path} has been altered since the package was opened.",
+                remedy=Remedy.COPY,
+                expected=f"{sealed} bytes",
+                found=f"{size} bytes",
+            )
         take = floe.read_from(file.readinto, str(path))
         if data_key:
             weights = floe.decrypt(take, size, data_key, _associated(manifest), str(path))
@@ -261,7 +294,13 @@ def unseal(folder: Path, manifest: Manifest, data_key: crypto.Secret | None) -> 
             weights = bytearray(size)
             for start, part in _plain_parts(take, size):
                 weights[start : start + len(part)] = part
-    if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
+    digest = hashlib.sha256(weights).hexdigest()
+    if digest != manifest.weights_sha256:
         floe.wipe(weights)
-        raise Tampered(f"{path}: the weights are not those that were sealed.")
+        raise Tampered(
+            f"{path}: the weights are not those that were sealed.",
+            remedy=Remedy.COPY,
+            expected=manifest.weights_sha256,
+            found=digest,
+        )
     return config, weights

@@ -31,10 +31,10 @@ class Tensor(Frozen):
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("a name stands twice")
-    return found
+    return fields
 
 
 def _is_count(value: Any) -> bool:
@@ -59,19 +59,19 @@ def _parse(header: bytes, data_bytes: int) -> tuple[Tensor, ...]:
     metadata = fields.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its metadata is not text")
-    found = sorted((_tensor(name, entry) for name, entry in fields.items()), key=lambda each: each[:2])
+    tensors = sorted((_tensor(name, entry) for name, entry in fields.items()), key=lambda each: each[:2])
     place = 0
-    for start, end, tensor in found:
+    for start, end, tensor in tensors:
         if start != place:
             raise ValueError(f"there is a gap or an overlap before tensor {tensor.name!r}")
         place = end
     if place != data_bytes:
         raise ValueError("its tensors do not fill the file")
-    return tuple(tensor for _, _, tensor in found)
+    return tuple(tensor for _, _, tensor in tensors)
 
 
 def read_tensors(file: BinaryIO, size: int, name: str) -> tuple[Tensor, ...]:
-    """The tensors of a file of `size` bytes that is read from its start; InvalidInput says what is malformed."""
+    """Read the tensors of a file of `size` bytes that is read from its start; InvalidInput says what is malformed."""
     length = int.from_bytes(file.read(8), "little")
     try:
         if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):

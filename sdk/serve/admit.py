@@ -1,4 +1,4 @@
-"""Admit: whether a release may be served, from files alone, and then its model.
+"""Admit: decide whether a release may be served, from files alone, and then its model.
 
  1. private: the package is copied into a folder of this process only (mode 0700); what is checked is what is used
  2. key ring: version 1 is the pinned one, each further one is signed by an owner of the one before
@@ -25,6 +25,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -33,7 +34,7 @@ from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event, read_checkpoint, verify_proof
 from sdk.crypto.keyring import Member, Ring, first_that_holds, open_rings, why_not_valid
-from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
 from sdk.model import base_digest, resolve_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.policy import Policy
@@ -67,11 +68,11 @@ class Trust(Frozen):
 
 
 def read_trust(path: Path) -> Trust:
-    """A file that `sdk keys trust` wrote; InvalidInput says what is wrong with it."""
+    """Read a file that `sdk keys trust` wrote; InvalidInput says what is wrong with it."""
     try:
-        given = json.loads(path.read_bytes())
-        root = str(given["root"])
-        return Trust(**given, keys=path.resolve().parent, served=state_folder() / "served" / f"{root}.checkpoint")
+        fields = json.loads(path.read_bytes())
+        root = str(fields["root"])
+        return Trust(**fields, keys=path.resolve().parent, served=state_folder() / "served" / f"{root}.checkpoint")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -79,7 +80,7 @@ def read_trust(path: Path) -> Trust:
 
 
 def trust_from_environment() -> Trust:
-    """Of the file that the environment variable SDK_TRUST names."""
+    """Read the file that the environment variable SDK_TRUST names."""
     path = os.environ.get(TRUST)
     if not path:
         raise InvalidInput(f"{TRUST} names no file; make one with `sdk keys trust FILE`, or set SDK_PROJECT.")
@@ -87,12 +88,15 @@ def trust_from_environment() -> Trust:
 
 
 def admit(folder: Path, trust: Trust) -> AdaptedModel:
-    """The model of a release's folder, as MLflow gives it out."""
+    """Load the model of a release's folder, as MLflow gives it out, after the twelve steps above."""
     return admit_package(folder / PACKAGE, read_evidence(folder / GOVERNANCE), trust)
 
 
 def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str | None = None) -> AdaptedModel:
-    """The twelve steps above. `expected`: the package's identity, where the caller knows which it must be."""
+    """Load a package's model after the twelve steps above.
+
+    expected: the package's identity, where the caller knows which it must be.
+    """
     with _private(package) as folder:  # 1
         rings = open_rings(evidence.rings, trust.root, "the release's key rings")  # 2
         ring = rings[-1]
@@ -126,7 +130,7 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
 
 @contextmanager
 def _private(package: Path) -> Iterator[Path]:
-    """A copy that only this user can read; links are not followed, so they are seen as what they are."""
+    """Copy the package to where only this user can read it; links stay links, so that the checks see them."""
     list_files(package)  # a link, a special file or folders of any depth are not even copied
     with tempfile.TemporaryDirectory(prefix="sdk-") as made:
         folder = Path(made) / PACKAGE
@@ -138,15 +142,15 @@ def _private(package: Path) -> Iterator[Path]:
 
 
 def _claimed_signer(folder: Path) -> str:
-    """The key that the package says it is signed by: which of the trainers' to check with, and no more than that."""
+    """Read which key the package claims to be signed by: it picks the key to check with, and proves nothing."""
     try:
         return str(json.loads(read_file(folder, MANIFEST)[1] or b"")["signing_key"])  # no link, and no more than may be
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Tampered(f"The package has no {MANIFEST} that names its signing key.") from None
+        raise Tampered(f"The package has no {MANIFEST} that names its signing key.", remedy=Remedy.COPY) from None
 
 
 def _proven(evidence: Evidence, ring: Ring, trust: Trust) -> tuple[Event, int]:
-    """The promotion's event and the size of the log that it was proven in, by a key of the log."""
+    """Prove the promotion's event by a key of the log. Returns it, and the size of the log that it was proven in."""
     name = f"{LINE} with {PROOF}"
     return first_that_holds(
         ring.log_keys(), lambda pem: verify_proof(evidence.line, evidence.proof, log_origin(trust.root), pem, name)
@@ -156,7 +160,9 @@ def _proven(evidence: Evidence, ring: Ring, trust: Trust) -> tuple[Event, int]:
 def _check_standing(trainer: Member, promotion: Event) -> None:
     why = why_not_valid(trainer, datetime.fromisoformat(promotion.time))
     if why is not None:
-        raise Tampered(f"The key of {trainer.name}, who signed the package, does not count: {why}")
+        raise Tampered(
+            f"The key of {trainer.name}, who signed the package, does not count: {why}.", remedy=Remedy.RELEASE
+        )
 
 
 def _check_approvals(
@@ -170,22 +176,26 @@ def _check_promotion(
     promotion: Event, evidence: Evidence, rings: tuple[Ring, ...], identity: str, policy: Policy
 ) -> None:
     if (promotion.action, promotion.phase) != ("promote", "finished"):
-        raise Tampered(f"{LINE} is the event of another action ({promotion.action} {promotion.phase}).")
-    decided = [sha256(envelope) for envelope in evidence.decisions]
-    named = [digest for name, digest in sorted(promotion.objects.items()) if name.startswith("decision.")]
-    faults = [
-        f"{what} is another one"
-        for what, same in (
-            ("package", promotion.objects.get("package") == identity),
-            ("policy", promotion.objects.get("policy") == policy.digest),
-            ("report", promotion.objects.get("report") == evidence.report),
-            ("ring", promotion.objects.get("ring") in {ring.digest for ring in rings}),
-            ("list of decisions", decided[: len(named)] == named),
+        raise Tampered(
+            f"{LINE} is the event of another action ({promotion.action} {promotion.phase}).", remedy=Remedy.RELEASE
         )
-        if not same
-    ]
+    objects = promotion.objects
+    pairs = (
+        ("package", objects.get("package"), identity),
+        ("policy", objects.get("policy"), policy.digest),
+        ("report", objects.get("report"), evidence.report),
+    )
+    faults = [another(what, promoted, here) for what, promoted, here in pairs if promoted != here]
+    if objects.get("ring") not in {ring.digest for ring in rings}:
+        faults.append(another("ring", objects.get("ring"), f"{len(rings)} others, the newest {rings[-1].digest}"))
+    # decisions that came after the promotion may follow those that it names: the verdict has judged all of them
+    decided = [sha256(envelope) for envelope in evidence.decisions]
+    named = [digest for name, digest in sorted(objects.items()) if name.startswith("decision.")]
+    if decided[: len(named)] != named:
+        first = next((one, other) for one, other in zip_longest(named, decided) if one != other)
+        faults.append(another("list of decisions", *first))
     if faults:
-        raise Tampered(f"{LINE} is the promotion of something else.", faults)
+        raise Tampered(f"{LINE} is the promotion of something else.", faults, remedy=Remedy.RELEASE)
 
 
 def _checkpoint_of(proof: bytes) -> bytes:
@@ -193,6 +203,10 @@ def _checkpoint_of(proof: bytes) -> bytes:
 
 
 def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> None:
+    """Tampered unless the log has grown since the release that this machine served last, or it is that release again.
+
+    The key of the remembered checkpoint may have been found compromised since: this machine checked it when it counted.
+    """
     if trust.served is None or not trust.served.exists():
         return
     seen = trust.served.read_bytes()
@@ -202,8 +216,10 @@ def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> Non
     known = first_that_holds(keys, lambda pem: read_checkpoint(seen, log_origin(trust.root), pem, str(trust.served)))
     if known.size >= size:
         raise Tampered(
-            f"The release is older than one that this machine has served (log of {size} events, {known.size} seen): "
-            "it is not the newest. Publish the wanted release again with `sdk promote`."
+            "The release is older than one that this machine has served: it is not the newest.",
+            remedy=Remedy.RELEASE,
+            expected=f"a log of more than {known.size} events",
+            found=f"{size} events",
         )
 
 
@@ -211,8 +227,14 @@ def _check_base(trust: Trust, manifest: Manifest) -> None:
     folder = resolve_base(trust.base)
     if not isinstance(folder, Path):
         raise InvalidInput(f"The base {trust.base} must be a folder on this machine; download it first.")
-    if base_digest(folder) != manifest.base_digest:
-        raise Tampered(f"{folder} is not the base model that the adapter was trained on: its digest differs.")
+    digest = base_digest(folder)
+    if digest != manifest.base_digest:
+        raise Tampered(
+            f"{folder} is not the base model that the adapter was trained on.",
+            remedy=Remedy.BASE,
+            expected=manifest.base_digest,
+            found=digest,
+        )
 
 
 def _method(manifest: Manifest) -> Method:
@@ -223,4 +245,5 @@ def _method(manifest: Manifest) -> Method:
 
 
 def trust_bytes(trust: Trust) -> bytes:
+    """Write the trust file that `read_trust` reads."""
     return canonical_json(trust.model_dump(mode="json", include={"root", "base", "encryption_key"})) + b"\n"

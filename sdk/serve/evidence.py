@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.crypto.keyring import Member, Ring
-from sdk.errors import InvalidInput, Tampered
+from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.policy import Policy
 from sdk.records import canonical_json, sha256
 from sdk.store import RINGS, write_atomic
@@ -47,10 +48,15 @@ class Evidence:
 
 
 def find_trainer(ring: Ring, fingerprint: str, name: str) -> Member:
-    """Who signed the package that is called `name`: one of the key ring's trainers, then or now."""
+    """Find who signed the package that is called `name`: one of the key ring's trainers, then or now."""
     member = ring.find(fingerprint)
     if member is None or "trainer" not in member.roles:
-        raise Tampered(f"{name} is signed by a key that is no trainer's in the key ring.")
+        raise Tampered(
+            f"{name} is signed by a key that is no trainer's in the key ring.",
+            remedy=Remedy.COPY,
+            expected="a trainer's key",
+            found=fingerprint if re.fullmatch("[0-9a-f]{64}", fingerprint) else "no fingerprint",
+        )
     return member
 
 
@@ -72,26 +78,36 @@ def write_evidence(evidence: Evidence, folder: Path) -> None:
 
 def _read(path: Path) -> bytes:
     if path.is_symlink() or not path.is_file():
-        raise Tampered(f"{path} is missing, or is no ordinary file; the release is not complete.")
-    if path.stat().st_size > LIMIT:
-        raise Tampered(f"{path} is larger than anything that belongs to a release.")
+        raise Tampered(
+            f"{path} is missing, or is no ordinary file; the release is not complete.", remedy=Remedy.RELEASE
+        )
+    size = path.stat().st_size
+    if size > LIMIT:
+        raise Tampered(
+            f"{path} is larger than anything that belongs to a release.",
+            remedy=Remedy.RELEASE,
+            expected=f"at most {LIMIT} bytes",
+            found=f"{size} bytes",
+        )
     return path.read_bytes()
 
 
 def _numbered(folder: Path) -> tuple[bytes, ...]:
     files = sorted(folder.iterdir()) if not folder.is_symlink() and folder.is_dir() else []
     if [file.name for file in files] != [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]:
-        raise Tampered(f"{folder} does not hold 0001.dsse.json to the last one, and nothing else.")
+        raise Tampered(
+            f"{folder} does not hold 0001.dsse.json to the last one, and nothing else.", remedy=Remedy.RELEASE
+        )
     return tuple(_read(file) for file in files)
 
 
 def read_evidence(folder: Path) -> Evidence:
-    """The files as they are; `admit` checks what they say. Tampered: one is missing."""
+    """Read the files as they are; `admit` checks what they say. Tampered: one is missing."""
     report = _read(folder / REPORT)
     try:
         digest = report.decode("ascii")
     except UnicodeDecodeError:
-        raise Tampered(f"{folder / REPORT} is not a digest.") from None
+        raise Tampered(f"{folder / REPORT} is not a digest.", remedy=Remedy.RELEASE) from None
     return Evidence(
         rings=_numbered(folder / RINGS),
         policy=_read(folder / POLICY),
@@ -104,9 +120,14 @@ def read_evidence(folder: Path) -> Evidence:
 
 
 def read_policy_bytes(data: bytes, digest: str, name: str) -> Policy:
-    """The policy with this digest."""
+    """Read the policy with this digest; Tampered: it is another one."""
     if sha256(data) != digest:
-        raise Tampered(f"{name} is not the policy that the package was sealed under.")
+        raise Tampered(
+            f"{name} is not the policy that the package was sealed under.",
+            remedy=Remedy.RELEASE,
+            expected=digest,
+            found=sha256(data),
+        )
     try:
         return Policy.model_validate_json(data)
     except ValueError:
@@ -114,10 +135,11 @@ def read_policy_bytes(data: bytes, digest: str, name: str) -> Policy:
 
 
 def read_wrapped(data: bytes, name: str) -> str:
+    """Read a package's data key as a rotation of the encryption key has wrapped it; it is not opened here."""
     try:
-        found = json.loads(data)
-        if canonical_json(found) != data or set(found) != {"wrapped"} or not isinstance(found["wrapped"], str):
+        fields = json.loads(data)
+        if canonical_json(fields) != data or set(fields) != {"wrapped"} or not isinstance(fields["wrapped"], str):
             raise ValueError
     except (ValueError, TypeError, RecursionError):
-        raise Tampered(f"{name} is not a wrapped data key.") from None
-    return str(found["wrapped"])
+        raise Tampered(f"{name} is not a wrapped data key.", remedy=Remedy.RELEASE) from None
+    return str(fields["wrapped"])

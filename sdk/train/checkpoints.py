@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from sdk.crypto import NONCE_BYTES, TAG_BYTES, Secret
+from sdk.durable import fsync_folder
 from sdk.errors import StepFailed, Tampered
 from sdk.records import canonical_json, sha256
-from sdk.store import fsync_folder
 
 _LIST = "checkpoint.json"
 _ASIDE = ".tmp"

@@ -1,0 +1,176 @@
+"""What is said when something does not match: what was expected, what was found, and what to do now."""
+
+import copy
+import pickle
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import typer
+
+from sdk import crypto
+from sdk.audit import Audit, read_checkpoint
+from sdk.audit.tree import check_inclusion, leaf_hashes
+from sdk.cli.app import app
+from sdk.crypto import dsse, floe, keyring
+from sdk.errors import WHOM_TO_TELL, Remedy, Tampered, another, short
+from sdk.records import Calibration, FileRef, sha256
+from sdk.seal import oms
+from sdk.serve.evidence import read_evidence, read_policy_bytes
+from sdk.store import Records, check_ref, file_ref
+
+KEY, STRANGER = crypto.SigningKey.random(), crypto.SigningKey.random()
+LOG_KEY = crypto.LogKey.random()
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+def commands(group: typer.core.TyperGroup, before: str = "sdk") -> set[str]:
+    names: set[str] = set()
+    for name, command in group.commands.items():
+        whole = f"{before} {name}"
+        names |= commands(command, whole) if isinstance(command, typer.core.TyperGroup) else {whole}
+    return names
+
+
+@pytest.mark.parametrize("remedy", Remedy, ids=lambda remedy: remedy.name)
+def test_a_remedy_says_where_from_and_names_commands_that_exist(remedy: Remedy) -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    named = [re.sub(r" --.*", "", text) for text in re.findall(r"`(sdk [^`]+)`", remedy.value)]
+    assert named
+    assert set(named) <= commands(group)
+    assert "--adopt" not in remedy.value or "--adopt" in {
+        option for parameter in group.commands["init"].params for option in parameter.opts
+    }
+
+
+def case_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    ref = file_ref(path, tmp_path)
+    path.write_bytes(b"two")
+    check_ref(tmp_path, ref)
+
+
+def case_missing_file(tmp_path: Path) -> None:
+    check_ref(tmp_path, FileRef(path="gone.bin", size=3, sha256=sha256(b"one")))
+
+
+def case_record(tmp_path: Path) -> None:
+    (tmp_path / f"{sha256(b'one')}.json").write_bytes(b"two")
+    Records(tmp_path).get(Calibration, sha256(b"one"))
+
+
+def case_log(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit", "origin")
+    for number in range(3):
+        audit.append(LOG_KEY, "step", "finished", {}, "policy@1", {"number": str(number)})
+    path = next(audit.folder.glob("events-*"))
+    path.write_bytes(path.read_bytes().replace(b'"number":"1"', b'"number":"7"'))
+    audit.prove(0)
+
+
+def case_checkpoint(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit", "origin")
+    audit.append(LOG_KEY, "step", "finished", {}, "policy@1", {})
+    read_checkpoint(audit.checkpoint(), "origin", crypto.LogKey.random().public_pem, "a copy")
+
+
+def case_proof(_: Path) -> None:
+    check_inclusion(leaf_hashes([b"one"])[0], 0, 1, [], leaf_hashes([b"two"])[0], "event-0.tlog-proof")
+
+
+def case_envelope(_: Path) -> None:
+    signed = dsse.sign_envelope("kind", b"{}", STRANGER)
+    dsse.open_envelope(signed, "kind", {KEY.fingerprint: KEY.public_pem}, "decision.json")
+
+
+def case_root(_: Path) -> None:
+    owner = keyring.signing_member("Olga", ["owner"], KEY.public_pem, NOW)
+    ring = keyring.create_ring("claims", [owner], NOW)
+    keyring.open_rings([keyring.sign_ring(ring, KEY)], sha256(b"one"), "ring")
+
+
+def case_signature(_: Path) -> None:
+    crypto.verify(KEY.public_pem, b"data", STRANGER.sign(b"data"), "model.sig")
+
+
+def case_package(_: Path) -> None:
+    signed = oms.sign({"weights": sha256(b"one")}, KEY)
+    oms.check(signed, KEY.public_pem, {"weights": sha256(b"two")}, "model.sig")
+
+
+def case_policy(_: Path) -> None:
+    read_policy_bytes(b"two", sha256(b"one"), "policy.json")
+
+
+def case_release(tmp_path: Path) -> None:
+    (tmp_path / "report.sha256").write_bytes(b"0" * (16 * 2**20 + 1))
+    read_evidence(tmp_path)
+
+
+def case_wrapped(_: Path) -> None:
+    crypto.Secret.random().unwrap(crypto.Secret.random().wrap(crypto.Secret.random()))
+
+
+def case_weights(_: Path) -> None:
+    key = crypto.Secret.random()
+    sealed = b"".join(bytes(part) for part in floe.encrypt(floe.take_from(b"weights"), 7, key, b""))
+    floe.decrypt(floe.take_from(sealed), len(sealed), key, b"another package", "weights.floe")
+
+
+ONE, TWO = sha256(b"one")[:12], sha256(b"two")[:12]
+CASES: dict[str, tuple[Callable[[Path], None], Remedy, list[str]]] = {
+    "file": (case_file, Remedy.PROJECT, [f"Expected: {ONE}.", f"Found: {TWO}."]),
+    "missing file": (case_missing_file, Remedy.PROJECT, ["gone.bin is missing", f"Expected: a file of SHA-256 {ONE}."]),
+    "record": (case_record, Remedy.PROJECT, [f"Expected: {ONE}.", f"Found: {TWO}."]),
+    "log": (case_log, Remedy.LOG, ["Expected: ", "Found: "]),
+    "checkpoint": (case_checkpoint, Remedy.LOG, ["not signed by the log's key", "Expected: key "]),
+    "proof": (
+        case_proof,
+        Remedy.PROOF,
+        [f"Expected: {leaf_hashes([b'two'])[0].hex()[:12]}.", f"Found: {leaf_hashes([b'one'])[0].hex()[:12]}."],
+    ),
+    "envelope": (
+        case_envelope,
+        Remedy.COPY,
+        [f"Expected: {KEY.fingerprint[:12]}.", f"Found: {STRANGER.fingerprint[:12]}."],
+    ),
+    "root": (case_root, Remedy.COPY, [f"Expected: {ONE}.", "Found: "]),
+    "signature": (case_signature, Remedy.COPY, [f"Expected: a signature by the key {KEY.fingerprint[:12]}."]),
+    "package": (case_package, Remedy.COPY, [f"expected {ONE}, found {TWO}"]),
+    "policy": (case_policy, Remedy.RELEASE, [f"Expected: {ONE}.", f"Found: {TWO}."]),
+    "release": (case_release, Remedy.RELEASE, ["Expected: at most 16777216 bytes.", "Found: 16777217 bytes."]),
+    "wrapped key": (case_wrapped, Remedy.KEY, ["does not open with this project's key"]),
+    "weights": (case_weights, Remedy.COPY, ["its header, its package or its key is not the one of sealing"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_message_has_expected_found_and_remedy(tmp_path: Path, name: str) -> None:
+    raising, remedy, said = CASES[name]
+    with pytest.raises(Tampered) as caught:
+        raising(tmp_path)
+    error = caught.value
+    assert error.message == f"{error.finding} {remedy.value} {WHOM_TO_TELL}"
+    for text in said:
+        assert text in str(error)
+    assert not re.search("[0-9a-f]{64}", str(error).replace(str(tmp_path), "").replace(f"{sha256(b'one')}.json", ""))
+
+
+def test_digests_are_shortened_and_other_values_are_not() -> None:
+    assert short(f"a {'0' * 64} b {'f' * 64}") == f"a {'0' * 12} b {'f' * 12}"
+    assert short("0" * 63) == "0" * 63
+    assert short(7) == "7"
+    assert another("report", "0" * 64, None) == "report is another one: expected 000000000000, found none"
+
+
+def test_a_copy_says_the_same() -> None:
+    """Threads that share a commit each raise a copy, and processes pickle what they raise."""
+    error = Tampered("It is altered.", ["a fault"], remedy=Remedy.LOG, expected=1, found=2)
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(twin) is Tampered
+        assert (twin.message, twin.faults, twin.finding) == (error.message, error.faults, error.finding)
+        assert (str(twin), twin.args) == (str(error), error.args)
