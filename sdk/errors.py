@@ -106,7 +106,7 @@ class Tampered(SDKError):
         what: str,
         faults: Sequence[str] = (),
         *,
-        remedy: Remedy = Remedy.PROJECT,
+        remedy: Remedy,
         expected: object = None,
         found: object = None,
     ) -> None:

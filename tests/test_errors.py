@@ -1,5 +1,6 @@
 """What is said when something does not match: what was expected, what was found, and what to do now."""
 
+import ast
 import copy
 import pickle
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import sdk
 from sdk import crypto
 from sdk.audit import Audit, read_checkpoint
 from sdk.audit.tree import check_inclusion, leaf_hashes
@@ -21,9 +23,32 @@ from sdk.seal import oms
 from sdk.serve.evidence import read_evidence, read_policy_bytes
 from sdk.store import Records, check_ref, file_ref
 
+ROOT = Path(sdk.__file__).parent
 KEY, STRANGER = crypto.SigningKey.random(), crypto.SigningKey.random()
 LOG_KEY = crypto.LogKey.random()
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+def tampered_calls() -> list[tuple[str, ast.Call]]:
+    """Every place that makes a Tampered, whether it raises it there or hands it on."""
+    return [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", node)
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Tampered"
+    ]
+
+
+def test_every_tampered_gives_a_remedy() -> None:
+    calls = tampered_calls()
+    assert len(calls) > 100
+    for place, call in calls:
+        remedies = [keyword.value for keyword in call.keywords if keyword.arg == "remedy"]
+        assert len(remedies) == 1, place
+        assert isinstance(remedies[0], ast.Attribute), place
+        assert remedies[0].attr in Remedy.__members__, place
+    with pytest.raises(TypeError, match="remedy"):
+        Tampered("A file has been altered.")  # type: ignore[call-arg]
 
 
 def commands(group: typer.core.TyperGroup, before: str = "sdk") -> set[str]:

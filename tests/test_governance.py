@@ -147,7 +147,7 @@ def test_only_an_owner_changes_the_ring(copied: Project, workshop: Workshop, tmp
     with pytest.raises(InvalidInput, match="owner"):
         copied.enroll("Eve", workshop.approver("eve"))
     shutil.copy(workshop.folder / "ada.pem", copied.root / "keys" / "owner.pem")
-    with pytest.raises(Tampered, match="owner"):
+    with pytest.raises(Tampered, match="is not a key of the project's owner in the key ring"):
         copied.enroll("Eve", workshop.approver("eve"))
     assert copied.state().ring.find(crypto.open_signer(workshop.approver("eve")).fingerprint) is None
 
@@ -236,7 +236,7 @@ def test_a_log_that_was_turned_back_with_everything_else_is_noticed(copied: Proj
     copied.promote(first)
     shutil.rmtree(copied.root)
     shutil.copytree(tmp_path / "backup", copied.root)
-    with pytest.raises(Tampered, match=r"checkpoint"):
+    with pytest.raises(Tampered, match="holds a checkpoint of"):
         copied.load()
 
 

@@ -90,9 +90,9 @@ def test_what_mlflow_says_is_compared_with_the_records(finished: Project, change
         with sqlite3.connect(path) as database:
             assert database.execute(change).rowcount >= 1
         database.close()
-        with pytest.raises(Tampered, match="MLflow"):
+        with pytest.raises(Tampered, match=r"^MLflow, "):
             finished.verify()
-        with pytest.raises(Tampered, match="MLflow"):
+        with pytest.raises(Tampered, match=r"^MLflow, "):
             finished.load()
     finally:
         path.write_bytes(data)

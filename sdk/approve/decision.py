@@ -72,7 +72,10 @@ def decide(
     expires: datetime | None,
     signer: crypto.Signer,
 ) -> bytes:
-    """Sign a decision now, as a DSSE envelope. Refused if the key may not say so now; InvalidInput for a bad field."""
+    """Sign a decision now, as a DSSE envelope. Refused if the key may not say so now; InvalidInput for a bad field.
+
+    Nine parameters, since Decision and Digests are made here: what is malformed in them is told as InvalidInput.
+    """
     now = datetime.now(UTC)
     faults = may_not(member, decision, now)
     if signer.fingerprint != member.key_id:

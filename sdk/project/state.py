@@ -25,7 +25,7 @@ from sdk import crypto
 from sdk.audit import Audit, Event, Phase, clock_faults, keep_until
 from sdk.crypto.keyring import Ring, first_that_holds, open_rings
 from sdk.domain import Domain, read_domain
-from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered, Unrecorded
+from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, read_policy
 from sdk.records import Charter, FileRef, Record, StepRecord, canonical_json, sha256
 from sdk.store import (
@@ -47,7 +47,6 @@ from sdk.store import (
 R = TypeVar("R", bound=StepRecord)
 T = TypeVar("T")
 
-ADOPT = "If you changed it, adopt the change with `sdk init --adopt`."
 # what the policy said, by how an action stands
 DECISIONS: Mapping[Phase, Literal["", "permit", "deny"]] = {
     "started": "",
@@ -62,7 +61,9 @@ def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     expected = [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]
     if not files or [file.name for file in files] != expected:
-        raise Tampered(f"{folder} does not hold the key rings 0001 to the newest, and nothing else.")
+        raise Tampered(
+            f"{folder} does not hold the key rings 0001 to the newest, and nothing else.", remedy=Remedy.PROJECT
+        )
     return open_rings([file.read_bytes() for file in files], root, str(folder))
 
 
@@ -97,7 +98,12 @@ class ProjectState:
         else:
             raise OutOfOrder(f"The making of {self.root} was interrupted; delete it and run `sdk init` again.")
         if charter.root != self.rings[0].digest:
-            raise Tampered(f"{self.root / RINGS} holds the key rings of another project.")
+            raise Tampered(
+                f"{self.root / RINGS} holds the key rings of another project.",
+                remedy=Remedy.PROJECT,
+                expected=charter.root,
+                found=self.rings[0].digest,
+            )
         return charter
 
     def check_checkpoint(self, note: bytes, name: str) -> None:
@@ -123,7 +129,12 @@ class ProjectState:
         for ring in self.rings:
             if ring.digest == self.charter.ring:
                 return ring
-        raise Tampered(f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.")
+        raise Tampered(
+            f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.",
+            remedy=Remedy.PROJECT,
+            expected=self.charter.ring,
+            found=f"{len(self.rings)} others, the newest {self.rings[-1].digest}",
+        )
 
     @property
     def domain_folder(self) -> Path:
@@ -142,12 +153,17 @@ class ProjectState:
         try:
             data = path.read_bytes()
             if sha256(data) != digest:
-                raise Tampered(f"{path} has been altered: its SHA-256 is not its name.")
+                raise Tampered(
+                    f"{path} has been altered: its SHA-256 is not its name.",
+                    remedy=Remedy.PROJECT,
+                    expected=digest,
+                    found=sha256(data),
+                )
             return Policy.model_validate_json(data)
         except FileNotFoundError:
-            raise Tampered(f"{path} is missing.") from None
+            raise Tampered(f"{path} is missing.", remedy=Remedy.PROJECT, expected="a policy") from None
         except ValidationError:
-            raise Tampered(f"{path} is a policy of another version of this package.") from None
+            raise Tampered(f"{path} is a policy of another version of this package.", remedy=Remedy.PROJECT) from None
 
     def domain(self) -> Domain:
         self._check_adopted()
@@ -172,20 +188,29 @@ class ProjectState:
         for ref in self.charter.domain_files:
             self._adopted(self.domain_folder, ref)
         if folder_refs(self.domain_folder) != self.charter.domain_files:
-            raise Tampered(f"{self.domain_folder} holds files that the project has not adopted. {ADOPT}")
+            adopted = {ref.path for ref in self.charter.domain_files}
+            raise Tampered(
+                f"{self.domain_folder} holds files that the project has not adopted.",
+                sorted(ref.path for ref in folder_refs(self.domain_folder) if ref.path not in adopted),
+                remedy=Remedy.ADOPT,
+            )
 
     @staticmethod
     def _adopted(folder: Path, ref: FileRef) -> None:
         try:
             check_ref(folder, ref)
         except Tampered as error:
-            raise Tampered(f"{error} {ADOPT}") from None
+            raise Tampered(error.finding, error.faults, remedy=Remedy.ADOPT) from None
 
     def _signer(self, uri: str, role: str) -> crypto.Signer:
         signer = crypto.open_signer(uri, self.root)
         member = self.ring.find(signer.fingerprint)
         if member is None or role not in member.roles or member.revoked is not None:
-            raise Tampered(f"Key {uri} is not a key of the project's {role} in the key ring that is in force.")
+            raise Tampered(
+                f"Key {uri} is not a key of the project's {role} in the key ring that is in force.",
+                remedy=Remedy.KEY,
+                found=signer.fingerprint,
+            )
         return signer
 
     def signer(self) -> crypto.Signer:
@@ -202,7 +227,11 @@ class ProjectState:
         wrapper = crypto.open_wrapper(self.charter.encryption_key, self.root)
         member = self.ring.find(wrapper.key_id)
         if member is None or "encryption" not in member.roles or member.revoked is not None:
-            raise Tampered(f"Key {self.charter.encryption_key} is not the project's encryption key.")
+            raise Tampered(
+                f"Key {self.charter.encryption_key} is not the project's encryption key.",
+                remedy=Remedy.KEY,
+                found=f"key id {wrapper.key_id}",
+            )
         return wrapper
 
     def secret(self) -> crypto.Secret:
@@ -211,7 +240,12 @@ class ProjectState:
         if wrapped not in self._opened:
             secret = self.wrapper().unwrap(wrapped, SECRET_CONTEXT)
             if secret.key_id != self.charter.secret_id:
-                raise Tampered("The project's secret is not the one of its charter.")
+                raise Tampered(
+                    "The project's secret is not the one of its charter.",
+                    remedy=Remedy.KEY,
+                    expected=f"key id {self.charter.secret_id}",
+                    found=f"key id {secret.key_id}",
+                )
             self._opened[wrapped] = secret
         return self._opened[wrapped]
 

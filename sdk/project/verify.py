@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from sdk.approve import read_decision
-from sdk.errors import Tampered
+from sdk.errors import Remedy, Tampered, another
 from sdk.model import base_digest
 from sdk.project.gather import trainer_pem
 from sdk.project.state import ProjectState
@@ -32,6 +32,7 @@ from sdk.records import (
     Scrubbed,
     StepRecord,
     Verified,
+    sha256,
 )
 from sdk.registry import Adaptation, Standing, Tracking, check_alias, check_release, read_version
 from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
@@ -52,10 +53,12 @@ def check_records(state: ProjectState) -> list[StepRecord]:
     # a record is stored just before its event; a crash between the two leaves one that nobody was told of
     extra = sorted(f"{name}.json" for name in found - named)
     if len(extra) > 1:
-        raise Tampered(f"{state.records.folder} holds records that the audit log does not name.", extra)
+        raise Tampered(
+            f"{state.records.folder} holds records that the audit log does not name.", extra, remedy=Remedy.PROJECT
+        )
     missing = sorted(f"{state.records.folder / name}.json is missing" for name in named - found)
     if missing:
-        raise Tampered("Records are missing.", missing)
+        raise Tampered("Records are missing.", missing, remedy=Remedy.PROJECT)
     return records
 
 
@@ -80,7 +83,7 @@ def check_files(state: ProjectState, records: list[StepRecord]) -> int:
         present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
         extra = sorted(str(path) for path in present - expected if path.suffix != ASIDE)
         if extra:
-            raise Tampered(f"{folder} holds files that its record does not name.", extra)
+            raise Tampered(f"{folder} holds files that its record does not name.", extra, remedy=Remedy.PROJECT)
     return checked
 
 
@@ -113,9 +116,14 @@ def check_approvals(state: ProjectState) -> int:
             "policy digest": approval.inputs["policy"],
             "key": approval.key_fingerprint,
         }
-        faults = [f"{what} is another one" for what, value in recorded.items() if signed[what] != value]
+        faults = [
+            # a reason is a person's free text: an error shows its digest
+            another(what, *(sha256(str(one).encode()) if what == "reason" else one for one in (signed[what], value)))
+            for what, value in recorded.items()
+            if signed[what] != value
+        ]
         if faults:
-            raise Tampered(f"{name} is not what its envelope signs.", faults)
+            raise Tampered(f"{name} is not what its envelope signs.", faults, remedy=Remedy.PROJECT)
     return len(approvals)
 
 
@@ -130,8 +138,14 @@ def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
 def check_base(state: ProjectState) -> None:
     """Step 5."""
     folder = state.base_folder()
-    if base_digest(folder) != state.charter.base_digest:
-        raise Tampered(f"{folder} is not the base model that this project adapts: its digest differs.")
+    digest = base_digest(folder)
+    if digest != state.charter.base_digest:
+        raise Tampered(
+            f"{folder} is not the base model that this project adapts.",
+            remedy=Remedy.BASE,
+            expected=state.charter.base_digest,
+            found=digest,
+        )
 
 
 def adaptation(state: ProjectState, package: Package) -> Adaptation:

@@ -74,6 +74,8 @@ def register(
     of the audit log …). `unsent` is a spool of the training's figures, where MLflow did not get all of them.
     `beside`: further artifacts, path -> file of the same name, whose bytes the caller has checked. Raises Tampered when
     a file of the package has been altered, StepFailed when MLflow fails or cannot be reached.
+
+    Nine parameters: each is known to the project alone, and a class for them would have one maker and one reader.
     """
     told = tell(adaptation, tags, standing)
     uploads = [*_package_files(adaptation.package, package_folder), *_made_files(adaptation, out)]
