@@ -32,7 +32,7 @@ from sdk.registry import (
     read_version,
     ui_command,
 )
-from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, tell
+from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, entry_for
 from sdk.registry.register import _made_files, _package_files, complete, register
 from sdk.store import file_ref, folder_refs
 from tests.registry_records import (
@@ -94,7 +94,7 @@ def assert_one_of_everything(client: MlflowClient, release: Release, made: Adapt
     assert [str(version.version) for version in client.search_model_versions("name='claims'")] == [release.version]
     database = sqlite3.connect(client.tracking_uri.removeprefix("sqlite:///"))
     stored = database.execute("SELECT key, step, value FROM metrics ORDER BY key, step").fetchall()
-    assert stored == sorted((value.key, value.step, value.value) for value in tell(made, TAGS).metrics)
+    assert stored == sorted((value.key, value.step, value.value) for value in entry_for(made, TAGS).metrics)
     assert len(stored) > 2 * len(made.run.losses)
     assert dict(client.get_registered_model("claims").aliases) == {"candidate": 1}
     assert {ref.path for ref in release.artifacts} == FILES
@@ -173,7 +173,7 @@ class CutOff:
 def test_cut_off_after_every_call(fresh: Path, tmp_path: Path) -> None:
     made = adaptation(tmp_path / "package", steps=520)  # more values than one call may bring
     uploads = [*_package_files(made.package, tmp_path / "package"), *_made_files(made, tmp_path / "out")]
-    told = tell(made, TAGS)
+    told = entry_for(made, TAGS)
     call = 0
     while True:
         call += 1
@@ -200,7 +200,7 @@ def test_cut_off_again_and_again(root: Path) -> None:
     for call in range(1, 60):
         client = CutOff(everything(root), call)
         try:
-            release = complete(client, Tracking(root), tell(made, TAGS), uploads, silent)  # type: ignore[arg-type]
+            release = complete(client, Tracking(root), entry_for(made, TAGS), uploads, silent)  # type: ignore[arg-type]
         except Cut:
             continue
         assert_one_of_everything(everything(root), release, made)
@@ -405,9 +405,9 @@ def test_rollback_shows_the_version_that_was_replaced(root: Path) -> None:
 def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path) -> None:
     release, made = registered(root)
     evil = "no: <script>x</script> | [a](javascript:x) `b`\n## c"
-    told = tell(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed")))
+    told = entry_for(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed")))
     page = told.page(release)
-    assert page == tell(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed"))).page(release)
+    assert page == entry_for(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed"))).page(release)
     assert told.version_tags["sdk.checks"] == f"1 of 2 hold; {evil}"
     rows = [line for line in page.splitlines() if line.startswith(("| Decisions", "| Checks"))]
     assert [row.count("|") for row in rows] == [3, 3]
@@ -415,7 +415,7 @@ def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path) ->
         said = row.split("|")[2].replace("<br>", "")
         assert not set(said) & set("<>[]()`*_")
         assert "&#60;script&#62;x" in said
-    long = tell(made, {}, Standing(decisions=tuple(f"approve by Reviewer {n}" for n in range(900))))
+    long = entry_for(made, {}, Standing(decisions=tuple(f"approve by Reviewer {n}" for n in range(900))))
     assert len(long.version_tags["sdk.approvals"]) == 5000
     assert len(long.page(release)) == MAX_DESCRIPTION
     assert long.page(release).endswith("characters in all")

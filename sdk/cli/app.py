@@ -57,14 +57,14 @@ class Output:
             self.console.print(*parts, sep="\n")
 
     def result(self, value: Any, *parts: RenderableType) -> None:
-        """value: JSON; parts: what a person sees instead."""
+        """Print a result. value: JSON; parts: what a person sees instead."""
         if self.as_json:
             self.console.file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
         else:
             self.show(*parts)
 
     def verbatim(self, text: str) -> None:
-        """Text to copy: no line of it is broken at the terminal's width."""
+        """Print text to copy: no line of it is broken at the terminal's width."""
         if not self.as_json:
             self.console.print(text, style="dim", markup=False, soft_wrap=True)
 

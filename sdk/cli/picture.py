@@ -101,10 +101,10 @@ class Stack(_Drawing):
 
     def _label(self, width: int) -> Text:
         mark = self._cell(self._usable, width)
-        said = f"{self._usable:.1f} can be used"
-        if mark > len(said):
-            return Text(f"{said} ▲".rjust(mark + 1), style="bold")
-        return Text(" " * mark + f"▲ {said}", style="bold")
+        label = f"{self._usable:.1f} can be used"
+        if mark > len(label):
+            return Text(f"{label} ▲".rjust(mark + 1), style="bold")
+        return Text(" " * mark + f"▲ {label}", style="bold")
 
 
 class IntervalBar(_Drawing):
@@ -121,7 +121,7 @@ class IntervalBar(_Drawing):
 
 
 def axis(bands: Sequence[Band]) -> tuple[float, float]:
-    """From the lowest to the highest end."""
+    """Return the axis that shows every band: from the lowest to the highest end."""
     return min(band.low for band in bands), max(band.high for band in bands)
 
 
@@ -134,6 +134,6 @@ def _interval(low: int, value: int, high: int, width: int) -> str:
 
 
 def _over(line: Text, cell: int, mark: str, style: str) -> Text:
-    """The line with one cell replaced."""
+    """Replace one cell of the line."""
     line.pad_right(max(0, cell + 1 - len(line)))
     return Text.assemble(line[:cell], (mark, Style.parse(style)), line[cell + 1 :])

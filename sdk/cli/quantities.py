@@ -19,25 +19,25 @@ SHARE = re.compile(rf"({NUMBER})\s*(%?)")
 
 
 def hours(text: str) -> float:
-    """8h, 90m, 2d, 1d 12h, 1:30h -> hours."""
-    said = text.strip().lower()
-    clock = CLOCK.fullmatch(said)
+    """Read hours: 8h, 90m, 2d, 1d 12h, 1:30h."""
+    written = text.strip().lower()
+    clock = CLOCK.fullmatch(written)
     if clock:
-        found = int(clock[1]) + int(clock[2]) / 60
-    elif re.fullmatch(rf"(?:{PIECE.pattern}\s*)+", said):
-        found = sum(float(number) * HOURS[unit] for number, unit in PIECE.findall(said))
+        value = int(clock[1]) + int(clock[2]) / 60
+    elif re.fullmatch(rf"(?:{PIECE.pattern}\s*)+", written):
+        value = sum(float(number) * HOURS[unit] for number, unit in PIECE.findall(written))
     else:
         raise InvalidInput(f"{text[:40]!r} is no time; write 8h, 90m, 2d or 1:30h.")
-    if not 0 < found < math.inf:
+    if not 0 < value < math.inf:
         raise InvalidInput(f"{text[:40]!r} is no time that training could take; write more than 0, such as 8h.")
-    return found
+    return value
 
 
 def share(text: str) -> float:
-    """1%, 0.01 -> a share from 0 to 1. A bare number of 1 or more could mean either, so it is refused."""
-    found = SHARE.fullmatch(text.strip())
-    value = float(found[1]) / (100 if found[2] else 1) if found else math.nan
-    if found and not found[2] and value >= 1:
+    """Read a share from 0 to 1: 1%, 0.01. A bare number of 1 or more could mean either, so it is refused."""
+    parts = SHARE.fullmatch(text.strip())
+    value = float(parts[1]) / (100 if parts[2] else 1) if parts else math.nan
+    if parts and not parts[2] and value >= 1:
         raise InvalidInput(f"{text[:40]!r} could be per cent or a share; write 1% or 0.01.")
     if not 0 <= value <= 1:
         raise InvalidInput(f"{text[:40]!r} is no share; write per cent from 0% to 100%, or a number such as 0.01.")
@@ -45,7 +45,7 @@ def share(text: str) -> float:
 
 
 def read(option: str, text: str | None, reader: Callable[[str], Value], faults: list[str]) -> Value | None:
-    """What was written after an option, or None where it was not given; what is wrong with it is added to faults."""
+    """Read what was written after an option; None where it was not given. Adds to faults what is wrong with it."""
     if text is None:
         return None
     try:

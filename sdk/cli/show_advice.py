@@ -51,19 +51,19 @@ def advice(advice: Advice) -> RenderableType:
 
 
 def candidate(option: TrainSettings | Alternative) -> str:
-    """Short enough for a table."""
+    """Name a candidate, short enough for a table."""
     return f"{option.method} r {option.lora_r}"
 
 
 def percent(share: float, signed: bool = False) -> str:
-    """As short as its size allows: 19%, 2.9%, 0.04%."""
+    """Write per cent as short as its size allows: 19%, 2.9%, 0.04%."""
     size = abs(share)
     digits = 0 if size >= 0.0995 else 1 if size >= 0.000995 or not size else 2
     return f"{share:{'+' if signed else ''}.{digits}%}".replace("-", "−")
 
 
 def columns(*names: str, left: Sequence[str] = (), gap: int = 2) -> Table:
-    """Numbers to the right, the columns in `left` to the left and folded."""
+    """Make a table: numbers to the right, the columns in `left` to the left and folded."""
     table = Table(box=None, padding=(0, gap, 0, 0), header_style="dim")
     for name in names:
         if name in left:
@@ -99,7 +99,7 @@ def _unmet(advice: Advice) -> Iterator[str]:
 
 
 def deadline_met(advice: Advice) -> bool:
-    """True also where there is none."""
+    """Tell whether the deadline is met; True also where there is none."""
     deadline = advice.needs.deadline_hours
     hours = advice.speed.hours if advice.speed else None
     return advice.needs_met or deadline is None or (hours is not None and hours.high <= deadline)

@@ -67,9 +67,9 @@ def track(run: Run) -> Track:
 
 
 def errors(compared: Sequence[Compared]) -> Errors | None:
-    """None where nothing was both predicted and measured."""
-    found = [abs(pair.error) for pair in compared if pair.error is not None]
-    return Errors(len(found), median(found), max(found)) if found else None
+    """Summarize how far off predictions were; None where nothing was both predicted and measured."""
+    sizes = [abs(pair.error) for pair in compared if pair.error is not None]
+    return Errors(len(sizes), median(sizes), max(sizes)) if sizes else None
 
 
 def history(tracks: Sequence[Track]) -> RenderableType:
@@ -125,7 +125,7 @@ def pilot(record: Pilot) -> RenderableType:
 def _intervals(
     title: str, names: Sequence[str], intervals: Sequence[Interval | None], shown: Callable[[float], str]
 ) -> Iterator[RenderableType]:
-    """One below the other, on one axis; nothing where none is known."""
+    """Draw intervals one below the other, on one axis; nothing where none is known."""
     bands = [Band(one.low, one.value, one.high) if one else None for one in intervals]
     known = [band for band in bands if band]
     if not known:
@@ -144,7 +144,7 @@ def _intervals(
 
 
 def _digits(pairs: Sequence[Compared]) -> int:
-    """A small model's memory is a fraction of a GiB."""
+    """Return how many decimals to show: a small model's memory is a fraction of a GiB."""
     return 2 if any(value is not None and value >= 1 for pair in pairs for value in pair) else 4
 
 
@@ -153,11 +153,11 @@ def _compared(unit: str) -> tuple[str, str, str]:
 
 
 def _summary(what: str, compared: Sequence[Compared]) -> RenderableType:
-    found = errors(compared)
-    if found is None:
+    off = errors(compared)
+    if off is None:
         return Text(f"{what}: nothing to compare yet", style="dim")
-    runs = "1 run" if found.runs == 1 else f"{found.runs} runs"
+    runs = "1 run" if off.runs == 1 else f"{off.runs} runs"
     return Text.from_markup(
-        f"{what}: on {runs} here the prediction was off by [bold]{percent(found.median)}[/] at the median, "
-        f"[bold]{percent(found.worst)}[/] at worst"
+        f"{what}: on {runs} here the prediction was off by [bold]{percent(off.median)}[/] at the median, "
+        f"[bold]{percent(off.worst)}[/] at worst"
     )

@@ -27,12 +27,15 @@ PANELS = {
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field; those that are given come in its argument `changes`."""
+    """Give a command an option for each field; what is set comes in its argument `changes`.
+
+    typer reads a command's options from its signature, so the wrapper gets one that lists them.
+    """
 
     @functools.wraps(command)
     def called(**values: Any) -> None:
-        given = {name: values.pop(name) for name in FIELDS}
-        changes = {name: _read(name, value) for name, value in given.items() if value is not None}
+        options = {name: values.pop(name) for name in FIELDS}
+        changes = {name: _read(name, value) for name, value in options.items() if value is not None}
         command(changes=changes, **values)
 
     own = inspect.signature(command, eval_str=True).parameters.values()
@@ -48,8 +51,8 @@ def _options() -> Iterator[inspect.Parameter]:
         panel = PANELS.get(name, panel)
         kind = _without_none(field.annotation)
         many = get_origin(kind) is tuple
-        said = f"{field.description}; several with commas: {_choices(kind)}" if many else field.description
-        option = typer.Option(help=said, rich_help_panel=panel)
+        text = f"{field.description}; several with commas: {_choices(kind)}" if many else field.description
+        option = typer.Option(help=text, rich_help_panel=panel)
         typed: Any = (str if many else kind) | None
         annotation: Any = Annotated[typed, option]
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

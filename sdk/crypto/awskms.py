@@ -118,14 +118,14 @@ def open_wrapper(uri: str) -> RemoteWrapper:
         raise wrong_kind(uri, "wrap keys (SYMMETRIC_DEFAULT)")
 
     def encrypt(value: bytes, context: Mapping[str, str]) -> str:
-        asked = {"KeyId": key, "Plaintext": value, "EncryptionContext": dict(context)}
-        return b64(_ask(uri, lambda: client.encrypt(**asked)["CiphertextBlob"]))
+        request = {"KeyId": key, "Plaintext": value, "EncryptionContext": dict(context)}
+        return b64(_ask(uri, lambda: client.encrypt(**request)["CiphertextBlob"]))
 
     def decrypt(wrapped: str, context: Mapping[str, str]) -> bytes:
         blob = wrapped_bytes(wrapped, uri)
         if not 0 < len(blob) <= 6144:  # CiphertextBlob's length
             raise does_not_open(uri)
-        asked = {"KeyId": key, "CiphertextBlob": blob, "EncryptionContext": dict(context)}
-        return bytes(_ask(uri, lambda: client.decrypt(**asked)["Plaintext"]))
+        request = {"KeyId": key, "CiphertextBlob": blob, "EncryptionContext": dict(context)}
+        return bytes(_ask(uri, lambda: client.decrypt(**request)["Plaintext"]))
 
     return RemoteWrapper(key, encrypt, decrypt)

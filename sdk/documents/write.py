@@ -25,8 +25,8 @@ TITLES = {  # template -> title
 
 def documents(dossier: Dossier) -> dict[str, str]:
     """Write all documents: file name -> Markdown. The same records give the same bytes; no clock is asked."""
-    known = facts(dossier)
-    texts = {f"{name}.md": render(name, {**known, "title": title}) for name, title in TITLES.items()}
+    values = facts(dossier)
+    texts = {f"{name}.md": render(name, {**values, "title": title}) for name, title in TITLES.items()}
     card = f"{MODEL_CARD}.md"
     return {**texts, card: front_matter(dossier) + texts[card]}
 

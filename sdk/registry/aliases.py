@@ -13,7 +13,7 @@ from sdk.errors import Remedy, Tampered
 from sdk.records import Release
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, send
 from sdk.registry.connection import Tracking, require_same, talking
-from sdk.registry.entry import Adaptation, Told, tell
+from sdk.registry.entry import Adaptation, Entry, entry_for
 from sdk.registry.standing import Standing
 
 ALIAS_REGISTERED = "candidate"
@@ -38,7 +38,7 @@ def publish(
     with talking(tracking, f"publishing {release.model_name} version {release.version}", "sdk approve"):
         client = tracking.connect()
         send(client, release.run_id, GOVERNANCE_FOLDER, governance)
-        describe(client, release, tell(adaptation, tags, standing))
+        describe(client, release, entry_for(adaptation, tags, standing))
         if standing.status == "champion":
             set_alias(client, release.model_name, ALIAS_APPROVED, release.version)
 
@@ -55,10 +55,10 @@ def check_alias(version: str | None, tracking: Tracking, model_name: str) -> Non
         )
 
 
-def describe(client: MlflowClient, release: Release, told: Told) -> None:
+def describe(client: MlflowClient, release: Release, entry: Entry) -> None:
     version = client.get_model_version(release.model_name, release.version)
-    set_version_tags(client, version, told.version_tags)
-    page = told.page(release)
+    set_version_tags(client, version, entry.version_tags)
+    page = entry.page(release)
     if version.description != page:
         client.update_model_version(release.model_name, release.version, page)
 

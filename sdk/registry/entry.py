@@ -47,7 +47,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Told:
+class Entry:
     """All that MLflow is told of a package, besides files."""
 
     project: str
@@ -67,7 +67,7 @@ class Told:
         return {**self.tags, **self.standing.tags}
 
     def page(self, release: Release) -> str:
-        """The model version's description, Markdown."""
+        """Write the model version's description, Markdown."""
         report = next((ref.sha256 for ref in release.artifacts if ref.path == REPORT), "")
         run = f"#/experiments/{release.experiment_id}/runs/{release.run_id}"
         parts = [
@@ -78,10 +78,10 @@ class Told:
         return cut("\n\n".join(parts), MAX_DESCRIPTION)
 
 
-def tell(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standing = CANDIDATE) -> Told:
+def entry_for(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standing = CANDIDATE) -> Entry:
     """Write all that MLflow is told. The same records give the same texts, so that they can be compared later."""
     package = adaptation.package
-    return Told(
+    return Entry(
         project=adaptation.project,
         model_name=adaptation.model_name,
         run_name=f"{adaptation.project}-{package.package[:12]}",
@@ -123,7 +123,7 @@ def _params(adaptation: Adaptation) -> dict[str, str]:
 
 
 def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
-    """MLflow shows what stands before a slash as a section of its own."""
+    """List every metric. MLflow shows what stands before a slash as a section of its own."""
     run, scrubbed = adaptation.run, adaptation.scrubbed
     values = {
         "train/seconds": run.seconds,

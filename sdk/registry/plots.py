@@ -101,7 +101,10 @@ def _personal_data(axes: Axes, adaptation: Adaptation) -> None:
 
 
 def _memory(axes: Axes, adaptation: Adaptation) -> None:
-    """By terms where the prediction is that of the advice; a run with other settings has a prediction of its own."""
+    """Draw predicted beside measured memory, by terms where the prediction is the advice's.
+
+    A run with other settings than advised has a prediction of its own, as one figure.
+    """
     run, memory = adaptation.run, adaptation.advice.memory
     if abs(memory.total - run.memory_predicted_gib) <= 0.01 * memory.total:
         start = 0.0
@@ -121,12 +124,12 @@ def _memory(axes: Axes, adaptation: Adaptation) -> None:
 
 
 def _leaks(axes: Axes, adaptation: Adaptation) -> None:
-    """Losses of the planted values and of their twins; those of the control's, which were learned, beside them."""
+    """Draw the losses of planted values and of their twins, beside those of the control, which learned its values."""
     assert adaptation.leaks
-    found, control = adaptation.leaks.adapted, adaptation.leaks.control
+    adapted, control = adaptation.leaks.adapted, adaptation.leaks.control
     shown = (
-        (found.twin_losses, BASE, "twins"),
-        (found.losses, ADAPTED, "canaries"),
+        (adapted.twin_losses, BASE, "twins"),
+        (adapted.losses, ADAPTED, "canaries"),
         (control.losses, ACCENT, "canaries of the control, trained in plain"),
     )
     highest = max(max(losses) for losses, _, _ in shown)

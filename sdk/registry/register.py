@@ -38,7 +38,7 @@ from sdk.registry.artifacts import (
     stored,
 )
 from sdk.registry.connection import FAILURES, Tracking, talking
-from sdk.registry.entry import PACKAGE_TAG, REPORT, TRAIN_TAG, Adaptation, Told, tell
+from sdk.registry.entry import PACKAGE_TAG, REPORT, TRAIN_TAG, Adaptation, Entry, entry_for
 from sdk.registry.figures import Sender
 from sdk.registry.mlmodel import render_mlmodel
 from sdk.registry.model_report import render
@@ -77,14 +77,14 @@ def register(
 
     Nine parameters: each is known to the project alone, and a class for them would have one maker and one reader.
     """
-    told = tell(adaptation, tags, standing)
+    entry = entry_for(adaptation, tags, standing)
     uploads = [*_package_files(adaptation.package, package_folder), *_made_files(adaptation, out)]
     for path, file in (beside or {}).items():
         uploads.append(Upload(file, file_ref(file, file.parent).model_copy(update={"path": path})))
     with talking(tracking, "registering the package", "sdk register"):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return complete(tracking.connect(), tracking, told, uploads, on_progress, unsent)
+                return complete(tracking.connect(), tracking, entry, uploads, on_progress, unsent)
             except FAILURES:
                 if attempt == ATTEMPTS:
                     raise
@@ -95,32 +95,32 @@ def register(
 def complete(
     client: MlflowClient,
     tracking: Tracking,
-    told: Told,
+    entry: Entry,
     uploads: list[Upload],
     on_progress: OnProgress,
     unsent: Path | None = None,
 ) -> Release:
     """Take the ten steps above, through this client."""
     on_progress("run", 0, None, {})
-    experiment_id = find_experiment(client, told.project, tracking.artifact_location)
-    run = _run(client, experiment_id, told)
+    experiment_id = find_experiment(client, entry.project, tracking.artifact_location)
+    run = _run(client, experiment_id, entry)
     run_id: str = run.info.run_id
-    _log_missing(client, run, told)
+    _log_missing(client, run, entry)
     if unsent is not None:
         Sender(unsent).send(client, run_id)
     _upload_missing(client, run_id, uploads, on_progress)
     on_progress("model version", 0, None, {})
     release = Release(
-        package=told.package,
+        package=entry.package,
         tracking_uri=tracking.public,
         experiment_id=experiment_id,
         run_id=run_id,
-        model_name=told.model_name,
-        version=_version(client, told, run_id),
+        model_name=entry.model_name,
+        version=_version(client, entry, run_id),
         artifacts=tuple(upload.ref for upload in uploads),
     )
-    describe(client, release, told)
-    set_alias(client, told.model_name, ALIAS_REGISTERED, release.version)
+    describe(client, release, entry)
+    set_alias(client, entry.model_name, ALIAS_REGISTERED, release.version)
     if run.info.status != "FINISHED":
         client.set_terminated(run_id, "FINISHED")
     return release
@@ -153,28 +153,29 @@ def _made_files(adaptation: Adaptation, out: Path) -> list[Upload]:
     return [Upload(out / name, file_ref(out / name, out)) for name in files]
 
 
-def _run(client: MlflowClient, experiment_id: str, told: Told) -> Any:
-    """The package's, else the one that its training left, else a new one."""
-    tags = {tag: told.tags[tag] for tag in (PACKAGE_TAG, TRAIN_TAG)}
-    found = next(filter(None, (find_run(client, experiment_id, *tag) for tag in tags.items())), None)
-    if found is None:
-        return client.create_run(experiment_id, tags=told.tags, run_name=told.run_name)
-    if found.info.run_name != told.run_name:
-        client.update_run(found.info.run_id, name=told.run_name)
-    return found
+def _run(client: MlflowClient, experiment_id: str, entry: Entry) -> Any:
+    """Find the package's run, else the one that its training left, else create one."""
+    tags = {tag: entry.tags[tag] for tag in (PACKAGE_TAG, TRAIN_TAG)}
+    run = next(filter(None, (find_run(client, experiment_id, *tag) for tag in tags.items())), None)
+    if run is None:
+        return client.create_run(experiment_id, tags=entry.tags, run_name=entry.run_name)
+    if run.info.run_name != entry.run_name:
+        client.update_run(run.info.run_id, name=entry.run_name)
+    return run
 
 
-def _log_missing(client: MlflowClient, run: Any, told: Told) -> None:
+def _log_missing(client: MlflowClient, run: Any, entry: Entry) -> None:
     run_id, started = run.info.run_id, run.info.start_time
-    values = Counter(value.key for value in told.metrics)
+    # A key with one value has it at step 0, if MLflow has the key at all; only curves need their history read.
+    values = Counter(value.key for value in entry.metrics)
     steps: dict[str, set[int]] = {key: set() for key in values}
     for key in values.keys() & run.data.metrics.keys():
         history = client.get_metric_history(run_id, key) if values[key] > 1 else [Metric(key, 0, started, 0)]
         steps[key] = {metric.step for metric in history}
     missing: dict[str, list[Any]] = {
-        "metrics": [Metric(v.key, v.value, started, v.step) for v in told.metrics if v.step not in steps[v.key]],
-        "params": [Param(key, value) for key, value in told.params.items() if key not in run.data.params],
-        "tags": [RunTag(key, value) for key, value in told.tags.items() if run.data.tags.get(key) != value],
+        "metrics": [Metric(v.key, v.value, started, v.step) for v in entry.metrics if v.step not in steps[v.key]],
+        "params": [Param(key, value) for key, value in entry.params.items() if key not in run.data.params],
+        "tags": [RunTag(key, value) for key, value in entry.tags.items() if run.data.tags.get(key) != value],
     }
     for kind, items in missing.items():
         for start in range(0, len(items), BATCH[kind]):
@@ -191,16 +192,16 @@ def _upload_missing(client: MlflowClient, run_id: str, uploads: list[Upload], on
     on_progress("artifacts", len(uploads), len(uploads), {})
 
 
-def _version(client: MlflowClient, told: Told, run_id: str) -> str:
-    name = told.model_name
+def _version(client: MlflowClient, entry: Entry, run_id: str) -> str:
+    name = entry.model_name
     try:
         client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         client.create_registered_model(name)
-    found = [v for v in client.search_model_versions(f"run_id='{run_id}'") if v.name == name]
-    if found:
-        return str(min(found, key=lambda v: int(v.version)).version)
-    created = client.create_model_version(name, source(run_id), run_id, tags=told.version_tags)
+    versions = [v for v in client.search_model_versions(f"run_id='{run_id}'") if v.name == name]
+    if versions:  # the oldest: a second one is what an answer that was lost left behind
+        return str(min(versions, key=lambda v: int(v.version)).version)
+    created = client.create_model_version(name, source(run_id), run_id, tags=entry.version_tags)
     return str(created.version)

@@ -12,7 +12,7 @@ from sdk.errors import Remedy, Tampered, short
 from sdk.records import FileRef, Release
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, source, stored
 from sdk.registry.connection import Tracking, require_same, talking
-from sdk.registry.entry import PACKAGE_TAG, Adaptation, Told, Value, tell
+from sdk.registry.entry import PACKAGE_TAG, Adaptation, Entry, Value, entry_for
 from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import LIVE_SECTIONS
 
@@ -52,7 +52,7 @@ def check_release(
     """
     require_same(release, tracking)
     with talking(tracking, f"reading {release.model_name} version {release.version}", "sdk verify"):
-        for difference in _differences(tracking.connect(), release, tell(adaptation, tags, standing), governance):
+        for difference in _differences(tracking.connect(), release, entry_for(adaptation, tags, standing), governance):
             raise Tampered(
                 f"MLflow, {release.model_name} version {release.version}: {difference}.", remedy=Remedy.MLFLOW
             )
@@ -81,7 +81,7 @@ def _read(client: MlflowClient, model_name: str, version: str) -> Version:
     )
 
 
-def _differences(client: MlflowClient, release: Release, told: Told, governance: Sequence[FileRef]) -> Iterator[str]:
+def _differences(client: MlflowClient, release: Release, entry: Entry, governance: Sequence[FileRef]) -> Iterator[str]:
     found = _read(client, release.model_name, release.version)
     if (found.run_id, found.source) != (release.run_id, source(release.run_id)):
         yield "it belongs to another run"
@@ -89,22 +89,22 @@ def _differences(client: MlflowClient, release: Release, told: Told, governance:
         yield f"the tag {PACKAGE_TAG} is not the recorded one"
     if found.status != "FINISHED":
         yield f"its run is {found.status}, expected FINISHED"
-    tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in told.version_tags.items()}
-    run_tags = {f"the run's tag {key}": (found.run_tags.get(key), value) for key, value in told.tags.items()}
+    tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in entry.version_tags.items()}
+    run_tags = {f"the run's tag {key}": (found.run_tags.get(key), value) for key, value in entry.tags.items()}
     params = {
-        f"the parameter {key}": (found.params.get(key), told.params.get(key)) for key in {*found.params, *told.params}
+        f"the parameter {key}": (found.params.get(key), entry.params.get(key)) for key in {*found.params, *entry.params}
     }
-    description = {"the description": (found.description, told.page(release))}
+    description = {"the description": (found.description, entry.page(release))}
     pairs = {**tags, **run_tags, **dict(sorted(params.items())), **description}
     yield from (f"{what} is not the recorded one" for what, (now, then) in pairs.items() if now != then)
     yield from _artifact_differences(client, release, governance)
-    yield from _metric_differences(client, release.run_id, found.metrics, told.metrics)
+    yield from _metric_differences(client, release.run_id, found.metrics, entry.metrics)
 
 
 def _metric_differences(
     client: MlflowClient, run_id: str, found: Mapping[str, float], values: tuple[Value, ...]
 ) -> Iterator[str]:
-    """What was seen while training ran is shown and not claimed: no record has it, so it is not compared."""
+    """Compare metrics, but not what was seen while training ran: it is shown and not claimed, no record has it."""
     recorded: dict[str, list[tuple[int, float]]] = {}
     for value in values:
         recorded.setdefault(value.key, []).append((value.step, value.value))

@@ -209,16 +209,16 @@ def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> Non
     """
     if trust.served is None or not trust.served.exists():
         return
-    seen = trust.served.read_bytes()
-    if seen == _checkpoint_of(evidence.proof):
+    note = trust.served.read_bytes()
+    if note == _checkpoint_of(evidence.proof):
         return
     keys = ring.log_keys(also_compromised=True)
-    known = first_that_holds(keys, lambda pem: read_checkpoint(seen, log_origin(trust.root), pem, str(trust.served)))
-    if known.size >= size:
+    served = first_that_holds(keys, lambda pem: read_checkpoint(note, log_origin(trust.root), pem, str(trust.served)))
+    if served.size >= size:
         raise Tampered(
             "The release is older than one that this machine has served: it is not the newest.",
             remedy=Remedy.RELEASE,
-            expected=f"a log of more than {known.size} events",
+            expected=f"a log of more than {served.size} events",
             found=f"{size} events",
         )
 
