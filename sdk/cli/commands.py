@@ -1,4 +1,7 @@
-"""One command for each verb of Project that has no module of its own."""
+"""One command for each verb of Project that has no module of its own.
+
+Here and beside, a command has a parameter for each of its options, however many: typer reads them from the signature.
+"""
 
 from __future__ import annotations
 
