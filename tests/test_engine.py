@@ -35,16 +35,15 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.advise import estimate
-from sdk.advise.memory import HEAD_LOGITS
 from sdk.advise.model_config import shape_of
 from sdk.errors import InvalidInput
 from sdk.model import Encoded
-from sdk.records import Hardware, ModelShape, TrainSettings
+from sdk.records import Hardware, ModelShape, TrainSettings, canonical_json, sha256
 from sdk.train.batching import micro_batches
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import prepare, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
-from sdk.train.engine.head import _CHUNK, Head, frozen_head_loss
+from sdk.train.engine.head import Head, frozen_head_loss
 from sdk.train.engine.install import _keep_experts
 from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.weights import dense
@@ -362,7 +361,6 @@ def test_a_layer_keeps_the_bytes_that_advise_predicts(dropout: float) -> None:
     given = settings(lora_dropout=dropout, per_device_train_batch_size=1, max_length=sum(LENGTHS))
     of_three = estimate(shape, given, Hardware()).activations * 2**30
     assert (kept(3) - kept(1)) / 2 * 3 == pytest.approx(of_three)
-    assert HEAD_LOGITS == _CHUNK  # advise works without torch, so it cannot import the head
 
 
 # Of other architectures what layers keep differs; (numbers of its config.json, how far off at most)
@@ -471,7 +469,7 @@ def test_embeddings_can_stay_on_the_host() -> None:
 def test_the_head_gives_loss_and_gradient_of_cross_entropy(
     scale: float, softcap: float | None, bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sdk.train.engine.head._CHUNK", 50 * 7)
+    monkeypatch.setattr("sdk.train.engine.head.LOGITS_PER_CHUNK", 50 * 7)
     torch.manual_seed(0)
     hidden = torch.randn(23, 16, requires_grad=True)
     head = Head(torch.randn(50, 16), torch.randn(50) if bias else None, scale, softcap)
@@ -509,6 +507,27 @@ def test_every_epoch_has_every_row_and_the_first_micro_batch_is_as_full_as_any()
         assert sizes[0] >= max(sizes) * (0.99 if packing else 1)
         shorter = micro_batches(given, settings(packing=packing, max_steps=30))
         assert micro_batches(given, settings(packing=packing, max_steps=300))[:30] == shorter
+
+
+def test_the_order_of_rows_is_the_one_that_earlier_versions_drew() -> None:
+    """Literal, because a run is only reproduced, and a checkpoint only continued, where not one row moves."""
+    tokens = [7, 3, 12, 5, 5, 9, 2, 11, 6, 4]
+    packed = settings(packing=True, per_device_train_batch_size=2, max_length=12, num_train_epochs=2, seed=3)
+    assert micro_batches(tokens, packed) == [[3, 4, 4, 3, 9], [7, 7, 6], [1, 1, 6], [2, 2], [5, 5, 8], [0, 0, 8, 9]]
+    steps = settings(packing=True, per_device_train_batch_size=1, max_length=16, max_steps=9, seed=5)
+    assert micro_batches(tokens, steps) == [
+        *([1, 1, 6, 6, 6, 6, 6], [5, 0], [3, 4, 1, 1], [7, 3], [5, 0]),
+        *([2, 9], [4, 3, 4], [7, 3], [2, 9]),
+    ]
+    counted = settings(packing=False, per_device_train_batch_size=3, max_length=12, num_train_epochs=1.5, seed=3)
+    counted = counted.model_copy(update={"gradient_accumulation_steps": 2})
+    assert micro_batches(tokens, counted) == [[2, 7, 5], [0, 8, 3], [9, 1, 6], [4, 8, 9], [6, 2, 3]]
+    draw = random.Random(1)
+    many = [min(512, 1 + int(draw.lognormvariate(4.5, 0.8))) for _ in range(3000)]
+    large = settings(packing=True, max_length=512, num_train_epochs=3, gradient_accumulation_steps=2, gpus=2, seed=11)
+    batches = micro_batches(many, large)
+    assert len(batches) == 519
+    assert sha256(canonical_json(batches)) == "e942b3cf947710b0a8ec84b991e742a6fdd1c0d50bea93b6c2dc3caf30fa0301"
 
 
 def test_packing_fills_every_pass_and_no_more() -> None:

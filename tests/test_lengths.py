@@ -16,10 +16,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import sdk
 from sdk.data import Message, Row, longest_row, read_rows
 from sdk.data.lengths import count_tokens, measure_lengths
-from sdk.data.packing import largest_micro_batch, packing_efficiency
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.model.chat import Chat, encode_rows
+from sdk.packing import largest_micro_batch, packing_efficiency
 from sdk.records import Lengths, TrainSettings
 from sdk.train.batching import micro_batches
 from tests.tiny import MARKED, UNMARKED

@@ -13,8 +13,8 @@ from sdk.advise import estimate, find_model, predict
 from sdk.advise.layers import adapter_parameters, expert_parameters, linear_layers, linear_parameters, parameters
 from sdk.advise.memory import CUBLAS_GIB, available_gib, device_gib
 from sdk.advise.reliability import MEASURED, reliability
-from sdk.data.packing import filling
 from sdk.hardware import find_gpu
+from sdk.packing import expected_micro_batch
 from sdk.records import Calibration, Hardware, Lengths, Method, ModelShape, Needs, Probed, TrainSettings
 from tests.benchmarks import memory as benchmark
 from tests.benchmarks import planning
@@ -285,15 +285,15 @@ VARIED = Lengths(
 
 def test_known_rows_fill_passes_as_they_are() -> None:
     needs = Needs(lengths=VARIED, rows=1000, max_length=2048)
-    plain = filling(settings("lora", 4, 2048, False), needs)
+    plain = expected_micro_batch(settings("lora", 4, 2048, False), needs)
     assert (plain.tokens, plain.rows) == (4 * 300, 4)
     assert plain.largest == 2000 + 1500 + 1000 + 800
-    packed = filling(settings("lora", 4, 2048, False, packing=True), needs)
+    packed = expected_micro_batch(settings("lora", 4, 2048, False, packing=True), needs)
     assert packed.largest == 4 * 2048
     assert 0.85 * packed.largest < packed.tokens <= packed.largest
     assert packed.rows == pytest.approx(packed.tokens / 300)
     assert 300 < packed.row < 2000
-    unknown = filling(settings("lora", 4, 2048, False), Needs(max_length=2048))
+    unknown = expected_micro_batch(settings("lora", 4, 2048, False), Needs(max_length=2048))
     assert unknown == (4 * 2048, 4 * 2048, 4, 2048)
 
 

@@ -32,9 +32,10 @@ from sdk.advise.layers import (
     parameters,
 )
 from sdk.advise.model_config import shape_of
-from sdk.advise.models import EMBEDDED_FOLDER, find_model, models
+from sdk.advise.models import find_model, models
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape
+from sdk.store import embedded_base
 from sdk.train.methods import peft_config
 from tests.test_hub import NAME, Hub
 from tests.tiny import settings
@@ -156,7 +157,7 @@ def test_the_embedded_base_is_read_from_its_own_config() -> None:
     shape = find_model("embedded")
     assert shape.name == "embedded"
     assert shape.parameters_in_files == parameters(shape) < 12_000_000
-    assert find_model(str(EMBEDDED_FOLDER)) == find_model(str(EMBEDDED_FOLDER / "config.json")) == shape
+    assert find_model(str(embedded_base())) == find_model(str(embedded_base() / "config.json")) == shape
 
 
 def test_a_name_is_found_in_no_time() -> None:

@@ -23,13 +23,13 @@ from sdk.advise.layers import (
     linear_parameters,
     other_parameters,
 )
+from sdk.hardware.kernels import LOGITS_PER_CHUNK
 from sdk.records import Hardware, Memory, ModelShape, TrainSettings
 
 GIB = 2**30
 ADAPTER_BYTES = 4  # float32; gradients and each of AdamW's two moments take the same
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
 QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0, "lora-fp8": 1.0}
-HEAD_LOGITS = 2**26  # in one chunk: sdk/train/engine/head.py
 CUBLAS_GIB = 1 / 16  # its workspace, which torch allocates at the first product
 OFFLOADED_INPUTS = 2  # on the GPU while the others wait in the host's memory: of the layer at work and of the next
 CPU_RUNTIME_GIB = 0.12  # thread pools and libraries that torch loads at its first step
@@ -265,7 +265,7 @@ def _head(given: _Pass) -> float:
     """Last norm's input and output, their learned part and its gradient; in float32 the logits of a chunk, their
     softmax, and the softmax of the chunk before."""
     shape, learned = given.shape, given.learned
-    chunk = max(1, HEAD_LOGITS // shape.vocab_size)
+    chunk = max(1, LOGITS_PER_CHUNK // shape.vocab_size)
     hidden = 2 * given.size * (given.tokens + learned) * shape.hidden_size
     return hidden + 4 * shape.vocab_size * (min(learned, chunk) + min(learned, 2 * chunk))
 

@@ -10,9 +10,8 @@ from typing import Any
 from sdk.advise.model_config import read_shape, shape_of
 from sdk.lookup import key, unknown
 from sdk.records import ModelShape
+from sdk.store import EMBEDDED, embedded_base
 
-EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "base"
 # Words that name a vendor or a variant of one shape: "meta-llama/Llama-3.1-8B-Instruct" is "llama318b".
 NOISE = frozenset({"meta", "instruct", "chat", "hf", "it", "base", "pt", "4k", "128k"})
 
@@ -23,7 +22,7 @@ def find_model(name: str) -> ModelShape:
     InvalidInput names the nearest catalogue entries, or everything that is wrong with the config.json.
     """
     if name == EMBEDDED:
-        return read_shape(EMBEDDED_FOLDER / "config.json").model_copy(update={"name": EMBEDDED})
+        return read_shape(embedded_base() / "config.json").model_copy(update={"name": EMBEDDED})
     path = Path(name).expanduser()
     try:
         is_folder, is_there = path.is_dir(), path.exists()
@@ -31,7 +30,7 @@ def find_model(name: str) -> ModelShape:
         is_folder = is_there = False
     if is_there:
         shape = read_shape(path / "config.json" if is_folder else path)
-        embedded = path.resolve() in (EMBEDDED_FOLDER, EMBEDDED_FOLDER / "config.json")
+        embedded = path.resolve() in (embedded_base(), embedded_base() / "config.json")
         return shape.model_copy(update={"name": EMBEDDED}) if embedded else shape
     entry = _entries().get(_key(name.rsplit("/", 1)[-1]))
     if entry is None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from sdk.advise.memory import estimate
 from sdk.advise.speed import pass_seconds, step_seconds
-from sdk.data.packing import Filling, filling
+from sdk.hardware.kernels import FLASH_HEAD_SIZE
+from sdk.packing import MicroBatch, expected_micro_batch
 from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
 
 
@@ -29,7 +30,6 @@ CALIBRATED = MemoryBand(0.05, 0.05)
 # The band of speed, as factors.
 SPEED_MEASURED, SPEED_ELSEWHERE, SPEED_ON_A_CPU, SPEED_CALIBRATED = 1.25, 1.7, 3.0, 1.2
 HELD_AGAINST = "NVIDIA H200"
-FLASH_HEAD = 256  # wider heads go row by row, as all do before Ampere: sdk/train/engine/attention.py
 
 
 class Prediction(NamedTuple):
@@ -48,7 +48,7 @@ def predict(
     calibration: Calibration | None = None,
 ) -> Prediction:
     """calibration: of this base on this hardware, whose passes of the same method outweigh the formulas."""
-    filled = filling(settings, needs)
+    filled = expected_micro_batch(settings, needs)
     learned = needs.lengths.learned if needs.lengths else 1.0
     memory = estimate(shape, settings, hardware, filled.largest)
     probed = _probed(calibration, settings)
@@ -78,7 +78,9 @@ def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Memor
         return CALIBRATED
     if not hardware.gpu_count:
         return ON_A_CPU
-    by_rows = shape.attn_logit_softcapping or shape.attention_sinks or shape.head_dim > FLASH_HEAD or not hardware.bf16
+    # bfloat16 came with Ampere, and so did flash attention.
+    flash = hardware.bf16 and shape.head_dim <= FLASH_HEAD_SIZE
+    by_rows = shape.attn_logit_softcapping or shape.attention_sinks or not flash
     unlike = shape.v_head_dim not in (0, shape.head_dim)
     if shape.approximations or by_rows or unlike or shape.num_linear_attention_layers or hardware.backend != "cuda":
         return ROUGH
@@ -124,7 +126,7 @@ def _corrected(memory: Memory, probed: Probed, shape: ModelShape, hardware: Hard
 
 def _pass_of(probed: Probed, shape: ModelShape, hardware: Hardware, learned: float) -> float:
     rows = probed.settings.per_device_train_batch_size
-    filled = Filling(probed.tokens, probed.tokens, rows, probed.tokens / rows)
+    filled = MicroBatch(probed.tokens, probed.tokens, rows, probed.tokens / rows)
     return pass_seconds(shape, probed.settings, hardware, filled, learned)
 
 
@@ -136,7 +138,7 @@ def _speed(
     settings: TrainSettings,
     hardware: Hardware,
     needs: Needs,
-    filled: Filling,
+    filled: MicroBatch,
     seconds: float,
     probed: Probed | None,
 ) -> Speed:
@@ -165,7 +167,7 @@ def _speed(
     )
 
 
-def _steps(settings: TrainSettings, needs: Needs, filled: Filling) -> int | None:
+def _steps(settings: TrainSettings, needs: Needs, filled: MicroBatch) -> int | None:
     if settings.max_steps > 0:
         return settings.max_steps
     rows = needs.rows or (needs.lengths.rows if needs.lengths else None)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
 from sdk.advise.memory import QUANTIZED_BYTES
-from sdk.data.packing import Filling
+from sdk.packing import MicroBatch
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
 # Measured time over that of the data sheet's rate.
@@ -63,7 +63,7 @@ def rates(hardware: Hardware) -> Rates:
 
 
 def pass_seconds(
-    shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: Filling, learned: float = 1.0
+    shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: MicroBatch, learned: float = 1.0
 ) -> float:
     """One forward and backward pass of one micro-batch. learned: share of the tokens that the loss is taken on."""
     layers = shape.num_hidden_layers
@@ -87,7 +87,7 @@ def pass_seconds(
 
 
 def _computing(
-    shape: ModelShape, settings: TrainSettings, rate: Rates, filled: Filling, learned: float, again: float
+    shape: ModelShape, settings: TrainSettings, rate: Rates, filled: MicroBatch, learned: float, again: float
 ) -> float:
     tokens, hidden, layers = filled.tokens, shape.hidden_size, shape.num_hidden_layers
     passes = 2 + again  # forward, backward to the input, forward once more
@@ -119,7 +119,7 @@ def _computing(
 
 
 def step_seconds(
-    shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: Filling, learned: float = 1.0
+    shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: MicroBatch, learned: float = 1.0
 ) -> float:
     """One optimizer step of all GPUs: its passes, the exchange of gradients, AdamW."""
     adapted, rate = adapter_parameters(shape, settings.lora_r), rates(hardware)

@@ -34,7 +34,6 @@ from sdk.model.adapter import (  # noqa: E402
     set_adapter_weights,
 )
 from sdk.model.base_model import (  # noqa: E402
-    EMBEDDED,
     base_digest,
     base_files,
     base_name,
@@ -50,7 +49,6 @@ from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, loa
 __all__ = [
     "ADAPTER_NAME",
     "ANSWERS",
-    "EMBEDDED",
     "Chat",
     "Encoded",
     "Learned",

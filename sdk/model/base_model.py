@@ -16,9 +16,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sdk.errors import InvalidInput, StepFailed
 from sdk.records import canonical_json, sha256
+from sdk.store import EMBEDDED, embedded_base
 
-EMBEDDED = "embedded"
-_EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "base"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TRUE = {"1", "true", "yes", "on"}
 # What a base consists of: everything that decides what the model computes from a text.
@@ -44,8 +43,9 @@ def resolve_base(base: str) -> Path | str:
     Raises InvalidInput with every fault of the folder.
     """
     if base == EMBEDDED:
-        check_base(_EMBEDDED_FOLDER)
-        return _EMBEDDED_FOLDER
+        folder = embedded_base()
+        check_base(folder)
+        return folder
     path = Path(base).expanduser()
     if path.is_dir():
         check_base(path)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from sdk.packing import OPEN_MICRO_BATCHES, best_fit
 from sdk.records import TrainSettings
-
-# Micro-batches that are filled side by side when rows are packed: more leave fewer gaps, fewer mix better.
-_OPEN = 32
 
 
 def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[int]]:
-    """Row numbers of each forward pass of the whole run, epoch after epoch.
+    """Draw the row numbers of each forward pass of the whole run, epoch after epoch.
 
     lengths: tokens of each row. With packing a micro-batch holds as many rows as fit into per_device_train_batch_size x
     max_length tokens, else per_device_train_batch_size rows. The first one is as large as any can be (the longest rows;
@@ -22,18 +19,18 @@ def micro_batches(lengths: Sequence[int], settings: TrainSettings) -> list[list[
     for max_steps=3 is the beginning of what is drawn for 6.
     """
     draw = random.Random(settings.seed)  # noqa: S311 - decides an order, keeps no secret
-    size, needed = settings.per_device_train_batch_size, None
+    size, count = settings.per_device_train_batch_size, None
     rows = _epochs(lengths, size * settings.gradient_accumulation_steps * settings.gpus, draw)
     if settings.max_steps > 0:
-        needed = settings.max_steps * settings.gradient_accumulation_steps * settings.gpus
+        count = settings.max_steps * settings.gradient_accumulation_steps * settings.gpus
     else:
         rows = islice(rows, max(1, round(len(lengths) * settings.num_train_epochs)))
-    filled = _packed(rows, lengths, size * settings.max_length, draw) if settings.packing else _counted(rows, size)
-    return list(islice(filled, needed))
+    batches = _packed(rows, lengths, size * settings.max_length, draw) if settings.packing else _by_number(rows, size)
+    return list(islice(batches, count))
 
 
 def continued(before: list[list[int]], batches: list[list[int]], together: int) -> list[list[int]]:
-    """All of an earlier run's micro-batches, then those that `batches` has more of.
+    """Return all of an earlier run's micro-batches, then those that `batches` has more of.
 
     together: micro-batches in one optimizer step. Where the earlier run's last step had fewer, its room stays taken.
     """
@@ -41,7 +38,7 @@ def continued(before: list[list[int]], batches: list[list[int]], together: int) 
 
 
 def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:
-    """The same effective batch for models and adapters that cannot keep rows apart in one forward pass."""
+    """Return settings of the same effective batch for models and adapters that cannot keep rows apart in one pass."""
     return settings.model_copy(
         update={
             "packing": False,
@@ -52,7 +49,7 @@ def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:
 
 
 def _epochs(lengths: Sequence[int], first: int, draw: random.Random) -> Iterator[int]:
-    """All rows in an order of its own, again and again; the very first are the longest."""
+    """Yield all rows again and again, shuffled in each epoch; the `first` longest rows come first of all."""
     longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])[:first]
     epoch = [row for row in range(len(lengths)) if row not in longest]
     draw.shuffle(epoch)
@@ -64,13 +61,16 @@ def _epochs(lengths: Sequence[int], first: int, draw: random.Random) -> Iterator
         yield from epoch
 
 
-def _counted(rows: Iterator[int], size: int) -> Iterator[list[int]]:
+def _by_number(rows: Iterator[int], size: int) -> Iterator[list[int]]:
     while batch := list(islice(rows, size)):
         yield batch
 
 
 def _packed(rows: Iterator[int], lengths: Sequence[int], room: int, draw: random.Random) -> Iterator[list[int]]:
-    """Best fit, longest row first, over as many rows as fill _OPEN micro-batches; what fills none well waits."""
+    """Yield micro-batches packed by best fit, longest row first, over as many rows as fill OPEN_MICRO_BATCHES.
+
+    The emptiest of them is not yielded but waits for the next rows, until there are none.
+    """
     waiting: list[int] = []
     begun = ended = False
     while not ended:
@@ -79,30 +79,16 @@ def _packed(rows: Iterator[int], lengths: Sequence[int], room: int, draw: random
         for row in rows:
             waiting.append(row)
             tokens += lengths[row]
-            if tokens >= _OPEN * room:
+            if tokens >= OPEN_MICRO_BATCHES * room:
                 ended = False
                 break
-        bins = _best_fit(sorted(waiting, key=lambda row: -lengths[row]), lengths, room)
+        waiting.sort(key=lambda row: -lengths[row])
+        bins = [[waiting[place] for place in places] for places in best_fit([lengths[row] for row in waiting], room)]
         bins.sort(key=lambda batch: sum(lengths[row] for row in batch))
         if not ended:
             waiting = bins.pop(0)
-        if not begun and bins:
+        if not begun and bins:  # the fullest comes first, so that a lack of memory shows at once
             begun = True
             yield bins.pop()
         draw.shuffle(bins)
         yield from bins
-
-
-def _best_fit(rows: Sequence[int], lengths: Sequence[int], room: int) -> list[list[int]]:
-    bins: list[list[int]] = []
-    free: list[tuple[int, int]] = []  # (room left, number of the bin), ascending
-    for row in rows:
-        place = bisect_left(free, (lengths[row], 0))
-        if place == len(free):
-            bins.append([])
-            left, number = room, len(bins) - 1
-        else:
-            left, number = free.pop(place)
-        bins[number].append(row)
-        insort(free, (left - lengths[row], number))
-    return bins

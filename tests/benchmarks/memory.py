@@ -591,7 +591,7 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     from sdk.advise.memory import device_gib, estimate
     from sdk.advise.predict import predict as advised
     from sdk.advise.speed import step_seconds
-    from sdk.data.packing import Filling
+    from sdk.packing import MicroBatch
     from sdk.records import Needs
 
     shape, settings = shape_of(row), settings_of(row)
@@ -609,7 +609,7 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     if found.get("seconds"):
         step = statistics.median(found["step_tokens"][1:])
         passes = settings.gradient_accumulation_steps * settings.gpus
-        filled = Filling(step / passes, largest, settings.per_device_train_batch_size, settings.max_length)
+        filled = MicroBatch(step / passes, largest, settings.per_device_train_batch_size, settings.max_length)
         made["predicted_tokens_per_second"] = step / step_seconds(shape, settings, hardware, filled)
         made["tokens_per_second"] = statistics.median(
             tokens / seconds for tokens, seconds in zip(found["step_tokens"][1:], found["seconds"], strict=True)

@@ -16,10 +16,10 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from sdk.hardware.kernels import FLASH_CAPABILITY, FLASH_HEAD_SIZE
+
 NAME = "sdk_rows"
-_FLASH_HEAD = 256
 _FLASH_TYPES = (torch.bfloat16, torch.float16)
-_FLASH_CAPABILITY = (8, 0)
 
 
 def use_row_attention(model: PreTrainedModel) -> bool:
@@ -58,7 +58,7 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """query (1, heads, tokens, size), key and value (1, key heads, tokens, size) to (1, tokens, heads, size)."""
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
-    flash = query.dtype in _FLASH_TYPES and query.shape[-1] <= _FLASH_HEAD and _has_flash(query.device)
+    flash = query.dtype in _FLASH_TYPES and query.shape[-1] <= FLASH_HEAD_SIZE and _has_flash(query.device)
     if flash and softcap is None and not dropout and value.shape[-1] == query.shape[-1]:
         q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
         out = torch.ops.aten._flash_attention_forward(
@@ -88,7 +88,7 @@ def _attention(
 
 @cache
 def _has_flash(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FLASH_CAPABILITY
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
 
 
 def _spans(starts: torch.Tensor) -> Iterator[tuple[int, int]]:

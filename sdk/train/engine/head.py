@@ -14,8 +14,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-# Logits of one chunk: 256 MiB in float32. Larger chunks gained no speed.
-_CHUNK = 2**26
+from sdk.hardware.kernels import LOGITS_PER_CHUNK
 
 
 class Head(NamedTuple):
@@ -39,7 +38,7 @@ class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, head: Head, targets: torch.Tensor) -> torch.Tensor:
         weight, bias, scale, softcap = head
-        size = max(1, _CHUNK // weight.shape[0])
+        size = max(1, LOGITS_PER_CHUNK // weight.shape[0])
         loss = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
         for start in range(0, len(hidden), size):

@@ -1,0 +1,13 @@
+"""What the training engine's kernels can take: numbers that training obeys and advice counts with.
+
+They stand in this room because both steps may import it and it imports nothing heavy: `sdk advise` answers without
+torch.
+"""
+
+from __future__ import annotations
+
+# Flash attention takes heads of up to this size; wider ones go through torch's own attention row by row.
+FLASH_HEAD_SIZE = 256
+FLASH_CAPABILITY = (8, 0)  # Ampere; a GPU before it has no flash attention
+# The loss over a frozen head is computed for so many logits at once: 256 MiB in float32. More gained no speed.
+LOGITS_PER_CHUNK = 2**26
