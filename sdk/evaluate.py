@@ -26,7 +26,7 @@ from sdk.errors import InvalidInput, StepFailed
 from sdk.model import Chat, Encoded, attach_adapter, encode_rows, generate_ids, load_base
 from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
 
-RESAMPLES = 2_000
+RESAMPLES, SEED = 2_000, 0  # of the bootstrap
 _BATCH_ROWS = 32
 _BATCH_TOKENS = 4_096
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -53,12 +53,11 @@ def evaluate(
     prompt: str,
     domain: Domain,
     on_progress: OnProgress,
-    seed: int = 0,
 ) -> Scores:
     """Ask both models every question of a scrubbed evaluation file and compare with its reference answers.
 
     adapter_config, adapter_weights: content of adapter_config.json and bytes of adapter_model.safetensors, which are
-    attached from memory. seed: of the bootstrap's resamples.
+    attached from memory.
     Raises InvalidInput with every row that does not fit the model, StepFailed where a perplexity is not finite.
     """
     began = time.monotonic()
@@ -73,8 +72,8 @@ def evaluate(
     after, speed = ask(adapted, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "adapted"))
     return Scores(
         metric=domain.metric,
-        base=_by_language(rows, before, "base", seed),
-        adapted=_by_language(rows, after, "adapted", seed),
+        base=_by_language(rows, before, "base"),
+        adapted=_by_language(rows, after, "adapted"),
         outcomes=tuple(
             Outcome(
                 row=row.id,
@@ -151,14 +150,14 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
     return losses
 
 
-def _by_language(rows: Sequence[Row], answered: Sequence[Answered], which: str, seed: int) -> dict[str, Metrics]:
+def _by_language(rows: Sequence[Row], answered: Sequence[Answered], which: str) -> dict[str, Metrics]:
     groups = {"all": list(answered)}
     for language in sorted({row.language for row in rows}):
         groups[language] = [item for row, item in zip(rows, answered, strict=True) if row.language == language]
-    return {name: _metrics(group, f"{which} model, {name}", seed) for name, group in groups.items()}
+    return {name: _metrics(group, f"{which} model, {name}") for name, group in groups.items()}
 
 
-def _metrics(group: Sequence[Answered], what: str, seed: int) -> Metrics:
+def _metrics(group: Sequence[Answered], what: str) -> Metrics:
     mean = sum(item.nll for item in group) / sum(item.tokens for item in group)
     # exp overflows above 709 nats a token.
     if not mean < 700:
@@ -168,13 +167,13 @@ def _metrics(group: Sequence[Answered], what: str, seed: int) -> Metrics:
         )
     return Metrics(
         questions=len(group),
-        exact_match=bootstrap([float(item.exact) for item in group], seed),
-        f1=bootstrap([item.f1 for item in group], seed),
+        exact_match=bootstrap([float(item.exact) for item in group]),
+        f1=bootstrap([item.f1 for item in group]),
         perplexity=math.exp(mean),
     )
 
 
-def bootstrap(values: Sequence[float], seed: int) -> Interval:
+def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:
     """Mean and 95 % percentile interval over questions drawn with replacement (Efron and Tibshirani 1993, ch. 13)."""
     observed = np.asarray(values, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(observed), size=(RESAMPLES, len(observed)))

@@ -14,8 +14,8 @@ from sdk.domain import AdapterStart, Domain
 from sdk.errors import InvalidInput, StepFailed
 from sdk.evaluate import Answered, _metrics, bootstrap, evaluate, score, words
 from sdk.model import load_base, load_chat
-from sdk.records import Hardware, Scores, TrainSettings
-from sdk.train import train
+from sdk.records import Scores, TrainSettings
+from sdk.train import Job, train
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
 
 DOMAIN = Domain(
@@ -81,7 +81,7 @@ def test_the_interval_is_that_of_the_mean_and_reproducible() -> None:
 @pytest.mark.parametrize("nll", [math.nan, math.inf, 1e6])
 def test_a_perplexity_that_is_no_number_stops_the_step(nll: float) -> None:
     with pytest.raises(StepFailed, match="perplexity of the base model, all"):
-        _metrics([Answered(True, 1.0, nll, 10)], "base model, all", seed=0)
+        _metrics([Answered(True, 1.0, nll, 10)], "base model, all")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
         gradient_checkpointing=False,
         max_length=128,
     )
-    train(data, str(base), DOMAIN.prompt, settings, 0.0, Hardware(), out, quiet)
+    train(Job(data, str(base), DOMAIN.prompt, settings, out), quiet)
     folder = out / "adapter"
     return json.loads((folder / "adapter_config.json").read_text()), (folder / "adapter_model.safetensors").read_bytes()
 

@@ -24,7 +24,7 @@ from transformers.models.llama.modeling_llama import LlamaModel
 from sdk.data import read_rows
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.model import Encoded
-from sdk.records import Hardware, Run, TrainSettings
+from sdk.records import Run, TrainSettings
 from sdk.store import write_atomic
 from sdk.train import process_group, train, worker
 from sdk.train.job import Job
@@ -61,7 +61,7 @@ def run(
     nodes = {name: more.pop(name) for name in ("nodes", "rendezvous") if name in more}
     given = settings(**more)
     progress = tell or (lambda *told: None)
-    return train(data, str(base), "brief", given, 1.5, Hardware(), out, progress, checkpoint_seconds=seconds, **nodes)
+    return train(Job(data, str(base), "brief", given, out, checkpoint_seconds=seconds), progress, **nodes)
 
 
 def assert_same_adapter(one: Path, other: Path) -> None:
@@ -139,8 +139,6 @@ def job(base: Path, data: Path, out: Path, given: TrainSettings, halvings: int =
         base=str(base),
         prompt="brief",
         settings=given,
-        memory_predicted_gib=1.5,
-        hardware=Hardware(),
         out=out,
         checkpoint_seconds=1e9,
         halvings=halvings,

@@ -19,7 +19,7 @@ from sdk.model import Chat, Encoded, generate_ids, likelihoods, load_base
 from sdk.policy import read_policy
 from sdk.project.release import open_adapter
 from sdk.project.rows import CANARIES
-from sdk.records import Hardware, Leaks, Package, Run, Scrubbed
+from sdk.records import Leaks, Package, Run, Scrubbed
 from sdk.store import shipped
 from sdk.train.job import Job
 from sdk.train.validation import hold_out
@@ -156,7 +156,7 @@ def test_canaries_are_never_held_out() -> None:
 
 def test_rows_in_memory_reach_other_processes(tmp_path: Path) -> None:
     rows_given = tuple(canary_rows(KEY, 3, ("en", "zh")))
-    job = Job(rows_given, "embedded", "brief", settings(), 0.0, Hardware(), tmp_path)
+    job = Job(rows_given, "embedded", "brief", settings(), tmp_path)
     told = Job.from_bytes(job.to_bytes())
     assert (told, told.rows, told.data_digest) == (job, rows_given, job.data_digest)
     assert rows_given[0].messages[1].content not in repr(job)

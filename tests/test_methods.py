@@ -27,9 +27,9 @@ from sdk.errors import InvalidInput, Tampered
 from sdk.evaluate import _negative_log_likelihoods
 from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, generate, load_base, load_chat
 from sdk.project.release import open_adapter
-from sdk.records import Hardware, Run, TrainSettings, ValidationPoint
+from sdk.records import Run, TrainSettings, ValidationPoint
 from sdk.registry import plots
-from sdk.train import train, training_run
+from sdk.train import Job, train, training_run
 from sdk.train.noise import Noise
 from sdk.train.trainer import Trainer
 from sdk.train.validation import Validation
@@ -54,7 +54,7 @@ def run(base: Path, data: Path, out: Path, on_progress: Any = None, adapter: Any
     given = settings(**{"target_r": 2, "num_virtual_tokens": 5, **changes})
     told = on_progress or (lambda *figures: None)
     seconds = 0 if on_progress else 1e9
-    return train(data, str(base), "brief", given, 1.5, Hardware(), out, told, seconds, adapter=adapter)
+    return train(Job(data, str(base), "brief", given, out, seconds, adapter=adapter), told)
 
 
 def saved(out: Path) -> tuple[dict[str, Any], bytes]:

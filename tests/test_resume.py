@@ -22,8 +22,8 @@ import torch
 
 from sdk import InvalidInput, StepFailed
 from sdk.crypto import Secret
-from sdk.records import Hardware, LossPoint, Run, TrainSettings
-from sdk.train import Earlier, train
+from sdk.records import LossPoint, Run, TrainSettings
+from sdk.train import Earlier, Job, train
 from sdk.train.batching import continued, micro_batches
 from sdk.train.checkpoints import _CHUNK, Checkpoints
 from sdk.train.trainer import Trainer
@@ -87,7 +87,7 @@ def run(base: Path, data: Path, out: Path, *, at: int = -1, what: Any = ctrl_c, 
     """With a checkpoint after every step."""
     options = {name: changes.pop(name) for name in ("secret", "earlier", "checkpoint_seconds") if name in changes}
     given = {"checkpoint_seconds": 0, **options}
-    return train(data, str(base), "brief", settings(**changes), 1.5, Hardware(), out, Interrupt(at, what), **given)
+    return train(Job(data, str(base), "brief", settings(**changes), out, **given), Interrupt(at, what))
 
 
 def cut(base: Path, data: Path, out: Path, at: int, **changes: Any) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from sdk import InvalidInput, Project
 from sdk.data import read_rows
-from sdk.records import Hardware, Run, Scrubbed
+from sdk.records import Run, Scrubbed
 from sdk.store import shipped
-from sdk.train import train
+from sdk.train import Job, train
 from tests.workshop import REASON, Workshop, rows, write_policy
 
 MARKED = {  # value -> how it stands in a sentence
@@ -138,7 +138,7 @@ def test_no_row_is_in_what_training_writes(finished: Project, workshop: Workshop
     def look(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
         written.update({path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
 
-    train(data, str(workshop.base), "brief", run.settings, 0.0, Hardware(), tmp_path, look, checkpoint_seconds=0)
+    train(Job(data, str(workshop.base), "brief", run.settings, tmp_path, checkpoint_seconds=0), look)
     look("", 0, None, {})
     assert {"spool.jsonl", "checkpoint.json", "optimizer.safetensors", "adapter_model.safetensors"} <= set(written)
     texts = {message.content for row in read_rows(data).rows for message in row.messages if len(message.content) > 6}

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import base_digest
-from sdk.records import Hardware, Run
+from sdk.records import Run
 from sdk.store import check_ref
-from sdk.train import preview, train
+from sdk.train import Job, preview, train
 from sdk.train.dropout import Dropout
 from sdk.train.trainer import Trainer
 from tests.tiny import UNMARKED, make_base, one_thread, pairs, settings, write_rows  # noqa: F401 - one_thread is a fixture
@@ -50,8 +50,7 @@ class Steps:
 
 
 def run(base: Path, data: Path, out: Path, steps: Steps | None = None, seconds: float = 1e9, **changes: Any) -> Run:
-    given = settings(**changes)
-    return train(data, str(base), "brief", given, 1.5, Hardware(), out, steps or Steps(), checkpoint_seconds=seconds)
+    return train(Job(data, str(base), "brief", settings(**changes), out, checkpoint_seconds=seconds), steps or Steps())
 
 
 def weights(out: Path) -> bytes:
@@ -80,7 +79,7 @@ def test_the_adapter_moves_and_the_base_does_not(base: Path, data: Path, tmp_pat
     assert [point.step for point in done.losses] == list(range(1, STEPS + 1))
     assert done.losses[-1].loss < done.losses[0].loss
     assert [point.learning_rate for point in done.losses[:1]] == [5e-3]
-    assert (done.base, done.memory_predicted_gib, done.resumed_from_step) == ("tiny-base", 1.5, 0)
+    assert (done.base, done.resumed_from_step) == ("tiny-base", 0)
     assert done.tokens_per_second > 0
     assert [ref.path for ref in done.adapter] == ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
     for ref in done.adapter:

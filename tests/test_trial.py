@@ -243,7 +243,7 @@ def stand_in(asked: list[str], failing: Mapping[str, BaseException]) -> Call:
 
 
 def run_pilot(setup: TrialSetup, planned: list[TrainSettings], out: Path) -> Pilot:
-    return pilot.pilot(setup, planned, {}, out / "train", out / "eval", "f1", 4, None, out / "pilot")
+    return pilot.pilot(setup, planned, {}, out / "train", pilot.Questions(out / "eval", "f1", 4), None, out / "pilot")
 
 
 def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
@@ -251,12 +251,12 @@ def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
 ) -> None:
     planned = [settings(method=method) for method in ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")]
     asked: list[str] = []
-    monkeypatch.setattr(pilot, "run_alone", stand_in(asked, {"qlora-4bit": KeyboardInterrupt()}))
+    monkeypatch.setattr(pilot, "run_isolated", stand_in(asked, {"qlora-4bit": KeyboardInterrupt()}))
     with pytest.raises(KeyboardInterrupt):
         run_pilot(setup, planned, tmp_path)
     assert [path.name for path in (tmp_path / "pilot").iterdir()] == ["0.json"]
     asked.clear()
-    monkeypatch.setattr(pilot, "run_alone", stand_in(asked, {"qlora-4bit": StepFailed("Memory ran out.", ["so"])}))
+    monkeypatch.setattr(pilot, "run_isolated", stand_in(asked, {"qlora-4bit": StepFailed("Memory ran out.", ["so"])}))
     record = run_pilot(setup, planned, tmp_path)
     assert asked == ["qlora-4bit", "qlora-8bit"]
     assert record.left_out == {
@@ -273,7 +273,7 @@ def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
 
 
 def test_nothing_is_recorded_where_all_fail(setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pilot, "run_alone", stand_in([], {"lora": StepFailed("no")}))
+    monkeypatch.setattr(pilot, "run_isolated", stand_in([], {"lora": StepFailed("no")}))
     with pytest.raises(StepFailed) as caught:
         run_pilot(setup, [settings()], tmp_path)
     assert caught.value.faults == ("lora: no",)

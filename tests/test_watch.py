@@ -24,13 +24,13 @@ from sdk.cli.progress import Figures
 from sdk.errors import StepFailed, Tampered
 from sdk.hardware import peak_tflops
 from sdk.project.streaming import MetricsStream, unsent
-from sdk.records import Hardware, Run, TrainSettings, request_key
+from sdk.records import Run, TrainSettings, request_key
 from sdk.registry import Tracking, check_release
 from sdk.registry import sender as sending
 from sdk.registry.figures import Sender
 from sdk.registry.register import register
 from sdk.store import SPOOL
-from sdk.train import train, watch
+from sdk.train import Job, train, watch
 from sdk.train.metrics_log import Spool
 from sdk.train.utilization import Machine, ModelFlops, model_flops
 from tests import tiny
@@ -253,7 +253,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def trained(given: tuple[Path, Path], out: Path, on_progress: Any = lambda *told: None) -> Run:
     base, data = given
-    return train(data, str(base), "brief", settings(), 1.5, Hardware(), out, on_progress, checkpoint_seconds=0)
+    return train(Job(data, str(base), "brief", settings(), out, checkpoint_seconds=0), on_progress)
 
 
 def test_the_spool_of_a_run_holds_numbers_only(given: tuple[Path, Path], tmp_path: Path) -> None:
@@ -273,8 +273,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sdk.project.streaming import MetricsStream
-from sdk.records import Hardware, TrainSettings
-from sdk.train import train
+from sdk.records import TrainSettings
+from sdk.train import Job, train
 
 def on_progress(what, done, total, figures):
     if done == 7:
@@ -282,8 +282,8 @@ def on_progress(what, done, total, figures):
 
 base, data, root, settings = sys.argv[1:]
 with MetricsStream(Path(root), None, "claims", {"data": "d" * 64}, Path(root) / "out"):
-    train(Path(data), base, "brief", TrainSettings.model_validate_json(settings), 1.5, Hardware(), Path(root) / "out",
-          on_progress, 0)
+    job = Job(Path(data), base, "brief", TrainSettings.model_validate_json(settings), Path(root) / "out", 0)
+    train(job, on_progress)
 """
 
 
@@ -352,10 +352,8 @@ class _Process:
         return 0
 
 
-def sender(root: Path, uri: str | None = None, status: str = "FINISHED") -> sending.MetricsStream:
-    return sending.MetricsStream(
-        Tracking(root, uri), "claims", request_key(INPUTS), Sender(root / SPOOL), status=status
-    )
+def sender(root: Path, uri: str | None = None, status: str = "FINISHED") -> sending.LiveRun:
+    return sending.LiveRun(Tracking(root, uri), "claims", request_key(INPUTS), Sender(root / SPOOL), status=status)
 
 
 def test_the_status_follows_the_training(root: Path) -> None:

@@ -5,8 +5,6 @@ Here and beside, a command has a parameter for each of its options, however many
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +18,7 @@ from sdk.cli.doctor import examine
 from sdk.cli.progress import Bars
 from sdk.cli.review_rows import review as ask
 from sdk.errors import InvalidInput, Refused
+from sdk.processes import run_in_front
 from sdk.project import Project
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
 from sdk.records import Decision, Release
@@ -312,8 +311,7 @@ def ui(
         if release is not None:
             for name, page in show.mlflow_pages(release).items():
                 out.console.print(f"[dim]{name:<14}[/] http://127.0.0.1:{port}/{page}", soft_wrap=True)
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - our own command
+        raise typer.Exit(run_in_front(command, {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}))
 
 
 @app.command()

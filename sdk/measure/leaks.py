@@ -32,11 +32,11 @@ from sdk.crypto import Secret
 from sdk.data import Row, conversation
 from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
-from sdk.evaluate import RESAMPLES, bootstrap
+from sdk.evaluate import RESAMPLES, SEED, bootstrap
 from sdk.model import Chat, Likelihood, attach_adapter, likelihoods, load_base, set_adapter_weights
-from sdk.records import Hardware, Interval, Leakage, Leaks, OnProgress, Run, TrainSettings
+from sdk.records import Interval, Leakage, Leaks, OnProgress, Run, TrainSettings
 from sdk.seal import read_adapter
-from sdk.train import train
+from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 
 CANDIDATES = 64  # more bits than 6 tell nothing more of a mean whose limit is 2.5
 TWINS = 4  # for each canary, so that 32 canaries have 128: a false positive rate of 1 % is then one of them
@@ -48,8 +48,6 @@ CONTROLS = 16  # canaries of the control
 CONTROL_PASSES = 20.0  # at least; a control shows what the measurement can see
 _CONTROL_BATCH = 8  # rows in a step at most, so that few canaries make steps enough
 _CONTROL_LENGTH = 1024
-_LONG = 1e9  # seconds until a checkpoint before the last: a control is not gone on with
-_SEED = 0  # of the resamples, as in sdk.evaluate
 
 Array = NDArray[np.float64]
 
@@ -150,18 +148,16 @@ def _train_control(
 
     shutil.rmtree(out, ignore_errors=True)  # of a process that was killed
     try:
-        trained = train(
+        job = Job(
             data=tuple(canary.row for canary in control),
             base=run.base,
             prompt=run.prompt,
             settings=settings,
-            memory_predicted_gib=0.0,
-            hardware=Hardware(),
             out=out,
-            on_progress=tell,
-            checkpoint_seconds=_LONG,
+            checkpoint_seconds=ONLY_THE_LAST_CHECKPOINT,
             secret=secret,
         )
+        trained = train(job, tell)
         _, weights = read_adapter(out)
     finally:
         shutil.rmtree(out, ignore_errors=True)
@@ -244,7 +240,7 @@ def _leakage(
         twins=TWINS,
         candidates=CANDIDATES,
         exposures=_rounded(exposures),
-        exposure=bootstrap(exposures.tolist(), _SEED),
+        exposure=bootstrap(exposures.tolist()),
         extracted=sum(rows[0].greedy for rows in adapted),
         losses=_rounded(asked[:, 0]),
         twin_losses=_rounded(asked[:, 1:]),
@@ -293,7 +289,7 @@ def _caught(own: Array, twins: Array, counts: Array) -> float:
 
 def _drawn(count: int) -> Array:
     """How often each canary, with its twins, is in each resample."""
-    draw = np.random.default_rng(_SEED)
+    draw = np.random.default_rng(SEED)
     drawn: Array = draw.multinomial(count, [1 / count] * count, size=RESAMPLES).astype(np.float64)
     return drawn
 

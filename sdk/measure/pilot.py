@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -19,14 +19,13 @@ from sdk.crypto import Secret
 from sdk.data import read_rows
 from sdk.data.canaries import is_canary
 from sdk.errors import SDKError, StepFailed
-from sdk.evaluate import RESAMPLES, ask, bootstrap, mean_losses
+from sdk.evaluate import RESAMPLES, SEED, ask, bootstrap, mean_losses
 from sdk.measure.trials import TrialSetup, one_sentence
 from sdk.model import Chat, attach_adapter, encode_rows, learned, load_base
 from sdk.records import (
     Advice,
     Calibration,
     Frozen,
-    Hardware,
     Interval,
     Method,
     Needs,
@@ -37,16 +36,22 @@ from sdk.records import (
 )
 from sdk.seal import read_adapter
 from sdk.store import write_atomic
-from sdk.train import train
+from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.engine import use_row_attention
-from sdk.train.isolated import answer, run_alone
+from sdk.train.isolated import answer, run_isolated
 from sdk.train.validation import hold_out
 
 HELD_OUT = 0.1
 LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
-_SEED = 0  # of the resamples, as in sdk.evaluate
-_LONG = 1e9  # seconds until a checkpoint before the last: a pilot is not gone on with
+
+
+class Questions(NamedTuple):
+    """What each candidate is asked: scrubbed rows in a file, the score that counts, and how long answers may be."""
+
+    path: Path
+    metric: Literal["exact_match", "f1"]
+    max_new_tokens: int
 
 
 class Tried(Frozen):
@@ -116,26 +121,23 @@ def pilot(
     planned: Sequence[TrainSettings],
     left_out: Mapping[str, str],
     data: Path,
-    evaluation: Path,
-    metric: Literal["exact_match", "f1"],
-    max_new_tokens: int,
+    questions: Questions,
     secret: Secret | None,
     out: Path,
 ) -> Pilot:
-    """Train each planned candidate on the scrubbed rows in `data` and ask it the questions in `evaluation`.
+    """Train each planned candidate on the scrubbed rows in `data` and ask it the questions.
 
     secret: what encrypts its checkpoint while it runs. `out` is empty afterwards; after an interruption it holds the
     figures of candidates that had finished, which the same call then takes from there.
     Raises StepFailed where no candidate could be tried.
     """
-    told = {
+    request = {
         "data": str(data.resolve()),
-        "evaluation": str(evaluation.resolve()),
+        "evaluation": str(questions.path.resolve()),
         "base": setup.base,
         "prompt": setup.prompt,
-        "hardware": setup.hardware.model_dump(mode="json"),
-        "metric": metric,
-        "max_new_tokens": max_new_tokens,
+        "metric": questions.metric,
+        "max_new_tokens": questions.max_new_tokens,
         "secret": secret.expose().hex() if secret else None,
     }
     done: list[tuple[TrainSettings, Tried]] = []
@@ -143,7 +145,7 @@ def pilot(
     for number, settings in enumerate(planned):
         try:
             setup.allow(settings.method)
-            done.append((settings, _tried(setup, settings, told, out / str(number))))
+            done.append((settings, _tried(setup, settings, request, out / str(number))))
         except SDKError as error:
             failed[settings.method] = one_sentence(error)
     if not done:
@@ -152,14 +154,14 @@ def pilot(
     lora = next((tried.scores for settings, tried in done if settings.method == "lora"), None)
     return Pilot(
         hardware=setup.hardware,
-        metric=metric,
+        metric=questions.metric,
         questions=len(done[0][1].scores),
         candidates=tuple(_piloted(settings, tried, lora) for settings, tried in done),
         left_out={**left_out, **failed},
     )
 
 
-def _tried(setup: TrialSetup, settings: TrainSettings, told: Mapping[str, Any], folder: Path) -> Tried:
+def _tried(setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path) -> Tried:
     figures = folder.with_suffix(".json")
     if figures.exists():
         return Tried.model_validate_json(figures.read_bytes())
@@ -168,9 +170,9 @@ def _tried(setup: TrialSetup, settings: TrainSettings, told: Mapping[str, Any], 
         setup.on_progress(f"{what} ({settings.method})", done, total, shown)
 
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    given = {**told, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
+    given = {**request, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
     try:
-        tried = Tried.model_validate(run_alone(__name__, given, tell))
+        tried = Tried.model_validate(run_isolated(__name__, given, tell))
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # no weights stay, however it ended
     write_atomic(figures, tried.model_dump_json().encode())
@@ -182,8 +184,8 @@ def _piloted(settings: TrainSettings, tried: Tried, lora: Sequence[float] | None
         settings=settings,
         steps=tried.steps,
         tokens=tried.tokens,
-        eval_loss=bootstrap(tried.losses, _SEED),
-        score=bootstrap(tried.scores, _SEED),
+        eval_loss=bootstrap(tried.losses),
+        score=bootstrap(tried.scores),
         loss_against_lora=lost(tried.scores, lora) if lora else None,
         seconds=tried.seconds,
         memory_gib=tried.memory_gib,
@@ -198,7 +200,7 @@ def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
     own, other = np.asarray(scores), np.asarray(lora)
     if not other.mean():
         return None
-    drawn = np.random.default_rng(_SEED).integers(0, len(other), size=(RESAMPLES, len(other)))
+    drawn = np.random.default_rng(SEED).integers(0, len(other), size=(RESAMPLES, len(other)))
     whole = other[drawn].mean(axis=1)
     shares = 1 - own[drawn].mean(axis=1)[whole > 0] / whole[whole > 0]
     value = float(1 - own.mean() / other.mean())
@@ -206,21 +208,12 @@ def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
     return Interval(value=value, low=min(low, value), high=max(high, value))
 
 
-def _try_here(told: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
-    settings = TrainSettings.model_validate(told["settings"])
-    base, prompt, data, out = told["base"], told["prompt"], Path(told["data"]), Path(told["out"])
-    run = train(
-        data=data,
-        base=base,
-        prompt=prompt,
-        settings=settings,
-        memory_predicted_gib=0.0,
-        hardware=Hardware.model_validate(told["hardware"]),
-        out=out,
-        on_progress=on_progress,
-        checkpoint_seconds=_LONG,
-        secret=Secret(bytes.fromhex(told["secret"])) if told["secret"] else None,
-    )
+def _try_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    settings = TrainSettings.model_validate(request["settings"])
+    base, prompt, data, out = request["base"], request["prompt"], Path(request["data"]), Path(request["out"])
+    secret = Secret(bytes.fromhex(request["secret"])) if request["secret"] else None
+    job = Job(data, base, prompt, settings, out, ONLY_THE_LAST_CHECKPOINT, secret)
+    run = train(job, on_progress)
     gc.collect()  # the trained model, before another is loaded
     model, tokenizer = load_base(base, settings.method)
     adapted = attach_adapter(model, *read_adapter(out))
@@ -231,16 +224,16 @@ def _try_here(told: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     losses = mean_losses(adapted, held, tokenizer.pad_token_id)
     if not all(map(math.isfinite, losses)):
         raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")
-    questions = read_rows(Path(told["evaluation"])).rows
+    questions = read_rows(Path(request["evaluation"])).rows
     encoded = encode_rows(chat, questions, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
-    answered, _ = ask(adapted, chat, questions, encoded, prompt, told["max_new_tokens"], on_progress)
+    answered, _ = ask(adapted, chat, questions, encoded, prompt, request["max_new_tokens"], on_progress)
     lengths = [len(row.input_ids) for row in trained]
     running = settings if use_row_attention(model) else one_row_at_a_time(settings)
     tried = Tried(
         steps=run.steps,
         tokens=sum(lengths[row] for batch in micro_batches(lengths, running) for row in batch),
         losses=tuple(losses),
-        scores=tuple(float(item.exact if told["metric"] == "exact_match" else item.f1) for item in answered),
+        scores=tuple(float(item.exact if request["metric"] == "exact_match" else item.f1) for item in answered),
         seconds=run.seconds,
         memory_gib=run.memory_measured_gib,
     )

@@ -12,23 +12,12 @@ from sdk.advise import predict
 from sdk.errors import SDKError, StepFailed
 from sdk.measure.trials import TrialSetup, one_sentence
 from sdk.model import base_name
-from sdk.records import (
-    Calibration,
-    Lengths,
-    Needs,
-    Probed,
-    TrainSettings,
-)
+from sdk.records import Calibration, Lengths, Needs, Probed, TrainSettings
 from sdk.train.one_pass import Measured, measure
-
-HELD_OUT = 0.1
-LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
-_SEED = 0  # of the resamples, as in sdk.evaluate
-_LONG = 1e9  # seconds until a checkpoint before the last: a pilot is not gone on with
 
 
 def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: Path) -> Calibration:
-    """Memory and time of each candidate's largest micro-batch of the rows in `data`; what fails is recorded as such."""
+    """Measure memory and time of each candidate's largest micro-batch of the rows in `data`; failures are recorded."""
     probes = []
     for number, settings in enumerate(candidates):
         setup.on_progress(f"probe {settings.method}", number, len(candidates), {})
@@ -61,7 +50,7 @@ def _probed(setup: TrialSetup, candidate: TrainSettings, data: Path) -> Probed:
 
 
 def _needs_of(measured: Measured, settings: TrainSettings, needs: Needs) -> Needs:
-    """Those of data in which every micro-batch is the measured one."""
+    """Return the needs of data in which every micro-batch is the measured one."""
     passes = max(settings.gradient_accumulation_steps, -(-(needs.rows or 1) // len(measured.lengths)))
     longest = sorted(measured.lengths, reverse=True)
     lengths = Lengths(

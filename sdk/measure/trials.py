@@ -1,4 +1,4 @@
-"""What probe and pilot share: what candidates are tried on, and how a candidate's failure is told."""
+"""What probe and pilot share: what candidates are tried on, and the sentence that records why one failed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sdk.errors import SDKError
-from sdk.records import (
-    Hardware,
-    Method,
-    ModelShape,
-    Needs,
-    OnProgress,
-)
-
-HELD_OUT = 0.1
-LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
-_SEED = 0  # of the resamples, as in sdk.evaluate
-_LONG = 1e9  # seconds until a checkpoint before the last: a pilot is not gone on with
+from sdk.records import Hardware, Method, ModelShape, Needs, OnProgress
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Learning(Base):
         """
         from sdk.advise import predict
         from sdk.project.advising import row_lengths
-        from sdk.train import Earlier, train
+        from sdk.train import Earlier, Job, train
 
         with self._working() as state:
             advice, scrubbed = state.latest(Advice), state.latest(Scrubbed)
@@ -74,25 +74,26 @@ class Learning(Base):
                 if "calibration" in advice.inputs:
                     calibration = state.lineage(Calibration, advice, "calibration")
                 predicted = predict(advice.shape, chosen, advice.hardware, needs, calibration)
+                job = Job(
+                    data=data,
+                    base=state.charter.base,
+                    prompt=state.domain().prompt,
+                    settings=chosen,
+                    out=folder,
+                    secret=secret,
+                    earlier=Earlier(state.folder(before), before.settings) if before else None,
+                    adapter=open_adapter(state, begun) if begun else None,
+                )
                 with MetricsStream(self.root, state.charter.tracking_uri, state.charter.name, inputs, folder):
-                    return train(
-                        data=data,
-                        base=state.charter.base,
-                        prompt=state.domain().prompt,
-                        settings=chosen,
-                        memory_predicted_gib=predicted.memory.total,
-                        tokens_per_second_predicted=(
-                            predicted.speed.tokens_per_second.expected if predicted.speed else None
-                        ),
-                        hardware=advice.hardware,
-                        out=folder,
-                        on_progress=self._on_progress,
-                        secret=secret,
-                        earlier=Earlier(state.folder(before), before.settings) if before else None,
-                        adapter=open_adapter(state, begun) if begun else None,
-                        nodes=nodes,
-                        rendezvous=rendezvous,
-                    )
+                    run = train(job, self._on_progress, nodes, rendezvous)
+                speed = predicted.speed
+                return run.model_copy(
+                    update={
+                        "memory_predicted_gib": predicted.memory.total,
+                        "tokens_per_second_predicted": speed.tokens_per_second.expected if speed else None,
+                        "hardware": advice.hardware,
+                    }
+                )
 
             reviews = reviews_of(state, scrubbed)
             facts = {

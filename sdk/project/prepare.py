@@ -119,7 +119,7 @@ class Preparing(Base):
         anew. No weights stay. After an interruption the same call takes over what had finished.
         """
         from sdk.advise import advise, candidates
-        from sdk.measure.pilot import not_tried, pilot, plan
+        from sdk.measure.pilot import Questions, not_tried, pilot, plan
         from sdk.project.advising import find_calibration
 
         if minutes <= 0 or (steps is not None and steps < 3):  # in two, warm-up and all, half of an adapter stays put
@@ -152,9 +152,7 @@ class Preparing(Base):
                     planned,
                     left_out,
                     data=folder / scrubbed.data["train"].path,
-                    evaluation=folder / scrubbed.data["eval"].path,
-                    metric=domain.metric,
-                    max_new_tokens=domain.max_new_tokens,
+                    questions=Questions(folder / scrubbed.data["eval"].path, domain.metric, domain.max_new_tokens),
                     secret=secret,
                     out=out,
                 )

@@ -8,13 +8,11 @@ could not be sent is kept for `register`.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from sdk import processes
 from sdk.records import request_key
 from sdk.store import SPOOL, write_atomic
 
@@ -47,15 +45,8 @@ class MetricsStream:
         }
 
     def __enter__(self) -> MetricsStream:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
-        self._process = subprocess.Popen(  # noqa: S603 - a module of ours
-            [sys.executable, "-P", "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # a library's text might quote the URI with its password
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for training; this one still has to say how it ended
-        )
+        # After Ctrl-C it still has to say how training ended; the GPU is training's.
+        self._process = processes.start(_MODULE, variables={"CUDA_VISIBLE_DEVICES": ""})
         assert self._process.stdin
         self._input = self._process.stdin
         self._tell(json.dumps(self._given))  # not as an argument, which every user of the machine can read
@@ -68,12 +59,7 @@ class MetricsStream:
         self._tell("FINISHED" if error is None else failed)
         with suppress(OSError):
             self._input.close()
-        try:
-            sent = self._process.wait(GRACE_SECONDS) == 0
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            sent = False
+        sent = processes.end(self._process, GRACE_SECONDS) == 0
         if error is None:
             self._put_away(sent)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdk.errors import InvalidInput, StepFailed
+from sdk.processes import python_command
 from sdk.records import Release
 from sdk.store import ASIDE
 
@@ -131,7 +131,7 @@ def ui_command(tracking: Tracking, port: int) -> list[str]:
     """Return the command for the MLflow UI on 127.0.0.1; run it with this process's environment (no telemetry)."""
     if tracking.is_server:
         raise InvalidInput(f"{tracking.public} is a server with a UI of its own; open it in a browser.")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.backend, "--workers", "1"]
+    command = python_command("mlflow", "server", "--backend-store-uri", tracking.backend, "--workers", "1")
     if tracking.artifact_location:
         command += ["--default-artifact-root", tracking.artifact_location]
     return [*command, "--host", "127.0.0.1", "--port", str(port)]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +15,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO, Any
 
+from sdk import processes
 from sdk.errors import InvalidInput, StepFailed
 from sdk.scrub.batch import Batch, Done, Scrubber, ScrubSetup
 from sdk.scrub.find.detector import Detector
@@ -36,14 +35,14 @@ def over_processes(workers: int) -> Run:
     """In as many processes; batches come out in the order in which they go in."""
 
     def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
-        idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        processes = [_start() for _ in range(workers)]
+        idle: SimpleQueue[processes.Child] = SimpleQueue()
+        children = [processes.start(__name__, stdout=processes.PIPE, defaults=ONE_THREAD) for _ in range(workers)]
         threads = ThreadPoolExecutor(workers)
         waiting: deque[Future[Done]] = deque()
         try:
-            for made in [threads.submit(_ask, process, setup) for process in processes]:
+            for made in [threads.submit(_ask, process, setup) for process in children]:
                 made.result()
-            for process in processes:
+            for process in children:
                 idle.put(process)
             for batch in todo:
                 waiting.append(threads.submit(_with_idle, idle, batch))
@@ -52,36 +51,25 @@ def over_processes(workers: int) -> Run:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for process in processes:
+            for process in children:
                 process.kill()
             threads.shutdown(cancel_futures=True)
-            for process in processes:
+            for process in children:
                 _end(process)
 
     return run
 
 
-def _start() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - a module of ours
-        [sys.executable, "-P", "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # libraries may print what they fail on
-        env={**ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,  # Ctrl-C is ours to handle
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: processes.Child) -> None:
     assert process.stdin
     assert process.stdout
     process.stdout.close()
     with suppress(BrokenPipeError):  # what it had not read yet
         process.stdin.close()
-    process.wait()
+    processes.end(process)
 
 
-def _with_idle(idle: SimpleQueue[subprocess.Popen[bytes]], batch: Batch) -> Done:
+def _with_idle(idle: SimpleQueue[processes.Child], batch: Batch) -> Done:
     process = idle.get()
     try:
         done: Done = _ask(process, batch)
@@ -90,7 +78,7 @@ def _with_idle(idle: SimpleQueue[subprocess.Popen[bytes]], batch: Batch) -> Done
         idle.put(process)
 
 
-def _ask(process: subprocess.Popen[bytes], value: Any) -> Any:
+def _ask(process: processes.Child, value: Any) -> Any:
     assert process.stdin
     assert process.stdout
     try:

@@ -1,6 +1,6 @@
 """Work in a process of its own: its memory is measured without ours, and what ends it does not end us.
 
-It is told on its standard input and answers in lines on its standard output, so nothing of it is in a file, on a
+It reads its request from standard input and answers in lines on standard output, so nothing of it is in a file, on a
 command line or in the environment.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from sdk import processes
 from sdk.errors import StepFailed
 from sdk.records import Frozen, OnProgress, canonical_json
 from sdk.train.launch import Fault, ProgressLine, error_of
@@ -21,32 +21,25 @@ from sdk.train.worker import end_with_parents, fault_of
 
 
 class Line(Frozen):
-    """One of the three; the last line is no progress."""
+    """One of the three; the last line of a process is its fault or its result."""
 
     progress: ProgressLine | None = None
     fault: Fault | None = None
     result: Any = None
 
 
-def run_alone(module: str, told: Mapping[str, Any], on_progress: OnProgress) -> Any:
-    """What `answer` in `python -m module` returns for what it is told; both are JSON.
+def run_isolated(module: str, request: Mapping[str, Any], on_progress: OnProgress) -> Any:
+    """Run a module that calls `answer`, and return what its function returns for the request; both are JSON.
 
-    Raises its SDKError; StepFailed where it ended otherwise, which keeps the text of what may quote rows out.
+    Raises its SDKError; StepFailed where it ended otherwise, without the text of that, which may quote rows.
     """
-    process = subprocess.Popen(  # noqa: S603 - a module of ours
-        [sys.executable, "-P", "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,  # Ctrl-C is ours to handle
-    )
+    process = processes.start(module, stdout=processes.PIPE)
     assert process.stdin
     assert process.stdout
     last = Line()
     try:
         with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(canonical_json(told))
+            process.stdin.write(canonical_json(request))
         for text in process.stdout:
             last = Line.model_validate_json(text)
             if last.progress:
@@ -56,7 +49,7 @@ def run_alone(module: str, told: Mapping[str, Any], on_progress: OnProgress) -> 
         raise
     finally:
         process.stdout.close()
-        process.wait()
+        status = process.wait()
     if last.fault:
         error = error_of(last.fault)
         if isinstance(error, RuntimeError):
@@ -64,9 +57,9 @@ def run_alone(module: str, told: Mapping[str, Any], on_progress: OnProgress) -> 
                 f"It ended with {last.fault.kind}, which no check foresaw; `sdk train` with these settings shows where."
             ) from error
         raise error
-    if process.returncode > 0:
-        raise RuntimeError(f"python -m {module} ended with {process.returncode} and said nothing.")
-    if process.returncode:
+    if status > 0:
+        raise RuntimeError(f"python -m {module} ended with {status} and said nothing.")
+    if status:
         raise StepFailed(
             "Its process was ended from outside (killed, or the machine's memory is too small); free memory and try "
             "again."
@@ -75,9 +68,9 @@ def run_alone(module: str, told: Mapping[str, Any], on_progress: OnProgress) -> 
 
 
 def answer(work: Callable[[dict[str, Any], OnProgress], Any]) -> None:
-    """The whole of such a process: work(what it is told, progress) once."""
+    """Be such a process: call work(request, on_progress) once and write its result, or its error, as the last line."""
     end_with_parents()
-    told = json.load(sys.stdin.buffer)
+    request = json.load(sys.stdin.buffer)
     with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as lines:
         os.dup2(2, 1)  # libraries print
 
@@ -88,7 +81,7 @@ def answer(work: Callable[[dict[str, Any], OnProgress], Any]) -> None:
             lines.write(line.model_dump_json() + "\n")
 
         try:
-            say(Line(result=work(told, tell)))
+            say(Line(result=work(request, tell)))
         except Exception as error:
             say(Line(fault=fault_of(error)))
             raise

@@ -10,28 +10,36 @@ from typing import Any
 
 from sdk.crypto import Secret
 from sdk.data import Row, read_rows
-from sdk.records import Hardware, TrainSettings, canonical_json, sha256
+from sdk.records import TrainSettings, canonical_json, sha256
 from sdk.train.adapter_init import Adapter
 from sdk.train.session import Earlier
+
+ONLY_THE_LAST_CHECKPOINT = 1e9  # checkpoint_seconds of a run that nobody will continue
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of launch.train(). Other processes are told through memory and the process group, never by a file."""
+    """All that decides what train() makes.
+
+    data: a file, or rows in memory, which then are written nowhere. prompt: system message of rows that have none.
+    checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
+    secret: what encrypts checkpoints; None leaves them in plain. earlier: a finished run to go on from. adapter: a
+    finished one on the same base that this one begins with; None: PEFT's first weights. halvings: how often
+    micro-batches are cut in two.
+
+    Other processes are told a job through memory and the process group, never by a file.
+    """
 
     data: Path | tuple[Row, ...] = field(repr=False)
     base: str
     prompt: str = field(repr=False)
     settings: TrainSettings
-    memory_predicted_gib: float
-    hardware: Hardware
     out: Path
     checkpoint_seconds: float = 15.0
     secret: Secret | None = None
     earlier: Earlier | None = None
     adapter: Adapter | None = field(default=None, repr=False)
-    tokens_per_second_predicted: float | None = None
-    halvings: int = 0  # how often micro-batches are divided in two parts
+    halvings: int = 0
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -47,35 +55,34 @@ class Job:
         return self.out / "launch"
 
     def to_bytes(self) -> bytes:
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return the job as JSON. It holds the rows and the secret: it is not for a file."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         data = str(self.data) if isinstance(self.data, Path) else _dumped(self.data)
-        given |= {"data": data, "out": str(self.out)}
-        given |= {"settings": self.settings.model_dump(), "hardware": self.hardware.model_dump()}
+        values |= {"data": data, "out": str(self.out), "settings": self.settings.model_dump()}
         if self.secret is not None:
-            given["secret"] = self.secret.expose().hex()
+            values["secret"] = self.secret.expose().hex()
         if self.earlier is not None:
-            given["earlier"] = [str(self.earlier.folder), self.earlier.settings.model_dump()]
+            values["earlier"] = [str(self.earlier.folder), self.earlier.settings.model_dump()]
         if self.adapter is not None:
-            given["adapter"] = [dict(self.adapter[0]), b64encode(self.adapter[1]).decode()]
-        return canonical_json(given)
+            values["adapter"] = [dict(self.adapter[0]), b64encode(self.adapter[1]).decode()]
+        return canonical_json(values)
 
     @classmethod
-    def from_bytes(cls, told: bytes) -> Job:
-        given = json.loads(told)
-        given["out"] = Path(given["out"])
-        told_rows = given["data"]
-        given["data"] = Path(told_rows) if isinstance(told_rows, str) else tuple(map(Row.model_validate, told_rows))
-        given["settings"] = TrainSettings.model_validate(given["settings"])
-        given["hardware"] = Hardware.model_validate(given["hardware"])
-        if given["secret"] is not None:
-            given["secret"] = Secret(bytes.fromhex(given["secret"]))
-        if given["earlier"] is not None:
-            folder, settings = given["earlier"]
-            given["earlier"] = Earlier(Path(folder), TrainSettings.model_validate(settings))
-        if given["adapter"] is not None:
-            config, weights = given["adapter"]
-            given["adapter"] = (config, b64decode(weights))
-        return cls(**given)
+    def from_bytes(cls, message: bytes) -> Job:
+        values = json.loads(message)
+        data = values["data"]
+        values["data"] = Path(data) if isinstance(data, str) else tuple(map(Row.model_validate, data))
+        values["out"] = Path(values["out"])
+        values["settings"] = TrainSettings.model_validate(values["settings"])
+        if values["secret"] is not None:
+            values["secret"] = Secret(bytes.fromhex(values["secret"]))
+        if values["earlier"] is not None:
+            folder, settings = values["earlier"]
+            values["earlier"] = Earlier(Path(folder), TrainSettings.model_validate(settings))
+        if values["adapter"] is not None:
+            config, weights = values["adapter"]
+            values["adapter"] = (config, b64decode(weights))
+        return cls(**values)
 
 
 def _dumped(rows: tuple[Row, ...]) -> list[dict[str, Any]]:

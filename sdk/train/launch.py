@@ -6,37 +6,32 @@ import gc
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import IO, Literal
 from uuid import uuid4
 
 import torch
 from pydantic import Field
 
-from sdk.crypto import Secret
-from sdk.data import Row
+from sdk import processes
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.hardware import cpu_cores
-from sdk.records import Frozen, Hardware, OnProgress, Run, TrainSettings
-from sdk.train.adapter_init import Adapter
+from sdk.records import Frozen, OnProgress, Run, TrainSettings
 from sdk.train.failures import MemoryRanOut
 from sdk.train.job import Job
-from sdk.train.session import Earlier
 from sdk.train.shard import check_settings
 from sdk.train.training_run import train_here
 
 RESULT, PROGRESS, ERROR, PARENT = "run.json", "progress.jsonl", "error-{}.json", "SDK_PARENT_PROCESS"
 _ERRORS: dict[str, type[SDKError]] = {kind.__name__: kind for kind in (MemoryRanOut, InvalidInput, StepFailed)}
+_TORCHRUN = "torch.distributed.run"
 _LOOK_SECONDS = 0.1
-_STOP_SECONDS = 10
 
 
 class ProgressLine(Frozen):
@@ -57,55 +52,23 @@ class Fault(Frozen):
     why: Literal["error", "bug", "lost"] = Field(default="error")
 
 
-def train(  # noqa: PLR0913 - all that a run is made of
-    data: Path | tuple[Row, ...],
-    base: str,
-    prompt: str,
-    settings: TrainSettings,
-    memory_predicted_gib: float,
-    hardware: Hardware,
-    out: Path,
-    on_progress: OnProgress,
-    checkpoint_seconds: float = 15.0,
-    secret: Secret | None = None,
-    earlier: Earlier | None = None,
-    adapter: Adapter | None = None,
-    nodes: int = 1,
-    rendezvous: str = "",
-    tokens_per_second_predicted: float | None = None,
-) -> Run:
-    """Train an adapter on scrubbed rows and leave it in out/adapter, as PEFT writes one.
+def train(job: Job, on_progress: OnProgress, nodes: int = 1, rendezvous: str = "") -> Run:
+    """Train an adapter on scrubbed rows and leave it in job.out/adapter, as PEFT writes one.
 
-    The same call after an interruption goes on from the newest whole checkpoint in out/checkpoints, where the last one
-    stays. With earlier it goes on from the last checkpoint of that finished run instead of from the base alone; a
-    schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
-    figures of each step are appended to out/spool.jsonl while it runs. Where memory runs out, micro-batches are halved
-    and accumulated instead, from the newest checkpoint on; the Run's notes say so.
-    data: a file, or rows in memory, which then are written nowhere.
-    prompt: system message of rows that have none; memory_predicted_gib and tokens_per_second_predicted are stored
-    beside what is measured.
-    checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
-    secret: what encrypts checkpoints; None leaves them in plain.
-    adapter: a finished one on the same base that this one begins with; None: PEFT's first weights.
+    The same call after an interruption goes on from the newest whole checkpoint in job.out/checkpoints, where the last
+    one stays. With job.earlier it goes on from the last checkpoint of that finished run instead of from the base alone;
+    a schedule of learning rates that depends on the number of steps is the one of the new number from there on. The
+    figures of each step are appended to job.out/spool.jsonl while it runs. Where memory runs out, micro-batches are
+    halved and accumulated instead, from the newest checkpoint on; the Run's notes say so.
     nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
+    Returns the Run without its predictions and hardware, which training does not know: whoever has them adds them.
     Raises InvalidInput with every row that cannot be trained and where there is nothing to go on from, StepFailed where
     memory, disk or the numbers give out and after SIGTERM.
     """
+    settings = job.settings
     _check(settings, nodes, rendezvous)
-    job = Job(
-        data=data.resolve() if isinstance(data, Path) else data,
-        base=base,
-        prompt=prompt,
-        settings=settings,
-        memory_predicted_gib=memory_predicted_gib,
-        hardware=hardware,
-        out=out.resolve(),
-        checkpoint_seconds=checkpoint_seconds,
-        secret=secret,
-        earlier=earlier,
-        adapter=adapter,
-        tokens_per_second_predicted=tokens_per_second_predicted,
-    )
+    data = job.data.resolve() if isinstance(job.data, Path) else job.data
+    job = replace(job, data=data, out=job.out.resolve())
     while True:
         try:
             run = train_here(job, on_progress) if settings.gpus == 1 else _launch(job, nodes, rendezvous, on_progress)
@@ -143,28 +106,31 @@ def _check(settings: TrainSettings, nodes: int, rendezvous: str) -> None:
         raise InvalidInput("Training cannot be spread over processes like this.", faults)
 
 
-def node_command(folder: Path, gpus: int, nodes: int, rendezvous: str, name: str) -> list[str]:
-    """What each host runs; torchrun starts its processes, gives them ranks and ends all when one ends."""
+def torchrun_arguments(folder: Path, gpus: int, nodes: int, rendezvous: str, name: str) -> list[str]:
+    """Return torchrun's arguments, the same on each host: it starts the processes and ends all when one ends.
+
+    name: of the meeting at HOST:PORT, so that another run's processes do not join it.
+    """
     where = (
         ["--rdzv-endpoint", rendezvous, "--rdzv-backend", "c10d", "--rdzv-id", name] if nodes > 1 else ["--standalone"]
     )
-    shape = ["--nnodes", str(nodes), "--nproc-per-node", str(gpus // nodes), "--max-restarts", "0"]
-    worker = ["-m", "sdk.train.worker", str(folder)]
-    return [sys.executable, "-m", "torch.distributed.run", *shape, *where, *worker]
+    counts = ["--nnodes", str(nodes), "--nproc-per-node", str(gpus // nodes), "--max-restarts", "0"]
+    return [*counts, *where, "-m", "sdk.train.worker", str(folder)]
 
 
 def _launch(job: Job, nodes: int, rendezvous: str, on_progress: OnProgress) -> Run:
-    """Run the job in settings.gpus processes; what the first one tells and leaves."""
+    """Run the job in settings.gpus processes, tell the first one's progress and return the Run that it leaves."""
     folder = job.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    command = node_command(folder, job.settings.gpus, nodes, rendezvous, uuid4().hex[:8])
+    arguments = torchrun_arguments(folder, job.settings.gpus, nodes, rendezvous, uuid4().hex[:8])
     if nodes > 1:
-        on_progress(f"waiting for {nodes - 1} hosts to run: {' '.join(['python', *command[1:]])}", 0, None, {})
+        _, *others = processes.python_command(_TORCHRUN, *arguments)
+        on_progress(f"waiting for {nodes - 1} hosts to run: {' '.join(['python', *others])}", 0, None, {})
     try:
-        with (folder / "log").open("wb") as log, _started(command, job, nodes, log) as agent:
-            said = _follow(agent, folder / PROGRESS, on_progress)
-        if said == 0 and (folder / RESULT).exists():
+        with (folder / "log").open("wb") as log, _torchrun(arguments, job, nodes, log) as agent:
+            status = _follow(agent, folder / PROGRESS, on_progress)
+        if status == 0 and (folder / RESULT).exists():
             return Run.model_validate_json((folder / RESULT).read_bytes())
         raise _reason(folder)
     finally:
@@ -172,21 +138,21 @@ def _launch(job: Job, nodes: int, rendezvous: str, on_progress: OnProgress) -> R
 
 
 @contextmanager
-def _started(command: list[str], job: Job, nodes: int, log: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """torchrun, which SIGTERM reaches through us, and which does not outlive the block."""
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        "OMP_NUM_THREADS": str(max(1, cpu_cores() // (job.settings.gpus // nodes))),
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        PARENT: str(os.getpid()),
-    }
-    with os.fdopen(os.memfd_create("job"), "wb") as told:
-        told.write(job.to_bytes())
-        told.flush()
-        # Its processes inherit standard input. In a session of its own: Ctrl-C is ours to handle.
-        agent = subprocess.Popen(  # noqa: S603 - our own command
-            command, env=environment, stdin=told, stdout=log, stderr=log, start_new_session=True
+def _torchrun(arguments: Sequence[str], job: Job, nodes: int, log: IO[bytes]) -> Iterator[processes.Child]:
+    """Run torchrun, which does not outlive the block; SIGTERM to this process is passed on to it."""
+    threads = max(1, cpu_cores() // (job.settings.gpus // nodes))
+    # torchrun's processes inherit standard input: a file in memory, which each of them can read from its beginning.
+    with os.fdopen(os.memfd_create("job"), "wb") as message:
+        message.write(job.to_bytes())
+        message.flush()
+        agent = processes.start(
+            _TORCHRUN,
+            *arguments,
+            stdin=message,
+            stdout=log,
+            stderr=log,
+            variables={PARENT: str(os.getpid())},
+            defaults={"OMP_NUM_THREADS": str(threads)},
         )
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -199,16 +165,14 @@ def _started(command: list[str], job: Job, nodes: int, log: Any) -> Iterator[sub
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
-        if agent.poll() is None:
-            agent.kill()  # its processes notice that it is gone
-            agent.wait()
+        processes.end(agent)  # its processes notice that it is gone
 
 
-def _follow(agent: subprocess.Popen[bytes], path: Path, on_progress: OnProgress) -> int:
-    """Tell what the first process tells until all have ended; the exit code."""
+def _follow(agent: processes.Child, path: Path, on_progress: OnProgress) -> int:
+    """Pass the first process's progress on until all have ended, and return torchrun's exit status."""
     read = 0
     while True:
-        ended = agent.poll()
+        status = agent.poll()  # before the file is read, so that nothing written before the end is missed
         if path.exists():
             with path.open("rb") as file:
                 file.seek(read)
@@ -216,28 +180,28 @@ def _follow(agent: subprocess.Popen[bytes], path: Path, on_progress: OnProgress)
             whole = new[: new.rfind(b"\n") + 1]
             read += len(whole)
             for line in whole.splitlines():
-                told = ProgressLine.model_validate_json(line)
-                on_progress(told.what, told.done, told.total, told.figures)
-        if ended is not None:
-            return ended
+                progress = ProgressLine.model_validate_json(line)
+                on_progress(progress.what, progress.done, progress.total, progress.figures)
+        if status is not None:
+            return status
         time.sleep(_LOOK_SECONDS)
 
 
 def error_of(fault: Fault) -> SDKError | RuntimeError:
-    """The error as it was raised in the other process; a bug with its traceback as its text."""
+    """Return the error as it was raised in the other process; a bug with its traceback as its text."""
     if fault.why != "error":
         return RuntimeError(fault.message)
     return _ERRORS.get(fault.kind, StepFailed)(fault.message, fault.faults)
 
 
 def _reason(folder: Path) -> SDKError | RuntimeError:
-    """The error that made the others end: one that was raised on purpose, else a bug, else a process that vanished."""
-    found = [Fault.model_validate_json(path.read_bytes()) for path in sorted(folder.glob(ERROR.format("*")))]
+    """Return the error that ended the others: one raised on purpose, else a bug, else that a process vanished."""
+    faults = [Fault.model_validate_json(path.read_bytes()) for path in sorted(folder.glob(ERROR.format("*")))]
     for why in ("error", "bug"):
-        for fault in found:
+        for fault in faults:
             if fault.why == why:
                 return error_of(fault)
-    if not found and not (folder / PROGRESS).exists():
+    if not faults and not (folder / PROGRESS).exists():
         log = (folder / "log").read_text(errors="replace")[-2000:]
         return RuntimeError(f"The training processes did not start:\n{log}")
     return StepFailed(

@@ -27,7 +27,7 @@ from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.failures import failures, memory_of_steps
-from sdk.train.isolated import answer, run_alone
+from sdk.train.isolated import answer, run_isolated
 from sdk.train.methods import PROMPTS, check_settings
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.session import Session
@@ -50,8 +50,13 @@ def measure(data: Path, base: str, prompt: str, settings: TrainSettings, on_prog
 
     Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does not.
     """
-    told = {"data": str(data.resolve()), "base": base, "prompt": prompt, "settings": settings.model_dump(mode="json")}
-    return Measured.model_validate(run_alone(__name__, told, on_progress))
+    request = {
+        "data": str(data.resolve()),
+        "base": base,
+        "prompt": prompt,
+        "settings": settings.model_dump(mode="json"),
+    }
+    return Measured.model_validate(run_isolated(__name__, request, on_progress))
 
 
 def measure_step(
@@ -116,15 +121,14 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _measure_here(told: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
-    settings = TrainSettings.model_validate(told["settings"])
+def _measure_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    settings = TrainSettings.model_validate(request["settings"])
     check_settings(settings)
     with failures(settings), PeakMemory() as memory:
         set_seed(settings.seed)
-        model, tokenizer, _ = load(told["base"], settings)
-        rows = encode_rows(
-            Chat(tokenizer), read_rows(Path(told["data"])).rows, told["prompt"], settings.max_length, learned(settings)
-        )
+        model, tokenizer, _ = load(request["base"], settings)
+        given = read_rows(Path(request["data"])).rows
+        rows = encode_rows(Chat(tokenizer), given, request["prompt"], settings.max_length, learned(settings))
         loaded = memory.gib  # on a GPU measure_step() begins anew
         measured = measure_step(model, tokenizer, rows, settings)
     return measured.model_copy(update={"gib": max(loaded, memory.gib)}).model_dump(mode="json")

@@ -26,7 +26,7 @@ from sdk.model import (
     learned,
     load_base,
 )
-from sdk.records import LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
+from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.adapter_init import begin, finish
 from sdk.train.batching import continued, micro_batches, one_row_at_a_time
@@ -106,10 +106,9 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         best_step=validation.best_step if validation else None,
         seconds=spent.seconds,
         tokens_per_second=sum(plan.tokens[:steps]) / spent.training_seconds,
-        memory_predicted_gib=job.memory_predicted_gib,
+        memory_predicted_gib=0.0,  # it and the hardware are filled in by whoever predicted (launch.train)
         memory_measured_gib=spent.memory_gib,
-        tokens_per_second_predicted=job.tokens_per_second_predicted,
-        hardware=job.hardware,
+        hardware=Hardware(),
         resumed_from_step=session.step,
         notes=spent.notes,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},

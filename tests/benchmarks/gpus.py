@@ -9,8 +9,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from sdk.records import Hardware, Run, TrainSettings
-from sdk.train import train
+from sdk.records import Run, TrainSettings
+from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 
 
 def measure(given: argparse.Namespace, gpus: int, shard_base: bool) -> Run:
@@ -33,7 +33,7 @@ def measure(given: argparse.Namespace, gpus: int, shard_base: bool) -> Run:
     )
     with tempfile.TemporaryDirectory() as folder:
         silent = lambda *told: None  # noqa: E731
-        return train(given.data, given.base, "", settings, 0.0, Hardware(), Path(folder), silent, 1e9)
+        return train(Job(given.data, given.base, "", settings, Path(folder), ONLY_THE_LAST_CHECKPOINT), silent)
 
 
 def main() -> None:

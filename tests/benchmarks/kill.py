@@ -50,8 +50,8 @@ from trl import SFTConfig, SFTTrainer
 
 from sdk.crypto import Secret
 from sdk.errors import SDKError
-from sdk.records import Hardware, canonical_json, sha256
-from sdk.train import train
+from sdk.records import canonical_json, sha256
+from sdk.train import Job, train
 from tests.tiny import make_base, pairs, write_rows
 from tests.tiny import settings as tiny_settings
 
@@ -97,18 +97,9 @@ class Case:
             max_length=64,
             packing=self.packing,
         )
-        run = train(
-            data=bench.data,
-            base=str(bench.base),
-            prompt="brief",
-            settings=settings,
-            memory_predicted_gib=1.0,
-            hardware=Hardware(),
-            out=out,
-            on_progress=lambda *told: None,
-            checkpoint_seconds=0,
-            secret=SECRET if self.encrypted else None,
-        )
+        secret = SECRET if self.encrypted else None
+        job = Job(bench.data, str(bench.base), "brief", settings, out, checkpoint_seconds=0, secret=secret)
+        run = train(job, lambda *told: None)
         adapter = (out / "adapter" / "adapter_model.safetensors").read_bytes()
         return sha256(adapter + canonical_json([point.model_dump() for point in run.losses]))
 

@@ -23,10 +23,10 @@ from sdk.data.canaries import Canary, canaries
 from sdk.domain import Domain, read_domain
 from sdk.measure import leaks
 from sdk.model import Chat, attach_adapter, load_base
-from sdk.records import Hardware, Leakage, Run, TrainSettings
+from sdk.records import Leakage, Run, TrainSettings
 from sdk.seal import read_adapter
 from sdk.store import shipped
-from sdk.train import train
+from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 
 ADVISED = {"finance": (8, 32, 0.05), "medical": (16, 64, 0.1)}  # rank, alpha, dropout
 
@@ -75,7 +75,7 @@ def shown(found: Leakage) -> dict[str, Any]:
 
 
 def trained(domain: Domain, rows: tuple[Row, ...], given: TrainSettings, out: Path) -> tuple[Run, leaks.Trained]:
-    run = train(rows, "embedded", domain.prompt, given, 0.0, Hardware(), out, quiet, checkpoint_seconds=1e9)
+    run = train(Job(rows, "embedded", domain.prompt, given, out, ONLY_THE_LAST_CHECKPOINT), quiet)
     return run, leaks.Trained("embedded", domain.prompt, given, read_adapter(out), leaks.passes(run, len(rows)))
 
 

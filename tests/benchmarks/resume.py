@@ -21,9 +21,9 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import safetensors.torch
 import torch
 
-from sdk.records import Hardware, Run, TrainSettings
+from sdk.records import Run, TrainSettings
 from sdk.store import embedded_base
-from sdk.train import train
+from sdk.train import Job, train
 
 ROWS = Path(__file__).parents[2] / "domains" / "finance" / "train.jsonl"
 
@@ -51,7 +51,7 @@ def once(out: Path, method: str, stop: int = 0, **changes: Any) -> Run:
         if done == stop and stop:
             raise KeyboardInterrupt
 
-    return train(ROWS, str(embedded_base()), "", settings, 0.0, Hardware(), out, progress, 0)
+    return train(Job(ROWS, str(embedded_base()), "", settings, out, 0), progress)
 
 
 def adapter(out: Path) -> dict[str, torch.Tensor]:

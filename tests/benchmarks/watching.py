@@ -22,10 +22,10 @@ from typing import Any
 import torch
 
 from sdk.project.streaming import MetricsStream
-from sdk.records import Hardware, TrainSettings
+from sdk.records import TrainSettings
 from sdk.registry import Tracking
 from sdk.store import shipped
-from sdk.train import train
+from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 from sdk.train.watch import Watch
 
 
@@ -33,16 +33,17 @@ def loop_seconds(root: Path, name: str, settings: TrainSettings, sent: bool) -> 
     """Seconds from the end of step 1 to that of the last, and how many values MLflow got."""
     ends: list[float] = []
     out = root / name
-    arguments = (shipped("domains") / "finance" / "train.jsonl", "embedded", "", settings, 1.0, Hardware(), out)
+    rows = shipped("domains") / "finance" / "train.jsonl"
+    job = Job(rows, "embedded", "", settings, out, ONLY_THE_LAST_CHECKPOINT)
 
     def step(*told: Any) -> None:
         ends.append(time.perf_counter())
 
     if not sent:
-        train(*arguments, step, checkpoint_seconds=1e9)
+        train(job, step)
         return ends[-1] - ends[0], 0
     with MetricsStream(root, None, "benchmark", {"run": name}, out):
-        train(*arguments, step, checkpoint_seconds=1e9)
+        train(job, step)
     assert not (out / "spool.jsonl").exists(), "not everything was sent"
     client = Tracking(root).connect()
     experiment = client.get_experiment_by_name("benchmark")

@@ -1,0 +1,100 @@
+"""Children of ours: what they find, what reaches them, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sdk
+from sdk import processes
+
+ROOT = Path(sdk.__file__).parents[1]
+WAITS = """
+import signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> str:
+    (tmp_path / "child_of_ours.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "child_of_ours"
+
+
+def test_a_child_imports_what_we_import_and_nothing_from_its_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module(tmp_path, monkeypatch, "import json, sdk, sys; print(sdk.__file__, json.__file__, sys.argv[1:])")
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "json.py").write_text("")
+    monkeypatch.chdir(work)
+    child = processes.start(name, "one", "two words", stdin=processes.NOTHING, stdout=processes.PIPE)
+    out, _ = child.communicate(timeout=60)
+    ours, theirs, arguments = out.decode().strip().split(" ", 2)
+    assert (ours, arguments) == (sdk.__file__, "['one', 'two words']")
+    assert not theirs.startswith(str(work))
+    # and so it is with a Python that the child starts in turn
+    again = [sys.executable, "-c", "import json; print(json.__file__)"]
+    told = subprocess.run(again, env=processes.environment({}), cwd=work, capture_output=True, text=True, check=True)
+    assert not told.stdout.startswith(str(work))
+
+
+def test_a_package_found_in_the_working_folder_is_found_by_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["", *(path for path in sys.path if path not in ("", str(ROOT)))])
+    paths = processes.environment({})["PYTHONPATH"].split(os.pathsep)
+    assert paths[0] == str(ROOT)
+    assert "" not in paths
+
+
+def test_what_is_set_and_what_is_only_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    given = processes.environment(
+        {"CUDA_VISIBLE_DEVICES": ""}, dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    )
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    assert [given[name] for name in names] == ["", "3", "1"]
+
+
+def test_a_child_is_in_a_session_of_its_own_and_ends_when_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module(tmp_path, monkeypatch, WAITS)
+    child = processes.start(name, stdout=processes.PIPE)
+    assert child.stdin
+    assert child.stdout
+    assert child.stdout.readline() == b"ready\n"
+    assert os.getsid(child.pid) == child.pid != os.getsid(0)
+    child.stdin.close()  # the end of what it waits for
+    assert processes.end(child, 60) == 0
+    child.stdout.close()
+
+
+def test_a_child_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = processes.start(module(tmp_path, monkeypatch, WAITS), stdout=processes.PIPE)
+    assert child.stdin
+    assert child.stdout
+    assert child.stdout.readline() == b"ready\n"
+    began = time.monotonic()
+    assert processes.end(child, 0.2) == -signal.SIGKILL
+    assert time.monotonic() - began >= 0.2
+    assert processes.end(child) == -signal.SIGKILL  # once more is no error
+    child.stdin.close()
+    child.stdout.close()
+
+
+def test_in_front_the_exit_status_is_returned() -> None:
+    assert (
+        processes.run_in_front([sys.executable, "-c", "import os; raise SystemExit(int(os.environ['N']))"], {"N": "7"})
+        == 7
+    )
