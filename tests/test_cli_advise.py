@@ -21,6 +21,7 @@ from sdk.cli import quantities, show_advice, show_trials
 from sdk.cli.app import Output, app
 from sdk.cli.picture import Band, Bar, IntervalBar, Part, Stack
 from sdk.errors import InvalidInput
+from sdk.project import any_model
 from sdk.records import (
     Advice,
     Alternative,
@@ -297,10 +298,11 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
 
     def run(*arguments: object, **changes: Any) -> tuple[int, Any, Called]:
         called = Called(make_advice(**changes))
-        monkeypatch.setattr(command, "work_out", called)
-        monkeypatch.setattr(command, "find_model", lambda name: SHAPE)
+        monkeypatch.setattr(any_model, "advise", called)
+        monkeypatch.setattr(any_model, "find_model", lambda name: SHAPE)
         monkeypatch.setattr(command, "find_gpu", find_gpu)
-        monkeypatch.setattr(command, "probe_machine", lambda: CARD.model_copy(update={"gpu_count": 4}))
+        for module in (command, any_model):
+            monkeypatch.setattr(module, "detect_hardware", lambda: CARD.model_copy(update={"gpu_count": 4}))
         done = CliRunner().invoke(app, ["advise", *map(str, arguments), "--json"])
         return done.exit_code, json.loads(done.stdout) if done.stdout else None, called
 

@@ -1,6 +1,7 @@
 """The rules between rooms, by reading every import. There is no exception list."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
     ["errors", "durable"],
     ["records"],
-    ["crypto", "store", "policy", "lookup", "intervals", "html"],
+    ["crypto", "store", "processes", "policy", "packing", "lookup", "intervals", "html"],
     ["audit", "domain", "data", "hardware"],
     ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],
@@ -28,8 +29,8 @@ HOMES = {  # heavy library -> the rooms that may import it
     "spacy": {"scrub"},
     "faker": {"scrub"},
     "trl": {"train"},
-    "torch": {"model", "train", "evaluate", "base"},
-    "transformers": {"model", "train", "evaluate", "base"},
+    "torch": {"model", "train", "evaluate"},
+    "transformers": {"model", "train", "evaluate"},
     "peft": {"model", "train", "evaluate"},
     "bitsandbytes": {"model", "train", "evaluate"},
     "datasets": {"train"},
@@ -123,11 +124,51 @@ def test_serving_reaches_no_code_that_reads_projects() -> None:
 
 def test_only_the_command_line_prints() -> None:
     for path in FILES:
-        if room(path) in {"cli", "base"}:
+        if room(path) == "cli":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
             assert called not in {"print", "exit", "input"}, f"{path}: {called}"
+
+
+def names_used(path: Path) -> set[str]:
+    """Every name in the syntax tree, with the modules and names that are imported, whatever they are called here."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+            if isinstance(node.value, ast.Name):
+                names.add(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+STARTS_A_PROGRAM = re.compile(
+    r"subprocess(\..*)?|_posixsubprocess|multiprocessing(\..*)?|ProcessPoolExecutor|pty(\..*)?|create_subprocess_\w+"
+    r"|(os|posix)\.(system|popen|startfile|fork\w*|exec\w*|spawn\w*|posix_spawn\w*)"
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_one_file_starts_programs(path: Path) -> None:
+    starts = {name for name in names_used(path) if STARTS_A_PROGRAM.fullmatch(name)}
+    assert (path == ROOT / "processes.py") == bool(starts), starts
+
+
+IMPORTS_BY_NAME = {"import_module", "__import__", "exec_module", "load_module", "module_from_spec", "resolve_name"}
+IMPORTS_BY_NAME |= {"run_module", "run_path", "find_loader"}
+
+
+def test_only_two_files_import_by_name() -> None:
+    """sdk's public names, and the libraries of key services: what is imported there nobody sees in an import."""
+    files = {path for path in ROOT.rglob("*.py") if IMPORTS_BY_NAME & names_used(path)}
+    assert files == {ROOT / "__init__.py", ROOT / "crypto" / "uri.py"}
 
 
 def test_data_folders_hold_no_code() -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sdk.advise import advise as work_out
-from sdk.advise import find_model
-from sdk.advise.models import EMBEDDED, EMBEDDED_FOLDER
 from sdk.cli import quantities, show_advice, show_trials
 from sdk.cli.app import HERE, JsonOption, Output, ProjectOption, app, given, output, working
 from sdk.cli.progress import Bars
 from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.project import PILOT_MINUTES
-from sdk.records import Accuracy, Advice, ApplicationType, Hardware, ModelShape, Needs, Run
+from sdk.project.any_model import advise_for_model
+from sdk.records import Accuracy, Advice, ApplicationType, Hardware, Run
 
 DOES_NOT_FIT = 1
 
@@ -47,7 +44,6 @@ NEEDS_OF_A_MODEL = {
     "--price": (("--data", "--rows"), "what training costs depends on the rows"),
 }
 
-NO_PROMPT = ""  # a system prompt is the domain's, and without a project there is none
 CANNOT = "This cannot be asked."
 
 # Groups of --help
@@ -187,11 +183,11 @@ def advise(
             _history(out, opened.predictions())
     elif model is not None:
         with output(json) as out:
-            shape = _late("advise.hub").fetch_shape(model) if hub else find_model(model)
-            machine = _machine(gpu, gpus) or detect_hardware()
-            needs |= {"rows": rows} if data is None else _of_data(out, shape, model, data, seq)
-            stated = {name: value for name, value in needs.items() if value is not None}
-            _answer(out, work_out(shape, machine, Needs(**stated)), {})
+            with Bars(out.errors) as bars:
+                advice = advise_for_model(
+                    model, _machine(gpu, gpus), {**needs, "rows": rows}, hub=hub, data=data, on_progress=bars
+                )
+            _answer(out, advice, {})
     else:
         with working(project, json) as (out, opened):
             trials: dict[str, Any] = {}
@@ -206,7 +202,7 @@ def advise(
 
 
 def conflicts(names: Set[str]) -> Iterator[str]:
-    """names: the options that were given. Yields what is wrong with each pair."""
+    """Yield what is wrong with each pair of options that cannot stand together. names: the options that were given."""
     if "--history" in names:
         yield from (f"--history with {name}: {PAST}" for name in sorted(names - {"--history", "--project"}))
         return
@@ -219,7 +215,7 @@ def conflicts(names: Set[str]) -> Iterator[str]:
 
 
 def _machine(gpu: str | None, count: int | None) -> Hardware | None:
-    """The GPUs that were named; None: all of this machine."""
+    """Return the GPUs that were named; None: all of this machine."""
     if gpu is not None:
         named = find_gpu(gpu)
         if count is not None and named.gpu_count not in (1, count):
@@ -233,41 +229,11 @@ def _machine(gpu: str | None, count: int | None) -> Hardware | None:
     return here.model_copy(update={"gpu_count": count})
 
 
-def _of_data(out: Output, shape: ModelShape, model: str, data: Path, max_length: int | None) -> dict[str, Any]:
-    """What the rows say of the needs. InvalidInput names those that are too long, where their tokens are known."""
-    rows = _late("data").read_rows(data).rows
-    counting = _late("data.lengths")
-    base = _folder(model)
-    with Bars(out.errors) as bars:
-        lengths = counting.measure_lengths(rows, base, NO_PROMPT, bars)
-    limit = max_length or shape.max_position_embeddings
-    if lengths.exact and lengths.longest[0] > limit:
-        counted = zip(rows, counting.count_tokens(rows, base, NO_PROMPT), strict=True)
-        raise InvalidInput(
-            f"{data} has rows longer than "
-            + (f"--seq {limit}; make it {lengths.longest[0]}" if max_length else f"the {limit} tokens of {shape.name}")
-            + ", or shorten or remove these rows.",
-            [f"id {row.id}: {tokens} tokens" for row, tokens in counted if tokens > limit],
-        )
-    return {"lengths": lengths, "rows": lengths.rows, "max_length": max_length or min(lengths.longest[0], limit)}
-
-
-def _folder(model: str) -> Path | None:
-    """Where the model's tokenizer lies, if the model was not given by a name of the catalogue or the hub."""
-    if model == EMBEDDED:
-        return EMBEDDED_FOLDER
-    path = Path(model).expanduser()
-    folder = path.parent if path.is_file() else path
-    return folder if folder.is_dir() else None
-
-
-def _late(module: str) -> Any:
-    """Reading rows brings Arrow, the hub its client: more time than all the rest of an answer without them."""
-    return import_module(f"sdk.{module}")
-
-
 def _answer(out: Output, advice: Advice, trials: dict[str, Any]) -> None:
-    """Print it; exit 1 where it does not do. Measurements that came before stand beside it in the JSON."""
+    """Print the advice, and exit 1 where it does not fit or does not meet the needs.
+
+    trials: measurements that came before, which stand beside it in the JSON.
+    """
     verdict = show_advice.verdict(advice)
     value = {**advice.model_dump(mode="json"), "memory_total_gib": advice.memory.total, "verdict": verdict}
     if trials:
