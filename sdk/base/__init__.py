@@ -1,1 +1,1 @@
-"""The embedded base: a tiny model in this folder, and the script that made it."""
+"""The embedded base: a tiny model. What made it is `tools/embedded_base` in a checkout."""

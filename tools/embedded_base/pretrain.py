@@ -3,7 +3,7 @@
     python -m tools.embedded_base.pretrain --out DIR
 
 The same seed and number of workers give the same text in the same order. A CPU run with few `--steps` shows that it
-works; the shipped weights took one GPU some minutes (README.md beside this file).
+works; the shipped weights took one GPU some minutes (sdk/base/README.md).
 """
 
 # A command that prints its progress.
