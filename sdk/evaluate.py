@@ -103,7 +103,10 @@ def ask(
     max_new_tokens: int,
     on_progress: OnProgress,
 ) -> tuple[list[Answered], float]:
-    """Every question's result, and the tokens generated per second. encoded: the rows, to take the reference's loss."""
+    """Ask every question; return the results, and the tokens generated per second.
+
+    encoded: the rows, whose references' loss is taken.
+    """
     questions = [conversation(row, prompt)[:-1] for row in rows]
     began = time.monotonic()
     generated = generate_ids(model, chat, questions, max_new_tokens, _BATCH_ROWS, on_progress)
@@ -118,14 +121,14 @@ def ask(
 
 
 def mean_losses(model: PreTrainedModel | PeftModel, encoded: Sequence[Encoded], pad: int) -> list[float]:
-    """Of each row, the mean negative log-likelihood of its learned tokens, nats."""
+    """Return each row's mean negative log-likelihood of its learned tokens, nats."""
     sums = _negative_log_likelihoods(model, encoded, pad)
     return [loss / sum(item.in_loss) for loss, item in zip(sums, encoded, strict=True)]
 
 
 @torch.inference_mode()
 def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Sequence[Encoded], pad: int) -> list[float]:
-    """Sum over each row's learned tokens, in nats."""
+    """Return each row's sum over its learned tokens, nats."""
     losses = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda place: len(encoded[place].input_ids))
     while order:
@@ -174,7 +177,7 @@ def _metrics(group: Sequence[Answered], what: str) -> Metrics:
 
 
 def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:
-    """Mean and 95 % percentile interval over questions drawn with replacement (Efron and Tibshirani 1993, ch. 13)."""
+    """Return mean and 95 % percentile interval over questions drawn with replacement (Efron and Tibshirani, ch. 13)."""
     observed = np.asarray(values, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(observed), size=(RESAMPLES, len(observed)))
     low, high = np.percentile(observed[drawn].mean(axis=1), [2.5, 97.5])
@@ -182,7 +185,7 @@ def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:
 
 
 def score(given: str, reference: str, language: str) -> tuple[bool, float]:
-    """(exact match, F1) after normalization as in SQuAD (Rajpurkar et al. 2016), with characters as Chinese words."""
+    """Return (exact match, F1) as SQuAD does (Rajpurkar et al. 2016), with characters as Chinese words."""
     one, other = words(given, language), words(reference, language)
     shared = sum((Counter(one) & Counter(other)).values())
     if not one or not other:
@@ -191,7 +194,7 @@ def score(given: str, reference: str, language: str) -> tuple[bool, float]:
 
 
 def words(text: str, language: str) -> list[str]:
-    """Comparable units of an answer: NFKC, lower case, no punctuation, no English articles; characters in Chinese.
+    """Split an answer into comparable units: NFKC, lower case, no punctuation or articles; in Chinese characters.
 
     Unlike SQuAD, what makes a number another number stays: 3.5 is not 35, and -2 % is not 2.
     """

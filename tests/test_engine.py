@@ -41,7 +41,7 @@ from sdk.model import Encoded
 from sdk.records import Hardware, ModelShape, TrainSettings, canonical_json, sha256
 from sdk.train.batching import micro_batches
 from sdk.train.dropout import replace_dropout
-from sdk.train.engine import prepare, use_row_attention
+from sdk.train.engine import install_engine, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
 from sdk.train.engine.head import Head, frozen_head_loss
 from sdk.train.engine.install import _keep_experts
@@ -158,7 +158,7 @@ def test_rows_in_one_pass_learn_as_rows_alone(family: str) -> None:
     model = adapted(model.requires_grad_(False))
     loss, expected = loss_row_by_row(model)
     assert use_row_attention(model.get_base_model())
-    prepare(model, settings())
+    install_engine(model, settings())
     ours, given = loss_in_one(model)
     assert ours == pytest.approx(loss, rel=1e-5)
     close(given, expected)
@@ -175,7 +175,7 @@ def test_models_that_attend_otherwise_keep_their_own_attention() -> None:
 def test_no_row_sees_another() -> None:
     model = adapted(llama())
     use_row_attention(model.get_base_model())
-    prepare(model, settings())
+    install_engine(model, settings())
     kept = rows()
     changed = [kept[0], Encoded([7] * 31, kept[1].in_loss), *kept[2:]]
 
@@ -230,7 +230,7 @@ def test_fused_lora_is_lora(bits: int, modules: Any, tmp_path: Any) -> None:
     assert fused == 3 * (7 if modules == "all-linear" or bits != 16 else 2)
     assert {name for name, _ in model.named_parameters()} == names
     use_row_attention(model.get_base_model())
-    prepare(model, settings())
+    install_engine(model, settings())
     ours, given = loss_in_one(model)
     assert ours == pytest.approx(loss, rel=1e-5)
     close(given, expected)
@@ -277,13 +277,13 @@ def test_eight_bit_floats_round_by_row_and_multiply_what_they_rounded(monkeypatc
 def test_a_base_in_eight_bit_floats_learns_nearly_the_same() -> None:
     model = adapted(llama(initializer_range=0.05))
     use_row_attention(model.get_base_model())
-    prepare(model, settings())
+    install_engine(model, settings())
     loss, expected = loss_in_one(model)
     base = llama(initializer_range=0.05)
     to_fp8(base)
     model = adapted(base)
     use_row_attention(base)
-    prepare(model, settings())
+    install_engine(model, settings())
     ours, given = loss_in_one(model)
     assert ours == pytest.approx(loss, rel=0.01)
     for name, value in expected.items():
@@ -299,7 +299,7 @@ def test_variants_keep_pefts_own_forward_pass() -> None:
 def test_dropout_acts_on_the_adapter_only() -> None:
     model = adapted(llama(), lora_dropout=0.5)
     use_row_attention(model.get_base_model())
-    prepare(model, settings())
+    install_engine(model, settings())
     torch.manual_seed(1)
     first = loss_in_one(model)
     torch.manual_seed(1)
@@ -327,7 +327,7 @@ def test_recomputing_keeps_less_and_changes_nothing(layers: int | None) -> None:
     for checkpointing in (False, True):
         model = adapted(llama())
         use_row_attention(model.get_base_model())
-        prepare(model, settings(gradient_checkpointing=checkpointing, checkpointed_layers=layers))
+        install_engine(model, settings(gradient_checkpointing=checkpointing, checkpointed_layers=layers))
         with torch.autograd.graph.saved_tensors_hooks(counter := Counting(), lambda x: x):
             results.append((*loss_in_one(model), counter.elements))
         marks = [m.gradient_checkpointing for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
@@ -343,7 +343,7 @@ def test_a_layer_keeps_the_bytes_that_advise_predicts(dropout: float) -> None:
         model = adapted(llama(num_hidden_layers=layers), lora_dropout=dropout)
         use_row_attention(model.get_base_model())
         replace_dropout(model)
-        prepare(model, settings(lora_dropout=dropout))
+        install_engine(model, settings(lora_dropout=dropout))
         alive: dict[int, torch.UntypedStorage] = {}
         weights = {value.untyped_storage().data_ptr() for value in model.parameters()}
 
@@ -394,7 +394,7 @@ def test_layers_of_other_architectures_keep_what_advise_predicts(
         adapter = peft_config(model, given, 5)
         wrapped = get_peft_model(model, adapter).float().train()
         by_rows = use_row_attention(wrapped.get_base_model())
-        prepare(wrapped, given)
+        install_engine(wrapped, given)
         alive: dict[int, int] = {}
         weights = {value.untyped_storage().data_ptr() for value in [*wrapped.parameters(), *wrapped.buffers()]}
 
@@ -442,7 +442,7 @@ def test_experts_keep_transformers_forward_pass_and_bear_no_adapters() -> None:
     trained = [name for name, value in wrapped.named_parameters() if value.requires_grad]
     assert trained
     assert all("self_attn" in name for name in trained)
-    prepare(wrapped, settings())
+    install_engine(wrapped, settings())
     loss, found = loss_in_one(wrapped.train())
     assert math.isfinite(loss)
     assert set(found) == set(trained)
@@ -451,9 +451,9 @@ def test_experts_keep_transformers_forward_pass_and_bear_no_adapters() -> None:
 def test_embeddings_can_stay_on_the_host() -> None:
     model = adapted(llama())
     use_row_attention(model.get_base_model())
-    prepare(model, settings())
+    install_engine(model, settings())
     expected = loss_in_one(model)
-    assert prepare(model, settings(offload_embeddings=True)) == ()
+    assert install_engine(model, settings(offload_embeddings=True)) == ()
     embedding = model.get_base_model().get_input_embeddings()
     model.to(torch.float64)
     assert embedding.weight.dtype == torch.float32  # moving the model leaves it alone
@@ -462,7 +462,7 @@ def test_embeddings_can_stay_on_the_host() -> None:
     assert loss == pytest.approx(expected[0])
     close(given, expected[1])
     tied = adapted(llama(tie_word_embeddings=True))
-    assert "stay" in prepare(tied, settings(offload_embeddings=True))[0]
+    assert "stay" in install_engine(tied, settings(offload_embeddings=True))[0]
 
 
 @pytest.mark.parametrize(("scale", "softcap", "bias"), [(1.0, None, False), (0.3, None, True), (1.7, 2.5, False)])

@@ -30,7 +30,7 @@ from sdk.train import process_group, train, worker
 from sdk.train.job import Job
 from sdk.train.launch import ERROR, PROGRESS, RESULT, _reason
 from sdk.train.shard import load_sharded
-from sdk.train.splitting import divided, filler
+from sdk.train.splitting import filler_row, split_batches
 from tests import tiny
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
 
@@ -385,14 +385,14 @@ def test_dividing_keeps_every_row_in_its_step() -> None:
     lengths = [5, 9, 2, 2, 2, 30, 1, 1, 7, 4]
     batches = [[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]]
     given = settings(gpus=3, per_device_train_batch_size=4)
-    whole = divided(batches, lengths, given, 0)
+    whole = split_batches(batches, lengths, given, 0)
     assert whole.batches == [*batches, [10], [10]]
     assert (whole.settings, whole.notes, whole.further) == (given, (), False)  # row 5 alone is the largest
-    parts = divided(batches, lengths, given, 1)
+    parts = split_batches(batches, lengths, given, 1)
     assert [row for batch in parts.batches for row in batch if row != 10] == [row for batch in batches for row in batch]
     assert parts.batches[:8] == [[0], [1], [2], [3, 4], [5], [10], [6, 7, 8], [9]]
     assert len(parts.batches) % 3 == 0
     assert (parts.settings.per_device_train_batch_size, parts.settings.gradient_accumulation_steps) == (2, 2)
-    assert divided([[0, 1], [2, 3]], lengths, given, 0).further
-    row = filler([Encoded([1, 2, 3], [True] * 3), Encoded([4, 5], [False, True])])
+    assert split_batches([[0, 1], [2, 3]], lengths, given, 0).further
+    row = filler_row([Encoded([1, 2, 3], [True] * 3), Encoded([4, 5], [False, True])])
     assert (row.input_ids, row.in_loss) == ([4, 5], [False, False])

@@ -31,8 +31,8 @@ from sdk.registry.figures import Sender
 from sdk.registry.register import register
 from sdk.store import SPOOL
 from sdk.train import Job, train, watch
-from sdk.train.metrics_log import Spool
-from sdk.train.utilization import Machine, ModelFlops, model_flops
+from sdk.train.metrics_log import MetricsLog
+from sdk.train.utilization import MachineReader, ModelFlops, model_flops
 from tests import tiny
 from tests.registry_records import adaptation
 from tests.registry_records import run as recorded_run
@@ -145,7 +145,7 @@ def test_peaks_are_of_exactly_this_card(gpu: str, tflops: float | None) -> None:
 
 def test_a_driver_that_does_not_answer_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this machine has no driver, the calls of NVML fail as they do; elsewhere one is made to."""
-    machine = Machine()
+    machine = MachineReader()
     assert machine.read()["host_memory_gib"] > 0.05
     if torch.cuda.is_available():
         assert 5 < machine.read()["gpu_temperature_c"] < 120
@@ -153,7 +153,7 @@ def test_a_driver_that_does_not_answer_is_absent(monkeypatch: pytest.MonkeyPatch
     assert set(machine.read()) == {"host_memory_gib"}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    asked = Machine()
+    asked = MachineReader()
     for _ in range(2):
         assert set(asked.read()) == {"host_memory_gib", "gpu_memory_allocated_gib", "gpu_memory_reserved_gib"}
 
@@ -162,7 +162,7 @@ def test_a_driver_that_does_not_answer_is_absent(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_spool_is_cut_to_the_step_that_training_goes_on_from(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / SPOOL)
+    spool = MetricsLog(tmp_path / SPOOL)
     spool.begin(0)
     for step in (1, 2, 3, 4):
         spool.append(step, {"live/loss": 1 / step})
@@ -182,7 +182,7 @@ def test_every_value_is_sent_once_however_the_spool_changes(root: Path) -> None:
     client = tracking.connect()
     run_id = client.create_run(client.create_experiment("p")).info.run_id
     path = root / SPOOL
-    spool, sender = Spool(path), Sender(path)
+    spool, sender = MetricsLog(path), Sender(path)
     sender.send(client, run_id)  # there is none yet
     spool.begin(0)
     for step in (1, 2, 3, 3, 4):
@@ -376,7 +376,7 @@ def serving(folder: Path, port: int) -> Iterator[MlflowClient]:
 def test_a_server_that_goes_and_comes_back_misses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(sending, "LONGEST_PAUSE_SECONDS", 0.5)
-    port, spool = free_port(), Spool(root / SPOOL)
+    port, spool = free_port(), MetricsLog(root / SPOOL)
     far = root / "far"
     live = sender(root, f"http://me:hunter2@127.0.0.1:{port}")
     answers: list[bool] = []

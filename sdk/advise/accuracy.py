@@ -74,14 +74,14 @@ def comparisons() -> tuple[SourcedComparison, ...]:
 
 
 def allowed_loss(needs: Needs) -> float | None:
-    """The share of 16-bit LoRA's score that may be lost; None: any, also where no need for accuracy was named."""
+    """Return the fraction of 16-bit LoRA's score that may be lost; None: any, also where no accuracy was asked for."""
     if needs.max_loss is not None:
         return needs.max_loss
     return None if needs.accuracy is None else ALLOWED_LOSS[needs.accuracy]
 
 
 def contradictions(needs: Needs) -> list[str]:
-    """Which two needs cannot both be meant, and what to do about it."""
+    """Return which two needs cannot both be meant, and what to do about it."""
     if needs.accuracy is None or needs.max_loss is None:
         return []
     level = ALLOWED_LOSS[needs.accuracy]
@@ -94,7 +94,7 @@ def contradictions(needs: Needs) -> list[str]:
 def expected_accuracy(
     shape: ModelShape, method: Method, lora_r: int, needs: Needs, pilot: Pilot | None = None
 ) -> ExpectedAccuracy:
-    """What the method is expected to lose on this base, with a 95 % interval, and whether that meets the need.
+    """Estimate what the method loses on this base, with a 95 % interval, and whether that meets the need.
 
     By publications the need is met where the expected loss is allowed and the interval's upper end is at most twice
     that; it is not met where the expected loss is not allowed; in between nobody can say (None). A pilot of the method
@@ -109,7 +109,7 @@ def expected_accuracy(
 
 
 def _piloted(pilot: Pilot, method: Method, lora_r: int, allowed: float | None) -> ExpectedAccuracy | None:
-    """By the pilot's run of the method with the nearest rank; None: it was not compared with 16-bit LoRA."""
+    """Judge by the pilot's run of the method with the nearest rank. None if it was not compared with 16-bit LoRA."""
     runs = [
         (run, run.loss_against_lora)
         for run in pilot.candidates
@@ -170,7 +170,7 @@ def _published(shape: ModelShape, method: Method, lora_r: int, allowed: float | 
 
 
 def _interval(weighed: list[tuple[float, SourcedComparison]]) -> tuple[float, float, float]:
-    """The mean loss with its 95 % interval; few comparisons, or unlike ones, widen it."""
+    """Return the mean loss with its 95 % interval; few comparisons, or unlike ones, widen it."""
     alike = sum(weight for weight, _ in weighed)  # counts comparisons that are as like this case as can be
     mean = sum(weight * row.evidence.loss for weight, row in weighed) / alike
     squares = sum(weight * (row.evidence.loss - mean) ** 2 for weight, row in weighed)
@@ -199,7 +199,7 @@ def _weighed(shape: ModelShape, method: Method, lora_r: int) -> list[tuple[float
 
 
 def _rows_alike(weighed: list[tuple[float, SourcedComparison]], source: str) -> float:
-    """How many rows of a source carry weight: they share data, recipe and mistakes, so n of them count as root n."""
+    """Return the effective number of a source's rows: they share data, recipe and mistakes, so n count as root n."""
     weights = [weight for weight, row in weighed if row.evidence.source == source]
     return sum(weights) ** 2 / sum(weight**2 for weight in weights)
 
@@ -213,14 +213,14 @@ def _like_rank(theirs: int | None, ours: int) -> float:
 
 
 def _won_back(method: Method, lora_r: int) -> float:
-    """The share of the loss that a rank above the usual one makes up for."""
+    """Return the fraction of the loss that a rank above the usual one makes up for."""
     if method != "qlora-4bit" or lora_r < HIGH_RANK:
         return 0.0
     return WON_BACK * min(1.0, math.log2(lora_r / USUAL_RANK) / math.log2(FULL_RANK / USUAL_RANK))
 
 
 def _student(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t: the first terms of its expansion, Abramowitz and Stegun 26.7.5."""
+    """Return the 97.5 % quantile of Student's t: the first terms of its expansion, Abramowitz and Stegun 26.7.5."""
     z = NORMAL_975
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 

@@ -49,7 +49,7 @@ class Search(NamedTuple):
     calibration: Calibration | None = None
 
     def methods(self) -> tuple[Method, ...]:
-        """Those that the hardware can: 8-bit floats need products of their own, and bring nothing to a CPU."""
+        """Return the methods that the hardware can run: 8-bit floats need their own products and gain a CPU nothing."""
         hardware = self.hardware
         bits = {"qlora-4bit": "4bit" in hardware.bitsandbytes, "qlora-8bit": "8bit" in hardware.bitsandbytes}
         fp8 = hardware.gpu_count > 0 and hardware.fp8_tflops is not None and hardware.backend == "cuda"
@@ -57,7 +57,7 @@ class Search(NamedTuple):
         return tuple(method for method in METHODS if able[method])
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """One for each method; of 4 bits the usual rank besides the high one, first which the need asks for."""
+        """Return one candidate for each method; of 4 bits the usual rank and the high one, the one asked for first."""
         found: list[Candidate] = []
         usual = usual_rank(self.shape)
         for method in self.methods():
@@ -68,7 +68,7 @@ class Search(NamedTuple):
         return tuple(found)
 
     def best(self, method: Method, some_ranks: list[int]) -> Candidate:
-        """The highest rank that fits in its fastest settings; the leanest of all where none does."""
+        """Return the highest rank that fits in its fastest settings, or the leanest of all where none fits."""
         leanest: Candidate | None = None
         for rank in some_ranks:
             fitting = []
@@ -84,7 +84,7 @@ class Search(NamedTuple):
         return leanest
 
     def leanest(self, method: Method) -> Candidate:
-        """The settings that take the least memory, at the lowest rank: the method fits if and only if these do."""
+        """Return the settings of least memory, at the lowest rank: the method fits if and only if these do."""
         lowest = ranks(self.shape, self.hardware, self.needs, method)[-1]
         saving = Choice(
             method, lowest, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
@@ -105,7 +105,7 @@ class Search(NamedTuple):
         return Candidate(settings, reasons, prediction, available_gib(self.hardware, settings.gpus))
 
     def _fastest(self, fitting: list[Candidate]) -> Candidate:
-        """Packed rows must gain something, and of equals the leaner is better."""
+        """Return the fastest candidate; packed rows must gain something, and of equals the leaner is better."""
 
         def speed(candidate: Candidate) -> tuple[float, float]:
             gain = PACKING_GAINS if candidate.settings.packing else 1.0
@@ -114,7 +114,7 @@ class Search(NamedTuple):
         return max(fitting, key=speed)
 
     def _choices(self, method: Method, rank: int) -> Iterator[Choice]:
-        """Of each micro-batch the settings that recompute least, of those that save more only what is needed."""
+        """Yield for each micro-batch the settings that recompute least; what saves more only where it is needed."""
         for packing, gpus, shard in self._arrangements():
             for batch, accumulation in self._batches(packing, gpus):
                 choice = partial(
@@ -139,7 +139,7 @@ class Search(NamedTuple):
         return self.hardware.gpu_count > 0 and not self.shape.tie_word_embeddings
 
     def _least_recomputed(self, choice: partial[Choice]) -> int | None:
-        """Fewest layers that have to be computed again; None: even all but one are not enough."""
+        """Return the fewest layers that have to be recomputed; None: even all but one are not enough."""
         layers = self.shape.num_hidden_layers
         if self.of(choice(recomputed=0)).fits:
             return 0
@@ -153,7 +153,7 @@ class Search(NamedTuple):
         return high if high < layers else None
 
     def _arrangements(self) -> Iterator[tuple[bool, int, bool]]:
-        """(packing, GPUs, shard the base)"""
+        """Yield (packing, number of GPUs, whether the base is sharded)."""
         count = max((n for n in (1, 2, 4, 8, 16) if n <= self.hardware.gpu_count), default=1)
         packs = self.hardware.gpu_count > 0 and self.needs.lengths is not None and not is_tiny(self.shape)
         for packing in (False, True) if packs else (False,):
@@ -162,7 +162,7 @@ class Search(NamedTuple):
                 yield packing, count, True
 
     def _batches(self, packing: bool, gpus: int) -> Iterator[tuple[int, int]]:
-        """(rows or, packed, rows' lengths in a pass, passes): about ROWS_PER_STEP rows in a step of all GPUs."""
+        """Yield (rows in a pass or, packed, longest rows that fill it; passes): about ROWS_PER_STEP rows in a step."""
         length = min(self.needs.max_length, self.shape.max_position_embeddings)
         rows = ROWS_PER_STEP // gpus
         mean = length
@@ -180,7 +180,7 @@ class Search(NamedTuple):
 def candidates(
     shape: ModelShape, hardware: Hardware, needs: Needs, calibration: Calibration | None = None
 ) -> tuple[TrainSettings, ...]:
-    """Best settings of each method that fits, for probe and pilot to try."""
+    """Return the best settings of each method that fits, for probe and pilot to try."""
     best: dict[Method, TrainSettings] = {}
     for candidate in Search(shape, hardware, needs, calibration).candidates():
         if candidate.fits:

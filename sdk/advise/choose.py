@@ -58,7 +58,7 @@ def advise(
     calibration: Calibration | None = None,
     pilot: Pilot | None = None,
 ) -> Advice:
-    """The method and the settings to train `shape` with; the accuracy need outweighs the application type.
+    """Choose method and settings to train `shape` with; the accuracy need outweighs the application type.
 
     Without either, balanced accuracy is meant. calibration: of this base on this hardware; pilot: of this base on the
     user's rows; both outweigh what is only predicted.
@@ -100,7 +100,7 @@ def advise(
 
 
 def trained_on(hardware: Hardware) -> Hardware:
-    """The hardware that the engine uses of it: where it has no kernels for the GPU, the CPU and its memory."""
+    """Return the part of the hardware that the engine uses: without kernels for the GPU, the CPU and its memory."""
     if hardware.backend in ("cuda", "rocm") or not hardware.gpu_count:
         return hardware
     # Apple's memory is one for both.

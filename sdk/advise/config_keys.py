@@ -18,7 +18,7 @@ class ConfigKeys:
         return self.config.get(name) is not None
 
     def whole(self, *names: str, default: int | None = None, low: int = 0, high: int = _WHOLE) -> int:
-        """The first of these keys that is there; the first is the one to ask for."""
+        """Return the first of these keys that is there; the first is the one to ask for."""
         name = next((name for name in names if self.has(name)), None)
         if name is None:
             if default is None:
@@ -46,7 +46,7 @@ class ConfigKeys:
         return value
 
     def each(self, name: str, layers: int) -> list[Any] | None:
-        """A list with an entry for every layer, or None where there is none."""
+        """Return a list with an entry for every layer. None if there is none."""
         value = self.config.get(name)
         if not isinstance(value, list):
             return None

@@ -71,7 +71,7 @@ def _alternative(
 
 
 def flips(search: Search, taken: Candidate, choose: Callable[[Needs], Candidate]) -> tuple[str, ...]:
-    """The nearest change of each kind that another choice would follow from."""
+    """Return the nearest change of each kind after which another choice would follow."""
     said = [*_by_need(search.needs, taken, choose), *_by_memory(search, taken)]
     if taken.fits:
         said += _by_length(search, taken)
@@ -101,7 +101,7 @@ def _by_memory(search: Search, taken: Candidate) -> Iterator[str]:
 
 
 def _card_of(gib: float, hardware: Hardware, count: int) -> float:
-    """Memory of a card, or of a machine, in which so much can be used: the inverse of available_gib."""
+    """Return the memory of a card, or of a machine, in which so much can be used: the inverse of available_gib."""
     if not hardware.gpu_count:
         return gib / RAM_USABLE
     return gib / GPU_USABLE + CUDA_CONTEXT_GIB + (NCCL_GIB if count > 1 else 0)
@@ -112,7 +112,7 @@ def _each(hardware: Hardware) -> str:
 
 
 def _by_length(search: Search, taken: Candidate) -> Iterator[str]:
-    """How long rows may become, in steps of doubling, until the method no longer fits."""
+    """Return how long rows may become, in steps of doubling, until the method no longer fits."""
     most = min(LONGEST_ASKED, search.shape.max_position_embeddings)
     length = taken.settings.max_length
     while length < most:
@@ -173,7 +173,7 @@ def _about_8_bits(search: Search, found: Sequence[Candidate], taken: Candidate) 
 
 
 def _against_the_rule(found: Sequence[Candidate], taken: Candidate, needs: Needs) -> Iterator[str]:
-    """Where the founding rule of thumb decided and these predictions, held against measured runs, say otherwise."""
+    """Say where the founding rule of thumb decided and predictions that measured runs confirm disagree."""
     if needs.accuracy is not None or needs.max_loss is not None or needs.application_type is None:
         return
     fitting = [candidate for candidate in found if candidate.fits and candidate.method != taken.method]
@@ -212,7 +212,7 @@ def _about_hardware(hardware: Hardware, settings: TrainSettings) -> Iterator[str
 
 
 def would_fit(search: Search, taken: Candidate) -> Iterator[str]:
-    """The smallest changes after which something fits, each on its own."""
+    """Return the smallest changes after which something fits, each on its own."""
     memory, available = taken.prediction.memory, taken.room
     if not taken.may_fit:
         yield (
@@ -235,7 +235,7 @@ def would_fit(search: Search, taken: Candidate) -> Iterator[str]:
 
 
 def _smallest_gpu(search: Search) -> Hardware | None:
-    """A whole one that the engine was made for, on its own."""
+    """Find the smallest whole GPU that the engine was made for and that suffices on its own."""
     whole = [gpu for gpu in gpus() if gpu.backend == "cuda" and "MIG" not in str(gpu.gpu)]
     needed: dict[tuple[Method, ...], float] = {}  # with the same methods only the band depends on the card
     for gpu in sorted(whole, key=lambda gpu: gpu.gpu_memory_gib):

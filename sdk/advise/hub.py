@@ -14,7 +14,7 @@ from sdk.records import ModelShape
 
 
 def fetch_shape(repo_id: str) -> ModelShape:
-    """repo_id: owner/name. Asks HF_ENDPOINT.
+    """Fetch a model's config.json from the hub at HF_ENDPOINT and read its shape. repo_id: owner/name.
 
     Raises InvalidInput where HF_HUB_OFFLINE forbids asking or the name or the config.json is wrong, StepFailed where
     the hub cannot be asked.

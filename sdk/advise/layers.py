@@ -29,7 +29,7 @@ class Linear(NamedTuple):
 
 
 def linear_layers(shape: ModelShape) -> tuple[Linear, ...]:
-    """All but the head and the routed experts."""
+    """Return all linear layers but the head and the routed experts."""
     if shape.linear_layers:
         return tuple(Linear(*layer) for layer in shape.linear_layers)
     return (*attention_layers(shape, shape.num_hidden_layers), *mlp_layers(shape))
@@ -81,13 +81,13 @@ def linear_parameters(shape: ModelShape) -> int:
 
 
 def expert_parameters(shape: ModelShape) -> int:
-    """Routed experts, all of them."""
+    """Count the parameters of the routed experts, all of them."""
     matrices = 3 if shape.gated_mlp else 2
     return _sparse_layers(shape) * shape.num_experts * matrices * shape.hidden_size * shape.moe_intermediate_size
 
 
 def other_parameters(shape: ModelShape) -> int:
-    """Embeddings, head, norms, biases and routers, which stay in 16 bits whatever the method."""
+    """Count embeddings, head, norms, biases and routers, which stay in 16 bits whatever the method."""
     embeddings = shape.vocab_size * shape.hidden_size * (1 if shape.tie_word_embeddings else 2)
     further = shape.further_parameters
     if further is None:
@@ -101,7 +101,7 @@ def parameters(shape: ModelShape) -> int:
 
 
 def active_parameters(shape: ModelShape) -> int:
-    """Weights that a token is multiplied with, the head among them, embeddings not."""
+    """Count the weights that a token is multiplied with, the head among them, embeddings not."""
     share = shape.num_experts_per_tok / shape.num_experts if shape.num_experts else 0
     linear = sum(
         layer.inputs * layer.outputs * layer.count
@@ -112,7 +112,7 @@ def active_parameters(shape: ModelShape) -> int:
 
 
 def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
-    """Of LoRA on all linear layers, or on those outside the MLPs where there are routed experts."""
+    """Count LoRA's parameters on all linear layers, or on those outside the MLPs where there are routed experts."""
     adapted = (layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS))
     return lora_r * sum((layer.inputs + layer.outputs) * layer.count for layer in adapted)
 

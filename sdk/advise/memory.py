@@ -46,7 +46,7 @@ RAM_USABLE = 0.8  # the rest belongs to the system and to other programs
 
 
 def available_gib(hardware: Hardware, gpus: int = 1) -> float:
-    """What a training run on so many GPUs may take: of each of them or, without one, of the machine's memory."""
+    """Return what a run on so many GPUs may take of each of them or, without one, of the machine's memory, GiB."""
     if hardware.gpu_count:
         context = CUDA_CONTEXT_GIB + (NCCL_GIB if gpus > 1 else 0)
         return max(0.0, hardware.gpu_memory_gib - context) * GPU_USABLE
@@ -54,7 +54,7 @@ def available_gib(hardware: Hardware, gpus: int = 1) -> float:
 
 
 def device_gib(memory: Memory, hardware: Hardware, gpus: int = 1) -> float:
-    """What the driver will show for an allocator's peak; without a GPU the memory itself."""
+    """Return what the driver will show for an allocator's peak, GiB; without a GPU the memory itself."""
     if not hardware.gpu_count:
         return memory.total
     return memory.total * (1 + FRAGMENTATION) + CUDA_CONTEXT_GIB + (NCCL_GIB if gpus > 1 else 0)
@@ -81,7 +81,7 @@ class _Pass(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of a number in the type of the products."""
+        """Bytes of a number in the type of the products: 16 bits on a GPU, float32 on a CPU."""
         return 2 if self.gpu else 4
 
 
@@ -92,7 +92,7 @@ def estimate(
     tokens: int | None = None,
     learned: float = 1.0,
 ) -> Memory:
-    """Expected peak of torch's allocator on one GPU, or of the process on a CPU.
+    """Estimate the peak of torch's allocator on one GPU, or of the process on a CPU.
 
     tokens: in the largest forward pass; None: batch size x max_length. learned: share of them that the loss is taken
     on.
@@ -133,9 +133,12 @@ def _weights(given: _Pass) -> float:
 
 
 def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:
-    """adapters: bytes of all adapters, which are those of their gradients."""
+    """Return what is there at the loss, at both ends of the backward pass, and in the optimizer's step.
+
+    adapters: bytes of all adapters, which are those of their gradients.
+    """
     settings, layers = given.settings, given.shape.num_hidden_layers
-    # From the second pass of a step on they are there all the time, and so are DDP's buckets.
+    # The adapters' gradients: from the second pass of a step on they are there all the time, and so are DDP's buckets.
     held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
     of_layer = adapters / layers
     added = of_layer if held else 0  # the new gradients of a layer before they are added
@@ -157,7 +160,7 @@ def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:
 
 
 def _layer_bytes(given: _Pass, with_experts: bool) -> float:
-    """What one layer keeps for the backward pass.
+    """Return the bytes that one layer keeps for the backward pass.
 
     Inputs of its norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless dropout
     or a CPU makes that another tensor), gate and up, each x A', and the norms' and attention's sums in float32. Dropped
@@ -196,7 +199,7 @@ def _layer_bytes(given: _Pass, with_experts: bool) -> float:
 
 
 def _score_bytes(given: _Pass) -> int:
-    """Of a pair of tokens in one head, where the kernel keeps scores: none in flash attention."""
+    """Return the bytes of scores kept for a pair of tokens in one head; flash attention keeps none."""
     shape = given.shape
     if shape.attn_logit_softcapping:  # their hyperbolic tangent, softmax in float32 and once more in the products' type
         return 8
@@ -207,7 +210,10 @@ def _score_bytes(given: _Pass) -> int:
 
 
 def _share(layer: Linear, shape: ModelShape, with_experts: bool) -> float:
-    """Of the layers of this kind, those in which it stands."""
+    """Return the fraction of the decoder layers that contain this linear layer.
+
+    In a model with experts: of the layers of one kind, those with routed experts or the dense ones.
+    """
     if layer.group.startswith("vision"):
         return 0.0
     if shape.num_experts and layer.group in MLPS:
@@ -216,7 +222,7 @@ def _share(layer: Linear, shape: ModelShape, with_experts: bool) -> float:
 
 
 def _attention_width(shape: ModelShape, normed: bool) -> int:
-    """Numbers a token in q, k and v, and in what their norms were given."""
+    """Return how many numbers a token has in q, k and v and in the inputs of their norms."""
     heads, value = shape.num_attention_heads, shape.v_head_dim or shape.head_dim
     query, key = heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
     if shape.kv_lora_rank:
@@ -230,18 +236,23 @@ def _attention_width(shape: ModelShape, normed: bool) -> int:
 
 
 def _expert_bytes(given: _Pass) -> float:
-    """Of each token's copies for its experts: gate and up, the activated gate, and the result before it is weighted;
-    and the router's scores."""
+    """Return the bytes that a layer's routed experts keep.
+
+    Of each token's copies for its experts: gate and up, the activated gate, and the result before it is weighted. Of
+    each token: the router's scores.
+    """
     shape = given.shape
-    copies = given.tokens * shape.num_experts_per_tok
+    copies = given.tokens * shape.num_experts_per_tok  # a token goes to so many experts
     matrices = 6 if shape.attention_sinks else 3 if shape.gated_mlp else 2  # gpt-oss clamps and cuts gate and up
     width = matrices * shape.moe_intermediate_size + shape.hidden_size
     return copies * (given.size * width + 24) + given.tokens * shape.num_experts * (4 + given.size)
 
 
 def _kept(given: _Pass) -> tuple[float, int, float]:
-    """At the loss, by all layers; how many are not computed again; and what is there besides when the backward pass has
-    computed one again."""
+    """Return (bytes kept by all layers at the loss, layers that are not recomputed, bytes that recomputing one adds).
+
+    A recomputed layer keeps its input only; in the backward pass all that it needs is there beside the inputs.
+    """
     shape, settings, tokens = given.shape, given.settings, given.tokens
     layers = shape.num_hidden_layers
     dense = shape.num_dense_layers if shape.num_experts else layers
@@ -262,8 +273,11 @@ def _kept(given: _Pass) -> tuple[float, int, float]:
 
 
 def _head(given: _Pass) -> float:
-    """Last norm's input and output, their learned part and its gradient; in float32 the logits of a chunk, their
-    softmax, and the softmax of the chunk before."""
+    """Return the bytes at the loss beside what layers keep.
+
+    The last norm's input and output, their learned part and its gradient; in float32 the logits of a chunk, their
+    softmax, and the softmax of the chunk before.
+    """
     shape, learned = given.shape, given.learned
     chunk = max(1, LOGITS_PER_CHUNK // shape.vocab_size)
     hidden = 2 * given.size * (given.tokens + learned) * shape.hidden_size
@@ -271,8 +285,11 @@ def _head(given: _Pass) -> float:
 
 
 def _backward(given: _Pass) -> float:
-    """In down, whose inputs are the widest: gradients of output and input (with dropout the adapter's input's besides)
-    and the weights as a matrix to multiply with. Where there are experts: gradients of their copies."""
+    """Return the bytes that the backward pass of one layer adds at its widest place.
+
+    That is down, whose inputs are the widest: gradients of output and input (with dropout the adapter's input's
+    besides) and the weights as a matrix to multiply with. Where there are experts: gradients of their copies.
+    """
     shape, settings, size = given.shape, given.settings, given.size
     layers = linear_layers(shape)
     inner = max([layer.inputs for layer in layers if layer.group.endswith("down")], default=0)

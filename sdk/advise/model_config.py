@@ -38,7 +38,7 @@ WINDOWED = {"sliding_attention", "chunked_attention"}
 
 
 def read_shape(path: Path) -> ModelShape:
-    """The shape that a config.json of Hugging Face's format states, with what its folder's weight files hold.
+    """Read the shape that a config.json of Hugging Face's format states, with what its folder's weight files hold.
 
     InvalidInput has everything that is wrong with it.
     """
@@ -55,7 +55,7 @@ def read_shape(path: Path) -> ModelShape:
 
 
 def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faults: Sequence[str] = ()) -> ModelShape:
-    """where: what the error calls the config; faults: what is known to be wrong with it."""
+    """Read a shape from a config. where: what the error calls it; faults: what is known to be wrong with it."""
     text = config.get("text_config", config)  # models with other senses nest their language model
     if not isinstance(text, dict):
         raise InvalidInput(f"{where}: text_config must be an object.")
@@ -116,7 +116,7 @@ def _values(keys: ConfigKeys, outer: ConfigKeys, architecture: Architecture) -> 
 
 
 def _experts(keys: ConfigKeys, hidden: int, layers: int, architecture: Architecture) -> dict[str, int]:
-    """Widths of the MLPs, dense and of experts."""
+    """Read the widths of the MLPs, dense and of experts."""
     experts = keys.whole("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", default=0)
     if experts == 1 or (keys.has("enable_moe_block") and not keys.flag("enable_moe_block", False)):
         experts = 0
@@ -145,7 +145,7 @@ def _experts(keys: ConfigKeys, hidden: int, layers: int, architecture: Architect
 
 
 def _sparse(keys: ConfigKeys, layers: int) -> list[bool]:
-    """Which layers have experts."""
+    """Count the layers that have experts."""
     for name in ("mlp_layer_types", "moe_layer_freq"):
         given = keys.each(name, layers)
         if given is not None:
@@ -173,7 +173,7 @@ def _among(chosen: list[Any], layers: int) -> list[bool]:
 
 
 def _latent(keys: ConfigKeys, heads: int) -> dict[str, int]:
-    """Multi-head latent attention."""
+    """Read the sizes of multi-head latent attention."""
     if not keys.has("kv_lora_rank"):
         return {}
     rotated = keys.whole("qk_rope_head_dim", low=1)
@@ -188,7 +188,7 @@ def _latent(keys: ConfigKeys, heads: int) -> dict[str, int]:
 
 
 def _windows(keys: ConfigKeys, layers: int, architecture: Architecture) -> tuple[int, int]:
-    """Tokens that a token sees in a layer with a window, and how many layers have one."""
+    """Read how many tokens a token sees in a layer with a window, and how many layers have one."""
     given = architecture.window_key in keys.config  # null means none, absence the default
     window = keys.whole(architecture.window_key, default=0 if given else architecture.window)
     if not window or (architecture.window_switch and not keys.flag("use_sliding_window", False)):
@@ -207,7 +207,7 @@ def _windows(keys: ConfigKeys, layers: int, architecture: Architecture) -> tuple
 
 
 def _states(keys: ConfigKeys, layers: int, types: Sequence[Any]) -> int:
-    """How many layers have a state instead of attention."""
+    """Count the layers that have a state instead of attention."""
     if types:
         return sum(isinstance(kind, str) and kind in STATES for kind in types)
     if keys.has("linear_num_value_heads"):  # Qwen3-Next and Qwen3.5
@@ -237,7 +237,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _open(path: Path) -> BinaryIO:
-    """A regular file; a FIFO or a device would keep an ordinary open() or read() waiting."""
+    """Open a regular file; a FIFO or a device would keep an ordinary open() or read() waiting."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -256,7 +256,7 @@ def _once(faults: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]
 
 
 def _parameters_in_files(folder: Path) -> int | None:
-    """Of the safetensors files there, by their headers; None where there are none, or their weights are packed.
+    """Count the parameters in the safetensors files by their headers. None without files or if weights are packed.
 
     None where one is broken, too: whoever loads the weights says what is wrong with them.
     """
@@ -280,7 +280,7 @@ def _parameters_in_files(folder: Path) -> int | None:
 
 
 def _header(path: Path, budget: int) -> bytes:
-    """JSON, after its length in 8 bytes."""
+    """Read the header, JSON after its length in 8 bytes."""
     with _open(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > budget:

@@ -17,7 +17,7 @@ NOISE = frozenset({"meta", "instruct", "chat", "hf", "it", "base", "pt", "4k", "
 
 
 def find_model(name: str) -> ModelShape:
-    """The shape of a model: "embedded", a catalogue name in any common spelling, a local folder or its config.json.
+    """Find the shape of "embedded", a catalogue name in any common spelling, a local folder or its config.json.
 
     InvalidInput names the nearest catalogue entries, or everything that is wrong with the config.json.
     """

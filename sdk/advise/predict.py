@@ -47,7 +47,10 @@ def predict(
     needs: Needs,
     calibration: Calibration | None = None,
 ) -> Prediction:
-    """calibration: of this base on this hardware, whose passes of the same method outweigh the formulas."""
+    """Predict memory and speed with their bands.
+
+    calibration: of this base on this hardware, whose passes of the same method outweigh the formulas.
+    """
     filled = expected_micro_batch(settings, needs)
     learned = needs.lengths.learned if needs.lengths else 1.0
     memory = estimate(shape, settings, hardware, filled.largest)
@@ -69,7 +72,7 @@ def predict(
 
 
 def _known(hardware: Hardware) -> bool:
-    """Of a machine's CPU only its cores are known, which a catalogue of GPUs does not know."""
+    """Tell whether rates are known. Of a machine's CPU only its cores are, which a catalogue of GPUs does not know."""
     return hardware.tflops is not None if hardware.gpu_count else hardware.source != "catalogue"
 
 
@@ -88,12 +91,14 @@ def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Memor
 
 
 def is_held_against(hardware: Hardware) -> bool:
-    """Whether predictions were held against runs on this GPU."""
+    """Tell whether predictions were held against runs on this GPU."""
     return (hardware.gpu or "").removeprefix("NVIDIA ").startswith(HELD_AGAINST.removeprefix("NVIDIA "))
 
 
 def _shifted(memory: Memory, of_whole: float, of_rest: float) -> Memory:
-    """Weights, adapters, gradients and optimizer are counted exactly; the rest carries all of the band."""
+    """Shift a prediction to one end of its band. Weights, adapters, gradients and optimizer are counted exactly,
+    so what comes and goes beside them carries all of it.
+    """
     rest = memory.activations + memory.logits + memory.workspace
     share = max(0.0, 1 + of_rest + of_whole * memory.total / rest) if rest else 1.0
     return memory.model_copy(
@@ -105,7 +110,7 @@ def _shifted(memory: Memory, of_whole: float, of_rest: float) -> Memory:
 
 
 def _probed(calibration: Calibration | None, settings: TrainSettings) -> Probed | None:
-    """The probe of the same method, with the same recomputation if there is one."""
+    """Return the probe of the same method, with the same recomputation if there is one."""
     if calibration is None:
         return None
     same = [probe for probe in calibration.probes if probe.settings.method == settings.method and probe.measured_gib]
@@ -114,7 +119,7 @@ def _probed(calibration: Calibration | None, settings: TrainSettings) -> Probed 
 
 
 def _corrected(memory: Memory, probed: Probed, shape: ModelShape, hardware: Hardware) -> Memory:
-    """What comes and goes, by what the probe found of it; weights are counted exactly."""
+    """Scale what comes and goes by what the probe found of it; weights are counted exactly."""
     then = estimate(shape, probed.settings, hardware, probed.tokens)
     fixed = then.weights if hardware.gpu_count else 0.0
     expected, found = then.total - fixed, (probed.measured_gib or 0.0) - fixed

@@ -67,7 +67,7 @@ def wants_accuracy(needs: Needs) -> bool:
 
 
 def ranks(shape: ModelShape, hardware: Hardware, needs: Needs, method: Method) -> list[int]:
-    """Ranks to try, best first; the domain's own is not changed."""
+    """Return the ranks to try, best first; the domain's own is not changed."""
     if needs.lora_r is not None:
         return [needs.lora_r]
     best = usual_rank(shape)
@@ -81,7 +81,7 @@ def usual_rank(shape: ModelShape) -> int:
 
 
 def learning_settings(shape: ModelShape, needs: Needs, choice: Choice) -> tuple[TrainSettings, dict[str, str]]:
-    """The settings, and the reasons of all fields but the method."""
+    """Return the settings, and the reasons of all fields but the method."""
     reasoned = {
         **_adapter(shape, needs, choice),
         **_rate(shape, choice),

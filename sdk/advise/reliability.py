@@ -13,7 +13,7 @@ MEASURED = Path(__file__).with_name("measured.json")
 
 @cache
 def _measured() -> dict[str, dict[str, Reliability]]:
-    """memory and speed -> method -> how far off."""
+    """Read how far off predictions were: memory and speed -> method -> reliability."""
     read = json.loads(MEASURED.read_text(encoding="utf-8"))
     return {
         what: {method: Reliability.model_validate(value) for method, value in by_method.items()}
@@ -22,7 +22,7 @@ def _measured() -> dict[str, dict[str, Reliability]]:
 
 
 def reliability(settings: TrainSettings, hardware: Hardware) -> tuple[Reliability, ...]:
-    """Of memory and of speed, on runs of the method with the same engine on a GPU; none for a CPU."""
+    """Return how far off memory and speed were on runs of the method with the same engine on a GPU; none for a CPU."""
     if not hardware.gpu_count:
         return ()
     found = (by_method.get(settings.method) for by_method in _measured().values())

@@ -65,7 +65,7 @@ def rates(hardware: Hardware) -> Rates:
 def pass_seconds(
     shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: MicroBatch, learned: float = 1.0
 ) -> float:
-    """One forward and backward pass of one micro-batch. learned: share of the tokens that the loss is taken on."""
+    """Predict the seconds of one forward and backward pass. learned: share of the tokens that the loss is taken on."""
     layers = shape.num_hidden_layers
     again = 0.0
     if settings.gradient_checkpointing:
@@ -121,7 +121,7 @@ def _computing(
 def step_seconds(
     shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: MicroBatch, learned: float = 1.0
 ) -> float:
-    """One optimizer step of all GPUs: its passes, the exchange of gradients, AdamW."""
+    """Predict the seconds of one optimizer step of all GPUs: its passes, the exchange of gradients, AdamW."""
     adapted, rate = adapter_parameters(shape, settings.lora_r), rates(hardware)
     seconds = settings.gradient_accumulation_steps * pass_seconds(shape, settings, hardware, filled, learned)
     seconds += STEP_SECONDS + OPTIMIZER_BYTES * adapted / rate.bytes
@@ -132,5 +132,5 @@ def step_seconds(
 
 
 def _others(settings: TrainSettings) -> float:
-    """The share that lies on other GPUs."""
+    """Return the share that lies on other GPUs."""
     return (settings.gpus - 1) / settings.gpus

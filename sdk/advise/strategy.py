@@ -30,7 +30,7 @@ class DeploymentStrategy:
     each other among them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a keyword that users type, and Needs is what they make up together
         self,
         hardware_config: Hardware | Mapping[str, float],
         application_type: ApplicationType | None = None,

@@ -83,7 +83,7 @@ class Accelerator(Frozen):
         )
 
     def slices(self) -> tuple[Accelerator, ...]:
-        """Its MIG instances. Their rates are its own by their share of the multiprocessors and of the memory."""
+        """Return its MIG instances. Their rates are its own by their share of the multiprocessors and of the memory."""
         return tuple(self._cut(part) for part in self.mig)
 
     def _cut(self, part: Slice) -> Accelerator:
@@ -115,7 +115,7 @@ class Accelerator(Frozen):
 
 
 def find_gpu(name: str, count: int = 1) -> Hardware:
-    """GPUs of the catalogue, as their driver, vendor or users spell them; "2x h100" counts as well.
+    """Find GPUs as their driver, vendor or users spell them; "2x h100" counts as well.
 
     InvalidInput: an unknown name, answered with the nearest; a count below 1, or two that differ.
     """
@@ -134,18 +134,18 @@ def find_gpu(name: str, count: int = 1) -> Hardware:
 
 
 def gpus() -> tuple[Hardware, ...]:
-    """One GPU of each kind, MIG instances among them; backend tells which of them the engine was never run on."""
+    """Return one GPU of each kind, MIG instances among them; backend tells which the engine was never run on."""
     return tuple(entry.hardware(1) for entry in accelerators())
 
 
 def of_driver(name: str, capability: tuple[int, int], memory_gib: float) -> Accelerator | None:
-    """The entry of a GPU that its driver gives this name; of several with one name, the nearest in memory."""
+    """Find the entry of a GPU that its driver gives this name; of several with one name, the nearest in memory."""
     known = [entry for entry in _by_driver().get(_key(name), ()) if entry.capability == capability]
     return min(known, key=lambda entry: abs(entry.memory_gib - memory_gib), default=None)
 
 
 def peak_tflops(gpu: str) -> float | None:
-    """Dense matrix products of one GPU, TFLOP/s in bf16 with fp32 sums, fp16 before Ampere, by its vendor.
+    """Return a GPU's rate of dense products by its vendor, TFLOP/s in bf16 with fp32 sums, fp16 before Ampere.
 
     gpu: the name that its driver gives. None where the figure is not known or depends on more than the name, as for
     a laptop's or a part of a GPU (MIG).
@@ -184,7 +184,7 @@ def _by_driver() -> dict[str, list[Accelerator]]:
 
 
 def _named(name: str) -> Accelerator | None:
-    """As it stands, then without the form factor PCIe, then without a memory size that fits the entry's."""
+    """Find a name as it stands, then without the form factor PCIe, then without a memory size that fits the entry's."""
     exact = _by_name().get(_key(name)) or _by_name().get(_key(name, "pcie"))
     if exact is not None:
         return exact
@@ -195,7 +195,7 @@ def _named(name: str) -> Accelerator | None:
 
 
 def _nearest(name: str) -> list[str]:
-    """Names of entries whose keys are like this one's: the words that all names share say nothing."""
+    """Return names of entries whose keys are like this one's: the words that all names share say nothing."""
     near = difflib.get_close_matches(_key(name), list(_by_name()), n=4 * NEAREST, cutoff=0.0)
     return list(dict.fromkeys(_by_name()[match].name for match in near))[:NEAREST]
 
@@ -205,5 +205,5 @@ def _key(name: str, without: str = r"(?!)") -> str:
 
 
 def _words(name: str) -> str:
-    """ "RTX4090" and "24 GB" as names have them."""
+    """Spell "RTX4090" and "24 GB" as names have them."""
     return re.sub(r"(\d) +gb\b", r"\1gb", re.sub(r"\b(rtx|gtx)(?=\d)", r"\1 ", name.casefold()))

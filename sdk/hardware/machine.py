@@ -17,7 +17,7 @@ CPU_FLAGS_WITH_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def detect_hardware() -> Hardware:
-    """The machine that this process may use; CUDA_VISIBLE_DEVICES, MIG, CPU affinity and cgroup limits count.
+    """Detect what this process may use; CUDA_VISIBLE_DEVICES, MIG, CPU affinity and cgroup limits count.
 
     With GPUs of several sizes, name, memory and rates are those of the smallest. Power limit and link are NVML's, else
     the catalogue's; rates are the catalogue's. The driver is asked directly, so no torch is needed; asking initializes
@@ -31,7 +31,7 @@ def detect_hardware() -> Hardware:
 
 
 def cpu_cores(root: Path = Path("/")) -> int:
-    """Cores that this process may use, at least 1: the least of its affinity and its cgroups' CPU quotas."""
+    """Return the cores that this process may use, at least 1: the least of affinity and its cgroups' CPU quotas."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _cgroup_folders(root, "cpu"):
         quota, period = _quota(folder)
@@ -41,7 +41,7 @@ def cpu_cores(root: Path = Path("/")) -> int:
 
 
 def ram_bytes(root: Path = Path("/")) -> int:
-    """Memory that this process may use: the least of the machine's and its cgroups' limits."""
+    """Return the memory that this process may use, bytes: the least of the machine's and its cgroups' limits."""
     limits = [_physical_memory()]
     for folder in _cgroup_folders(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -50,7 +50,7 @@ def ram_bytes(root: Path = Path("/")) -> int:
 
 
 def _with_gpus(gpus: list[Gpu]) -> Hardware:
-    """gpus: smallest first."""
+    """Describe GPUs, which are given smallest first."""
     smallest, oldest = gpus[0], min(gpu.capability for gpu in gpus)
     known = of_driver(smallest.name, smallest.capability, smallest.memory / GIB)
     hardware = known.hardware(len(gpus)) if known else Hardware(gpu_count=len(gpus))
@@ -70,7 +70,7 @@ def _with_gpus(gpus: list[Gpu]) -> Hardware:
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
-    """The process's own cgroup and all above it, whose limits hold as well; version 2, then version 1.
+    """Yield the process's own cgroup and all above it, whose limits hold as well; version 2, then version 1.
 
     Inside a container its own cgroup is often mounted as the topmost one, so folders need not exist.
     """
@@ -85,7 +85,7 @@ def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> tuple[int, int]:
-    """(quota, period) in microseconds; a quota of -1 or 0 is none."""
+    """Read (quota, period) in microseconds; a quota of -1 or 0 is none."""
     version_2 = _words(folder / "cpu.max")
     words = version_2 or [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
     if len(words) != 2 or not all(word.lstrip("-").isdigit() for word in words):

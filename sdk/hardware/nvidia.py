@@ -30,7 +30,7 @@ class Gpu:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs that CUDA gives to this process; none without a driver. StepFailed: a driver that does not answer."""
+    """Return the GPUs that CUDA gives this process, none without a driver. StepFailed if a driver does not answer."""
     try:
         cuda = ctypes.CDLL(CUDA_LIBRARY)
     except OSError:
@@ -54,7 +54,7 @@ def cuda_version() -> str | None:
 
 
 def power_and_link(gpus: Sequence[Gpu]) -> tuple[float | None, float | None]:
-    """(power limit of the first in W, GB/s in one direction between the two that are linked worst), as NVML gives them.
+    """Return (power limit of the first in W, GB/s in one direction of the worst link between two), as NVML gives them.
 
     None: NVML is absent, the GPU does not measure it, or there is no second GPU.
     """
@@ -137,7 +137,7 @@ def _nvlink_gbs(first: Any, second: Any) -> float | None:
 
 
 def _links(handle: Any, other: Any) -> Iterator[int]:
-    """The active links that end at the GPU with this PCI address or at a switch, which leads to every GPU."""
+    """Yield the active links that end at the GPU with this PCI address or at a switch, which leads to every GPU."""
     for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
         try:
             if pynvml.nvmlDeviceGetNvLinkState(handle, link) and _end(handle, link) in (None, other):
@@ -147,14 +147,14 @@ def _links(handle: Any, other: Any) -> Iterator[int]:
 
 
 def _end(handle: Any, link: int) -> Any:
-    """The PCI address of the GPU at the other end; None: a switch."""
+    """Return the PCI address of the GPU at the other end; None: a switch."""
     if pynvml.nvmlDeviceGetNvLinkRemoteDeviceType(handle, link) != pynvml.NVML_NVLINK_DEVICE_TYPE_GPU:
         return None
     return pynvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId
 
 
 def _pcie_gbs(pair: Sequence[Any]) -> float | None:
-    """Of the slower of the two, at the speed that it and its slot can have; an idle card shows less."""
+    """Return the rate of the slower of the two at the speed that it and its slot can have; an idle card shows less."""
     try:
         generation = min(pynvml.nvmlDeviceGetMaxPcieLinkGeneration(handle) for handle in pair)
         return pcie_gbs(generation, min(pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle) for handle in pair))

@@ -98,7 +98,7 @@ def check_leaks(
 
 
 def passes(run: Run, rows: int) -> float | None:
-    """How often the run saw each of its rows; None where packed rows were counted by steps."""
+    """Return how often the run saw each of its rows. None if packed rows were counted by steps."""
     settings = run.settings
     if settings.max_steps < 0 and not settings.early_stopping_patience:
         return settings.num_train_epochs
@@ -110,7 +110,7 @@ def passes(run: Run, rows: int) -> float | None:
 
 
 def control_settings(settings: TrainSettings, canaries: int, passes: float | None) -> TrainSettings:
-    """Those of the run, on one device, for rows that are few; each of them is seen as often as by the run or more."""
+    """Adapt the run's settings to one device and few rows, each of which is seen as often as by the run or more."""
     size = min(settings.per_device_train_batch_size, _CONTROL_BATCH, canaries)
     together = min(
         settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus, _CONTROL_BATCH
@@ -141,7 +141,7 @@ def _train_control(
     out: Path,
     on_progress: OnProgress,
 ) -> tuple[int, bytes]:
-    """(steps, the adapter's weights); nothing of it stays on the disk, and its rows never were there."""
+    """Return (steps, the adapter's weights); nothing of it stays on the disk, and its rows never were there."""
 
     def tell(what: str, done: int, total: int | None, shown: Mapping[str, float]) -> None:
         on_progress(f"{what} (control)", done, total, shown)
@@ -203,7 +203,7 @@ class _Asked:
             self._values.append(values)
 
     def losses(self, model: Any, count: int, on_progress: OnProgress) -> list[list[Likelihood]]:
-        """Of each canary, then of its others: the likelihoods of the first `count`."""
+        """Return the likelihoods of each canary and of its others: the first `count` of each."""
         found = []
         for place, (rows, values) in enumerate(zip(self._rows, self._values, strict=True)):
             found.append(likelihoods(model, rows[:count], values[:count]))
@@ -212,13 +212,13 @@ class _Asked:
 
 
 def _encoded(chat: Chat, row: Row, prompt: str) -> tuple[list[int], int]:
-    """Token ids, and the place where the answer begins."""
+    """Return token ids, and the place where the answer begins."""
     encoded = chat.encode(conversation(row, prompt))
     return encoded.input_ids, encoded.in_loss.index(True)
 
 
 def _common(rows: Sequence[Sequence[int]]) -> int:
-    """Tokens that all rows begin with."""
+    """Count the tokens that all rows begin with."""
     for place, tokens in enumerate(zip(*rows, strict=False)):
         if len(set(tokens)) > 1:
             return place
@@ -258,7 +258,7 @@ def _rounded(values: Array) -> tuple[float, ...]:
 
 
 def exposure_bits(losses: Array) -> Array:
-    """log2 of the candidates less log2 of the rank of the first of each row; equal losses share their ranks."""
+    """Return log2 of the candidates less log2 of the rank of the first of each row; equal losses share their ranks."""
     own, others = losses[:, :1], losses[:, 1:]
     ranks = 1 + (others < own).sum(axis=1) + (others == own).sum(axis=1) / 2
     bits: Array = math.log2(losses.shape[1]) - np.log2(ranks)
@@ -266,7 +266,7 @@ def exposure_bits(losses: Array) -> Array:
 
 
 def _auc(scores: Array) -> tuple[float, Array]:
-    """Of the first column against the others (Mann and Whitney), and that of each resample of canaries."""
+    """Return the AUC of the first column against the others (Mann and Whitney), and that of each resample."""
     own, twins = scores[:, 0], scores[:, 1:]
     wins = (own[:, None, None] > twins[None]) + (own[:, None, None] == twins[None]) / 2
     pairs: Array = wins.mean(axis=2)
@@ -276,7 +276,7 @@ def _auc(scores: Array) -> tuple[float, Array]:
 
 
 def _tpr(scores: Array) -> Interval:
-    """Share of the first column above all but FALSE_POSITIVES of the others, with its 95 % bootstrap interval."""
+    """Return the share of the first column above all but FALSE_POSITIVES of the others, with its 95 % interval."""
     values = np.array([_caught(scores[:, 0], scores[:, 1:], counts) for counts in _drawn(len(scores))])
     return _interval(_caught(scores[:, 0], scores[:, 1:], np.ones(len(scores))), values)
 
@@ -288,7 +288,7 @@ def _caught(own: Array, twins: Array, counts: Array) -> float:
 
 
 def _drawn(count: int) -> Array:
-    """How often each canary, with its twins, is in each resample."""
+    """Draw how often each canary, with its twins, is in each resample."""
     draw = np.random.default_rng(SEED)
     drawn: Array = draw.multinomial(count, [1 / count] * count, size=RESAMPLES).astype(np.float64)
     return drawn

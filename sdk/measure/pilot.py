@@ -54,7 +54,7 @@ class Questions(NamedTuple):
     max_new_tokens: int
 
 
-class Tried(Frozen):
+class TrialResult(Frozen):
     """What one candidate came to: a loss for each held-out row, a score for each question, none of their text."""
 
     steps: int
@@ -72,22 +72,24 @@ def plan(
     steps: int | None,
     calibration: Calibration | None,
 ) -> tuple[TrainSettings, ...]:
-    """The candidates with the same rows in each of as many optimizer steps, and the same rows held out.
+    """Give the candidates as many optimizer steps, with the same rows in each of them and the same rows held out.
 
     steps: None: as many as the slowest makes in `minutes`, at least LEAST_STEPS, at most those of a whole training.
     """
-    alike = _alike(candidates)
+    comparable = _comparable(candidates)
     if steps is None:
-        expected = [predict(setup.shape, each, setup.hardware, setup.needs, calibration).speed for each in alike]
+        expected = [predict(setup.shape, each, setup.hardware, setup.needs, calibration).speed for each in comparable]
         known = [speed for speed in expected if speed]
         slowest = max((speed.step_seconds for speed in known), default=math.inf)
-        whole = min((speed.steps for speed in known if speed.steps), default=_whole(alike[0], setup.needs))
+        whole = min(
+            (speed.steps for speed in known if speed.steps), default=_steps_of_a_whole_run(comparable[0], setup.needs)
+        )
         steps = min(max(LEAST_STEPS, int(minutes * 60 / slowest)), whole)
-    return tuple(each.model_copy(update={"max_steps": steps}) for each in alike)
+    return tuple(each.model_copy(update={"max_steps": steps}) for each in comparable)
 
 
-def _alike(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
-    """With the micro-batches of the candidate that takes the smallest, which all have the memory for."""
+def _comparable(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
+    """Give all candidates the micro-batches of the one that takes the smallest, which all have the memory for."""
     least = min(candidates, key=lambda each: (each.per_device_train_batch_size, each.packing))
     gpus = math.lcm(*(each.gpus for each in candidates))
     together = -(-least.gradient_accumulation_steps * least.gpus // gpus) * gpus
@@ -103,13 +105,13 @@ def _alike(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
     ]
 
 
-def _whole(settings: TrainSettings, needs: Needs) -> int:
+def _steps_of_a_whole_run(settings: TrainSettings, needs: Needs) -> int:
     together = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
     return max(1, math.ceil((needs.rows or 1) * settings.num_train_epochs / together))
 
 
 def not_tried(candidates: Sequence[TrainSettings], advice: Advice) -> dict[str, str]:
-    """Methods that are no candidate, with the advice's reason."""
+    """Return the methods that are no candidate, with the advice's reason."""
     reasons = {other.method: other.reason for other in advice.alternatives if not other.fits}
     unable = "It does not fit here, or this hardware cannot run it."
     tried = {settings.method for settings in candidates}
@@ -140,12 +142,12 @@ def pilot(
         "max_new_tokens": questions.max_new_tokens,
         "secret": secret.expose().hex() if secret else None,
     }
-    done: list[tuple[TrainSettings, Tried]] = []
+    done: list[tuple[TrainSettings, TrialResult]] = []
     failed: dict[str, str] = {}
     for number, settings in enumerate(planned):
         try:
             setup.allow(settings.method)
-            done.append((settings, _tried(setup, settings, request, out / str(number))))
+            done.append((settings, _try_candidate(setup, settings, request, out / str(number))))
         except SDKError as error:
             failed[settings.method] = one_sentence(error)
     if not done:
@@ -161,10 +163,10 @@ def pilot(
     )
 
 
-def _tried(setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path) -> Tried:
+def _try_candidate(setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path) -> TrialResult:
     figures = folder.with_suffix(".json")
     if figures.exists():
-        return Tried.model_validate_json(figures.read_bytes())
+        return TrialResult.model_validate_json(figures.read_bytes())
 
     def tell(what: str, done: int, total: int | None, shown: Mapping[str, float]) -> None:
         setup.on_progress(f"{what} ({settings.method})", done, total, shown)
@@ -172,14 +174,14 @@ def _tried(setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     given = {**request, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
     try:
-        tried = Tried.model_validate(run_isolated(__name__, given, tell))
+        tried = TrialResult.model_validate(run_isolated(__name__, given, tell))
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # no weights stay, however it ended
     write_atomic(figures, tried.model_dump_json().encode())
     return tried
 
 
-def _piloted(settings: TrainSettings, tried: Tried, lora: Sequence[float] | None) -> Piloted:
+def _piloted(settings: TrainSettings, tried: TrialResult, lora: Sequence[float] | None) -> Piloted:
     return Piloted(
         settings=settings,
         steps=tried.steps,
@@ -193,7 +195,9 @@ def _piloted(settings: TrainSettings, tried: Tried, lora: Sequence[float] | None
 
 
 def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
-    """Share of LoRA's mean score that is lost, with its 95 % interval; each resample draws the same questions for both.
+    """Return the share of LoRA's mean score that is lost, with its 95 % interval.
+
+    Each resample draws the same questions for both.
 
     None where LoRA scores nothing.
     """
@@ -208,7 +212,7 @@ def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
     return Interval(value=value, low=min(low, value), high=max(high, value))
 
 
-def _try_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     settings = TrainSettings.model_validate(request["settings"])
     base, prompt, data, out = request["base"], request["prompt"], Path(request["data"]), Path(request["out"])
     secret = Secret(bytes.fromhex(request["secret"])) if request["secret"] else None
@@ -229,7 +233,7 @@ def _try_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any
     answered, _ = ask(adapted, chat, questions, encoded, prompt, request["max_new_tokens"], on_progress)
     lengths = [len(row.input_ids) for row in trained]
     running = settings if use_row_attention(model) else one_row_at_a_time(settings)
-    tried = Tried(
+    tried = TrialResult(
         steps=run.steps,
         tokens=sum(lengths[row] for batch in micro_batches(lengths, running) for row in batch),
         losses=tuple(losses),
@@ -241,4 +245,4 @@ def _try_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    answer(_try_here)
+    answer(_train_and_ask)

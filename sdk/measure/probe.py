@@ -13,7 +13,7 @@ from sdk.errors import SDKError, StepFailed
 from sdk.measure.trials import TrialSetup, one_sentence
 from sdk.model import base_name
 from sdk.records import Calibration, Lengths, Needs, Probed, TrainSettings
-from sdk.train.one_pass import Measured, measure
+from sdk.train.one_pass import PassMeasurement, measure
 
 
 def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: Path) -> Calibration:
@@ -21,12 +21,12 @@ def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: Path) ->
     probes = []
     for number, settings in enumerate(candidates):
         setup.on_progress(f"probe {settings.method}", number, len(candidates), {})
-        probes.append(_probed(setup, settings, data))
+        probes.append(_probe_candidate(setup, settings, data))
     setup.on_progress("probe", len(candidates), len(candidates), {})
     return Calibration(hardware=setup.hardware, base_name=base_name(setup.base), probes=tuple(probes))
 
 
-def _probed(setup: TrialSetup, candidate: TrainSettings, data: Path) -> Probed:
+def _probe_candidate(setup: TrialSetup, candidate: TrainSettings, data: Path) -> Probed:
     settings = candidate.model_copy(update={"gpus": 1})
     predicted = predict(setup.shape, settings, setup.hardware, setup.needs).memory.total
     try:
@@ -49,7 +49,7 @@ def _probed(setup: TrialSetup, candidate: TrainSettings, data: Path) -> Probed:
     )
 
 
-def _needs_of(measured: Measured, settings: TrainSettings, needs: Needs) -> Needs:
+def _needs_of(measured: PassMeasurement, settings: TrainSettings, needs: Needs) -> Needs:
     """Return the needs of data in which every micro-batch is the measured one."""
     passes = max(settings.gradient_accumulation_steps, -(-(needs.rows or 1) // len(measured.lengths)))
     longest = sorted(measured.lengths, reverse=True)

@@ -27,7 +27,7 @@ class AdaptedModel:
     max_new_tokens: int
 
     def generate(self, questions: str | Sequence[str]) -> list[str]:
-        """One greedy answer for each question."""
+        """Generate one greedy answer for each question."""
         asked = [questions] if isinstance(questions, str) else list(questions)
         system = [{"role": "system", "content": self.prompt}] if self.prompt else []
         conversations = [[*system, {"role": "user", "content": question}] for question in asked]

@@ -60,7 +60,7 @@ ADAPTER_NAME = "default"
 
 
 def adapter_config(model: PeftModel, base_name: str) -> bytes:
-    """adapter_config.json of a trained adapter, with the base's name in place of any path."""
+    """Return adapter_config.json of a trained adapter, with the base's name in place of any path."""
     config = model.peft_config[ADAPTER_NAME]
     kind = str(config.peft_type.value)
     fields = {name: getattr(config, name) for name in _CONFIG_TYPES[kind]}
@@ -72,7 +72,7 @@ def adapter_config(model: PeftModel, base_name: str) -> bytes:
 
 
 def adapter_weights(model: PeftModel) -> bytes:
-    """adapter_model.safetensors of a trained adapter, float32."""
+    """Return adapter_model.safetensors of a trained adapter, float32."""
     data: bytes = safetensors.torch.save(
         {name: value.detach().float().cpu().contiguous() for name, value in _state(model).items()}, {"format": "pt"}
     )
@@ -80,7 +80,7 @@ def adapter_weights(model: PeftModel) -> bytes:
 
 
 def _state(model: PeftModel) -> dict[str, torch.Tensor]:
-    """The adapter's tensors by the names that PEFT writes.
+    """Return the adapter's tensors by the names that PEFT writes.
 
     Of AdaLoRA all ranks, those that were cut with their zeros: PEFT's pruned form is the same function, but needs
     rank_pattern, a table of the model's modules, in the configuration.
@@ -96,7 +96,7 @@ def _state(model: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def _tensors(weights: bytes | bytearray) -> dict[str, torch.Tensor]:
-    """By name. Those of a bytearray lie in it: safetensors would copy it, and nobody could wipe the copy."""
+    """Read tensors by name. Those of a bytearray lie in it: a copy by safetensors nobody could wipe."""
     if isinstance(weights, bytes):
         return dict(safetensors.torch.load(weights))
     start = 8 + int.from_bytes(weights[:8], "little")
@@ -137,7 +137,7 @@ def set_adapter_weights(model: PeftModel, weights: bytes | bytearray) -> None:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """InvalidInput with everything in an adapter_config.json that this SDK would not have written."""
+    """Raise InvalidInput with everything in an adapter_config.json that this SDK would not have written."""
     kind = config.get("peft_type")
     if not isinstance(kind, str) or kind not in _CONFIG_TYPES:
         raise InvalidInput(
@@ -158,7 +158,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def attach_adapter(model: PreTrainedModel, config: Mapping[str, Any], weights: bytes | bytearray) -> PeftModel:
-    """The model with an adapter, in evaluation mode.
+    """Return the model with an adapter, in evaluation mode.
 
     config: content of adapter_config.json; weights: bytes of adapter_model.safetensors; nothing is read from disk.
     Raises InvalidInput with every fault of either.

@@ -37,7 +37,7 @@ BASE_PATTERNS = (
 
 
 def resolve_base(base: str) -> Path | str:
-    """The folder of a base model, checked, or the hub name of one that has to be fetched.
+    """Return the folder of a base model, checked, or the hub name of one that has to be fetched.
 
     base: "embedded", a folder in Hugging Face's format, or, where HF_HUB_OFFLINE is not set, a name on the hub.
     Raises InvalidInput with every fault of the folder.
@@ -63,7 +63,7 @@ def resolve_base(base: str) -> Path | str:
 
 
 def fetch_base(base: str) -> Path:
-    """The folder of a base model; a hub name is downloaded first (safetensors, config, tokenizer and template only)."""
+    """Return the folder of a base model; a hub name is downloaded first (weights, config, tokenizer, template only)."""
     resolved = resolve_base(base)
     if isinstance(resolved, Path):
         return resolved
@@ -81,19 +81,19 @@ def fetch_base(base: str) -> Path:
 
 
 def base_name(base: str) -> str:
-    """The name that records and adapters carry: never a path."""
+    """Return the name that records and adapters carry: never a path."""
     path = Path(base).expanduser()
     return path.resolve().name if base != EMBEDDED and path.is_dir() else base
 
 
 def base_files(folder: Path) -> list[Path]:
-    """The files that decide what the model computes, in the order of their names."""
+    """Return the files that decide what the model computes, in the order of their names."""
     found = {path for pattern in BASE_PATTERNS for path in folder.glob(pattern) if path.is_file()}
     return sorted(found, key=lambda path: path.name)
 
 
 def base_digest(folder: Path) -> str:
-    """SHA-256 over canonical JSON of [name, size, SHA-256] of weights, config, tokenizer and template files."""
+    """Return the SHA-256 over canonical JSON of [name, size, SHA-256] of each file that base_files() names."""
     listed = []
     for path in base_files(folder):
         with path.open("rb") as file:
@@ -104,7 +104,7 @@ def base_digest(folder: Path) -> str:
 
 
 def check_base(folder: Path) -> None:
-    """InvalidInput with everything that keeps the folder from being a base model."""
+    """Raise InvalidInput with everything that keeps the folder from being a base model."""
     faults = [*_config_faults(folder), *_weight_faults(folder), *_tokenizer_faults(folder)]
     if faults:
         raise InvalidInput(f"{folder} cannot be used as a base model.", faults)

@@ -79,7 +79,7 @@ class Chat:
         self.stop_ids = tuple(sorted({probe.input_ids[last], *_ids(tokenizer.eos_token_id)}))
 
     def encode(self, messages: Messages, learned: Learned = ANSWERS) -> Encoded:
-        """Token ids and loss mask of a conversation. Raises InvalidInput, which never quotes it."""
+        """Return token ids and loss mask of a conversation. Raises InvalidInput, which never quotes it."""
         faults = self.faults(messages)
         if faults:
             raise InvalidInput("A conversation cannot be rendered.", faults)
@@ -95,7 +95,7 @@ class Chat:
             ) from None
 
     def prompt_ids(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation whose next turn is the assistant's."""
+        """Return token ids of a conversation whose next turn is the assistant's."""
         faults = self.faults(messages)
         if faults:
             raise InvalidInput("A conversation cannot be rendered.", faults)
@@ -107,7 +107,7 @@ class Chat:
             ) from None
 
     def faults(self, messages: Messages) -> list[str]:
-        """Messages whose text the tokenizer would read as its own control tokens."""
+        """Return the messages whose text the tokenizer would read as its own control tokens."""
         return [
             f"message {place} holds a control token of the base model; take it out"
             for place, message in enumerate(messages)
@@ -192,7 +192,7 @@ class Chat:
 def encode_rows(
     chat: Chat, rows: Sequence[Row], prompt: str, max_length: int, learned: Learned = ANSWERS
 ) -> list[Encoded]:
-    """Every row as token ids with its loss mask, in the order given; nothing is ever cut.
+    """Return every row as token ids with its loss mask, in the order given; nothing is ever cut.
 
     Raises InvalidInput that lists, by id, every row that is longer than max_length tokens, has nothing to learn or
     cannot be rendered.
@@ -219,7 +219,7 @@ def encode_rows(
 
 
 def _last(encoded: Encoded) -> Encoded:
-    """With the last run of learned tokens only."""
+    """Keep the last run of learned tokens only."""
     end = max((place for place, learned in enumerate(encoded.in_loss) if learned), default=-1)
     begin = max((place for place in range(end) if not encoded.in_loss[place]), default=-1)
     return Encoded(encoded.input_ids, [begin < place <= end for place in range(len(encoded.in_loss))])

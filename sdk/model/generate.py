@@ -21,7 +21,7 @@ def generate_ids(
     batch_size: int,
     on_progress: OnProgress,
 ) -> list[list[int]]:
-    """The new tokens of each answer, in the order of the conversations, up to and with the token that ends it."""
+    """Generate each answer's new tokens, in the order of the conversations, up to and with the token that ends it."""
     prompts = [chat.prompt_ids(messages) for messages in conversations]
     room = getattr(model.config, "max_position_embeddings", None)
     faults = [
@@ -56,7 +56,7 @@ def generate(
     batch_size: int,
     on_progress: OnProgress,
 ) -> list[str]:
-    """The answers' texts, in the order of the conversations, each of which ends before the assistant's turn.
+    """Generate the answers' texts, in the order of the conversations, each of which ends before the assistant's turn.
 
     Raises InvalidInput for a prompt that leaves no room for the answer, StepFailed where the memory is too small.
     """

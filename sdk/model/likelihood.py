@@ -25,7 +25,7 @@ class Likelihood:
 def likelihoods(
     model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], counted: Sequence[range]
 ) -> list[Likelihood]:
-    """Of each row of token ids the likelihood of the counted places, given all tokens before.
+    """Return each row's likelihood of the counted places, given all tokens before.
 
     What all rows begin with goes through the model once.
     """
@@ -43,7 +43,7 @@ def likelihoods(
 
 
 def _common(rows: Sequence[Sequence[int]]) -> int:
-    """Tokens that all rows begin with."""
+    """Count the tokens that all rows begin with."""
     first, last = min(map(list, rows)), max(map(list, rows))
     return next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
 
@@ -74,7 +74,7 @@ def _batch(
 
 
 def _cache_name(model: PreTrainedModel | PeftModel) -> str:
-    """transformers 5 has renamed it, and warns of the earlier name."""
+    """Return the cache's parameter name: transformers 5 has renamed it, and warns of the earlier name."""
     return "cache" if "cache" in inspect.signature(_base(model).forward).parameters else "past_key_values"
 
 

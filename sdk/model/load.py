@@ -26,7 +26,7 @@ disable_progress_bar()
 
 
 def compute_dtype() -> torch.dtype:
-    """What products are computed in: on a GPU bfloat16 or, before Ampere, float16; on a CPU float32.
+    """Return the type of products: on a GPU bfloat16 or, before Ampere, float16; on a CPU float32.
 
     On a CPU bfloat16 needs instructions that many have not, and rounds differently from one to the next.
     """
@@ -36,7 +36,7 @@ def compute_dtype() -> torch.dtype:
 
 
 def check_torch() -> None:
-    """InvalidInput where this machine has a GPU that the installed torch cannot use."""
+    """Raise InvalidInput where this machine has a GPU that the installed torch cannot use."""
     if torch.cuda.is_available():
         return
     driver = cuda_version()
@@ -58,7 +58,7 @@ def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | No
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checked base folder; where it has no padding token, the end token pads."""
+    """Load the tokenizer of a checked base folder; where it has no padding token, the end token pads."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -79,12 +79,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_chat(base: str) -> Chat:
-    """The chat text of a base model, without its weights."""
+    """Load the chat text of a base model, without its weights."""
     return Chat(load_tokenizer(fetch_base(base)))
 
 
 def load_base(base: str, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base model in evaluation mode on this process's GPU, or on the CPU where there is none, and its tokenizer.
+    """Load a base model in evaluation mode on this process's GPU, or on the CPU where there is none, and its tokenizer.
 
     method: lora and lora-fp8 load 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both
     bitsandbytes).
@@ -106,7 +106,7 @@ def load_base(base: str, method: Method, on_host: bool = False) -> tuple[PreTrai
 
 
 def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """InvalidInput where the tokenizer is that of another base, as far as that shows."""
+    """Raise InvalidInput where the tokenizer is that of another base, as far as that shows."""
     faults = []
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max(len(tokenizer) - 1, *tokenizer.get_vocab().values())

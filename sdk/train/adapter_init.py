@@ -29,8 +29,10 @@ Adapter = tuple[Mapping[str, Any], bytes]  # content of adapter_config.json, byt
 
 
 @torch.no_grad()
-def begin(model: PeftModel, settings: TrainSettings, folder: Path, adapter: Adapter | None) -> Tensors | None:
-    """Give the adapter its first weights; those of a PiSSA adapter are returned, as `finish` needs them.
+def initialize_adapter(
+    model: PeftModel, settings: TrainSettings, folder: Path, adapter: Adapter | None
+) -> Tensors | None:
+    """Give the adapter its first weights; those of a PiSSA adapter are returned, as `export_adapter` needs them.
 
     folder: of the base; adapter: a finished one that this one continues. Raises InvalidInput where it is another kind.
     """
@@ -43,8 +45,8 @@ def begin(model: PeftModel, settings: TrainSettings, folder: Path, adapter: Adap
     return None
 
 
-def finish(model: PeftModel, base_name: str, start: Tensors | None) -> tuple[bytes, bytes]:
-    """adapter_config.json and adapter_model.safetensors of the trained adapter, for the original base.
+def export_adapter(model: PeftModel, base_name: str, start: Tensors | None) -> tuple[bytes, bytes]:
+    """Return adapter_config.json and adapter_model.safetensors of the trained adapter, for the original base.
 
     PiSSA moves the largest directions of W into the adapter: W = R + s B0 A0, and trains R + s B A. On W the same is
     the adapter of twice the rank that holds s (B A - B0 A0); PEFT converts likewise (subtract_mutated_init).
@@ -97,7 +99,7 @@ def _continue(model: PeftModel, settings: TrainSettings, adapter: Adapter) -> No
 
 
 def _loftq(model: PeftModel, folder: Path) -> None:
-    """A and B of the best rank-r approximation of what 4-bit quantization lost (LoftQ, arXiv 2310.08659, one step).
+    """Set A and B to the best rank-r approximation of what 4-bit quantization lost (LoftQ, arXiv 2310.08659, one step).
 
     PEFT's own (replace_lora_weights_loftq) needs CUDA, leaves out the adapter's scale and decomposes in full.
     """

@@ -12,10 +12,13 @@ from sdk.train.trainer import Collator, Trainer
 from sdk.train.validation import Validation
 
 
-def add_options(
+def add_callbacks(
     trainer: Trainer, settings: TrainSettings, held: Sequence[Encoded], by_rows: bool, steps_per_epoch: int
 ) -> Validation | None:
-    """held: rows that are held out. What is returned measures the loss on them; None where there are none."""
+    """Add to the trainer what the settings ask for. held: rows that are held out.
+
+    Returns what measures the loss on held rows; None without any.
+    """
     if settings.neftune_noise_alpha is not None:
         Noise(trainer.model, settings.neftune_noise_alpha)
     settled = 0

@@ -48,7 +48,7 @@ class Checkpoints:
         self._whole: list[int] = []  # steps, oldest first
 
     def write(self, step: int, files: Mapping[str, bytes]) -> None:
-        """Once this returns the checkpoint is on disk; until then it is not there.
+        """Write a checkpoint. Once this returns it is on disk; until then it is not there.
 
         Raises StepFailed where the disk is full or fails; the checkpoints before it stay.
         """
@@ -76,7 +76,7 @@ class Checkpoints:
         self._remove_all_but(self._whole)
 
     def newest(self) -> TrainingCheckpoint | None:
-        """The newest checkpoint that is whole and of this run; None where training starts from the beginning."""
+        """Return the newest checkpoint that is whole and of this run; None where training starts from the beginning."""
         self.damaged = []
         for step in self._steps():
             try:
@@ -102,7 +102,7 @@ class Checkpoints:
         return self.folder / f"{step:09d}"
 
     def _steps(self) -> list[int]:
-        """Newest first."""
+        """List the steps that have a checkpoint, newest first."""
         found = [int(path.name) for path in self.folder.glob("*") if path.is_dir() and path.name.isdecimal()]
         return sorted(found, reverse=True)
 
@@ -126,7 +126,7 @@ class Checkpoints:
         fsync_folder(aside)
 
     def _read(self, step: int) -> dict[str, bytes] | None:
-        """Every file of a whole checkpoint; None: it is another run's."""
+        """Read every file of a whole checkpoint. None if it is another run's."""
         folder = self._path(step)
         listed = json.loads((folder / _LIST).read_bytes())
         if listed["key"] != self._key:
@@ -174,7 +174,7 @@ def _chunk_key(data_key: Secret, name: str, number: int) -> Secret:
 
 
 def _write(path: Path, pieces: Iterator[bytes] | list[bytes]) -> str:
-    """SHA-256 of what was written and flushed to the disk."""
+    """Write and flush the pieces to the disk, and return their SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for piece in pieces:

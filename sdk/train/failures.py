@@ -18,7 +18,7 @@ class MemoryRanOut(StepFailed):
 
 @contextmanager
 def failures(settings: TrainSettings) -> Iterator[None]:
-    """StepFailed with what to do next; everything else shows itself."""
+    """Turn what memory and disk fail with into StepFailed with what to do next; everything else shows itself."""
     full = "The disk is full; free some space and run the same command again: training goes on where it was."
     try:
         yield
@@ -41,12 +41,12 @@ def failures(settings: TrainSettings) -> Iterator[None]:
 
 
 @contextmanager
-def memory_of_steps(dividable: bool) -> Iterator[None]:
-    """MemoryRanOut where micro-batches can be divided further."""
+def memory_of_steps(divisible: bool) -> Iterator[None]:
+    """Raise MemoryRanOut where memory runs out and micro-batches can be divided further."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if dividable and _out_of_memory(error):
+        if divisible and _out_of_memory(error):
             raise MemoryRanOut("Memory ran out in a training step.") from error
         raise
 

@@ -51,7 +51,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where processes leave what the others must know; removed at the end."""
+        """The folder where processes leave what the others must know; removed at the end."""
         return self.out / "launch"
 
     def to_bytes(self) -> bytes:

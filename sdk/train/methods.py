@@ -22,14 +22,14 @@ _ORTHOGONALITY = 0.5  # PEFT's weight of AdaLoRA's orthogonality in the loss of 
 
 
 def check_settings(settings: TrainSettings) -> None:
-    """InvalidInput with everything that does not go together, before a base is loaded for it."""
+    """Raise InvalidInput with everything that does not go together, before a base is loaded for it."""
     faults = _faults(settings)
     if faults:
         raise InvalidInput("These training settings do not go together.", faults)
 
 
 def peft_config(model: PreTrainedModel, settings: TrainSettings, steps: int) -> PeftConfig:
-    """steps: optimizer steps of the whole run, by which AdaLoRA plans.
+    """Return PEFT's configuration. steps: optimizer steps of the whole run, by which AdaLoRA plans.
 
     Raises InvalidInput where a target module is not one of the model's linear layers, or the steps are too few.
     """
@@ -132,7 +132,7 @@ def _faults(settings: TrainSettings) -> list[str]:
 
 
 def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
-    """all-linear, or a list with commas of linear layers' names; InvalidInput names those that the model has not."""
+    """Return all-linear or the listed linear layers' names. InvalidInput names those that the model has not."""
     head = model.get_output_embeddings()
     places = {
         name: name.rpartition(".")[2]

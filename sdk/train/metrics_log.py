@@ -10,7 +10,7 @@ from pathlib import Path
 from sdk.store import write_atomic
 
 
-class Spool:
+class MetricsLog:
     """Lines of `step`, `time` (milliseconds since 1970) and figures; names and numbers only."""
 
     def __init__(self, path: Path) -> None:

@@ -24,7 +24,7 @@ class Noise:
         self._starts = kwargs.get("cu_seq_lens_q")
 
     def _add(self, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        """output: (rows, tokens, size); where a forward pass holds several rows, (1, tokens of all, size)."""
+        """Add the noise. output: (rows, tokens, size); where a pass holds several rows, (1, tokens of all, size)."""
         if not module.training:
             return output
         tokens, size = output.shape[-2:]

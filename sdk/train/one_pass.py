@@ -38,15 +38,15 @@ from sdk.train.training_run import load, make_trainer
 _PASSES = 2
 
 
-class Measured(Frozen):
+class PassMeasurement(Frozen):
     gib: float = Field(description="peak, as PeakMemory measures it")
     seconds: float = Field(description="of one forward and backward pass, with its share of the optimizer's step")
     lengths: tuple[int, ...] = Field(description="tokens of each row in the pass")
     learned: float = Field(description="share of the tokens that the loss is taken on")
 
 
-def measure(data: Path, base: str, prompt: str, settings: TrainSettings, on_progress: OnProgress) -> Measured:
-    """Two optimizer steps on the largest micro-batch of the rows in `data`, in a process of its own on one GPU.
+def measure(data: Path, base: str, prompt: str, settings: TrainSettings, on_progress: OnProgress) -> PassMeasurement:
+    """Measure two optimizer steps on the largest micro-batch of the rows in `data`, in a process of its own on one GPU.
 
     Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does not.
     """
@@ -56,7 +56,7 @@ def measure(data: Path, base: str, prompt: str, settings: TrainSettings, on_prog
         "prompt": prompt,
         "settings": settings.model_dump(mode="json"),
     }
-    return Measured.model_validate(run_isolated(__name__, request, on_progress))
+    return PassMeasurement.model_validate(run_isolated(__name__, request, on_progress))
 
 
 def measure_step(
@@ -65,10 +65,10 @@ def measure_step(
     rows: Sequence[Encoded],
     settings: TrainSettings,
     steps: int = 2,
-) -> Measured:
-    """The micro-batch that training on `rows` would begin with, again and again; the last step is timed.
+) -> PassMeasurement:
+    """Measure the micro-batch that training on `rows` would begin with, again and again; the last step is timed.
 
-    model: as step.load() gives it, and of no use afterwards. On a CPU the peak is that since this call.
+    model: as training_run.load() gives it, and of no use afterwards. On a CPU the peak is that since this call.
     """
     by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
     running = settings if by_rows else one_row_at_a_time(settings)
@@ -88,10 +88,10 @@ def measure_step(
             session,
             [clock],
         )
-        with memory_of_steps(dividable=True):
+        with memory_of_steps(divisible=True):
             trainer.train()
     tokens = sum(len(row.input_ids) for row in batch)
-    return Measured(
+    return PassMeasurement(
         gib=memory.gib,
         seconds=clock.seconds / passes,
         lengths=tuple(len(row.input_ids) for row in batch),

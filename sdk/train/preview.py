@@ -27,7 +27,7 @@ class Preview(Frozen):
 
 
 def preview(data: Path, base: str, prompt: str, settings: TrainSettings, rows: int = 3) -> tuple[Preview, ...]:
-    """The first rows of a scrubbed file as they will be trained; never to be stored.
+    """Return the first rows of a scrubbed file as they will be trained; never to be stored.
 
     Raises InvalidInput where one of them cannot be trained, as the training step does.
     """

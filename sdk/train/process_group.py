@@ -40,7 +40,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes what the run leaves behind."""
+    """Tell whether this process writes what the run leaves behind."""
     return rank() == 0
 
 
@@ -52,9 +52,10 @@ def seed_apart(seed: int) -> None:
         torch.manual_seed(seed + rank())
 
 
-def share(data: bytes) -> bytes:
-    """The same bytes in every process: those of the first one that has some."""
+def broadcast(data: bytes) -> bytes:
+    """Return the same bytes in every process: those of the first one that has some."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # The lowest rank that has some; one that has none names a rank that does not exist.
     source = torch.tensor([rank() if data else world_size()], device=device)
     dist.all_reduce(source, dist.ReduceOp.MIN)
     size = torch.tensor([len(data)], device=device)
@@ -71,6 +72,7 @@ def share(data: bytes) -> bytes:
 def in_turn() -> Iterator[None]:
     """Let the processes of a host do it one after the other."""
     place, count = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Every process meets the others `count` times: as often as its place before its turn, the rest after it.
     for _ in range(place):
         _meet()
     yield

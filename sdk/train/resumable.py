@@ -24,7 +24,7 @@ from sdk.train.training_state import (
     set_optimizer_state,
     set_rng_state,
     set_scheduler_state,
-    set_trained,
+    set_trained_parameters,
     tensors_bytes,
 )
 
@@ -58,7 +58,7 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         """Write a checkpoint of the last whole optimizer step; rng: the generators' state then, if it was not now."""
         states = self._of_all_processes((rng or Rng.now()).to_bytes())
         if self.args.should_save:
-            files = {**self._files(), **_by_rank(states), **self.session.spool()}
+            files = {**self._files(), **_by_rank(states), **self.session.metrics()}
             self.session.checkpoints.write(self.state.global_step, files)
 
     def position(self) -> Position:
@@ -66,7 +66,7 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         return self.session.position(step, step * self.args.gradient_accumulation_steps * self.args.world_size)
 
     def agreed(self, wish: int) -> int:
-        """The largest of all processes' wishes, so that all of them do the same."""
+        """Return the largest of all processes' wishes, so that all of them do the same."""
         if self.args.world_size == 1:
             return wish
         return int(self.accelerator.gather(torch.tensor([wish], device=self.args.device)).max())
@@ -87,8 +87,10 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         return files
 
     def _of_all_processes(self, own: bytes) -> list[bytes]:
+        """Return every process's bytes, in the order of their ranks."""
         if self.args.world_size == 1:
             return [own]
+        # Tensors of one size are all that processes can gather: each is padded to the longest and cut again.
         sizes = self.accelerator.gather(torch.tensor([len(own)], device=self.args.device)).tolist()
         padded = own.ljust(max(sizes))
         sent = torch.frombuffer(bytearray(padded), dtype=torch.uint8).to(self.args.device)
@@ -98,7 +100,8 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
     def _exportable(self) -> list[ExportableState]:
         return [callback for callback in self.callback_handler.callbacks if isinstance(callback, ExportableState)]
 
-    # What transformers calls
+    # What transformers calls. Where it asks for a folder it gets _IN_MEMORY, which only says that there is something to
+    # load; each of these reads the checked bytes instead.
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         self.save()
@@ -108,13 +111,14 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         if start is not None and not self.is_fsdp_enabled:
             self._load_from_checkpoint(_IN_MEMORY)
         if self.args.should_save:
-            self.session.restore_spool()
+            self.session.restore_metrics()
         self.session.begin_training()
         return super()._inner_training_loop(*given, resume_from_checkpoint=_IN_MEMORY if start else None, **options)
 
     def _init_training_state(
         self, max_steps: int, steps_per_epoch: int, epochs: int, resume_from_checkpoint: str | None, trial: Any
     ) -> tuple[int, int]:
+        # As if it were new, so that transformers looks for no trainer_state.json; then as the checkpoint says.
         super()._init_training_state(max_steps, steps_per_epoch, epochs, None, trial)
         if resume_from_checkpoint is None:
             return 0, 0
@@ -129,7 +133,7 @@ class Resumable(SFTTrainer):  # type: ignore[misc,unused-ignore]
         return epoch, steps * self.args.gradient_accumulation_steps
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
-        set_trained(self.model, safetensors.torch.load(self._restored[_ADAPTER]))
+        set_trained_parameters(self.model, safetensors.torch.load(self._restored[_ADAPTER]))
         for carried in self.carried:
             carried.restore(safetensors.torch.load(self._restored[_carried_name(carried)]))
 

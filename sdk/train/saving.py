@@ -81,7 +81,7 @@ class _Saving(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
 @contextmanager
 def saving(trainer: Resumable) -> Iterator[None]:
-    """The last step is saved, and SIGTERM saves and raises StepFailed; a second one does what it does elsewhere.
+    """Save the last step, and on SIGTERM save and raise StepFailed; a second one does what it does elsewhere.
 
     Only a process's main thread can be told of signals; in another one nothing changes.
     """

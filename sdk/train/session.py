@@ -31,7 +31,7 @@ class Earlier:
 
 
 def find_start(checkpoints: Checkpoints, earlier: Checkpoints | None) -> TrainingCheckpoint | None:
-    """The run's own newest checkpoint, else the earlier run's last one.
+    """Return the run's own newest checkpoint, else the earlier run's last one.
 
     Raises InvalidInput where there is an earlier run, but nothing of it to go on from.
     """
@@ -58,7 +58,7 @@ class Session:
         self._began = began
         self._training = 0.0  # when it began in this call; 0: not yet
         self._memory = memory
-        self._spool = out / SPOOL
+        self._metrics = out / SPOOL
         self._made_with = _made_with()
         self._before = Position.model_validate_json(start.files[POSITION]) if start else None
         if self._before is not None:
@@ -72,7 +72,7 @@ class Session:
         self._training = time.monotonic()
 
     def position(self, step: int, micro_batches: int) -> Position:
-        """What the run has taken up to now, the calls before this one included."""
+        """Return what the run has taken up to now, the calls before this one included."""
         now, before = time.monotonic(), self._before
         return Position(
             step=step,
@@ -84,13 +84,13 @@ class Session:
             made_with=self._made_with,
         )
 
-    def spool(self) -> dict[str, bytes]:
-        """The figures up to now, where they are kept."""
-        return {SPOOL: self._spool.read_bytes()} if self._spool.exists() else {}
+    def metrics(self) -> dict[str, bytes]:
+        """Return the file of the figures up to now, as a checkpoint keeps it."""
+        return {SPOOL: self._metrics.read_bytes()} if self._metrics.exists() else {}
 
-    def restore_spool(self) -> None:
+    def restore_metrics(self) -> None:
         if self.start and SPOOL in self.start.files:
-            write_atomic(self._spool, self.start.files[SPOOL])
+            write_atomic(self._metrics, self.start.files[SPOOL])
 
     def _compare(self, made_with: dict[str, str]) -> None:
         others = [
@@ -106,7 +106,7 @@ class Session:
 
 
 def _made_with() -> dict[str, str]:
-    """What must stay the same for a run to go on as if it had never stopped, bit by bit."""
+    """Return what must stay the same for a run to go on as if it had never stopped, bit by bit."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},

@@ -45,7 +45,11 @@ class _Place(NamedTuple):
 
 
 class _Layer:
-    """Its frozen weights are empty but while it is whole; its share is a buffer, so that it is part of the state."""
+    """A decoder layer of which this process keeps a share of the bytes.
+
+    Its frozen weights are empty tensors except while it is whole; its share is a buffer, so that it is part of the
+    model's state.
+    """
 
     def __init__(self, module: torch.nn.Module, device: torch.device) -> None:
         self.places: list[_Place] = []
@@ -65,16 +69,19 @@ class _Layer:
         self.drop()
 
     def gather(self) -> tuple[torch.Tensor, dist.Work]:
+        """Begin to gather all shares: the bytes to be, and what to wait for before they are read."""
         whole = torch.empty(self.size, dtype=torch.uint8, device=self.share.device)
         work = dist.all_gather_into_tensor(whole, self.share, async_op=True)
         assert work is not None
         return whole, work
 
     def fill(self, whole: torch.Tensor) -> None:
+        """Let the weights be views of the gathered bytes."""
         for weight, start, size, dtype, shape in self.places:
             weight.data = whole[start : start + size].view(dtype).view(shape)
 
     def drop(self) -> None:
+        """Let go of the gathered bytes."""
         for weight, _, _, dtype, _ in self.places:
             weight.data = torch.empty(0, dtype=dtype, device=self.share.device)
 
@@ -95,6 +102,7 @@ class Shards(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self._keep(())
 
     def _need(self, place: int, following: int) -> None:
+        """Make one layer whole and begin to gather the one that is needed after it; forget all others."""
         self._keep((place, following))
         for number in (place, following):
             if number not in self._held and 0 <= number < len(self._layers):
@@ -123,7 +131,7 @@ class Shards(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
 
 def check_settings(settings: TrainSettings) -> None:
-    """InvalidInput where something reads the base's weights outside a layer's forward pass."""
+    """Raise InvalidInput where something reads the base's weights outside a layer's forward pass."""
     faults = []
     if settings.peft_type == "adalora":
         faults.append("peft_type: adalora keeps the layers of bitsandbytes, which hold weights of their own")
@@ -136,7 +144,7 @@ def check_settings(settings: TrainSettings) -> None:
 
 
 def recompute_all(settings: TrainSettings) -> tuple[TrainSettings, tuple[str, ...]]:
-    """What sharding needs, and the note where it was not asked for."""
+    """Return settings that recompute every layer, as sharding needs, and a note where that was not asked for."""
     changes = {"gradient_checkpointing": True, "checkpointed_layers": None}
     needed = settings.model_copy(update=changes)
     note = "The base is sharded, so every layer is recomputed in the backward pass (gradient_checkpointing)."
@@ -144,7 +152,7 @@ def recompute_all(settings: TrainSettings) -> tuple[TrainSettings, tuple[str, ..
 
 
 def load_sharded(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards]:
-    """load_base(), with this process's share of each decoder layer on its GPU and the rest of the model whole.
+    """Load a base with this process's share of each decoder layer on its GPU and the rest of the model whole.
 
     The processes of a host read the base one after the other: its memory holds the 16-bit base once, a GPU's never more
     than its share and one layer. Raises what load_base() raises.
@@ -168,7 +176,7 @@ def load_sharded(base: str, method: Method) -> tuple[PreTrainedModel, PreTrained
 
 
 def _quantize(layer: torch.nn.Module, method: Method, device: torch.device) -> None:
-    """Its linear layers in the method's type, with the weights on the device, as a base without shards has them."""
+    """Quantize a layer's linear layers on the device, as a base without shards has them."""
     for parent in list(layer.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is torch.nn.Linear and method != "lora":
@@ -179,17 +187,17 @@ def _quantized(linear: torch.nn.Linear, method: Method, device: torch.device) ->
     if method == "lora-fp8":
         return Fp8Linear(linear.to(device))
     shape, dtype = (linear.in_features, linear.out_features, linear.bias is not None), linear.weight.dtype
-    made: Linear4bit | Linear8bitLt
+    layer: Linear4bit | Linear8bitLt
     if method == "qlora-4bit":
-        made = Linear4bit(*shape, dtype, compress_statistics=True, quant_type="nf4", device="meta")
-        made.weight = Params4bit(
-            linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=made
+        layer = Linear4bit(*shape, dtype, compress_statistics=True, quant_type="nf4", device="meta")
+        layer.weight = Params4bit(
+            linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=layer
         ).to(device)
     else:
-        made = Linear8bitLt(*shape, has_fp16_weights=False, device="meta")
+        layer = Linear8bitLt(*shape, has_fp16_weights=False, device="meta")
         weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False).to(device)
         weight.CB = None  # the same bytes once more
-        made.weight = weight
-    made.bias = linear.bias
-    done: torch.nn.Module = made
-    return done
+        layer.weight = weight
+    layer.bias = linear.bias
+    quantized: torch.nn.Module = layer
+    return quantized

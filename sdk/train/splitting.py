@@ -12,18 +12,18 @@ from sdk.records import TrainSettings
 Batches = list[list[int]]
 
 
-class Divided(NamedTuple):
+class SplitBatches(NamedTuple):
     batches: Batches
     settings: TrainSettings
     further: bool
     notes: tuple[str, ...]
 
 
-def divided(batches: Batches, lengths: Sequence[int], settings: TrainSettings, halvings: int) -> Divided:
-    """Micro-batches halved so often, with the settings for them: their effective batch is the one given.
+def split_batches(batches: Batches, lengths: Sequence[int], settings: TrainSettings, halvings: int) -> SplitBatches:
+    """Halve micro-batches so often, with the settings for them: their effective batch is the one given.
 
     The number of batches becomes a multiple of settings.gpus: number m is for process m % gpus. Where rows are too few
-    for that, the row with number len(lengths) stands in, which must be filler()'s. further: whether the largest
+    for that, the row with number len(lengths) stands in, which must be filler_row()'s. further: whether the largest
     micro-batch would become smaller once more.
     """
     empty = len(lengths)
@@ -43,17 +43,17 @@ def divided(batches: Batches, lengths: Sequence[int], settings: TrainSettings, h
     )
     further = _largest(_halved(batches, sizes, empty), sizes) < _largest(batches, sizes)
     evened = batches + [[empty]] * (-len(batches) % settings.gpus)
-    return Divided(evened, running, further, (note,) if halvings else ())
+    return SplitBatches(evened, running, further, (note,) if halvings else ())
 
 
-def filler(rows: Sequence[Encoded]) -> Encoded:
-    """A row that nothing is learned from: it adds nothing to the loss and costs little."""
+def filler_row(rows: Sequence[Encoded]) -> Encoded:
+    """Return a row that nothing is learned from: it adds nothing to the loss and costs little."""
     shortest = min(rows, key=lambda row: len(row.input_ids))
     return Encoded(input_ids=shortest.input_ids, in_loss=[False] * len(shortest.input_ids))
 
 
 def _halved(batches: Batches, sizes: Sequence[int], empty: int) -> Batches:
-    """Each as two of about as many tokens; a row alone is followed by the empty one."""
+    """Cut each into two of about as many tokens; a row alone is followed by the empty one."""
     parts = []
     for batch in batches:
         place = _middle([sizes[row] for row in batch])
@@ -66,6 +66,6 @@ def _largest(batches: Batches, sizes: Sequence[int]) -> int:
 
 
 def _middle(sizes: Sequence[int]) -> int:
-    """Where to cut so that both sides hold about as many tokens, and at least one row stands before the cut."""
+    """Return where to cut so that both sides hold about as many tokens, and at least one row stands before the cut."""
     before = list(accumulate(sizes))
     return min(range(1, max(2, len(sizes))), key=lambda place: abs(2 * before[place - 1] - before[-1]))

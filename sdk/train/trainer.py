@@ -13,7 +13,7 @@ from transformers.trainer_callback import PrinterCallback
 from sdk.model import Encoded
 from sdk.records import TrainSettings
 from sdk.train.dropout import replace_dropout
-from sdk.train.engine import prepare
+from sdk.train.engine import install_engine
 from sdk.train.resumable import Resumable
 from sdk.train.session import Session
 from sdk.train.trl_arguments import sft_config
@@ -30,7 +30,7 @@ class Trainer(Resumable):
                 parameter.data = parameter.data.float()
         if self.args.device.type == "cpu":
             replace_dropout(self.model)
-        session.notes += prepare(self.model, settings)
+        session.notes += install_engine(self.model, settings)
         if self.accelerator.ddp_handler is not None:
             self.accelerator.ddp_handler.gradient_as_bucket_view = True
         # Each process has read the frozen weights itself: nothing of them is sent.
@@ -45,14 +45,14 @@ class Trainer(Resumable):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean negative log-likelihood of the learned tokens, without the metrics that trl gathers in each step."""
+        """Return the learned tokens' mean negative log-likelihood, without the metrics that trl gathers each step."""
         if num_items_in_batch is None:
             count: torch.Tensor | float = len(inputs["targets"])
         else:
             # Learned tokens of all processes; their gradients are averaged, so each counts for all.
             count = num_items_in_batch / self.accelerator.num_processes
-        given = {name: inputs[name] for name in inputs if name not in ("labels", "shift_labels")}
-        loss: torch.Tensor = model(**given, items=count, use_cache=False).loss
+        batch = {name: inputs[name] for name in inputs if name not in ("labels", "shift_labels")}
+        loss: torch.Tensor = model(**batch, items=count, use_cache=False).loss
         return loss
 
 

@@ -28,9 +28,9 @@ from sdk.model import (
 )
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
-from sdk.train.adapter_init import begin, finish
+from sdk.train.adapter_init import export_adapter, initialize_adapter
 from sdk.train.batching import continued, micro_batches, one_row_at_a_time
-from sdk.train.callbacks import add_options
+from sdk.train.callbacks import add_callbacks
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.engine.fp8 import to_fp8
@@ -42,9 +42,9 @@ from sdk.train.process_group import is_main, seed_apart
 from sdk.train.saving import saving
 from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
 from sdk.train.shard import Shards, load_sharded, recompute_all
-from sdk.train.splitting import divided, filler
+from sdk.train.splitting import filler_row, split_batches
 from sdk.train.trainer import Collator, Trainer
-from sdk.train.training_state import trained
+from sdk.train.training_state import trained_parameters
 from sdk.train.trl_arguments import precision_notes
 from sdk.train.validation import hold_out
 from sdk.train.watch import Watch
@@ -54,7 +54,7 @@ _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate
 
 
 def train_here(job: Job, on_progress: OnProgress) -> Run | None:
-    """launch.train() in this process, alone or as one of several; None where another one writes the result.
+    """Do launch.train() in this process, alone or as one of several; None where another one writes the result.
 
     MemoryRanOut where smaller micro-batches could help.
     """
@@ -67,22 +67,22 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         folder = fetch_base(job.base)
         model, tokenizer, shards = load(job.base, settings)
         length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        given = job.rows
-        encoded = encode_rows(Chat(tokenizer), given, job.prompt, length, learned(settings))
-        planted = {place for place, row in enumerate(given) if is_canary(row.id)}
+        texts = job.rows
+        encoded = encode_rows(Chat(tokenizer), texts, job.prompt, length, learned(settings))
+        planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
         rows, held = hold_out(encoded, settings, planted)
         session = _session(job, folder, memory, began)
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
         plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
-        collator = Collator([*rows, filler(rows)], by_rows)
+        collator = Collator([*rows, filler_row(rows)], by_rows)
         watch = Watch(plan.tokens, plan.pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
         callbacks: list[TrainerCallback] = [watch] if shards is None else [watch, shards]
         trainer = make_trainer(
             model, tokenizer, plan.settings, plan.batches, len(plan.tokens), collator, session, callbacks
         )
-        start = begin(trainer.model, settings, folder, adapter)
-        validation = add_options(trainer, plan.settings, held, by_rows, plan.steps_per_epoch)
+        start = initialize_adapter(trainer.model, settings, folder, adapter)
+        validation = add_callbacks(trainer, plan.settings, held, by_rows, plan.steps_per_epoch)
         seed_apart(settings.seed)
         with memory_of_steps(plan.divisible):
             _run(trainer)
@@ -90,7 +90,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
             validation.restore_best()
         if not is_main():
             return None
-        config, weights = finish(trainer.model, base_name(job.base), start)
+        config, weights = export_adapter(trainer.model, base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
     steps, spent = trainer.state.global_step, trainer.position()
@@ -116,7 +116,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
 
 
 def load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
-    """The base in its method's precision, and its tokenizer."""
+    """Load the base in its method's precision, and its tokenizer."""
     if settings.shard_base:
         return load_sharded(base, settings.method)
     model, tokenizer = load_base(base, settings.method)
@@ -154,12 +154,12 @@ def _plan(lengths: list[int], job: Job, session: Session, by_rows: bool) -> _Pla
     if job.earlier:
         batches = _continued(batches, lengths, running, job.earlier, session)
     passes = sum(map(len, batches)) / len(lengths)
-    batches, running, divisible, notes = divided(batches, lengths, running, job.halvings)
+    batches, running, divisible, notes = split_batches(batches, lengths, running, job.halvings)
     session.notes += notes
     if running.shard_base:
         running, notes = recompute_all(running)
         session.notes += notes
-    sizes = [*lengths, 0]  # the filler's tokens do not count
+    sizes = [*lengths, 0]  # the filler_row's tokens do not count
     tokens = _sums_per_step(sizes, batches, running)
     pairs = _sums_per_step([size * size for size in sizes], batches, running)
     return _Plan(batches, running, divisible, tokens, pairs, max(1, round(len(tokens) / passes)))
@@ -168,7 +168,7 @@ def _plan(lengths: list[int], job: Job, session: Session, by_rows: bool) -> _Pla
 def _run(trainer: Trainer) -> None:
     """Train to the end and leave the last checkpoint. StepFailed where a check does not hold."""
     before = _base_hash(trainer.model)
-    initial = {name: value.clone() for name, value in trained(trainer.model).items()}
+    initial = {name: value.clone() for name, value in trained_parameters(trainer.model).items()}
     with saving(trainer):
         trainer.train()
     if _base_hash(trainer.model) != before:
@@ -199,7 +199,7 @@ def make_trainer(
     session: Session,
     callbacks: list[TrainerCallback],
 ) -> Trainer:
-    """batches: numbers of the collator's rows in each forward pass; steps: optimizer steps that they are."""
+    """Build the trainer. batches: numbers of the collator's rows in each pass; steps: optimizer steps that they are."""
     return Trainer(
         settings,
         session,
@@ -234,16 +234,16 @@ def _continued(
 
 
 def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:
-    """The values of the rows in each optimizer step, summed."""
+    """Sum the values of the rows in each optimizer step."""
     size = settings.gradient_accumulation_steps * settings.gpus
     sums = [sum(values[row] for row in batch) for batch in batches]
     return [sum(sums[start : start + size]) for start in range(0, len(sums), size)]
 
 
 def _base_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of everything that is not trained; for a quantized base of its packed weights and their scales."""
+    """Hash everything that is not trained; of a quantized base its packed weights and their scales."""
     digest = hashlib.sha256()
-    adapter = trained(model)
+    adapter = trained_parameters(model)
     for name, value in sorted(model.state_dict().items()):
         if name in adapter or not isinstance(value, torch.Tensor):
             continue
@@ -253,9 +253,9 @@ def _base_hash(model: torch.nn.Module) -> str:
 
 
 def _checkpoints(folder: Path, made_from: list[Any], settings: TrainSettings, secret: Secret | None) -> Checkpoints:
-    """Keyed by what a checkpoint must share with a run that goes on from it."""
-    given = [_FORMAT, made_from, settings.model_dump(mode="json"), secret.key_id if secret else None]
-    return Checkpoints(folder / "checkpoints", sha256(canonical_json(given)), secret)
+    """Open the folder's checkpoints, keyed by what one must share with a run that goes on from it."""
+    key = [_FORMAT, made_from, settings.model_dump(mode="json"), secret.key_id if secret else None]
+    return Checkpoints(folder / "checkpoints", sha256(canonical_json(key)), secret)
 
 
 def _losses(trainer: Trainer) -> tuple[LossPoint, ...]:

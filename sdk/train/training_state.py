@@ -26,13 +26,13 @@ class Position(Frozen):
     made_with: dict[str, str]
 
 
-def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Every trained parameter: what PEFT keeps of a finished adapter is less, and not enough to go on."""
+def trained_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return every trained parameter: what PEFT keeps of a finished adapter is less, and not enough to go on."""
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
-def set_trained(model: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> None:
-    own = trained(model)
+def set_trained_parameters(model: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    own = trained_parameters(model)
     if values.keys() != own.keys():
         raise ValueError("these parameters are not the model's")
     for name, value in own.items():
@@ -40,12 +40,12 @@ def set_trained(model: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> N
 
 
 def adapter_state(model: torch.nn.Module) -> bytes:
-    """Every trained parameter under its own name and in its own type."""
-    return tensors_bytes(trained(model))
+    """Return every trained parameter under its own name and in its own type."""
+    return tensors_bytes(trained_parameters(model))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, bytes]:
-    """Two files: the tensors by parameter's number and name, and everything else."""
+    """Return two files: the tensors by parameter's number and name, and everything else."""
     state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
     rest: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> bytes:
 def set_scheduler_state(
     scheduler: torch.optim.lr_scheduler.LRScheduler, optimizer: torch.optim.Optimizer, data: bytes
 ) -> None:
-    """Where the schedule's length is another one than the checkpoint's, the next step has the new schedule's rate."""
+    """Restore a schedule. If its length is not the checkpoint's, the next step has the new schedule's rate."""
     scheduler.load_state_dict(json.loads(data))
     if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
         now = [

@@ -14,7 +14,7 @@ _LOWEST = 0.1
 
 
 def precision_notes() -> tuple[str, ...]:
-    """What to know of a GPU without bfloat16."""
+    """Return what to know of a GPU without bfloat16."""
     if not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False):
         return ()
     return (
@@ -24,7 +24,7 @@ def precision_notes() -> tuple[str, ...]:
 
 
 def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
-    """trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
+    """Return trl's arguments: the run's own, nothing that reports, cuts, evaluates or talks to a hub."""
     gpu = torch.cuda.is_available()
     bf16 = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     config = SFTConfig(

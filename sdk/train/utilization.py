@@ -31,12 +31,12 @@ class ModelFlops:
     a_pair: float  # of a row of n tokens, n x n pairs
 
     def of(self, tokens: int, pairs: int) -> float:
-        """tokens: in all rows; pairs: the sum of their squared lengths."""
+        """Return the operations of rows. tokens: in all of them; pairs: the sum of their squared lengths."""
         return self.a_token * tokens + self.a_pair * pairs
 
 
 def model_flops(model: PreTrainedModel) -> ModelFlops | None:
-    """None for a model whose weights are not all used on every token (mixture of experts) or are no linear layers."""
+    """Count a model's operations. None if not all weights are used on every token (experts) or are linear layers."""
     config = model.config
     names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
     experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
@@ -55,14 +55,14 @@ def model_flops(model: PreTrainedModel) -> ModelFlops | None:
 
 
 def peak_flops(processes: int) -> float | None:
-    """Operations a second that the GPUs of all processes can do; None on a CPU and where one is not known."""
+    """Return the operations a second that the GPUs of all processes can do; None on a CPU and where it is not known."""
     if not torch.cuda.is_available():
         return None
     peak = peak_tflops(torch.cuda.get_device_name())
     return peak * 1e12 * processes if peak else None
 
 
-class Machine:
+class MachineReader:
     """Memory in GiB, the GPU's temperature in °C, power in W and use in percent. What does not answer is absent."""
 
     def __init__(self) -> None:

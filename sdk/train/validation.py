@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import ADAPTER_NAME, Encoded
 from sdk.records import TrainSettings, ValidationPoint
-from sdk.train.training_state import set_trained, trained
+from sdk.train.training_state import set_trained_parameters, trained_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _BEST = "best/"
 def hold_out(
     rows: Sequence[Encoded], settings: TrainSettings, never: Collection[int] = ()
 ) -> tuple[list[Encoded], list[Encoded]]:
-    """(rows to train on, rows that are held out), each in the order given; drawn by the seed.
+    """Split rows by the seed into (rows to train on, rows that are held out), each in the order given.
 
     never: places of rows that are trained on in any case: canaries, whose loss says nothing of the user's rows.
     Raises InvalidInput where none is left to train on.
@@ -96,18 +96,20 @@ class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
         if best == step:
             self.best_step = step
             if self._keep:
-                self._best = {name: value.to("cpu", copy=True) for name, value in trained(self._trainer.model).items()}
+                self._best = {
+                    name: value.to("cpu", copy=True) for name, value in trained_parameters(self._trainer.model).items()
+                }
         elif self._patience is not None and sum(point.step > best for point in counted) >= self._patience:
             control.should_training_stop = True
 
     def restore_best(self) -> None:
         """Give the model the adapter of the lowest loss, where it was to be kept."""
         if self._best:
-            set_trained(self._trainer.model, self._best)
+            set_trained_parameters(self._trainer.model, self._best)
 
     @torch.no_grad()
     def loss(self) -> float:
-        """Mean negative log-likelihood of the held-out rows' learned tokens, without dropout, noise or penalties."""
+        """Return the held-out rows' mean negative log-likelihood, without dropout, noise or penalties."""
         total, tokens = 0.0, 0
         processes = self._trainer.accelerator.num_processes  # each measures all rows; compute_loss divides by them
         with _calm(self._trainer.model), self._trainer.compute_loss_context_manager():
@@ -136,7 +138,7 @@ class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
 @contextmanager
 def _calm(model: PeftModel) -> Iterator[None]:
-    """Evaluation mode for all but bitsandbytes' layers: those repack their weights in it, and cannot train again."""
+    """Set evaluation mode for all but bitsandbytes' layers, which repack their weights in it and cannot train again."""
     training = [module for module in model.modules() if module.training]
     config = model.peft_config[ADAPTER_NAME]
     penalty = getattr(config, "orth_reg_weight", None)

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from sdk.errors import StepFailed
 from sdk.records import OnProgress
-from sdk.train.metrics_log import Spool
+from sdk.train.metrics_log import MetricsLog
 from sdk.train.peak_memory import PeakMemory
-from sdk.train.utilization import Machine, ModelFlops, model_flops, peak_flops
+from sdk.train.utilization import MachineReader, ModelFlops, model_flops, peak_flops
 
 # At most one part in SAVE_SHARE of the time goes into checkpoints.
 _SAVE_SHARE = 20
@@ -27,7 +27,7 @@ _SHOWN = ("loss", "learning_rate", "grad_norm")  # of what the Trainer logs
 
 
 class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
-    """Shows and spools each step, stops at a loss or gradient that is no number, asks for checkpoints by the clock.
+    """Shows and logs each step, stops at a loss or gradient that is no number, asks for checkpoints by the clock.
 
     The Trainer reads the loss of each step, and so waits for the GPU; nothing here waits for it a second time. What the
     driver is asked, it is asked by a thread.
@@ -40,15 +40,15 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
         memory: PeakMemory,
         on_progress: OnProgress,
         every_seconds: float,
-        spool: Path,
+        metrics: Path,
     ) -> None:
         """tokens, pairs: of each step in all processes, the rows' lengths summed, and their squares."""
         self._speed = _Speed(tokens, pairs)
         self._memory = memory
-        self._machine = _Machine()
+        self._reader = _BackgroundReader()
         self._on_progress = on_progress
         self._every = every_seconds
-        self._spool = Spool(spool)
+        self._log = MetricsLog(metrics)
         self._saved = self._asked = time.monotonic()
 
     def on_train_begin(
@@ -62,7 +62,7 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self._saved = time.monotonic()
         self._speed.begin(state.global_step, model_flops(model) if model else None, peak_flops(args.world_size))
         if state.is_world_process_zero:
-            self._spool.begin(state.global_step)
+            self._log.begin(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._asked = time.monotonic()
@@ -91,8 +91,8 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self._speed.step(step)
         now = {name: value for name, value in figures.items() if name in _SHOWN}
         now |= {**self._speed.figures(), "memory_gib": self._memory.gib}
-        machine = self._machine.news()
-        self._spool.append(
+        machine = self._reader.news()
+        self._log.append(
             step,
             {
                 **{f"live/{name}": value for name, value in now.items()},
@@ -100,7 +100,7 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
             },
         )
         left = self._speed.seconds_a_step * (state.max_steps - step)
-        self._on_progress("train", step, state.max_steps, {**now, **self._machine.last, "seconds_left": left})
+        self._on_progress("train", step, state.max_steps, {**now, **self._reader.last, "seconds_left": left})
 
 
 def _check_finite(figures: dict[str, float], step: int, steps: int) -> None:
@@ -151,24 +151,24 @@ class _Speed:
         return figures
 
 
-class _Machine:
+class _BackgroundReader:
     """The newest reading of the machine, taken by a thread that ends with this object."""
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
-        self._read: Machine | None = None
+        self._read: MachineReader | None = None
         self._thread = ThreadPoolExecutor(1)
         self._asked = -math.inf
         self._reading: Future[dict[str, float]] | None = None
 
     def news(self) -> dict[str, float]:
-        """What has been read since the last call; asks again where that is a second ago."""
+        """Return what has been read since the last call; ask again where that is a second ago."""
         news: dict[str, float] = {}
         if self._reading and self._reading.done():
             self.last = news = self._reading.result()
             self._reading = None
         if self._reading is None and time.monotonic() - self._asked >= _MACHINE_SECONDS:
             self._asked = time.monotonic()
-            self._read = self._read or Machine()
+            self._read = self._read or MachineReader()
             self._reading = self._thread.submit(self._read.read)
         return news

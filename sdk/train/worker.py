@@ -23,13 +23,13 @@ from sdk.train.training_run import train_here
 _LOOK_SECONDS = 0.5
 
 
-def main(folder: Path, told: bytes) -> None:
+def main(folder: Path, message: bytes) -> None:
     """Do this process's share of the job; the first process leaves the Run, and lines that tell its progress.
 
-    told: the Job as JSON; empty where another process has been told.
+    message: the Job as JSON; empty where another process has it.
     """
     process_group.join()
-    job = Job.from_bytes(process_group.share(told))
+    job = Job.from_bytes(process_group.broadcast(message))
     with (folder / PROGRESS).open("a", encoding="utf-8", buffering=1) as lines:
 
         def tell(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
@@ -45,7 +45,7 @@ def main(folder: Path, told: bytes) -> None:
 
 
 def fault_of(error: BaseException) -> Fault:
-    """The error as the process that started us will raise it."""
+    """Return the error as the process that started us will raise it."""
     if isinstance(error, SDKError):
         return Fault(kind=type(error).__name__, message=error.message, faults=error.faults)
     # gloo has no type of its own for a peer that is gone.
@@ -54,8 +54,8 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(kind=type(error).__name__, message=text, why="lost" if lost else "bug")
 
 
-def told_by_parent() -> bytes:
-    """What our own command has put on standard input; nothing where torchrun was started by hand, on another host."""
+def read_job_of_parent() -> bytes:
+    """Read the job from standard input; nothing where torchrun was started by hand, on another host."""
     return os.pread(0, os.fstat(0).st_size, 0) if PARENT in os.environ else b""
 
 
@@ -91,4 +91,4 @@ def _leave_error(kind: type[BaseException], error: BaseException, trace: Traceba
 if __name__ == "__main__":
     sys.excepthook = _leave_error
     end_with_parents()
-    main(Path(sys.argv[1]), told_by_parent())
+    main(Path(sys.argv[1]), read_job_of_parent())

@@ -359,14 +359,14 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
     from sdk.train.methods import peft_config
     from sdk.train.peak_memory import PeakMemory
     from sdk.train.session import Session
-    from sdk.train.splitting import divided, filler
+    from sdk.train.splitting import filler_row, split_batches
     from sdk.train.trainer import Collator, Trainer
 
     set_seed(0)
     by_rows = use_row_attention(model)
     running = settings if by_rows else one_row_at_a_time(settings)
     lengths = [len(row.input_ids) for row in rows]
-    batches, running, _, _ = divided(micro_batches(lengths, running), lengths, running, 0)
+    batches, running, _, _ = split_batches(micro_batches(lengths, running), lengths, running, 0)
     sizes = [sum([*lengths, 0][row] for row in batch) for batch in batches]
     together = running.gradient_accumulation_steps * running.gpus
     trainer = Trainer(
@@ -375,7 +375,7 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
         model=model,
         processing_class=_tokenizer(),
         train_dataset=Dataset.from_dict({"input_ids": batches}),
-        data_collator=Collator([*rows, filler(rows)], by_rows),
+        data_collator=Collator([*rows, filler_row(rows)], by_rows),
         peft_config=peft_config(model, running, running.max_steps),
     )
     steps = [sum(sizes[at : at + together]) for at in range(0, len(sizes), together)]

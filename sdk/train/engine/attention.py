@@ -38,10 +38,10 @@ def use_row_attention(model: PreTrainedModel) -> bool:
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """Which token sees which follows from where the rows begin."""
+    """Make no mask: which token sees which follows from where the rows begin."""
 
 
-def _attention(
+def _attention(  # noqa: PLR0913 - transformers calls it so
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -56,10 +56,14 @@ def _attention(
     max_length_q: int,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """query (1, heads, tokens, size), key and value (1, key heads, tokens, size) to (1, tokens, heads, size)."""
+    """Attend within rows. query (1, heads, tokens, size), key and value (1, key heads, tokens, size).
+
+    Returns (1, tokens, heads, size). The parameters are those that transformers gives to an attention function.
+    """
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
     flash = query.dtype in _FLASH_TYPES and query.shape[-1] <= FLASH_HEAD_SIZE and _has_flash(query.device)
     if flash and softcap is None and not dropout and value.shape[-1] == query.shape[-1]:
+        # squeeze, because indexing with 0 copies; the operator itself, because torch's wrapper of it takes no groups.
         q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
         out = torch.ops.aten._flash_attention_forward(
             q,
@@ -69,9 +73,9 @@ def _attention(
             cu_seq_lens_q,
             max_length_q,
             max_length_q,
-            0.0,
-            True,
-            False,
+            0.0,  # dropout
+            True,  # causal
+            False,  # no debug mask
             scale=scaling,
             window_size_left=None if window is None else window - 1,
             window_size_right=None if window is None else 0,

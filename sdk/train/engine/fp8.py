@@ -31,17 +31,17 @@ if importlib.util.find_spec("triton"):
     import triton.language as tl
 
     @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-    def _quantize_kernel(  # type: ignore[no-untyped-def]
+    def _quantize_kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0913 - a kernel has no structures
         x, factors, values, scales, columns, largest, tiny, HAS_FACTORS: tl.constexpr, BLOCK: tl.constexpr
     ):
-        row = tl.program_id(0).to(tl.int64)
+        row = tl.program_id(0).to(tl.int64)  # one program a row; 64 bits, since rows x columns exceeds 2**31
         offsets = tl.arange(0, BLOCK)
         inside = offsets < columns
-        given = tl.load(x + row * columns + offsets, mask=inside, other=0).to(tl.float32)
+        numbers = tl.load(x + row * columns + offsets, mask=inside, other=0).to(tl.float32)
         if HAS_FACTORS:
-            given *= tl.load(factors + offsets, mask=inside, other=0)
-        scale = tl.maximum(tl.max(tl.abs(given), axis=0), tiny) / largest
-        tl.store(values + row * columns + offsets, (given / scale).to(tl.float8e4nv), mask=inside)
+            numbers *= tl.load(factors + offsets, mask=inside, other=0)
+        scale = tl.maximum(tl.max(tl.abs(numbers), axis=0), tiny) / largest
+        tl.store(values + row * columns + offsets, (numbers / scale).to(tl.float8e4nv), mask=inside)
         tl.store(scales + row, scale)
 
     @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
@@ -56,7 +56,7 @@ if importlib.util.find_spec("triton"):
 
 
 def _transposed(x: torch.Tensor) -> torch.Tensor:
-    """x' of bytes, contiguous; torch's copy takes three times as long."""
+    """Return a matrix of bytes transposed, contiguous; torch's copy takes three times as long."""
     if not x.is_cuda:
         return x.t().contiguous()
     rows, columns = x.shape
@@ -66,7 +66,7 @@ def _transposed(x: torch.Tensor) -> torch.Tensor:
 
 
 def quantize_rows(x: torch.Tensor, factors: torch.Tensor | None = None) -> ScaledRows:
-    """x (tokens, size), times factors (size,) where given, with a scale for each token."""
+    """Quantize x (tokens, size), times factors (size,) where given, with a scale for each token."""
     if x.is_cuda:
         x = x.contiguous()
         values = torch.empty(x.shape, dtype=FORMAT, device=x.device)
@@ -86,13 +86,13 @@ def quantize_rows(x: torch.Tensor, factors: torch.Tensor | None = None) -> Scale
             num_warps=min(16, block // 512 or 1),
         )
         return ScaledRows(values, scales)
-    given = x.float() if factors is None else x.float() * factors
-    scales = given.abs().amax(dim=1, keepdim=True).clamp(min=_TINY) / LARGEST
-    return ScaledRows((given / scales).to(FORMAT), scales)
+    numbers = x.float() if factors is None else x.float() * factors
+    scales = numbers.abs().amax(dim=1, keepdim=True).clamp(min=_TINY) / LARGEST
+    return ScaledRows((numbers / scales).to(FORMAT), scales)
 
 
 def _product(rows: ScaledRows, matrix: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """rows (tokens, k) times matrix (k, n), whose columns have these scales (1, n); matrix is column-major."""
+    """Multiply rows (tokens, k) by a column-major matrix (k, n), whose columns have these scales (1, n)."""
     if rows.values.is_cuda:
         return torch._scaled_mm(rows.values, matrix, rows.scales, scales, out_dtype=dtype, use_fast_accum=True)
     return ((rows.values.float() * rows.scales) @ (matrix.float() * scales)).to(dtype)
@@ -115,13 +115,14 @@ class Fp8Linear(torch.nn.Linear):
         return out if self.bias is None else out.add_(self.bias.to(dtype))
 
     def project_back(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Gradient of the input from that of the output."""
+        """Return the gradient of the input from that of the output."""
+        # A product can be scaled by row and by column, not along its sum, where the weights' scales stand here.
         rows = quantize_rows(gradient, self.scales.reshape(-1))
         transposed = _transposed(self.weight).view(FORMAT)
         return _product(rows, transposed.t(), self.unit, gradient.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Without gradients; training goes through the fused function."""
+        """Project without gradients; training goes through the fused function."""
         flat = x.reshape(-1, x.shape[-1])
         return self.project(quantize_rows(flat), x.dtype).view(*x.shape[:-1], -1)
 

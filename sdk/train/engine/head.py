@@ -27,7 +27,7 @@ class Head(NamedTuple):
 
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """float32; on a GPU straight from the product, which would otherwise be rounded and widened again."""
+    """Return float32 logits; on a GPU straight from the product, which would otherwise be rounded and widened again."""
     if hidden.is_cuda and hidden.dtype != torch.float32:
         logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
         return logits if bias is None else logits.add_(bias)
@@ -35,6 +35,11 @@ def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
 
 
 class _FrozenHead(torch.autograd.Function):
+    """Inputs: hidden (tokens, size), the head, targets (tokens,). Output: the summed loss, float32.
+
+    The forward pass computes the gradient of hidden already, for a loss whose own gradient is 1.
+    """
+
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, head: Head, targets: torch.Tensor) -> torch.Tensor:
         weight, bias, scale, softcap = head
@@ -46,7 +51,7 @@ class _FrozenHead(torch.autograd.Function):
             logits = _logits(part, weight, bias)
             if scale != 1:
                 logits.mul_(scale)
-            slope = None
+            slope = None  # of the cap: d softcap tanh(z / softcap) / dz = 1 - tanh(z / softcap)^2
             if softcap is not None:
                 logits.div_(softcap).tanh_()
                 slope = 1 - logits.square()
@@ -55,6 +60,7 @@ class _FrozenHead(torch.autograd.Function):
             chosen = log_probabilities.gather(1, target)
             loss -= chosen.sum()
             del logits
+            # The gradient of the logits: the probabilities, less 1 at the target; it takes their place in memory.
             of_logits = log_probabilities.exp_().scatter_(1, target, chosen.exp() - 1)
             if slope is not None:
                 of_logits.mul_(slope)
@@ -70,7 +76,7 @@ class _FrozenHead(torch.autograd.Function):
 
 
 def frozen_head_loss(hidden: torch.Tensor, head: Head, targets: torch.Tensor) -> torch.Tensor:
-    """Sum of the negative log-likelihoods, float32.
+    """Return the sum of the negative log-likelihoods, float32.
 
     hidden: (tokens, size), after the last norm; head.weight: (vocabulary, size), frozen; targets: (tokens,), the token
     that follows each.
@@ -107,7 +113,7 @@ def answer_with_loss(model: PreTrainedModel, before: Callable[[], None]) -> None
 
 
 def _scale_and_cap(config: PretrainedConfig) -> tuple[float, float | None]:
-    """What some models do to their logits: Gemma caps, Cohere and Falcon-H1 multiply, Granite divides."""
+    """Return what the model does to its logits: Gemma caps, Cohere and Falcon-H1 multiply, Granite divides."""
     scale = 1.0
     for name in ("logit_scale", "lm_head_multiplier", "output_multiplier"):
         scale *= getattr(config, name, None) or 1.0

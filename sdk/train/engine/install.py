@@ -20,14 +20,14 @@ else:
 
 
 def _keep_experts(base: torch.nn.Module) -> None:
-    """Liger's kernel for experts computes the gradients of their weights, which are frozen; transformers' does not."""
+    """Undo Liger's kernel for experts, which computes gradients of their frozen weights; transformers' does not."""
     for module in base.modules():
         if any(value.dim() == 3 for value in module.parameters(recurse=False)):
             vars(module).pop("forward", None)
 
 
-def prepare(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]:
-    """Speed and memory as the settings ask; what could not be done, in sentences."""
+def install_engine(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]:
+    """Install what the settings ask for in speed and memory. Returns what could not be done, in sentences."""
     notes = []
     base = model.get_base_model()
     if torch.cuda.is_available():

@@ -22,7 +22,11 @@ _GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 class _Group:
-    """Layers that are given the same input one after the other: the first call computes all of them."""
+    """Layers that are called with the same input one after the other: the first call computes all of them.
+
+    The outputs wait in `_ready` by the layer's place. The input is held until the last of them is taken, so that the
+    identity of the tensor is enough to tell whether a call belongs to the same pass.
+    """
 
     def __init__(self, layers: Sequence[torch.nn.Module]) -> None:
         self._input: torch.Tensor | None = None
@@ -46,6 +50,7 @@ class _Group:
         self._copies: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 
     def call(self, place: int, x: torch.Tensor) -> torch.Tensor:
+        """Return the output of the layer at this place for x."""
         if x is not self._input or place not in self._ready:
             self._ready = dict(enumerate(self._project(x)))
             self._input = x
@@ -66,14 +71,18 @@ class _Group:
         return tuple(out.view(*x.shape[:-1], -1) for out in outputs)
 
     def matrices(self, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """All s A, one below the other (ranks, inputs), and each B, in this type."""
+        """Return all s A, one below the other (ranks, inputs), and each B, in this type."""
         if self._copies is not None and self._copies[0].dtype == dtype:
             return self._copies
         down = torch.cat([matrix * scale for matrix, scale in zip(self.downs, self.scales, strict=True)])
         return down.to(dtype), [matrix.to(dtype) for matrix in self.ups]
 
     def hold(self, dtype: torch.dtype) -> list[torch.Tensor]:
-        """Keep copies in this type; each A's part of them, then each B's."""
+        """Keep copies of the adapters in this type, and return each A's part of them, then each B's.
+
+        The copies of A are one tensor, and their parts are views of it: what fills the parts fills what `matrices`
+        gives to the product.
+        """
         down = torch.empty(sum(self.ranks), self.downs[0].shape[1], dtype=dtype, device=self.downs[0].device)
         ups = [torch.empty_like(up, dtype=dtype) for up in self.ups]
         self._copies = (down, ups)
@@ -96,6 +105,7 @@ class _Projections(torch.autograd.Function):
             down, ups = group.matrices(x.dtype)
             reduced = dropped @ down.t()
             added = zip(torch.split(reduced, group.ranks, dim=1), ups, strict=True)
+        # All layers of a group are of one kind; in 8-bit floats their common input is quantized once.
         rows = quantize_rows(x) if isinstance(group.bases[0], Fp8Linear) else None
         outputs = []
         for base, adapted in zip(group.bases, group.adapted, strict=True):
@@ -105,6 +115,7 @@ class _Projections(torch.autograd.Function):
                 out.addmm_(part, up.t())
             outputs.append(out)
         ctx.group, ctx.same = group, dropped is x
+        # The frozen weights' own gradient is not needed, so x itself is kept only as the input of A.
         ctx.save_for_backward(dropped if matrices else None, reduced)
         return tuple(outputs)
 
@@ -117,6 +128,7 @@ class _Projections(torch.autograd.Function):
         of_ups: list[torch.Tensor] = []
         if reduced is not None:
             down, ups = group.matrices(reduced.dtype)
+            # With y = x W' + r B' and r = x (s A)': dr = dy B, dB = dy' r, d(s A) = dr' x, dx = dy W + dr (s A).
             adapted = [gradient for gradient, has in zip(gradients, group.adapted, strict=True) if has]
             of_reduced = torch.cat([gradient @ up for gradient, up in zip(adapted, ups, strict=True)], dim=1)
             of_downs = _scaled(_product(of_reduced.t(), dropped), group)
@@ -126,6 +138,7 @@ class _Projections(torch.autograd.Function):
             ]
         if ctx.needs_input_grad[0]:
             of_x = _gradient_of_input(group.bases, gradients)
+        # Without dropout the adapters' part is added in place; with it, it belongs to the other input.
         if reduced is not None and ctx.same and of_x is not None:
             of_x.addmm_(of_reduced, down)
         elif reduced is not None and not ctx.same and ctx.needs_input_grad[1]:
@@ -139,13 +152,14 @@ def _dense_product(base: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """float32, as the adapters are; on a GPU without rounding to the factors' type on the way."""
+    """Multiply to float32, as the adapters are; on a GPU without rounding to the factors' type on the way."""
     if left.is_cuda and left.dtype != torch.float32:
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).float()
 
 
 def _scaled(of_down: torch.Tensor, group: _Group) -> list[torch.Tensor]:
+    """Return each A's gradient from that of all s A, scaled in place; one kernel where all scales are equal."""
     parts = list(torch.split(of_down, group.ranks))
     if len(set(group.scales)) == 1:
         of_down.mul_(group.scales[0])
@@ -170,17 +184,18 @@ def _gradient_of_input(bases: Sequence[Any], gradients: Sequence[torch.Tensor]) 
 
 
 def fuse_lora(model: torch.nn.Module) -> tuple[int, Callable[[], None]]:
-    """Give every plain LoRA layer, and every quantized one without an adapter, the function above.
+    """Let every plain LoRA layer, and every quantized one without an adapter, compute through _Projections.
 
     Returns how many layers that were, and what to call before each forward pass: it brings the copies of the adapters
     in the type of the products up to date, all at once. Variants (DoRA and others) keep PEFT's own forward pass.
     Parameters and their names stay as they are.
     """
-    found = _found(model)
-    groups = [_Group(layers) for layers in found]
-    for group, layers in zip(groups, found, strict=True):
+    layers_of = _layers_by_group(model)
+    groups = [_Group(layers) for layers in layers_of]
+    for group, layers in zip(groups, layers_of, strict=True):
         for place, layer in enumerate(layers):
             layer.forward = _bound(group, place)
+    # Copy n of original n; scaled: the copies among them that are of an A, with the scale of each.
     held: list[torch.Tensor] = []
     originals: list[torch.Tensor] = []
     scaled: list[torch.Tensor] = []
@@ -191,7 +206,7 @@ def fuse_lora(model: torch.nn.Module) -> tuple[int, Callable[[], None]]:
             copies = group.hold(dtype)
             held += copies
             originals += [*group.downs, *group.ups]
-            scaled += copies[: len(group.scales)]
+            scaled += copies[: len(group.downs)]
             scales += group.scales
 
     @torch.no_grad()
@@ -209,10 +224,11 @@ def _product_type(model: torch.nn.Module) -> torch.dtype:
     return dtype
 
 
-def _found(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
-    """The layers to be fused, by group."""
+def _layers_by_group(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
+    """Find the layers to be fused, by group."""
+    # A LoRA layer holds the layer that it adapts, which must not be fused a second time by itself.
     inside = {id(layer.get_base_layer()) for layer in model.modules() if isinstance(layer, LoraLayer)}
-    found: list[list[torch.nn.Module]] = []
+    layers: list[list[torch.nn.Module]] = []
     for parent in model.modules():
         if isinstance(parent, LoraLayer):
             continue
@@ -221,12 +237,12 @@ def _found(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
         }
         groups = [[children[name] for name in names] for names in _GROUPS if all(name in children for name in names)]
         grouped = {id(layer) for group in groups for layer in group}
-        found += [*groups, *([child] for child in children.values() if id(child) not in grouped)]
-    return found
+        layers += [*groups, *([child] for child in children.values() if id(child) not in grouped)]
+    return layers
 
 
 def _fusible(layer: torch.nn.Module) -> bool:
-    """A plain LoRA layer with one adapter, or a quantized layer without any."""
+    """Tell whether this is a plain LoRA layer with one adapter, or a quantized layer without any."""
     if not isinstance(layer, LoraLayer):
         return is_quantized(layer) or isinstance(layer, Fp8Linear)
     if type(layer) not in (Linear, Linear4bit, Linear8bitLt) or len(layer.active_adapters) != 1 or layer.merged:

@@ -14,8 +14,9 @@ def recompute(model: PreTrainedModel, layers: int | None) -> None:
     The others keep all they need: each recomputed layer costs its forward pass once more.
     """
     model.activation_checkpointing_enable({"use_reentrant": False})
-    found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for layer in found[layers:] if layers is not None else []:
+    able = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    # The last layers keep all: the backward pass frees them first, before it needs room for a recomputed one.
+    for layer in able[layers:] if layers is not None else []:
         layer.gradient_checkpointing = False
 
 

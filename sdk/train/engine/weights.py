@@ -20,7 +20,7 @@ def is_quantized(layer: torch.nn.Module) -> bool:
 
 
 def dense(layer: torch.nn.Module, dtype: torch.dtype) -> torch.Tensor:
-    """The layer's weights, (outputs, inputs), in this type; a new tensor where they are quantized."""
+    """Return the layer's weights, (outputs, inputs), in this type; a new tensor where they are quantized."""
     weight: Any = layer.weight
     if isinstance(layer, Linear4bit):
         matrix: torch.Tensor = dequantize_4bit(weight.data, weight.quant_state)
