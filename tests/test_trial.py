@@ -156,6 +156,7 @@ def test_a_run_keeps_what_was_predicted(tried: tuple[Project, dict[str, bytes]])
     run = project.train(max_steps=3)
     advice = project.state().lineage(Advice, run, "advice")
     assert run.memory_predicted_gib > 0
+    assert run.hardware == advice.hardware != Hardware()
     assert (run.tokens_per_second_predicted is None) == (advice.speed is None)
     second = project.train(max_steps=4)
     project.train(max_steps=3)

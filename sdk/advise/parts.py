@@ -16,8 +16,9 @@ _GEMMA_4_NORMS_BY_EXPERTS = 3
 def listed(
     shape: ModelShape, keys: ConfigKeys, outer: Mapping[str, Any], architecture: Architecture, notes: list[str]
 ) -> tuple[int, tuple[Linear, ...]]:
-    """Parameters of neither embeddings nor linear layers nor experts nor routers; the linear layers, where a list is
-    needed. outer: the whole config, keys: its text_config; notes: gets what is counted only roughly.
+    """Return (parameters of neither embeddings, linear layers, experts nor routers; linear layers that need a list).
+
+    outer: the whole config; keys: its text_config; notes: gets what is counted only roughly.
     """
     further = _norms(shape, keys, architecture) + _biases(shape, keys, architecture)
     if shape.model_type in ("gemma4", "gemma4_text"):
@@ -96,7 +97,7 @@ def _rest(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]
 
 
 def _indexed(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
-    """The tokens to attend to are chosen by an indexer in every layer (DeepSeek-V3.2)."""
+    """List the layers with an indexer, which chooses the tokens to attend to in every layer (DeepSeek-V3.2)."""
     layers, hidden = shape.num_hidden_layers, shape.hidden_size
     heads, width = keys.whole("index_n_heads", low=1), keys.whole("index_head_dim", low=1)
     indexer = (
@@ -108,7 +109,7 @@ def _indexed(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ..
 
 
 def _delta_nets(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
-    """Qwen3-Next and Qwen3.5: gated delta nets, and attention whose queries carry an output gate."""
+    """List the layers of Qwen3-Next and Qwen3.5: gated delta nets, and attention whose queries carry a gate."""
     hidden, states = shape.hidden_size, shape.num_linear_attention_layers
     value_heads, value_width = keys.whole("linear_num_value_heads", low=1), keys.whole("linear_value_head_dim", low=1)
     key = keys.whole("linear_num_key_heads", low=1) * keys.whole("linear_key_head_dim", low=1)
@@ -132,7 +133,7 @@ def _delta_nets(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear,
 
 
 def _mamba(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
-    """Granite 4 and Bamba: Mamba 2 in most layers; Granite's MLPs have one layer for gate and up."""
+    """List the layers of Granite 4 and Bamba: mostly Mamba 2; Granite's MLPs have one layer for gate and up."""
     hidden, states = shape.hidden_size, shape.num_linear_attention_layers
     further, state = 0, []
     if states:
@@ -149,7 +150,9 @@ def _mamba(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]
 
 
 def _gemma_4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
-    """Layers without a window have wider heads, fewer of keys, and maybe no values of their own; the last layers may
+    """List Gemma 4's layers.
+
+    Those without a window have wider heads, fewer of keys, and maybe no values of their own; the last layers may
     take keys and values from others; a layer may get a further embedding of its own.
     """
     hidden, layers, heads = shape.hidden_size, shape.num_hidden_layers, shape.num_attention_heads
@@ -192,7 +195,7 @@ def _gemma_4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ..
 def _vision(
     shape: ModelShape, outer: Mapping[str, Any], text: ConfigKeys, notes: list[str]
 ) -> tuple[int, tuple[Linear, ...]]:
-    """What looks at images is loaded, quantized and adapted with the rest, though no text passes through it."""
+    """List the layers that look at images, which are loaded, quantized and adapted though no text passes them."""
     if isinstance(outer.get("audio_config"), dict):
         notes.append("What listens to sound is not counted.")
     config = outer.get("vision_config")

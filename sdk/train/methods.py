@@ -62,17 +62,18 @@ def peft_config(model: PreTrainedModel, settings: TrainSettings, steps: int) -> 
             **adapter,
         )
     # LoftQ's start is worked out afterwards, on weights that are quantized already.
-    given = settings.init_lora_weights
+    start = settings.init_lora_weights
     return LoraConfig(
         r=settings.lora_r,
         use_rslora=settings.use_rslora,
         use_dora=settings.use_dora,
-        init_lora_weights=True if given in ("default", "loftq") else given,
+        init_lora_weights=True if start in ("default", "loftq") else start,
         **adapter,
     )
 
 
-def _faults(settings: TrainSettings) -> list[str]:
+def _start_faults(settings: TrainSettings) -> list[str]:
+    """Return what does not go together in the kind of adapter, its first weights and the base's precision."""
     kind, start = settings.peft_type, settings.init_lora_weights
     faults = []
     if kind != "lora":
@@ -103,6 +104,11 @@ def _faults(settings: TrainSettings) -> list[str]:
         faults.append(
             "use_dora on 8-bit weights loses their scales (PEFT 0.21 with bitsandbytes 0.50); use qlora-4bit or lora"
         )
+    return faults
+
+
+def _faults(settings: TrainSettings) -> list[str]:
+    kind, faults = settings.peft_type, _start_faults(settings)
     if kind == "adalora" and settings.target_r >= settings.lora_r:
         faults.append(
             f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or "
@@ -114,11 +120,11 @@ def _faults(settings: TrainSettings) -> list[str]:
             "turn gradient_checkpointing off or use prompt_tuning"
         )
     if not settings.gradient_checkpointing:
-        alone = {
+        dependent = {
             "checkpointed_layers": settings.checkpointed_layers is not None,
             "activation_offloading": settings.activation_offloading,
         }
-        faults += [f"{name} needs gradient_checkpointing; turn it on" for name, given in alone.items() if given]
+        faults += [f"{name} needs gradient_checkpointing; turn it on" for name, given in dependent.items() if given]
     if not settings.validation_split:
         needs = {
             "eval_steps": settings.eval_steps is not None,

@@ -19,6 +19,7 @@ from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import (
     Chat,
+    Encoded,
     base_digest,
     base_name,
     encode_rows,
@@ -46,7 +47,7 @@ from sdk.train.splitting import filler_row, split_batches
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.training_state import trained_parameters
 from sdk.train.trl_arguments import precision_notes
-from sdk.train.validation import hold_out
+from sdk.train.validation import Validation, hold_out
 from sdk.train.watch import Watch
 
 _FORMAT = 1  # of checkpoints
@@ -56,7 +57,7 @@ _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate
 def train_here(job: Job, on_progress: OnProgress) -> Run | None:
     """Do launch.train() in this process, alone or as one of several; None where another one writes the result.
 
-    MemoryRanOut where smaller micro-batches could help.
+    Raises MemoryRanOut where smaller micro-batches could help.
     """
     settings, out, adapter = job.settings, job.out, job.adapter
     began = time.monotonic()
@@ -66,11 +67,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         set_seed(settings.seed)
         folder = fetch_base(job.base)
         model, tokenizer, shards = load(job.base, settings)
-        length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-        texts = job.rows
-        encoded = encode_rows(Chat(tokenizer), texts, job.prompt, length, learned(settings))
-        planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
-        rows, held = hold_out(encoded, settings, planted)
+        rows, held = _encoded(job, model, tokenizer)
         session = _session(job, folder, memory, began)
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
@@ -93,23 +90,43 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         config, weights = export_adapter(trainer.model, base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
-    steps, spent = trainer.state.global_step, trainer.position()
+    return _result(job, trainer, plan.tokens, validation, len(held))
+
+
+def _encoded(
+    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Return the job's rows as tokens: those to train on, and those that are held out."""
+    settings = job.settings
+    length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
+    texts = job.rows
+    encoded = encode_rows(Chat(tokenizer), texts, job.prompt, length, learned(settings))
+    planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
+    return hold_out(encoded, settings, planted)
+
+
+def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Validation | None, held: int) -> Run:
+    """Return the record of the finished run, without the predictions and the hardware, which training does not know.
+
+    tokens: of the rows in each optimizer step.
+    """
+    steps, spent, out = trainer.state.global_step, trainer.position(), job.out
     return Run(
-        settings=settings,
+        settings=job.settings,
         base=base_name(job.base),
         adapter=tuple(file_ref(path, out) for path in sorted((out / "adapter").glob("adapter_*"))),
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         steps=steps,
         losses=_losses(trainer),
         validation=tuple(validation.points) if validation else (),
-        validation_rows=len(held),
+        validation_rows=held,
         best_step=validation.best_step if validation else None,
         seconds=spent.seconds,
-        tokens_per_second=sum(plan.tokens[:steps]) / spent.training_seconds,
-        memory_predicted_gib=0.0,  # it and the hardware are filled in by whoever predicted (launch.train)
+        tokens_per_second=sum(tokens[:steps]) / spent.training_seconds,
+        memory_predicted_gib=0.0,
         memory_measured_gib=spent.memory_gib,
         hardware=Hardware(),
-        resumed_from_step=session.step,
+        resumed_from_step=trainer.session.step,
         notes=spent.notes,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
