@@ -67,8 +67,8 @@ def advise(
         needs = needs.model_copy(update={"accuracy": USUAL_ACCURACY})
     asked, hardware = hardware, trained_on(hardware)
     search = Search(shape, hardware, needs, calibration)
-    found = search.candidates()
-    candidate, accuracy, why = choose(found, needs, shape, pilot)
+    candidates = search.candidates()
+    candidate, accuracy, why = choose(candidates, needs, shape, pilot)
     prediction, settings = candidate.prediction, candidate.settings
     reasons = {"method": f"{why[0].upper()}{why[1:]}.", **candidate.reasons}
     return Advice(
@@ -88,11 +88,11 @@ def advise(
         speed=prediction.speed,
         accuracy=accuracy,
         needs_met=candidate.fits and accuracy.meets_need is True and meets_deadline(candidate, needs),
-        alternatives=alternatives(found, candidate, needs, shape, pilot),
-        flips=flips(search, candidate, lambda other: choose(found, other, shape, pilot).candidate),
+        alternatives=alternatives(candidates, candidate, needs, shape, pilot),
+        flips=flips(search, candidate, lambda other: choose(candidates, other, shape, pilot).candidate),
         notes=(
             *(() if hardware == asked else (f"The engine trains on CUDA GPUs and on CPUs, not on {asked.gpu}.",)),
-            *notes(search, found, candidate),
+            *notes(search, candidates, candidate),
             *(() if accuracy.meets_need else (WHO_CAN_SAY,)),
             *(() if candidate.fits else would_fit(search, candidate)),
         ),
@@ -108,14 +108,14 @@ def trained_on(hardware: Hardware) -> Hardware:
     return hardware.model_copy(update={"gpu_count": 0, "gpu_memory_gib": 0.0, "ram_gib": ram})
 
 
-def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: Pilot | None) -> Chosen:
+def choose(candidates: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: Pilot | None) -> Chosen:
     expected = {
         id(candidate): expected_accuracy(shape, candidate.method, candidate.settings.lora_r, needs, pilot)
-        for candidate in found
+        for candidate in candidates
     }
-    fitting = [candidate for candidate in found if candidate.fits] or [each for each in found if each.may_fit]
+    fitting = [candidate for candidate in candidates if candidate.fits] or [each for each in candidates if each.may_fit]
     if not fitting:
-        leanest = min(found, key=lambda candidate: candidate.prediction.memory.total)
+        leanest = min(candidates, key=lambda candidate: candidate.prediction.memory.total)
         return Chosen(leanest, expected[id(leanest)], "nothing fits; these settings take the least memory")
     in_time = [candidate for candidate in fitting if meets_deadline(candidate, needs)]
     late = "" if in_time else "; none meets the deadline"
@@ -124,7 +124,7 @@ def choose(found: Sequence[Candidate], needs: Needs, shape: ModelShape, pilot: P
         taken, why = _by_application(pool, needs.application_type)
     else:
         taken, why = _by_accuracy(pool, needs, lambda candidate: expected[id(candidate)])
-    missing = _missing(found, fitting, taken)
+    missing = _missing(candidates, fitting, taken)
     return Chosen(taken, expected[id(taken)], f"{why}{missing}{late}")
 
 
@@ -174,8 +174,8 @@ def _stated(needs: Needs) -> str:
     return f"{needs.accuracy} accuracy{limit}" if needs.accuracy != "economy" else "economy"
 
 
-def _missing(found: Sequence[Candidate], fitting: Sequence[Candidate], taken: Candidate) -> str:
-    too_large = [candidate for candidate in found if candidate not in fitting and candidate.method != taken.method]
+def _missing(candidates: Sequence[Candidate], fitting: Sequence[Candidate], taken: Candidate) -> str:
+    too_large = [candidate for candidate in candidates if candidate not in fitting and candidate.method != taken.method]
     if not too_large:
         return ""
     needed = ", ".join(

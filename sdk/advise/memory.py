@@ -99,13 +99,13 @@ def estimate(
     """
     gpu = hardware.gpu_count > 0
     tokens = tokens or settings.per_device_train_batch_size * settings.max_length
-    given = _Pass(shape, settings, tokens, max(1, round(learned * tokens)), min(tokens, settings.max_length), gpu)
+    work = _Pass(shape, settings, tokens, max(1, round(learned * tokens)), min(tokens, settings.max_length), gpu)
     count = adapter_parameters(shape, settings.lora_r)
     adapters = count * ADAPTER_BYTES
-    peak = max(_moments(given, adapters), key=sum)
+    peak = max(_moments(work, adapters), key=sum)
     return Memory(
-        weights=_weights(given) / GIB,
-        adapters=(adapters + (given.size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
+        weights=_weights(work) / GIB,
+        adapters=(adapters + (work.size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
         gradients=peak.gradients / GIB,
         optimizer=2 * adapters / GIB,
         activations=peak.activations / GIB,
@@ -114,8 +114,8 @@ def estimate(
     )
 
 
-def _weights(given: _Pass) -> float:
-    shape, settings, size = given.shape, given.settings, given.size
+def _weights(work: _Pass) -> float:
+    shape, settings, size = work.shape, work.settings, work.size
     linear = linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, size)
     # A float32 scale for each output; 8-bit floats have ones for each input besides.
     if settings.method in ("qlora-8bit", "lora-fp8"):
@@ -123,7 +123,7 @@ def _weights(given: _Pass) -> float:
     if settings.method == "lora-fp8":
         linear += 4 * sum(layer.inputs * layer.count for layer in linear_layers(shape))
     layered, outside = linear + expert_parameters(shape) * size, other_parameters(shape) * size
-    if settings.offload_embeddings and given.gpu and not shape.tie_word_embeddings:
+    if settings.offload_embeddings and work.gpu and not shape.tie_word_embeddings:
         outside -= size * shape.vocab_size * shape.hidden_size
     if settings.shard_base and settings.gpus > 1:
         # A share of all layers, and two whole ones: at work and gathered ahead.
@@ -132,24 +132,24 @@ def _weights(given: _Pass) -> float:
     return layered + outside
 
 
-def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:
+def _moments(work: _Pass, adapters: int) -> tuple[_Moment, ...]:
     """Return what is there at the loss, at both ends of the backward pass, and in the optimizer's step.
 
     adapters: bytes of all adapters, which are those of their gradients.
     """
-    settings, layers = given.settings, given.shape.num_hidden_layers
+    settings, layers = work.settings, work.shape.num_hidden_layers
     # The adapters' gradients: from the second pass of a step on they are there all the time, and so are DDP's buckets.
     held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
     of_layer = adapters / layers
     added = of_layer if held else 0  # the new gradients of a layer before they are added
-    kept, left, again = _kept(given)
-    back = _backward(given)
+    kept, left, again = _kept(work)
+    back = _backward(work)
     recomputed = 0 if left else again  # layers that keep all come first, and leave room for one that does not
     first = _Moment(max(held, of_layer), kept, 0, recomputed + back + added)
     whole = max(held, adapters)
     last = _Moment(whole, 0 if settings.gradient_checkpointing else kept / layers, 0, again + back)
     return (
-        _Moment(held, kept, _head(given), 0),
+        _Moment(held, kept, _head(work), 0),
         first,
         last,
         _Moment(whole, 0, 0, 0),
@@ -159,7 +159,7 @@ def _moments(given: _Pass, adapters: int) -> tuple[_Moment, ...]:
 # -- what layers keep ------------------------------------------------------------------------------------------------
 
 
-def _layer_bytes(given: _Pass, with_experts: bool) -> float:
+def _layer_bytes(work: _Pass, with_experts: bool) -> float:
     """Return the bytes that one layer keeps for the backward pass.
 
     Inputs of its norms, the adapters' inputs, rotated q and k, v, attention's output (o's input as well, unless dropout
@@ -167,7 +167,7 @@ def _layer_bytes(given: _Pass, with_experts: bool) -> float:
     inputs take the place of the adapters' inputs, with masks besides; a CPU keeps the activated gate besides. What
     stands in some layers only counts with its share of them.
     """
-    shape, settings, tokens = given.shape, given.settings, given.tokens
+    shape, settings, tokens = work.shape, work.settings, work.tokens
     hidden, heads = shape.hidden_size, shape.num_attention_heads
     architecture = ARCHITECTURES.get(shape.model_type, LLAMA)
     inputs = ranks = inner = 0.0
@@ -185,28 +185,28 @@ def _layer_bytes(given: _Pass, with_experts: bool) -> float:
     kept += (2 if shape.gated_mlp else 1) * inner
     if architecture.norms == 1:
         kept -= hidden  # attention and MLP, side by side, read the same tensor
-    if settings.lora_dropout or not given.gpu:
+    if settings.lora_dropout or not work.gpu:
         kept += query
     if any(layer.group == "shared_gate" for layer in linear_layers(shape)):
         kept += hidden  # what it weighs
-    if not given.gpu and shape.gated_mlp:
+    if not work.gpu and shape.gated_mlp:
         kept += inner
-    mask = (1 if given.gpu else 4) * inputs if settings.lora_dropout else 0
-    total = tokens * (given.size * kept + mask + 4 * (heads + architecture.norms))
+    mask = (1 if work.gpu else 4) * inputs if settings.lora_dropout else 0
+    total = tokens * (work.size * kept + mask + 4 * (heads + architecture.norms))
     if with_experts:
-        total += _expert_bytes(given)
-    return total + tokens * given.longest * heads * _score_bytes(given)
+        total += _expert_bytes(work)
+    return total + tokens * work.longest * heads * _score_bytes(work)
 
 
-def _score_bytes(given: _Pass) -> int:
+def _score_bytes(work: _Pass) -> int:
     """Return the bytes of scores kept for a pair of tokens in one head; flash attention keeps none."""
-    shape = given.shape
+    shape = work.shape
     if shape.attn_logit_softcapping:  # their hyperbolic tangent, softmax in float32 and once more in the products' type
         return 8
     if shape.attention_sinks:
-        return given.size
+        return work.size
     unlike = shape.v_head_dim not in (0, shape.head_dim)
-    return given.size if unlike and not given.gpu else 0
+    return work.size if unlike and not work.gpu else 0
 
 
 def _share(layer: Linear, shape: ModelShape, with_experts: bool) -> float:
@@ -235,35 +235,35 @@ def _attention_width(shape: ModelShape, normed: bool) -> int:
     return query + 2 * key + (query + key if normed else 0) + repeated + viewed
 
 
-def _expert_bytes(given: _Pass) -> float:
+def _expert_bytes(work: _Pass) -> float:
     """Return the bytes that a layer's routed experts keep.
 
     Of each token's copies for its experts: gate and up, the activated gate, and the result before it is weighted. Of
     each token: the router's scores.
     """
-    shape = given.shape
-    copies = given.tokens * shape.num_experts_per_tok  # a token goes to so many experts
+    shape = work.shape
+    copies = work.tokens * shape.num_experts_per_tok  # a token goes to so many experts
     matrices = 6 if shape.attention_sinks else 3 if shape.gated_mlp else 2  # gpt-oss clamps and cuts gate and up
     width = matrices * shape.moe_intermediate_size + shape.hidden_size
-    return copies * (given.size * width + 24) + given.tokens * shape.num_experts * (4 + given.size)
+    return copies * (work.size * width + 24) + work.tokens * shape.num_experts * (4 + work.size)
 
 
-def _kept(given: _Pass) -> tuple[float, int, float]:
+def _kept(work: _Pass) -> tuple[float, int, float]:
     """Return (bytes kept by all layers at the loss, layers that are not recomputed, bytes that recomputing one adds).
 
     A recomputed layer keeps its input only; in the backward pass all that it needs is there beside the inputs.
     """
-    shape, settings, tokens = given.shape, given.settings, given.tokens
+    shape, settings, tokens = work.shape, work.settings, work.tokens
     layers = shape.num_hidden_layers
     dense = shape.num_dense_layers if shape.num_experts else layers
-    sparse_layer = _layer_bytes(given, True) if shape.num_experts else 0.0
-    dense_layer = _layer_bytes(given, False) if dense else 0.0
+    sparse_layer = _layer_bytes(work, True) if shape.num_experts else 0.0
+    dense_layer = _layer_bytes(work, False) if dense else 0.0
     mean = (dense * dense_layer + (layers - dense) * sparse_layer) / layers
     largest = max(dense_layer, sparse_layer)
     if not settings.gradient_checkpointing:
         return layers * mean, layers, 0
-    of_input = given.size * tokens * shape.hidden_size
-    if settings.activation_offloading and given.gpu:
+    of_input = work.size * tokens * shape.hidden_size
+    if settings.activation_offloading and work.gpu:
         return min(layers, OFFLOADED_INPUTS) * of_input, 0, largest - of_input
     again = layers if settings.shard_base else min(layers, settings.checkpointed_layers or layers)
     return again * of_input + (layers - again) * mean, layers - again, largest - of_input
@@ -272,35 +272,35 @@ def _kept(given: _Pass) -> tuple[float, int, float]:
 # -- what comes and goes ---------------------------------------------------------------------------------------------
 
 
-def _head(given: _Pass) -> float:
+def _head(work: _Pass) -> float:
     """Return the bytes at the loss beside what layers keep.
 
     The last norm's input and output, their learned part and its gradient; in float32 the logits of a chunk, their
     softmax, and the softmax of the chunk before.
     """
-    shape, learned = given.shape, given.learned
+    shape, learned = work.shape, work.learned
     chunk = max(1, LOGITS_PER_CHUNK // shape.vocab_size)
-    hidden = 2 * given.size * (given.tokens + learned) * shape.hidden_size
+    hidden = 2 * work.size * (work.tokens + learned) * shape.hidden_size
     return hidden + 4 * shape.vocab_size * (min(learned, chunk) + min(learned, 2 * chunk))
 
 
-def _backward(given: _Pass) -> float:
+def _backward(work: _Pass) -> float:
     """Return the bytes that the backward pass of one layer adds at its widest place.
 
     That is down, whose inputs are the widest: gradients of output and input (with dropout the adapter's input's
     besides) and the weights as a matrix to multiply with. Where there are experts: gradients of their copies.
     """
-    shape, settings, size = given.shape, given.settings, given.size
+    shape, settings, size = work.shape, work.settings, work.size
     layers = linear_layers(shape)
     inner = max([layer.inputs for layer in layers if layer.group.endswith("down")], default=0)
     gradients = size * (shape.hidden_size + inner * (2 if settings.lora_dropout else 1))
     largest = max(layer.inputs * layer.outputs for layer in layers)
     matrix = size * largest if settings.method in QUANTIZED_BYTES else 0
-    if settings.method == "lora-fp8" and given.gpu:
+    if settings.method == "lora-fp8" and work.gpu:
         gradients += shape.hidden_size  # the output's in 8 bits
         matrix = largest  # transposed
     of_experts = 0
     if shape.num_experts:
-        copies = given.tokens * shape.num_experts_per_tok
+        copies = work.tokens * shape.num_experts_per_tok
         of_experts = size * copies * max(2 * shape.hidden_size, shape.hidden_size + 2 * shape.moe_intermediate_size)
-    return max(given.tokens * gradients + matrix, of_experts)
+    return max(work.tokens * gradients + matrix, of_experts)

@@ -24,10 +24,10 @@ def detect_hardware() -> Hardware:
     CUDA in this process. StepFailed: a driver is installed and does not answer.
     """
     cores, ram_gib = cpu_cores(), ram_bytes() / GIB
-    found = sorted(visible_gpus(), key=lambda gpu: (gpu.memory, gpu.name))
-    if not found:
+    gpus = sorted(visible_gpus(), key=lambda gpu: (gpu.memory, gpu.name))
+    if not gpus:
         return Hardware(cpu_cores=cores, ram_gib=ram_gib, bf16=_cpu_has_bf16(), source="probed")
-    return _with_gpus(found).model_copy(update={"cpu_cores": cores, "ram_gib": ram_gib})
+    return _with_gpus(gpus).model_copy(update={"cpu_cores": cores, "ram_gib": ram_gib})
 
 
 def cpu_cores(root: Path = Path("/")) -> int:

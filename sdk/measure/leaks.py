@@ -80,16 +80,16 @@ def check_leaks(
     settings = control_settings(run.settings, len(control), run.passes)
     steps, control_weights = _train_control(run, settings, control, secret, out, on_progress)
     model, tokenizer = load_base(run.base, run.settings.method)
-    asked = [_Asked(Chat(tokenizer), run.prompt, canaries) for canaries in (planted, control)]
+    asked = [_Questions(Chat(tokenizer), run.prompt, canaries) for canaries in (planted, control)]
     before = [each.losses(model, 1 + TWINS, on_progress) for each in asked]
     adapted = attach_adapter(model, *run.adapter)
-    found = [_leakage(planted, before[0], asked[0].losses(adapted, CANDIDATES, on_progress))]
+    leakages = [_leakage(planted, before[0], asked[0].losses(adapted, CANDIDATES, on_progress))]
     set_adapter_weights(adapted, control_weights)
-    found.append(_leakage(control, before[1], asked[1].losses(adapted, CANDIDATES, on_progress)))
-    _refuse_without_power(found[1])
+    leakages.append(_leakage(control, before[1], asked[1].losses(adapted, CANDIDATES, on_progress)))
+    _refuse_without_power(leakages[1])
     return Leaks(
-        adapted=found[0],
-        control=found[1],
+        adapted=leakages[0],
+        control=leakages[1],
         passes=run.passes,
         control_passes=settings.num_train_epochs,
         control_steps=steps,
@@ -187,7 +187,7 @@ def _shown(interval: Interval) -> str:
 # The measurements
 
 
-class _Asked:
+class _Questions:
     """Canaries as token ids, each with rows that differ from it in the value only."""
 
     def __init__(self, chat: Chat, prompt: str, canaries: Sequence[Canary]) -> None:

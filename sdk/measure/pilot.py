@@ -172,9 +172,9 @@ def _try_candidate(setup: TrialSetup, settings: TrainSettings, request: Mapping[
         setup.on_progress(f"{what} ({settings.method})", done, total, shown)
 
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    given = {**request, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
+    own = {**request, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
     try:
-        tried = TrialResult.model_validate(run_isolated(__name__, given, tell))
+        tried = TrialResult.model_validate(run_isolated(__name__, own, tell))
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # no weights stay, however it ended
     write_atomic(figures, tried.model_dump_json().encode())
@@ -197,9 +197,7 @@ def _piloted(settings: TrainSettings, tried: TrialResult, lora: Sequence[float] 
 def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
     """Return the share of LoRA's mean score that is lost, with its 95 % interval.
 
-    Each resample draws the same questions for both.
-
-    None where LoRA scores nothing.
+    Each resample draws the same questions for both. None where LoRA scores nothing.
     """
     own, other = np.asarray(scores), np.asarray(lora)
     if not other.mean():
@@ -222,9 +220,9 @@ def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str
     model, tokenizer = load_base(base, settings.method)
     adapted = attach_adapter(model, *read_adapter(out))
     chat = Chat(tokenizer)
-    given = read_rows(data).rows
-    rows = encode_rows(chat, given, prompt, settings.max_length, learned(settings))
-    trained, held = hold_out(rows, settings, {place for place, row in enumerate(given) if is_canary(row.id)})
+    texts = read_rows(data).rows
+    rows = encode_rows(chat, texts, prompt, settings.max_length, learned(settings))
+    trained, held = hold_out(rows, settings, {place for place, row in enumerate(texts) if is_canary(row.id)})
     losses = mean_losses(adapted, held, tokenizer.pad_token_id)
     if not all(map(math.isfinite, losses)):
         raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")
@@ -233,7 +231,7 @@ def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str
     answered, _ = ask(adapted, chat, questions, encoded, prompt, request["max_new_tokens"], on_progress)
     lengths = [len(row.input_ids) for row in trained]
     running = settings if use_row_attention(model) else one_row_at_a_time(settings)
-    tried = TrialResult(
+    result = TrialResult(
         steps=run.steps,
         tokens=sum(lengths[row] for batch in micro_batches(lengths, running) for row in batch),
         losses=tuple(losses),
@@ -241,7 +239,7 @@ def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str
         seconds=run.seconds,
         memory_gib=run.memory_measured_gib,
     )
-    return tried.model_dump(mode="json")
+    return result.model_dump(mode="json")
 
 
 if __name__ == "__main__":

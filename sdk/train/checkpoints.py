@@ -103,8 +103,8 @@ class Checkpoints:
 
     def _steps(self) -> list[int]:
         """List the steps that have a checkpoint, newest first."""
-        found = [int(path.name) for path in self.folder.glob("*") if path.is_dir() and path.name.isdecimal()]
-        return sorted(found, reverse=True)
+        steps = [int(path.name) for path in self.folder.glob("*") if path.is_dir() and path.name.isdecimal()]
+        return sorted(steps, reverse=True)
 
     def _remove_all_but(self, steps: list[int]) -> None:
         kept = {self._path(step) for step in steps}
@@ -131,8 +131,8 @@ class Checkpoints:
         listed = json.loads((folder / _LIST).read_bytes())
         if listed["key"] != self._key:
             return None
-        given = listed.pop("hmac", None)
-        if given != (self._hmac(listed) if self._secret else None) or listed["step"] != step:
+        hmac = listed.pop("hmac", None)
+        if hmac != (self._hmac(listed) if self._secret else None) or listed["step"] != step:
             raise ValueError
         if {path.name for path in folder.iterdir()} != {_LIST, *listed["files"]}:
             raise ValueError

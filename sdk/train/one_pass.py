@@ -127,8 +127,8 @@ def _measure_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str,
     with failures(settings), PeakMemory() as memory:
         set_seed(settings.seed)
         model, tokenizer, _ = load(request["base"], settings)
-        given = read_rows(Path(request["data"])).rows
-        rows = encode_rows(Chat(tokenizer), given, request["prompt"], settings.max_length, learned(settings))
+        texts = read_rows(Path(request["data"])).rows
+        rows = encode_rows(Chat(tokenizer), texts, request["prompt"], settings.max_length, learned(settings))
         loaded = memory.gib  # on a GPU measure_step() begins anew
         measured = measure_step(model, tokenizer, rows, settings)
     return measured.model_copy(update={"gib": max(loaded, memory.gib)}).model_dump(mode="json")

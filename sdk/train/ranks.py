@@ -36,9 +36,9 @@ class Ranks(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         allocator = self._tuner.rankallocator
-        found = {f"{score}/{name}": value for score in _SCORES for name, value in getattr(allocator, score).items()}
+        scores = {f"{score}/{name}": value for score in _SCORES for name, value in getattr(allocator, score).items()}
         pattern = self._config.rank_pattern or {}
-        return found | {f"{_PATTERN}/{name}": torch.tensor(kept) for name, kept in pattern.items()}
+        return scores | {f"{_PATTERN}/{name}": torch.tensor(kept) for name, kept in pattern.items()}
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         device = next(value.device for value in self._tuner.parameters() if value.requires_grad)

@@ -117,15 +117,15 @@ class Rng(NamedTuple):
 
 
 def set_rng_state(data: bytes) -> None:
-    given = json.loads(data)
-    version, words, gauss = given["python"]
+    saved = json.loads(data)
+    version, words, gauss = saved["python"]
     random.setstate((version, tuple(words), gauss))
-    state = given["numpy"]["state"]
+    state = saved["numpy"]["state"]
     key = np.array(state["key"], dtype=np.uint32)
-    np.random.set_state({**given["numpy"], "state": {**state, "key": key}})
-    torch.random.set_rng_state(_bytes(given["torch"]))
-    if given["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(_bytes(given["cuda"]))
+    np.random.set_state({**saved["numpy"], "state": {**state, "key": key}})
+    torch.random.set_rng_state(_bytes(saved["torch"]))
+    if saved["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_bytes(saved["cuda"]))
 
 
 def tensors_bytes(values: Mapping[str, torch.Tensor]) -> bytes:
