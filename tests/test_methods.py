@@ -88,7 +88,7 @@ def stop_at(step: int) -> Any:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Logits of each model that was trained, just before its adapter is written."""
     seen: list[torch.Tensor] = []
-    original = training_run.finish
+    original = training_run.export_adapter
 
     def look(model: PeftModel, *rest: Any) -> Any:
         written = original(model, *rest)
@@ -96,7 +96,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
         seen.append(logits(model))
         return written
 
-    monkeypatch.setattr(training_run, "finish", look)
+    monkeypatch.setattr(training_run, "export_adapter", look)
     return seen
 
 

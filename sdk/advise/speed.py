@@ -44,7 +44,9 @@ CPU_LAUNCH = 0.0006
 
 
 class Rates(NamedTuple):
-    matrices: float  # FLOP/s
+    """What one GPU, or all cores of a CPU, can do by its data sheet."""
+
+    matrices: float  # FLOP/s in 16 bits, on a CPU in float32
     fp8: float
     bytes: float  # a second
     link: float
@@ -67,13 +69,14 @@ def pass_seconds(
 ) -> float:
     """Predict the seconds of one forward and backward pass. learned: share of the tokens that the loss is taken on."""
     layers = shape.num_hidden_layers
-    again = 0.0
+    again = 0.0  # fraction of the layers that are recomputed
     if settings.gradient_checkpointing:
         again = 1.0 if settings.shard_base else min(layers, settings.checkpointed_layers or layers) / layers
     gpu = hardware.gpu_count > 0
     launch = LAUNCH[settings.method] if gpu else (CPU_LAUNCH, CPU_LAUNCH / 2)
     launching = layers * (launch[0] + again * launch[1])
     computing = _computing(shape, settings, rates(hardware), filled, learned, again)
+    # A GPU computes while the host launches, so the longer of both decides; near each other both count.
     seconds: float = (computing**OVERLAP + launching**OVERLAP) ** (1 / OVERLAP) if gpu else computing + launching
     if settings.activation_offloading and gpu:
         seconds += 2 * layers * filled.tokens * 2 * shape.hidden_size / OFFLOADING
@@ -89,6 +92,10 @@ def pass_seconds(
 def _computing(
     shape: ModelShape, settings: TrainSettings, rate: Rates, filled: MicroBatch, learned: float, again: float
 ) -> float:
+    """Return the seconds that a pass takes where the host is never waited for.
+
+    again: fraction of the layers whose forward pass is computed a second time.
+    """
     tokens, hidden, layers = filled.tokens, shape.hidden_size, shape.num_hidden_layers
     passes = 2 + again  # forward, backward to the input, forward once more
     linear = linear_layers(shape)
@@ -99,17 +106,25 @@ def _computing(
     seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * MATRICES
     width = shape.num_attention_heads * shape.head_dim
     windowed = shape.num_sliding_layers if shape.sliding_window else 0
+    # Layers times tokens that a token sees. Attention's two products take 2 x width FLOPs for each of them, since a
+    # causal mask leaves half of the pairs; flash attention's backward pass, with five products, takes 2.5 times that.
     seen = (layers - windowed) * filled.row + windowed * min(filled.row, shape.sliding_window)
     seconds += 2 * width * tokens * seen * (3.5 + again) / rate.matrices * ATTENTION
+    # 2 FLOPs a weight for the logits, 2 for the gradient of their input; the head's own is not computed.
     seconds += 4 * head * tokens * learned / rate.matrices * HEAD
+    # Forward, the gradient of the input, the gradient of the adapters.
     adapted = adapter_parameters(shape, settings.lora_r)
     seconds += 2 * adapted * tokens * (3 + again) / rate.matrices * ADAPTERS
+    # Numbers that are read and written for a token besides products: by norms, sums, rotary embeddings and the gated
+    # activation, then the inputs and outputs of linear layers and adapters. They have 2 bytes; the logits of a learned
+    # token have 4, and six kernels pass over them.
     key = 2 * shape.num_key_value_heads * shape.head_dim
     moved = layers * (12 * hidden + 6 * shape.intermediate_size + 4 * (width + key)) * (3 + again)
     dropped = 2 if settings.lora_dropout else 1
     moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
     seconds += (2 * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * TRAFFIC
     if settings.method in DEQUANTIZING:
+        # Each weight is read as it is stored and written in 16 bits, once a pass whatever the number of tokens.
         stored = QUANTIZED_BYTES[settings.method] + 2
         read = stored * linear_parameters(shape) * passes / rate.bytes
         seconds += read * DEQUANTIZING[settings.method]

@@ -19,7 +19,7 @@ from sdk.train.training_state import Position
 
 POSITION = "position.json"
 MORE_STEPS = ("max_steps", "num_train_epochs")  # the settings that may differ from those of an earlier run
-_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _made_with() -> dict[str, str]:
     """Return what must stay the same for a run to go on as if it had never stopped, bit by bit."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in _PACKAGES},
+        **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "threads": str(torch.get_num_threads()),
     }

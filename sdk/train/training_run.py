@@ -41,7 +41,7 @@ from sdk.train.methods import PROMPTS, check_settings, peft_config
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.process_group import is_main, seed_apart
 from sdk.train.saving import saving
-from sdk.train.session import MORE_STEPS, Earlier, Session, find_start
+from sdk.train.session import MORE_STEPS, PACKAGES, Earlier, Session, find_start
 from sdk.train.shard import Shards, load_sharded, recompute_all
 from sdk.train.splitting import filler_row, split_batches
 from sdk.train.trainer import Collator, Trainer
@@ -51,7 +51,7 @@ from sdk.train.validation import Validation, hold_out
 from sdk.train.watch import Watch
 
 _FORMAT = 1  # of checkpoints
-_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers")
+_RECORDED_PACKAGES = (*PACKAGES, "safetensors", "tokenizers")
 
 
 def train_here(job: Job, on_progress: OnProgress) -> Run | None:
@@ -128,7 +128,7 @@ def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Valid
         hardware=Hardware(),
         resumed_from_step=trainer.session.step,
         notes=spent.notes,
-        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        versions={"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}},
     )
 
 
