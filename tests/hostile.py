@@ -5,13 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from presidio_analyzer import PatternRecognizer
 
 from sdk.scrub.find.recognizers import read_registry
-from sdk.scrub.prefilter import requirements
-from sdk.scrub.prefilter.requirements import core
+from sdk.scrub.prefilter.pattern_tree import (
+    Assertion,
+    BackReference,
+    CharacterClass,
+    Choice,
+    Group,
+    Look,
+    Node,
+    Repeat,
+    children,
+    parse,
+    walk,
+)
 
 GLUE = ("", "", " ", " ", ", ", ". ", "\n", ":", "-", "的", "电话", "a", "7", "(", "\u3000", "\t", "é", "😀", "'")
 STRANGE = "ſK\u0130ıßéÅΩ①²½一〇号年·•—−\u00a0\u2009\u200b\u200d\ufeff\u00ad\x00\x1c\x85\r\n\t٣०"
@@ -33,38 +43,34 @@ class Sampler:
 
     def __init__(self, patterns: Sequence[tuple[str, int]], seed: int = 0) -> None:
         self.random = random.Random(seed)
-        self.trees = [requirements._parse(*pattern) for pattern in patterns]
+        self.trees = [parse(*pattern) for pattern in patterns]
 
     def sample(self, pattern: int) -> str:
-        items, self.groups = self.trees[pattern]
-        self.taken: dict[int, str] = {}
-        return "".join(map(self._one, items))
+        self.taken: dict[Group | None, str] = {}
+        return "".join(map(self._one, self.trees[pattern]))
 
-    def _one(self, node: Any) -> str:
+    def _one(self, node: Node) -> str:
         choose = self.random
-        if isinstance(node, core.Any):
-            return choose.choice("aB1 -号")
-        if isinstance(node, requirements.CLASSES):
-            may, _, beyond = requirements._set_of(node)
-            if beyond and (not may or choose.random() < 0.3):
-                exact = [c for c in requirements._members(node) if not c.isascii()]
+        if isinstance(node, CharacterClass):
+            if node.dot:
+                return choose.choice("aB1 -号")
+            if node.beyond and (not node.may or choose.random() < 0.3):
+                exact = sorted(c for c in node.members if not c.isascii())
                 return choose.choice(exact or OTHERS)
-            return choose.choice(sorted(may)) if may else ""
-        if isinstance(node, core.String):
-            return "".join(map(chr, node.characters))
-        if isinstance(node, core.LookAround | core.ZeroWidthBase):
+            return choose.choice(sorted(node.may)) if node.may else ""
+        if isinstance(node, Look | Assertion):
             return ""
-        if isinstance(node, core.RefGroup):
-            return self.taken.get(id(self.groups.get(node.group)), choose.choice(" -"))
-        if isinstance(node, core.Branch):
+        if isinstance(node, BackReference):
+            return self.taken.get(node.group, choose.choice(" -"))
+        if isinstance(node, Choice):
             return self._one(choose.choice(node.branches))
-        if isinstance(node, core.GreedyRepeat):
-            most = node.min_count + 4 if node.max_count is None else min(node.max_count, node.min_count + 4)
-            return "".join(self._one(node.subpattern) for _ in range(choose.randint(node.min_count, most)))
-        if isinstance(node, core.Group):
-            self.taken[id(node)] = self._one(node.subpattern)
-            return self.taken[id(node)]
-        return "".join(map(self._one, requirements._children(node)))
+        if isinstance(node, Repeat):
+            most = node.least + 4 if node.most is None else min(node.most, node.least + 4)
+            return "".join(self._one(node.item) for _ in range(choose.randint(node.least, most)))
+        if isinstance(node, Group):
+            self.taken[node] = self._one(node.item)
+            return self.taken[node]
+        return "".join(map(self._one, children(node)))
 
     def fuzz(self, rows: Sequence[str]) -> str:
         """A text of some samples, mutated, glued to each other and to pieces of the rows."""
@@ -102,12 +108,11 @@ class Sampler:
 
     def pumps(self, pattern: int) -> Iterator[str]:
         """Strings whose repetition might keep the pattern busy: runs of its characters, itself without its end."""
-        items, _ = self.trees[pattern]
-        runs = set()
-        for node in requirements._walk(items):
-            if isinstance(node, core.Any) or not isinstance(node, requirements.CLASSES):
+        runs: set[str] = set()
+        for node in walk(self.trees[pattern]):
+            if not isinstance(node, CharacterClass) or node.dot:
                 continue
-            may, _, beyond = requirements._set_of(node)
+            may, beyond = node.may, node.beyond
             runs.add(("1" if "1" in may else "") + ("a" if "a" in may else "A" if "A" in may else ""))
             runs |= {c for c in " .,-:/@(\n" if c in may} | ({"京"} if beyond else set())
         yield from sorted(run for run in runs if run)

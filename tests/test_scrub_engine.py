@@ -1,4 +1,4 @@
-"""The detector against Presidio's own analyzer, the gate against no gate, and every way in which scanning can fail."""
+"""The detector against Presidio's own analyzer, the prefilter against none, and every way to fail."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.detector import Detector, DetectorFailed, DetectorTimedOut
 from sdk.scrub.find.recognizers import read_registry
 from sdk.scrub.find.views import fold, views
-from sdk.scrub.prefilter.gate import Gate, PatternTimedOut
-from sdk.scrub.prefilter.requirements import needs
+from sdk.scrub.prefilter.matching import NO_STRATEGIES, PatternTimedOut, Prefilter
+from sdk.scrub.prefilter.requirements import requirements_of
+from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.store import shipped
 from tests.hostile import Sampler, patterns_of
@@ -115,30 +116,32 @@ def test_neighbours_that_only_touch_stay_two_and_what_overlaps_becomes_one_of_th
     assert merged([Span(0, 5, "A", 0.5, "x"), Span(4, 8, "B", 0.9, "y")]) == [Span(0, 8, "B", 0.9, "y")]
 
 
-# -- the gate
+# -- the prefilter
 
 
 def test_the_gate_keeps_every_match_of_fuzzed_texts(patterns: dict[tuple[str, int], str]) -> None:
     """A small version of tests/benchmarks/fuzz.py."""
-    gate, sampler = Gate(list(patterns)), Sampler(list(patterns), seed=11)
+    prefilter, without = Prefilter(list(patterns)), Prefilter(list(patterns), NO_STRATEGIES)
+    sampler = Sampler(list(patterns), seed=11)
     texts = [text for domain in FILES for text, _ in rows_of(domain)]
     found = 0
     for _ in range(3000):
         text = fold(sampler.fuzz(texts))
         deadline = time.monotonic() + SOON
-        expected = sorted(gate.all_matches(text, deadline))
-        assert sorted(gate.matches(text, deadline)) == expected, text
+        expected = sorted(without.matches(text, deadline))
+        assert sorted(prefilter.matches(text, deadline)) == expected, text
         found += len(expected)
     assert found > 2000
 
 
 def test_the_gate_keeps_every_match_of_long_texts(patterns: dict[tuple[str, int], str]) -> None:
     """Windows, which short texts do not have."""
-    gate, sampler = Gate(list(patterns)), Sampler(list(patterns), seed=5)
+    prefilter, without = Prefilter(list(patterns)), Prefilter(list(patterns), NO_STRATEGIES)
+    sampler = Sampler(list(patterns), seed=5)
     prose = "The patient was seen by nobody at all on that day, and the account of it is long. "
     text = fold("".join(sampler.fuzz([]) + prose * sampler.random.randint(1, 12) for _ in range(150)))
     deadline = time.monotonic() + SOON
-    assert sorted(gate.matches(text, deadline)) == sorted(gate.all_matches(text, deadline))
+    assert sorted(prefilter.matches(text, deadline)) == sorted(without.matches(text, deadline))
 
 
 CASES = [  # pattern, texts: constructs that nothing shipped has
@@ -171,32 +174,32 @@ CASES = [  # pattern, texts: constructs that nothing shipped has
 
 @pytest.mark.parametrize(("pattern", "texts"), CASES, ids=[pattern for pattern, _ in CASES])
 def test_the_gate_keeps_every_match_of_odd_patterns(pattern: str, texts: Sequence[str]) -> None:
-    gate = Gate([(pattern, FLAGS)])
+    prefilter = Prefilter([(pattern, FLAGS)])
     for text in [*texts, *(text * 40 for text in texts), *(f"{'so it is. ' * 90}{text} ok" for text in texts)]:
         text = fold(text)
-        found = gate.matches(text, time.monotonic() + SOON)
+        found = prefilter.matches(text, time.monotonic() + SOON)
         assert [m[1:] for m in found] == [m.span() for m in regex.finditer(pattern, text, FLAGS) if m.group()], text
 
 
 def test_what_a_pattern_needs_is_read_off_it_and_nothing_where_it_is_not_understood() -> None:
-    phone = needs(r"(?<![0-9])\+?[0-9]{3}-[0-9]{4}", FLAGS)
+    phone = requirements_of(r"(?<![0-9])\+?[0-9]{3}-[0-9]{4}", FLAGS)
     assert (phone.digit_within, phone.reach, phone.may_be_empty) == (1, 10, False)
-    words = needs(r"(?:\b(?:mrn|chart no)\b|病历号?)[\s:]{0,3}\K[0-9]{4,}", FLAGS)
+    words = requirements_of(r"(?:\b(?:mrn|chart no)\b|病历号?)[\s:]{0,3}\K[0-9]{4,}", FLAGS)
     assert words.prefixes == {"mrn", "chart no", "病历"}
-    assert words.keeps
     assert words.reach is None
-    mail = needs(r"[a-z]{1,20}@[a-z]{1,20}", FLAGS)
+    mail = requirements_of(r"[a-z]{1,20}@[a-z]{1,20}", FLAGS)
     assert mail.required
     assert (mail.required.literals, mail.required.within) == ({"@"}, 20)
-    site = needs(r"(?:[a-z]{1,9}\.){1,3}(?:com|org)", FLAGS)
+    site = requirements_of(r"(?:[a-z]{1,9}\.){1,3}(?:com|org)", FLAGS)
     assert site.required
     assert (site.required.literals, site.required.within) == ({".com", ".org"}, 29)
-    assert needs(r"(?:abc[0-9]){e<=1}", FLAGS).relaxed is None
+    assert requirements_of(r"(?:abc[0-9]){e<=1}", FLAGS).relaxed is None
 
 
 def test_something_is_known_of_every_shipped_pattern(patterns: dict[tuple[str, int], str]) -> None:
-    gate, names = Gate(list(patterns)), list(patterns.values())
-    assert [names[form] for form in gate.ungated] == [], "these run on every text; see Gate"
+    prefilter, names = Prefilter(list(patterns)), list(patterns.values())
+    whole = prefilter.assigned.get(WholeText, {})
+    assert [names[number] for number in whole] == [], "these run on every text; see matching.py"
 
 
 # -- time
@@ -253,11 +256,11 @@ def test_a_pattern_that_runs_away_is_stopped_and_only_its_text_counts_as_not_sca
 
 @pytest.mark.parametrize("pattern", [RUNAWAY, r"\bno (?:\w+ ?)+!", r"(?=[0-9])(?:[0-9]+)+x", r"(?:x+x+)+y@"])
 def test_the_time_of_a_text_is_bounded_wherever_the_gate_sends_a_pattern(pattern: str) -> None:
-    gate = Gate([(pattern, FLAGS)])
+    prefilter = Prefilter([(pattern, FLAGS)])
     for text in ("a" * 80, "no " + "w" * 80, "1" * 80, "x" * 80 + "@", "no a a a a a a a a a a a a a a a a a a a" * 3):
         started = time.monotonic()
         with contextlib.suppress(PatternTimedOut):
-            gate.matches(text, started + 0.2)
+            prefilter.matches(text, started + 0.2)
         assert time.monotonic() - started < 5
 
 
@@ -306,7 +309,9 @@ def test_an_error_in_a_check_counts_for_its_text_alone(detector: Detector, monke
     def failing(self: object, value: str) -> bool:
         raise ZeroDivisionError
 
-    card = next(f.recognizer for f in detector._languages["en"].forms if f.recognizer.name == "PaymentCardRecognizer")
+    card = next(
+        p.recognizer for p in detector._languages["en"].patterns if p.recognizer.name == "PaymentCardRecognizer"
+    )
     monkeypatch.setattr(type(card), "validate_result", failing)
     first, second = detector.find_many([("card 4111 1111 1111 1111", "en"), ("SSN 536-22-8726", "en")])
     assert isinstance(first, ZeroDivisionError)

@@ -27,7 +27,6 @@ _CONTEXT = b"scrub batch 1"
 _ID = Leaf("", How(), None, "id", "")
 
 Found = Sequence[Span] | Exception
-Scanned = list[list[Span] | Exception]
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class ScrubSetup:
     key_id: str
     vault_key: bytes | None = field(repr=False)
     columns: Mapping[str, str]  # fields that were found to hold names, and their kind
+    prefilter: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,11 @@ def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def make_detector(setup: ScrubSetup) -> Detector:
     rules = setup.rules
     return Detector(
-        setup.recognizers, rules.score_threshold, recognizer=rules.recognizer, row_seconds=rules.row_seconds
+        setup.recognizers,
+        rules.score_threshold,
+        recognizer=rules.recognizer,
+        row_seconds=rules.row_seconds,
+        prefilter=setup.prefilter,
     )
 
 

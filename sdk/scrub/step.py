@@ -27,6 +27,7 @@ from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.find.name_columns import name_columns, shown
 from sdk.scrub.parallel import Run, here
+from sdk.scrub.prefilter.matching import switched_on
 from sdk.scrub.replace.actions import Actions
 from sdk.scrub.replace.token_table import write_vault
 from sdk.scrub.report import report
@@ -76,7 +77,9 @@ def scrub(
     parts += [_Part("measured", open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
     if {"train", "eval"} <= set(opened):
         refuse_overlap(opened["train"], opened["eval"])
-    setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, vault_key.expose() if vault_key else None, {})
+    secret = vault_key.expose() if vault_key else None
+    # The switch is read here and travels with the setup: a worker's or an actor's environment may be another one.
+    setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, secret, {}, switched_on())
     detector = None
     if detect:
         detector = _checked(setup, parts)

@@ -1,4 +1,4 @@
-"""Whether the gate keeps every match: fuzzed texts through every shipped pattern, with the gate and without it.
+"""Whether the prefilter keeps every match: fuzzed texts through every shipped pattern, with it and without.
 
 python tests/benchmarks/fuzz.py --texts 100000
 """
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sdk.data import read_rows
 from sdk.scrub.find.views import fold
-from sdk.scrub.prefilter.gate import Gate
+from sdk.scrub.prefilter.matching import NO_STRATEGIES, Prefilter
 from sdk.store import shipped
 from tests.hostile import Sampler, patterns_of
 
@@ -22,7 +22,8 @@ from tests.hostile import Sampler, patterns_of
 def differences(domain: str, texts: int, seed: int) -> int:
     """Prints each text on which the two disagree."""
     patterns = patterns_of(shipped("domains") / domain / "recognizers.yaml")
-    gate, sampler = Gate(list(patterns)), Sampler(list(patterns), seed)
+    prefilter, without = Prefilter(list(patterns)), Prefilter(list(patterns), NO_STRATEGIES)
+    sampler = Sampler(list(patterns), seed)
     table = read_rows(shipped("domains") / domain / "train.jsonl")
     rows = [message.content for row in table.rows for message in row.messages]
     wrong = found = 0
@@ -30,14 +31,14 @@ def differences(domain: str, texts: int, seed: int) -> int:
     for number in range(texts):
         text = fold(sampler.fuzz(rows))
         deadline = time.monotonic() + 60
-        ours, all_of_them = sorted(gate.matches(text, deadline)), sorted(gate.all_matches(text, deadline))
+        ours, all_of_them = sorted(prefilter.matches(text, deadline)), sorted(without.matches(text, deadline))
         found += len(all_of_them)
         if ours != all_of_them:
             wrong += 1
             names = list(patterns.values())
             print(f"{domain} {seed} {number}: {text!r}")
             for match in sorted(set(ours) ^ set(all_of_them)):
-                print(f"    {names[match.form]} at {match.start}-{match.end}")
+                print(f"    {names[match.number]} at {match.start}-{match.end}")
     seconds = time.monotonic() - started
     print(f"{domain}: {len(patterns)} patterns, {texts} texts, {found} matches, {wrong} texts differ, {seconds:.0f} s")
     return wrong

@@ -4,7 +4,7 @@ The registry, the recognizers and what their results mean are Presidio's (presid
 `AnalyzerEngine.analyze` runs every recognizer on every text. A text goes through
 
 1. views.py: read in plain characters, and again without what is invisible;
-2. gate.py: every pattern of every PatternRecognizer, where it can match;
+2. the prefilter: every pattern of every PatternRecognizer, where it can match;
 3. all other recognizers, those with `find_many` for all texts at once;
 4. validation, context words, the score threshold, and the union of what overlaps.
 """
@@ -26,7 +26,7 @@ from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.ner_models import names_from
 from sdk.scrub.find.recognizers import presidio_silenced, read_registry
 from sdk.scrub.find.views import View, views
-from sdk.scrub.prefilter.gate import PatternTimedOut, gate_of
+from sdk.scrub.prefilter.matching import NO_STRATEGIES, STRATEGIES, PatternTimedOut, prefilter_of
 from sdk.scrub.spans import Span, merged
 
 # What recognizers of any origin are known to raise; a class outside this list still ends the run, with its traceback.
@@ -47,7 +47,7 @@ class DetectorTimedOut(DetectorFailed):
 
 
 @dataclass(frozen=True)
-class _Form:
+class _OwnedPattern:
     """One pattern of one recognizer."""
 
     recognizer: PatternRecognizer
@@ -57,24 +57,25 @@ class _Form:
 class _Language:
     """The recognizers of one language, sorted by how they are run."""
 
-    def __init__(self, recognizers: Sequence[EntityRecognizer]) -> None:
-        self.forms: list[_Form] = []
+    def __init__(self, recognizers: Sequence[EntityRecognizer], prefilter: bool) -> None:
+        self.patterns: list[_OwnedPattern] = []
         self.single: list[EntityRecognizer] = []
         self.many: list[Any] = []
         for recognizer in recognizers:
             if hasattr(recognizer, "find_many"):
                 self.many.append(recognizer)
-            elif _plain(recognizer):
-                self.forms += [_Form(recognizer, pattern) for pattern in recognizer.patterns]
+            elif _is_plain(recognizer):
+                self.patterns += [_OwnedPattern(recognizer, pattern) for pattern in recognizer.patterns]
             else:
                 self.single.append(recognizer)
-        self.gate = gate_of(tuple((form.pattern.regex, int(form.recognizer.global_regex_flags)) for form in self.forms))
-        self.by_id = {id(form.recognizer): form.recognizer for form in self.forms}
-        self.validates = {form.recognizer.id: _validates(form.recognizer) for form in self.forms}
+        expressions = ((one.pattern.regex, int(one.recognizer.global_regex_flags)) for one in self.patterns)
+        self.prefilter = prefilter_of(tuple(expressions), STRATEGIES if prefilter else NO_STRATEGIES)
+        self.by_id = {id(one.recognizer): one.recognizer for one in self.patterns}
+        self.validates = {one.recognizer.id: _validates(one.recognizer) for one in self.patterns}
 
 
-def _plain(recognizer: EntityRecognizer) -> bool:
-    """Nothing but patterns, validation and context: what the gate and `_judged` do in Presidio's stead."""
+def _is_plain(recognizer: EntityRecognizer) -> bool:
+    """Whether it has nothing but patterns, validation and context, which this module does in Presidio's stead."""
     kind = type(recognizer)
     return (
         isinstance(recognizer, PatternRecognizer)
@@ -100,8 +101,10 @@ class Detector:
         score_threshold: float,
         recognizer: str = "embedded",
         row_seconds: float = ROW_SECONDS,
+        prefilter: bool = True,
     ) -> None:
-        """recognizer: who finds names, as the policy writes it; row_seconds: what scanning one text may take.
+        """recognizer: who finds names, as the policy writes it; row_seconds: what scanning one text may take;
+        prefilter: False runs every pattern on every text, which finds the same in more time.
 
         InvalidInput lists the faults of the file; MissingExtra names what a recognizer's library is installed with.
         """
@@ -110,12 +113,12 @@ class Detector:
         engine, chosen = names_from(recognizer, registry.recognizers, registry.supported_languages)
         self._nlp: NlpEngine = engine
         self._languages = {
-            code: _Language([one for one in chosen if one.supported_language == code]) for code in self.languages
+            code: _Language([one for one in chosen if one.supported_language == code], prefilter)
+            for code in self.languages
         }
         self.kinds = frozenset(kind for one in chosen for kind in one.supported_entities)
         self._context = WindowContextEnhancer()
         self._score_threshold, self._row_seconds = score_threshold, row_seconds
-        self.gated = True
 
     def find(self, text: str, language: str) -> list[Span]:
         """Disjoint spans in order. DETECTOR_ERRORS, DetectorFailed among them: the text counts as not scanned."""
@@ -202,19 +205,19 @@ class Detector:
 
     def _patterns(self, plan: _Language, text: str, deadline: float) -> list[Span]:
         try:
-            matches = plan.gate.matches(text, deadline) if self.gated else plan.gate.all_matches(text, deadline)
+            matches = plan.prefilter.matches(text, deadline)
         except PatternTimedOut as stopped:
-            form = plan.forms[stopped.form]
+            stuck = plan.patterns[stopped.number]
             raise DetectorTimedOut(
-                f"pattern {form.pattern.name!r} of {form.recognizer.name} was stopped after {self._row_seconds:g} s"
+                f"pattern {stuck.pattern.name!r} of {stuck.recognizer.name} was stopped after {self._row_seconds:g} s"
             ) from None
         if not matches:
             return []
         by_recognizer: dict[int, list[Span]] = defaultdict(list)
         for number, start, end in matches:
-            form = plan.forms[number]
-            recognizer = form.recognizer
-            score = self._score(plan, form, text[start:end])
+            pattern = plan.patterns[number]
+            recognizer = pattern.recognizer
+            score = self._score(plan, pattern, text[start:end])
             if score > LEAST:
                 kind = recognizer.supported_entities[0]
                 by_recognizer[id(recognizer)].append(Span(start, end, kind, score, recognizer.name))
@@ -223,15 +226,15 @@ class Detector:
             spans += self._in_context(text, _without_contained(its), plan.by_id[key])
         return spans
 
-    def _score(self, plan: _Language, form: _Form, value: str) -> float:
-        """As PatternRecognizer does it: a valid value is sure, an invalid one is none."""
-        score = form.pattern.score
-        validates, invalidates = plan.validates[form.recognizer.id]
+    def _score(self, plan: _Language, pattern: _OwnedPattern, value: str) -> float:
+        """Score a match as PatternRecognizer does it: a valid value is sure, an invalid one is none."""
+        score = pattern.pattern.score
+        validates, invalidates = plan.validates[pattern.recognizer.id]
         if validates:
-            valid = form.recognizer.validate_result(value)
+            valid = pattern.recognizer.validate_result(value)
             if valid is not None:
                 score = MOST if valid else LEAST
-        if invalidates and form.recognizer.invalidate_result(value):
+        if invalidates and pattern.recognizer.invalidate_result(value):
             score = LEAST
         return float(score)
 

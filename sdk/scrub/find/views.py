@@ -13,7 +13,7 @@ from sdk.scrub.spans import Span
 # What joins or breaks words without being seen, and what turns a digit into a pictogram.
 _INVISIBLE = regex.compile(r"[\p{Cf}\p{Variation_Selector}\u034f\u115f\u1160\u17b4\u17b5\u20e3\u3164]+")
 _APART = regex.compile(r"(?<![0-9A-Za-z])[0-9](?:[ ][0-9]){7,}(?![0-9A-Za-z]| [0-9]{2})")  # 1 3 8 1 2 3 …
-# The regex package matches these to an ASCII letter where case is ignored, and the gate counts in ASCII letters.
+# The regex package matches these to an ASCII letter where case is ignored, and the prefilter counts in ASCII letters.
 _LETTERS = {"\u0130": "I", "\u0131": "i", "\u017f": "s", "\u212a": "K"}
 
 

@@ -26,7 +26,6 @@ WORD_CLASSES = ("word", "person", "place", "organization")
 BANDS = 16  # of a word's frequency, each twice the one below
 # a character's places: in the likeliest words (alone, begin, inside, end), then in any of two, three or four characters
 FLAGS = len(WORD_CLASSES) * (4 + 9) + BANDS
-STYLES = 3  # of a line: mixed, all capitals, all lower case
 LEXICONS = ("given", "surname", "city", "dictionary", "country")
 
 
@@ -95,6 +94,7 @@ def bigram_feature(pair: str) -> int:
 
 
 def style(line: str) -> int:
+    """Return 1 for a line in capitals, 2 for one in small letters, 0 for any other."""
     return 1 if line.isupper() else 2 if line.islower() else 0
 
 
