@@ -8,7 +8,7 @@ from pathlib import Path
 
 from presidio_analyzer import PatternRecognizer
 
-from sdk.scrub.find.recognizers import read_registry
+from sdk.scrub.find.recognizers import read_recognizers
 from sdk.scrub.prefilter.pattern_tree import (
     Assertion,
     BackReference,
@@ -31,7 +31,7 @@ OTHERS = tuple("éüÅßñ京张伟市号年月日路医·ш")
 def patterns_of(recognizers: Path) -> dict[tuple[str, int], str]:
     """(regular expression, flags) -> a name for it, of every recognizer that is only patterns."""
     found = {}
-    for recognizer in read_registry(recognizers).recognizers:
+    for recognizer in read_recognizers(recognizers).recognizers:
         if isinstance(recognizer, PatternRecognizer):
             for pattern in recognizer.patterns:
                 found[pattern.regex, int(recognizer.global_regex_flags)] = f"{recognizer.name}: {pattern.name}"

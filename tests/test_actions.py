@@ -28,7 +28,7 @@ from sdk.scrub.replace import invented_numbers
 from sdk.scrub.replace.actions import Actions, Document, mask
 from sdk.scrub.replace.dates import shifted, year_only
 from sdk.scrub.replace.generalize import SMALL_ZIP_AREAS, generalized
-from sdk.scrub.replace.token_table import VAULT, kind_of, reveal, write_vault
+from sdk.scrub.replace.token_table import TOKEN_TABLE, kind_of, reveal, write_token_table
 from sdk.scrub.spans import Span
 from tests.workshop import Workshop, make_workshop, write_policy
 
@@ -597,9 +597,9 @@ def test_the_sealed_table_opens_with_its_key_alone_and_shows_nothing(tmp_path: P
     assert [(kind, new) for kind, new, _ in doc.reversible] == [("PERSON", token)]
     assert kind_of(token) == "PERSON"
     secret = Secret.random()
-    path = write_vault(tmp_path, [*doc.reversible, *doc.reversible], secret)
-    assert path.name == VAULT
-    assert [p.name for p in tmp_path.iterdir()] == [VAULT]
+    path = write_token_table(tmp_path, [*doc.reversible, *doc.reversible], secret)
+    assert path.name == TOKEN_TABLE
+    assert [p.name for p in tmp_path.iterdir()] == [TOKEN_TABLE]
     assert b"Featherstone" not in path.read_bytes()
     assert token.encode() not in path.read_bytes()
     assert reveal([path], token, secret) == "Bartholomew Featherstone"

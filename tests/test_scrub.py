@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,16 @@ from sdk.policy import Action, ScrubRules
 from sdk.project.rows import _scrubbing
 from sdk.records import Finding, Scrubbed
 from sdk.scrub import reveal, scrub, step
+from sdk.scrub.batch import Batch, ScrubbedBatch, ScrubSetup
 from sdk.scrub.fields import known_kind
 from sdk.scrub.find.detector import Detector
-from sdk.scrub.parallel import over_processes
+from sdk.scrub.parallel import in_processes, in_this_process
+from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.store import check_ref, shipped
 
 KEY = bytes(range(32))
-VAULT = Secret(bytes(range(1, 33)))
+TABLE_KEY = Secret(bytes(range(1, 33)))
 FINANCE = shipped("domains") / "finance"
 
 
@@ -360,7 +362,7 @@ import tests.test_scrub as t
 from sdk.scrub import reveal, scrub, step
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.fields import known_kind
-from sdk.scrub.parallel import over_processes
+from sdk.scrub.parallel import in_processes
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 folder = Path({folder!r})
@@ -394,9 +396,28 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None
 def test_two_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
     sources = {"train": many(tmp_path / "rows.jsonl", 1500), "eval": FINANCE / "eval.jsonl"}
     one = run(tmp_path, FINANCE, rules("token"), sources=sources, out="one")
-    two = run(tmp_path, FINANCE, rules("token"), sources=sources, out="two", run=over_processes(2))
+    two = run(tmp_path, FINANCE, rules("token"), sources=sources, out="two", run=in_processes(2))
     assert written(tmp_path / "one") == written(tmp_path / "two")
     assert one.model_copy(update={"seconds": 0.0}) == two.model_copy(update={"seconds": 0.0})
+
+
+def test_without_the_prefilter_every_worker_writes_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def noting(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
+        seen.append(setup.prefilter)
+        assert detector is not None
+        for language in detector._languages.values():
+            assert (set(language.prefilter.assigned) == {WholeText}) is not setup.prefilter
+        yield from in_this_process(setup, todo, detector)
+
+    on = run(tmp_path, FINANCE, rules(), out="on", run=noting)
+    monkeypatch.setenv("SDK_PREFILTER", "off")
+    off = run(tmp_path, FINANCE, rules(), out="off", run=noting)
+    assert seen == [True, False]
+    assert (on.data, on.ledger, on.counts) == (off.data, off.ledger, off.counts)
 
 
 def test_a_process_that_dies_is_told_and_what_was_done_stays(tmp_path: Path) -> None:
@@ -411,7 +432,7 @@ def test_a_process_that_dies_is_told_and_what_was_done_stays(tmp_path: Path) -> 
                     child.kill()
 
     with pytest.raises(StepFailed, match="ended from outside"):
-        run(tmp_path, source, rules(), on_progress=kill, run=over_processes(2))
+        run(tmp_path, source, rules(), on_progress=kill, run=in_processes(2))
     assert not (tmp_path / "out/train.jsonl").exists()
     assert run(tmp_path, source, rules()).rows == {"train": 3000}
 
@@ -428,7 +449,7 @@ def progress(what, done, total, figures):
     if done > 1400:
         os.kill(os.getpid(), signal.SIGKILL)
 t.run(Path({folder!r}), Path({folder!r}) / "rows.jsonl", t.rules(reversible=("EMAIL_ADDRESS",), EMAIL_ADDRESS="token"),
-      on_progress=progress, vault_key=t.VAULT)
+      on_progress=progress, table_key=t.TABLE_KEY)
 """
 
 
@@ -448,16 +469,16 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path: Path, monkeypat
     with (tmp_path / "out/train.jsonl.aside").open("ab") as file:
         file.write(b'{"half a li')  # what was on its way when the process ended
     progress = Progress()
-    resumed = run(tmp_path, source, policy, vault_key=VAULT, on_progress=progress)
+    resumed = run(tmp_path, source, policy, table_key=TABLE_KEY, on_progress=progress)
     assert progress.calls[0][1] > 1280
-    fresh = run(tmp_path, source, policy, vault_key=VAULT, out="fresh")
+    fresh = run(tmp_path, source, policy, table_key=TABLE_KEY, out="fresh")
     ours, theirs = written(tmp_path / "out"), written(tmp_path / "fresh")
     assert ours.pop("vault.enc") != theirs.pop("vault.enc")
     assert ours == theirs
     assert resumed.model_copy(update={"seconds": 0.0}) == fresh.model_copy(update={"seconds": 0.0})
     token = json.loads((tmp_path / "out/train.jsonl").read_text().splitlines()[0])["messages"][1]["content"].split()[-1]
     for folder in ("out", "fresh"):
-        assert reveal([tmp_path / folder / "vault.enc"], token, VAULT) == "bob0@example.com"
+        assert reveal([tmp_path / folder / "vault.enc"], token, TABLE_KEY) == "bob0@example.com"
 
 
 @pytest.mark.parametrize("change", ["key", "rules", "rows", "damage"])
@@ -694,7 +715,7 @@ def test_names_of_fields(name: str, kind: str | None) -> None:
 
 def test_actors_on_ray_write_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    from sdk.scrub.on_ray import over_ray
+    from sdk.scrub.on_ray import on_ray_actors
 
     sources = {"train": many(tmp_path / "rows.jsonl", 1500), "eval": FINANCE / "eval.jsonl"}
     one = run(
@@ -711,7 +732,7 @@ def test_actors_on_ray_write_the_same_bytes(tmp_path: Path) -> None:
         rules("token"),
         sources=sources,
         out="two",
-        run=over_ray(2),
+        run=on_ray_actors(2),
         canaries=read_rows(FINANCE / "eval.jsonl").rows[:9],
     )
     assert written(tmp_path / "one") == written(tmp_path / "two")

@@ -25,9 +25,9 @@ from sdk.data import read_rows
 from sdk.errors import InvalidInput, MissingExtra
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.detector import Detector, DetectorFailed, DetectorTimedOut
-from sdk.scrub.find.recognizers import read_registry
+from sdk.scrub.find.recognizers import read_recognizers
 from sdk.scrub.find.views import fold, views
-from sdk.scrub.prefilter.matching import NO_STRATEGIES, PatternTimedOut, Prefilter
+from sdk.scrub.prefilter.matching import NO_STRATEGIES, SWITCH, PatternTimedOut, Prefilter, switched_on
 from sdk.scrub.prefilter.requirements import requirements_of
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
@@ -71,7 +71,7 @@ def entry(name: str, pattern: str, kind: str = "CODE", score: float = 0.9, **mor
 
 @pytest.mark.parametrize("domain", FILES)
 def test_finds_are_those_of_presidios_analyzer_on_the_same_registry(domain: str) -> None:
-    registry = read_registry(FILES[domain])
+    registry = read_recognizers(FILES[domain])
     languages = list(registry.supported_languages)
     nlp = NoOpNlpEngine([{"lang_code": code, "model_name": "none"} for code in languages])
     nlp.load()
@@ -200,6 +200,28 @@ def test_something_is_known_of_every_shipped_pattern(patterns: dict[tuple[str, i
     prefilter, names = Prefilter(list(patterns)), list(patterns.values())
     whole = prefilter.assigned.get(WholeText, {})
     assert [names[number] for number in whole] == [], "these run on every text; see matching.py"
+
+
+def test_switched_off_every_pattern_runs_on_everything_and_finds_the_same(detector: Detector) -> None:
+    off = Detector(FILES["medical"], THRESHOLD, "none", prefilter=False)
+    assert all(set(language.prefilter.assigned) == {WholeText} for language in off._languages.values())
+    texts = random.Random(2).sample(rows_of("medical"), 60)
+    found = detector.find_many(texts)
+    assert found == off.find_many(texts)
+    assert sum(len(spans) for spans in found if not isinstance(spans, Exception)) > 60
+
+
+@pytest.mark.parametrize("value", ["off", "on", None, "no"])
+def test_the_switch_is_off_or_on_and_nothing_else(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if value is None:
+        monkeypatch.delenv(SWITCH, raising=False)
+    else:
+        monkeypatch.setenv(SWITCH, value)
+    if value == "no":
+        with pytest.raises(InvalidInput, match="SDK_PREFILTER is 'no'"):
+            switched_on()
+    else:
+        assert switched_on() == (value != "off")
 
 
 # -- time

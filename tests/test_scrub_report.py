@@ -21,7 +21,7 @@ from sdk.scrub import REPORTS, scrub
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.report import report
 from sdk.scrub.spans import Span
-from sdk.scrub.statistics import Portrait, shape, size_class
+from sdk.scrub.statistics import RowStatistics, shape, size_class
 from sdk.store import shipped
 from tests.workshop import Workshop, write_policy
 
@@ -124,32 +124,32 @@ def test_size_classes(number: int, shown: str) -> None:
 
 
 def test_a_value_that_is_its_own_shape_is_not_shown() -> None:
-    portrait = Portrait()
-    portrait.found("PIN", "delete", "r", "0000")
-    portrait.found("PASSWORD", "delete", "r", "\u200b")
-    assert not any(portrait.shapes.values())
-    assert portrait.actions["PIN"]["delete"] == 1
+    statistics = RowStatistics()
+    statistics.count_finding("PIN", "delete", "r", "0000")
+    statistics.count_finding("PASSWORD", "delete", "r", "\u200b")
+    assert not any(statistics.shapes.values())
+    assert statistics.actions["PIN"]["delete"] == 1
 
 
 def test_a_sum_of_portraits_depends_on_no_order_and_no_division() -> None:
     random.seed(1)
     findings = [(random.choice("AB"), "x" * random.randint(1, 9) + "-" * random.randint(0, 3)) for _ in range(200)]
 
-    def portrait(parts: list[list[tuple[str, str]]]) -> Portrait:
-        total = Portrait()
+    def statistics(parts: list[list[tuple[str, str]]]) -> RowStatistics:
+        total = RowStatistics()
         for part in parts:
-            one = Portrait()
+            one = RowStatistics()
             for kind, value in part:
                 span = Span(0, len(value), kind, 1.0, "r")
                 one.message(value, value[:2], [span], {kind: "mask"})
                 one.row("en", len(value), {"zip": len(value)}, ["zip"])
-            total.add(Portrait.from_json(json.loads(json.dumps(one.as_json()))))
+            total.add(RowStatistics.from_json(json.loads(json.dumps(one.as_json()))))
         return total
 
-    whole = portrait([findings])
+    whole = statistics([findings])
     shuffled = random.sample(findings, len(findings))
-    assert portrait([shuffled[i::7] for i in range(7)]) == whole
-    assert portrait([[each] for each in findings]) == whole
+    assert statistics([shuffled[i::7] for i in range(7)]) == whole
+    assert statistics([[each] for each in findings]) == whole
     assert all(len(shapes) == 3 for shapes in whole.shapes.values())
 
 
@@ -185,11 +185,11 @@ def test_no_value_stands_in_the_report_or_the_ledger(tmp_path: Path, domain: str
 
 def labels(made: Scrubbed) -> set[str]:
     """Words of a report on the same kinds and recognizers, which has seen other values."""
-    portrait = Portrait()
+    statistics = RowStatistics()
     for kind, by in made.recognizers.items():
         for recognizer in by:
-            portrait.found(kind, "placeholder", recognizer, "x")
-    files = report(made, portrait, rules())
+            statistics.count_finding(kind, "placeholder", recognizer, "x")
+    files = report(made, statistics, rules())
     return set(re.findall(r"[^\W_]+", Page(files["report.html"]).text + files["report.json"].decode()))
 
 
@@ -237,16 +237,16 @@ def sized(counts: Counter[str]) -> dict[str, int]:
 
 
 def test_nothing_from_outside_and_nothing_that_runs() -> None:
-    portrait = Portrait()
-    portrait.message("call 138", "call", [Span(5, 8, EVIL, 1.0, EVIL)], {EVIL: "mask"})
-    portrait.row("en", 1, {"zip": EVIL}, ["zip"])
+    statistics = RowStatistics()
+    statistics.count_message("call 138", "call", [Span(5, 8, EVIL, 1.0, EVIL)], {EVIL: "mask"})
+    statistics.count_row("en", 1, {"zip": EVIL}, ["zip"])
     quarantined = (Quarantined(split="train", row=EVIL, error="Timeout"),)
     recall = {EVIL: Recall(planted=2, found=1)}
     made = record(
         counts={EVIL: 1}, quarantined=quarantined, duplicates=2, recall_by_kind=recall, name_columns=(EVIL,),
         recall_planted=Recall(planted=2, found=1),
     )  # fmt: skip
-    files = report(made, portrait, rules(quasi_identifiers=("zip",), min_k=2))
+    files = report(made, statistics, rules(quasi_identifiers=("zip",), min_k=2))
     page = Page(files["report.html"])
     assert page.open == []
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "form", "a", "base", "img"} == set()
@@ -262,7 +262,7 @@ def test_nothing_from_outside_and_nothing_that_runs() -> None:
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
-    assert report(record(), Portrait(), rules()) == report(record(), Portrait(), rules())
+    assert report(record(), RowStatistics(), rules()) == report(record(), RowStatistics(), rules())
 
 
 # -- k-anonymity ------------------------------------------------------------------------------------------------------

@@ -23,17 +23,17 @@ CANARIES = "canaries"  # what their key is derived for
 
 def _scrubbing(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
     """Where batches are scrubbed."""
-    from sdk.scrub.parallel import here, over_processes
+    from sdk.scrub.parallel import in_processes, in_this_process
 
     if workers < 1:
         raise InvalidInput("Scrubbing needs at least one worker.")
     if engine == "ray":
         try:
-            from sdk.scrub.on_ray import over_ray
+            from sdk.scrub.on_ray import on_ray_actors
         except ModuleNotFoundError:
             raise MissingExtra("Ray is not installed; run `pip install domain-adaptation-sdk[ray]`.") from None
-        return over_ray(workers)
-    return here if workers == 1 else over_processes(workers)
+        return on_ray_actors(workers)
+    return in_this_process if workers == 1 else in_processes(workers)
 
 
 class Scrubbing(Base):
@@ -84,7 +84,7 @@ class Scrubbing(Base):
                     detect=detect,
                     token_key=tokens.expose(),
                     key_id=tokens.key_id,
-                    vault_key=secret.derive("vault"),
+                    table_key=secret.derive("vault"),
                     out=folder,
                     on_progress=self._on_progress,
                     run=_scrubbing(workers, engine),
@@ -145,7 +145,7 @@ class Scrubbing(Base):
         The event, with who asked, the token's digest and the reason, is in the audit log before the table is opened;
         the value is in no file. Raises Refused where the policy says no, OutOfOrder where no table was kept.
         """
-        from sdk.scrub import VAULT, kind_of, reveal
+        from sdk.scrub import TOKEN_TABLE, kind_of, reveal
 
         if not reason.strip():
             raise InvalidInput("Revealing a value needs a reason; it is kept in the audit log.")
@@ -163,7 +163,7 @@ class Scrubbing(Base):
                     check_ref(state.folder(record), ref)
                     for record in reversed(state.all(Scrubbed))
                     for ref in record.files
-                    if ref.path == VAULT
+                    if ref.path == TOKEN_TABLE
                 ]
                 value = reveal(tables, token, state.secret().derive("vault"))
         return value

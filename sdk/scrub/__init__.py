@@ -1,7 +1,7 @@
 """Personal data out of the rows: Presidio with the domain's recognizers; counts and offsets out, text never."""
 
-from sdk.scrub.replace.token_table import VAULT, kind_of, reveal
+from sdk.scrub.replace.token_table import TOKEN_TABLE, kind_of, reveal
 from sdk.scrub.report import REPORTS
 from sdk.scrub.step import scrub
 
-__all__ = ["REPORTS", "VAULT", "kind_of", "reveal", "scrub"]
+__all__ = ["REPORTS", "TOKEN_TABLE", "kind_of", "reveal", "scrub"]

@@ -1,4 +1,8 @@
-"""The function that scrubs: a batch of rows in, their scrubbed lines out. It is the same in every process."""
+"""The function that scrubs: a batch of rows in, their scrubbed lines out. It is the same in every process.
+
+A row's texts are its leaves (fields.py). The leaves of a batch are scanned together, since the name tagger is fastest
+so; then each row is rebuilt with every span replaced as the policy says, and counted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from sdk.data import Planted, Row, RowSource, row_line
 from sdk.errors import InvalidInput
 from sdk.policy import ScrubRules
 from sdk.records import canonical_json
-from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, How, Leaf, id_leaf, rebuilt
+from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, Leaf, Treatment, id_leaf, rebuild
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.replace.actions import Actions, Document
 from sdk.scrub.spans import Span
@@ -24,7 +28,7 @@ ROWS = 256  # in a batch at most
 CHARACTERS = 200_000  # in a batch, from which it is full
 REMEMBERED = 50_000  # texts whose spans are kept for when they come again; some 15 MB
 _CONTEXT = b"scrub batch 1"
-_ID = Leaf("", How(), None, "id", "")
+_ID = Leaf("", Treatment(), None, "id", "")
 
 Found = Sequence[Span] | Exception
 
@@ -38,7 +42,7 @@ class ScrubSetup:
     detect: bool
     token_key: bytes = field(repr=False)
     key_id: str
-    vault_key: bytes | None = field(repr=False)
+    table_key: bytes | None = field(repr=False)
     columns: Mapping[str, str]  # fields that were found to hold names, and their kind
     prefilter: bool = True
 
@@ -53,14 +57,14 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a batch; vault is sealed."""
+class ScrubbedBatch:
+    """What became of a batch."""
 
     split: str
     rows: int
     lines: bytes
     ledger: bytes
-    vault: bytes
+    sealed_tokens: bytes
     tally: Tally
 
 
@@ -103,7 +107,7 @@ class Scrubber:
     def __init__(self, setup: ScrubSetup, detector: Detector | None = None) -> None:
         self._rules = setup.rules
         self._memory = _Memory()
-        self._vault_key = None if setup.vault_key is None else Secret(setup.vault_key)
+        self._table_key = None if setup.table_key is None else Secret(setup.table_key)
         if setup.detect:
             self._detector = detector or make_detector(setup)
             self._actions = Actions(setup.rules, setup.token_key, setup.key_id)
@@ -111,14 +115,14 @@ class Scrubber:
             self._fields = FieldRules(setup.rules.fields, kinds, setup.columns, setup.rules.quasi_identifiers)
         self._detect = setup.detect
 
-    def __call__(self, batch: Batch) -> Done:
+    def __call__(self, batch: Batch) -> ScrubbedBatch:
         if not self._detect:
-            return _copied(batch, self._rules)
+            return _copy(batch, self._rules)
         tally = Tally()
         lines: list[bytes] = []
         ledger: list[bytes] = []
         secrets: set[tuple[str, str, str]] = set()
-        for (row, in_id), leaves, found in zip(self._named(batch), *self._scanned(batch.rows), strict=True):
+        for (row, in_id), leaves, found in zip(self._with_safe_ids(batch), *self._scan(batch.rows), strict=True):
             tally.size += sum(len(leaf.text.encode()) for leaf in leaves)
             error = next((each for each in found if isinstance(each, Exception)), None)
             if error is not None:
@@ -128,7 +132,7 @@ class Scrubber:
                 continue
             spans = [each for each in found if not isinstance(each, Exception)]
             tally.found += sum(map(len, spans))
-            _measure(tally, row, _of_contents(leaves, self._removed(spans)), batch.labelled)
+            _count_planted(tally, row, _of_contents(leaves, self._to_remove(spans)), batch.labelled)
             if not batch.write:
                 continue
             try:
@@ -137,17 +141,19 @@ class Scrubber:
                 tally.without_patient += refusal.faults
                 continue
             for span in in_id:
-                ledger.append(_line(row.id, _ID, span, "placeholder"))
-                tally.portrait.found(span.entity_type, "placeholder", span.recognizer, "")
+                ledger.append(_finding_line(row.id, _ID, span, "placeholder"))
+                tally.statistics.count_finding(span.entity_type, "placeholder", span.recognizer, "")
             tally.found += len(in_id)
-            lines.append(self._written(row, document, spans, len(in_id), tally, ledger))
+            lines.append(self._write(row, document, spans, len(in_id), tally, ledger))
             tally.rows[batch.split] += 1
             if self._rules.reversible:
                 secrets |= set(document.reversible)
-        return Done(batch.split, len(batch.rows), b"".join(lines), b"".join(ledger), self._sealed(secrets), tally)
+        return ScrubbedBatch(
+            batch.split, len(batch.rows), b"".join(lines), b"".join(ledger), self._sealed(secrets), tally
+        )
 
-    def _named(self, batch: Batch) -> list[tuple[Row, list[Span]]]:
-        """The rows, and what was found in their ids; an id with personal data becomes the row's number in its file."""
+    def _with_safe_ids(self, batch: Batch) -> list[tuple[Row, list[Span]]]:
+        """Return the rows and the finds in their ids; an id with personal data becomes the row's number in its file."""
         if batch.place is None:
             return [(row, []) for row in batch.rows]
         numbered = list(enumerate(batch.rows, batch.place[1] + 1))
@@ -157,15 +163,15 @@ class Scrubber:
         named = []
         for number, row in numbered:
             spans = found.get(number, [])
-            if number in leaves and leaves[number].how.kind != TEXT:
+            if number in leaves and leaves[number].treatment.kind != TEXT:
                 spans = _whole(leaves[number])
             failed = isinstance(spans, Exception)
-            kept = [] if isinstance(spans, Exception) else self._removed([spans])[0]
+            kept = [] if isinstance(spans, Exception) else self._to_remove([spans])[0]
             named.append((row.model_copy(update={"id": f"<ID_{number}>"}) if failed or kept else row, kept))
         return named
 
-    def _scanned(self, rows: Sequence[Row]) -> tuple[list[list[Leaf]], list[list[Found]]]:
-        """The texts of every row and what was found in each; a text that comes again is not scanned again."""
+    def _scan(self, rows: Sequence[Row]) -> tuple[list[list[Leaf]], list[list[Found]]]:
+        """Return the texts of every row and what was found in each. A text that comes again is not scanned again."""
         leaves = [self._leaves(row) for row in rows]
         wanted: dict[bytes, tuple[str, str]] = {}
         keys: list[list[bytes | None]] = []
@@ -185,8 +191,8 @@ class Scrubber:
         self._memory.keep(fresh)
         return leaves, found
 
-    def _removed(self, found: Sequence[Sequence[Span]]) -> list[list[Span]]:
-        """Without what the policy keeps in the text."""
+    def _to_remove(self, found: Sequence[Sequence[Span]]) -> list[list[Span]]:
+        """Return the spans without those that the policy keeps in the text."""
         return [[span for span in spans if self._actions.action_of(span.entity_type) != "keep"] for spans in found]
 
     def _leaves(self, row: Row) -> list[Leaf]:
@@ -196,17 +202,17 @@ class Scrubber:
             leaves.append(leaf)
             return leaf.text
 
-        rebuilt(row, self._fields, visit)
+        rebuild(row, self._fields, visit)
         return leaves
 
     @staticmethod
     def _key(leaf: Leaf, language: str) -> bytes | None:
-        """None where the whole of it has a kind already."""
-        if leaf.how.kind != TEXT:
+        """Return the digest under which a text is remembered; None where the whole of it has a kind already."""
+        if leaf.treatment.kind != TEXT:
             return None
         return blake2b(f"{language}\0{leaf.prefix}{leaf.text}".encode(), digest_size=16).digest()
 
-    def _written(
+    def _write(
         self,
         row: Row,
         document: Document,
@@ -215,7 +221,10 @@ class Scrubber:
         tally: Tally,
         ledger: list[bytes],
     ) -> bytes:
-        """count: what was found in the row beside its texts."""
+        """Return the row's line, with every span replaced, counted and noted in the ledger.
+
+        count: what was found in the row beside its texts.
+        """
         spans_of = iter(found)
 
         def visit(leaf: Leaf) -> str:
@@ -224,33 +233,33 @@ class Scrubber:
             text = document.replaced(leaf.text, spans) if spans else leaf.text
             count += len(spans)
             for span in spans:
-                ledger.append(_line(row.id, leaf, span, self._actions.action_of(span.entity_type)))
-            self._portray(tally, leaf, text, spans)
+                ledger.append(_finding_line(row.id, leaf, span, self._actions.action_of(span.entity_type)))
+            self._count(tally, leaf, text, spans)
             if leaf.field == "content" and leaf.text.strip() and not text.strip():
                 tally.emptied.append(f"row {row.id}, message {(leaf.message or 0) + 1}")
             return text
 
-        scrubbed = rebuilt(row, self._fields, visit)
+        scrubbed = rebuild(row, self._fields, visit)
         tally.changed += count > 0
         metadata = scrubbed.metadata or {}
-        tally.portrait.row(row.language, count, metadata, self._rules.quasi_identifiers)
+        tally.statistics.count_row(row.language, count, metadata, self._rules.quasi_identifiers)
         return row_line(scrubbed)
 
-    def _portray(self, tally: Tally, leaf: Leaf, text: str, spans: Sequence[Span]) -> None:
+    def _count(self, tally: Tally, leaf: Leaf, text: str, spans: Sequence[Span]) -> None:
         actions = {span.entity_type: self._actions.action_of(span.entity_type) for span in spans}
         if leaf.field == "content":
-            tally.portrait.message(leaf.text, text, spans, actions)
+            tally.statistics.count_message(leaf.text, text, spans, actions)
             return
         for span in spans:
             kind = span.entity_type
-            tally.portrait.found(kind, actions[kind], span.recognizer, leaf.text[span.start : span.end])
+            tally.statistics.count_finding(kind, actions[kind], span.recognizer, leaf.text[span.start : span.end])
 
     def _sealed(self, secrets: set[tuple[str, str, str]]) -> bytes:
-        return sealed(secrets, self._vault_key) if secrets and self._vault_key else b""
+        return sealed(secrets, self._table_key) if secrets and self._table_key else b""
 
 
 def sealed(entries: set[tuple[str, str, str]], secret: Secret) -> bytes:
-    """A line."""
+    """Return the entries (kind, token, original) as a line that only the secret opens."""
     return secret.seal(canonical_json(sorted(entries)), _CONTEXT).hex().encode() + b"\n"
 
 
@@ -279,13 +288,13 @@ class _Memory:
 
 
 def _whole(leaf: Leaf) -> list[Span]:
-    if leaf.how.kind == KEEP or not leaf.text:
+    if leaf.treatment.kind == KEEP or not leaf.text:
         return []
-    return [Span(0, len(leaf.text), leaf.how.kind, 1.0, leaf.how.reason or BY_COLUMN)]
+    return [Span(0, len(leaf.text), leaf.treatment.kind, 1.0, leaf.treatment.reason or BY_COLUMN)]
 
 
 def _within(leaf: Leaf, found: list[Span] | Exception) -> Found:
-    """Spans of the text itself, without the field's name that was scanned before it."""
+    """Return the spans of the text itself, without the field's name that was scanned before it."""
     if isinstance(found, Exception) or not leaf.prefix:
         return found
     shift = len(leaf.prefix)
@@ -300,10 +309,10 @@ def _of_contents(leaves: Sequence[Leaf], found: Sequence[Sequence[Span]]) -> dic
     }
 
 
-def _measure(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], labelled: bool) -> None:
+def _count_planted(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], labelled: bool) -> None:
     for planted in row.spans:
         tally.planted[planted.entity_type] += 1
-        tally.removed[planted.entity_type] += _covered(row, planted, found.get(planted.message, ()))
+        tally.removed[planted.entity_type] += _is_covered(row, planted, found.get(planted.message, ()))
     if labelled:
         tally.unplanted += sum(
             not any(p.message == i and p.start < span.end and span.start < p.end for p in row.spans)
@@ -312,15 +321,15 @@ def _measure(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], labell
         )
 
 
-def _covered(row: Row, planted: Planted, spans: Sequence[Span]) -> bool:
-    """Every character of the planted value, apart from white space, lies in some span."""
+def _is_covered(row: Row, planted: Planted, spans: Sequence[Span]) -> bool:
+    """Whether every character of the planted value, apart from white space, lies in some span."""
     text = row.messages[planted.message].content
     inside = {i for span in spans for i in range(max(span.start, planted.start), min(span.end, planted.end))}
     return all(i in inside or text[i].isspace() for i in range(planted.start, planted.end))
 
 
-def _line(row_id: str, leaf: Leaf, span: Span, action: str) -> bytes:
-    """A Finding, as JSON."""
+def _finding_line(row_id: str, leaf: Leaf, span: Span, action: str) -> bytes:
+    """Return a finding as a line of the ledger."""
     finding = {
         "row": row_id,
         "message": leaf.message,
@@ -334,13 +343,13 @@ def _line(row_id: str, leaf: Leaf, span: Span, action: str) -> bytes:
     return canonical_json(finding) + b"\n"
 
 
-def _copied(batch: Batch, rules: ScrubRules) -> Done:
+def _copy(batch: Batch, rules: ScrubRules) -> ScrubbedBatch:
     tally = Tally()
     for row in batch.rows:
         tally.planted.update(span.entity_type for span in row.spans)
     if not batch.write:
-        return Done(batch.split, len(batch.rows), b"", b"", b"", tally)
+        return ScrubbedBatch(batch.split, len(batch.rows), b"", b"", b"", tally)
     tally.rows[batch.split] += len(batch.rows)
     for row in batch.rows:
-        tally.portrait.row(row.language, 0, row.metadata or {}, rules.quasi_identifiers)
-    return Done(batch.split, len(batch.rows), b"".join(map(row_line, batch.rows)), b"", b"", tally)
+        tally.statistics.count_row(row.language, 0, row.metadata or {}, rules.quasi_identifiers)
+    return ScrubbedBatch(batch.split, len(batch.rows), b"".join(map(row_line, batch.rows)), b"", b"", tally)

@@ -1,4 +1,4 @@
-"""Structured rows: which text stands where in a row, and what a field's name says that it holds.
+"""Structured rows: the texts of a row by their paths, and what rules and names of fields say that they hold.
 
 A field is named by its path: `metadata.customer.phone`, `topic`, `messages.0.content`,
 `messages.1.tool_calls.0.function.arguments.account.owner`. Positions in lists count from 0.
@@ -30,11 +30,11 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])")
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9]+(?:[-_.:/][A-Za-z0-9]+)*")
 _WELL_KNOWN = Path(__file__).with_name("fields.yaml")
-Path_ = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
-class How(NamedTuple):
-    """kind: what the whole value is; KEEP: it stays; TEXT: it is scanned."""
+class Treatment(NamedTuple):
+    """What is done with a value. kind: what all of it is; KEEP: it stays; TEXT: it is scanned."""
 
     kind: str = TEXT
     reason: str = ""
@@ -45,7 +45,7 @@ class Leaf:
     """One text of a row. prefix: the field's name in words, which is scanned with it as its context."""
 
     text: str
-    how: How
+    treatment: Treatment
     message: int | None  # its index; None beside the messages
     field: str  # the path, within the message where it stands in one; keys that may be personal data are `*`
     column: str  # the path of all values like it: with `*` for positions in lists; empty for keys and contents
@@ -83,28 +83,28 @@ class FieldRules:
         self._declared = {".".join(parts[:size]) for parts in declared for size in range(2, len(parts) + 1)}
         self._explicit = lru_cache(maxsize=4096)(self._look_up)
 
-    def of(self, path: Path_, above: How, column: str) -> How:
-        """What is done with the field. The policy's rule for what it stands in outweighs the field's own name."""
+    def of(self, path: FieldPath, above: Treatment, column: str) -> Treatment:
+        """Return what is done with a field. The policy's rule for what it stands in outweighs the field's own name."""
         kind = self._explicit(".".join(path)) if self._exact or self._patterns else None
         if kind is not None:
-            return How(kind, BY_RULE)
+            return Treatment(kind, BY_RULE)
         if above.reason == BY_RULE:
             return above
         if (named := known_kind(path[-1])) is not None:
-            return How(named, BY_NAME)
+            return Treatment(named, BY_NAME)
         if above.kind != TEXT:
             return above
-        return How(self._columns[column], BY_COLUMN) if column in self._columns else above
+        return Treatment(self._columns[column], BY_COLUMN) if column in self._columns else above
 
-    def names(self, path: Path_) -> bool:
+    def names(self, path: FieldPath) -> bool:
         """Whether the policy names this field, so that its key is a field's name and nobody's."""
         shown = ".".join(path)
         return shown.casefold() in self._declared or self.rule(shown).reason == BY_RULE
 
-    def rule(self, path: str) -> How:
-        """What the policy's rules alone say of a path."""
+    def rule(self, path: str) -> Treatment:
+        """Return what the policy's rules alone say of a path."""
         kind = self._explicit(path) if self._exact or self._patterns else None
-        return How() if kind is None else How(kind, BY_RULE)
+        return Treatment() if kind is None else Treatment(kind, BY_RULE)
 
     def _look_up(self, path: str) -> str | None:
         path = path.casefold()
@@ -125,7 +125,7 @@ def _well_known() -> dict[str, list[str]]:
 
 @lru_cache(maxsize=1)
 def _names() -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Whole names, without spaces, and endings, the longest first."""
+    """Return whole names, without spaces, and endings of names, the longest first."""
     whole: dict[str, str] = {}
     endings: dict[str, str] = {}
     for kind, names in _well_known().items():
@@ -139,7 +139,7 @@ def _names() -> tuple[dict[str, str], list[tuple[str, str]]]:
 
 @lru_cache(maxsize=4096)
 def known_kind(name: str) -> str | None:
-    """The kind that a field of this name holds, as the table of names says."""
+    """Return the kind that a field of this name holds, as the table of names says."""
     words = _BETWEEN_WORDS.sub(" ", _HUMP.sub(" ", name)).casefold().split()
     while words and words[-1].isdigit():
         words.pop()
@@ -152,16 +152,16 @@ def known_kind(name: str) -> str | None:
 
 
 def id_leaf(row: Row, number: int, rules: FieldRules) -> Leaf | None:
-    """The row's id, unless it was made of its number or has nothing in it that could be personal data."""
-    how = rules.rule("id")
+    """Return the row's id, unless it was made of its number or has nothing in it that could be personal data."""
+    treatment = rules.rule("id")
     plain = _PLAIN_ID.fullmatch(row.id) and sum(map(str.isdigit, row.id)) < LEAST_DIGITS + 1
-    if row.id == f"row-{number}" or (plain and how.kind == TEXT):
+    if row.id == f"row-{number}" or (plain and treatment.kind == TEXT):
         return None
-    return Leaf(row.id, how, None, "id", "")
+    return Leaf(row.id, treatment, None, "id", "")
 
 
-def rebuilt(row: Row, rules: FieldRules, visit: Visit) -> Row:
-    """The row with each of its texts replaced by what `visit` makes of it; always in the same order."""
+def rebuild(row: Row, rules: FieldRules, visit: Visit) -> Row:
+    """Return the row with each of its texts replaced by what `visit` makes of it, always in the same order."""
     walker = _Walker(rules, visit)
     messages = tuple(walker.message(index, message) for index, message in enumerate(row.messages))
     changes: dict[str, Any] = {"messages": messages, "spans": (), "patient": None}
@@ -190,8 +190,9 @@ class _Walker:
             return Message.model_construct(role=message.role, content=content)
         name = message.name
         if name is not None:
-            how = self.rules.of((*self.within.split(".")[:-1], "name"), How(), "") if message.role != "tool" else None
-            name = self.visit(Leaf(name, how or How(), index, "name", ""))
+            path = (*self.within.split(".")[:-1], "name")
+            treatment = Treatment() if message.role == "tool" else self.rules.of(path, Treatment(), "")
+            name = self.visit(Leaf(name, treatment, index, "name", ""))
         called = message.tool_call_id
         return Message(
             role=message.role,
@@ -207,71 +208,70 @@ class _Walker:
         return self.visit(Leaf(text, self.rules.rule(self.within + field), self.index, field, ""))
 
     def _call(self, place: int, call: ToolCall) -> ToolCall:
-        here = f"tool_calls.{place}."
-        path = (*self.within.split(".")[:-1], *here.split(".")[:-1], "function", "arguments")
-        given = call.function.arguments
-        value = json_value(given) if isinstance(given, str) else given
-        made = self.value(value, path, path[2:], self.rules.rule(".".join(path)))
-        if isinstance(given, str):
-            made = given if made == value else json.dumps(made, ensure_ascii=False)
+        prefix = f"tool_calls.{place}."
+        path = (*self.within.split(".")[:-1], *prefix.split(".")[:-1], "function", "arguments")
+        source = call.function.arguments
+        value = json_value(source) if isinstance(source, str) else source
+        arguments = self.value(value, path, path[2:], self.rules.rule(".".join(path)))
+        if isinstance(source, str):  # JSON text stays as it was written, unless something in it changed
+            arguments = source if arguments == value else json.dumps(arguments, ensure_ascii=False)
         return ToolCall(
-            id=None if call.id is None else self._text(call.id, f"{here}id"),
+            id=None if call.id is None else self._text(call.id, f"{prefix}id"),
             type=call.type,
-            function=Function(name=self._text(call.function.name, f"{here}function.name"), arguments=made),
+            function=Function(name=self._text(call.function.name, f"{prefix}function.name"), arguments=arguments),
         )
 
-    def value(self, value: Any, path: Path_, shown: Path_, how: How) -> Any:
+    def value(self, value: Any, path: FieldPath, shown: FieldPath, treatment: Treatment) -> Any:
         """path: as it is in the source, for rules; shown: the same as it may stand in the ledger."""
         if isinstance(value, dict):
-            made: dict[str, Any] = {}
+            result: dict[str, Any] = {}
             for key, item in value.items():
-                inner = self._of((*path, key), how)
-                name = self._key(key, path, shown, how)
+                inner = self._of((*path, key), treatment)
+                name = self._key(key, path, shown, treatment)
                 visible = key if name == key and SHOWN.fullmatch(key) else "*"
-                result = self.value(item, (*path, key), (*shown, visible), inner)
-                made[_unused(name, made)] = result
-            return made
+                result[_unused(name, result)] = self.value(item, (*path, key), (*shown, visible), inner)
+            return result
         if isinstance(value, list | tuple):
             places = [str(place) for place in range(len(value))]
             return [
-                self.value(item, (*path, place), (*shown, place), self._of((*path, place), how))
+                self.value(item, (*path, place), (*shown, place), self._of((*path, place), treatment))
                 for place, item in zip(places, value, strict=True)
             ]
-        return self._leaf(value, path, shown, how)
+        return self._leaf(value, path, shown, treatment)
 
-    def _of(self, path: Path_, above: How) -> How:
+    def _of(self, path: FieldPath, above: Treatment) -> Treatment:
         return self.rules.of(path, above, _column(path))
 
-    def _key(self, key: str, path: Path_, shown: Path_, how: How) -> str:
-        if how.kind == KEEP or known_kind(key) is not None or not key or self.rules.names((*path, key)):
+    def _key(self, key: str, path: FieldPath, shown: FieldPath, treatment: Treatment) -> str:
+        if treatment.kind == KEEP or known_kind(key) is not None or not key or self.rules.names((*path, key)):
             return key
-        return self.visit(Leaf(key, How(), self.index, ".".join((*shown, "*")), "")) or "*"
+        return self.visit(Leaf(key, Treatment(), self.index, ".".join((*shown, "*")), "")) or "*"
 
-    def _leaf(self, value: Any, path: Path_, shown: Path_, how: How) -> Any:
+    def _leaf(self, value: Any, path: FieldPath, shown: FieldPath, treatment: Treatment) -> Any:
         if value is None or value == "":
             return value
-        text = value if isinstance(value, str) else _number(value, how)
+        text = value if isinstance(value, str) else _number(value, treatment)
         if text is None:
             return value
-        if how.kind == "AGE_OVER_89" and how.reason == BY_NAME and _is_young(text):
+        if treatment.kind == "AGE_OVER_89" and treatment.reason == BY_NAME and _is_young(text):
             return value
         named = next((part for part in reversed(path) if not part.isdigit()), "")
-        leaf = Leaf(text, how, self.index, ".".join(shown), _column(path), f"{named.replace('_', ' ')}: ")
-        made = self.visit(leaf)
-        return value if made == text else made
+        leaf = Leaf(text, treatment, self.index, ".".join(shown), _column(path), f"{named.replace('_', ' ')}: ")
+        new = self.visit(leaf)
+        return value if new == text else new
 
 
-def _column(path: Path_) -> str:
-    """Of all values like this one: positions, of messages too, are `*`."""
+def _column(path: FieldPath) -> str:
+    """Return the path that all values like this one share: positions, of messages too, are `*`."""
     return ".".join("*" if part.isdigit() else part for part in path)
 
 
-def _number(value: Any, how: How) -> str | None:
-    """A number's or boolean's text; None where it stays as it is."""
+def _number(value: Any, treatment: Treatment) -> str | None:
+    """Return a number's or boolean's text; None where it stays as it is."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = canonical_json(value).decode()
-    if how.kind == TEXT:
+    if treatment.kind == TEXT:
         return text if not isinstance(value, bool) and sum(map(str.isdigit, text)) >= LEAST_DIGITS else None
     return text
 
@@ -281,7 +281,7 @@ def _is_young(text: str) -> bool:
 
 
 def _unused(name: str, taken: Collection[str]) -> str:
-    """Two keys may be replaced by the same; nothing is lost."""
+    """Number a key that another one was replaced by as well, so that no value is lost."""
     number, result = 1, name
     while result in taken:
         number += 1

@@ -22,9 +22,9 @@ import ray.data
 
 from sdk.data import Row, RowSource
 from sdk.errors import StepFailed
-from sdk.scrub.batch import Batch, Done, Scrubber, ScrubSetup
+from sdk.scrub.batch import Batch, ScrubbedBatch, Scrubber, ScrubSetup
 from sdk.scrub.find.detector import Detector
-from sdk.scrub.parallel import ONE_THREAD, Run
+from sdk.scrub.parallel import ONE_THREAD, BatchRunner
 
 TOGETHER = 8  # batches in a block, which is what Ray schedules
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray sends some to its makers where nobody forbids it
@@ -59,10 +59,10 @@ class Actor:
         return replace(batch, rows=rows)
 
 
-def over_ray(workers: int) -> Run:
+def on_ray_actors(workers: int) -> BatchRunner:
     """On the cluster that RAY_ADDRESS names, else on one that is started here; batches come out in order."""
 
-    def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
+    def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
         items = [{"batch": pickle.dumps(_place(batch))} for batch in todo]
         if not items:
             return

@@ -17,28 +17,28 @@ from typing import IO, Any
 
 from sdk import processes
 from sdk.errors import InvalidInput, StepFailed
-from sdk.scrub.batch import Batch, Done, Scrubber, ScrubSetup
+from sdk.scrub.batch import Batch, ScrubbedBatch, Scrubber, ScrubSetup
 from sdk.scrub.find.detector import Detector
 
 AHEAD = 2  # batches that wait for each process, so that none is idle
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-Run = Callable[[ScrubSetup, Iterable[Batch], Detector | None], Iterator[Done]]
+BatchRunner = Callable[[ScrubSetup, Iterable[Batch], Detector | None], Iterator[ScrubbedBatch]]
 
 
-def here(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
+def in_this_process(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
     """In this process, with its detector."""
     yield from map(Scrubber(setup, detector), todo)
 
 
-def over_processes(workers: int) -> Run:
+def in_processes(workers: int) -> BatchRunner:
     """In as many processes; batches come out in the order in which they go in."""
 
-    def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[Done]:
+    def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
         idle: SimpleQueue[processes.Child] = SimpleQueue()
         children = [processes.start(__name__, stdout=processes.PIPE, defaults=ONE_THREAD) for _ in range(workers)]
         threads = ThreadPoolExecutor(workers)
-        waiting: deque[Future[Done]] = deque()
+        waiting: deque[Future[ScrubbedBatch]] = deque()
         try:
             for made in [threads.submit(_ask, process, setup) for process in children]:
                 made.result()
@@ -69,10 +69,10 @@ def _end(process: processes.Child) -> None:
     processes.end(process)
 
 
-def _with_idle(idle: SimpleQueue[processes.Child], batch: Batch) -> Done:
+def _with_idle(idle: SimpleQueue[processes.Child], batch: Batch) -> ScrubbedBatch:
     process = idle.get()
     try:
-        done: Done = _ask(process, batch)
+        done: ScrubbedBatch = _ask(process, batch)
         return done
     finally:
         idle.put(process)

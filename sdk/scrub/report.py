@@ -14,7 +14,7 @@ from sdk.html import cards, code, page, quiet, section, table
 from sdk.intervals import share
 from sdk.policy import ScrubRules
 from sdk.records import Recall, Scrubbed, canonical_json
-from sdk.scrub.statistics import Portrait
+from sdk.scrub.statistics import RowStatistics
 
 HTML, JSON = REPORTS = ("report.html", "report.json")
 FORMAT = 1  # of the JSON
@@ -23,19 +23,19 @@ BEFORE, AFTER = "#9aa5b1", "#0b6e99"
 WIDTH, HEIGHT, FLOOR, LEFT = 520, 210, 160, 8  # of a histogram, SVG units
 
 
-def report(record: Scrubbed, portrait: Portrait, rules: ScrubRules) -> dict[str, bytes]:
-    """File name -> bytes."""
-    told = tell(record, portrait, rules)
-    return {HTML: render(told), JSON: canonical_json(told) + b"\n"}
+def report(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules) -> dict[str, bytes]:
+    """Return file name -> bytes of the report."""
+    values = report_values(record, statistics, rules)
+    return {HTML: render(values), JSON: canonical_json(values) + b"\n"}
 
 
-def tell(record: Scrubbed, portrait: Portrait, rules: ScrubRules) -> dict[str, Any]:
-    """All that the report says, as JSON."""
+def report_values(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules) -> dict[str, Any]:
+    """Return all that the report says, as JSON."""
     return {
         "format": FORMAT,
         "rows": dict(record.rows),
         "formats": dict(record.formats),
-        "languages": _ordered(portrait.languages),
+        "languages": _ordered(statistics.languages),
         "rows_changed": record.rows_changed,
         "canaries": record.canaries,
         "duplicates": record.duplicates,
@@ -44,8 +44,8 @@ def tell(record: Scrubbed, portrait: Portrait, rules: ScrubRules) -> dict[str, A
         "seconds": record.seconds,
         "findings": sum(record.counts.values()),
         "counts": dict(record.counts),
-        "by_kind_and_action": {kind: _ordered(counts) for kind, counts in sorted(portrait.actions.items())},
-        "by_kind_and_recognizer": {kind: _ordered(counts) for kind, counts in sorted(portrait.recognizers.items())},
+        "by_kind_and_action": {kind: _ordered(counts) for kind, counts in sorted(statistics.actions.items())},
+        "by_kind_and_recognizer": {kind: _ordered(counts) for kind, counts in sorted(statistics.recognizers.items())},
         "recall": {
             "min_recall": rules.min_recall,
             "all": _recall(record.recall_planted),
@@ -56,22 +56,22 @@ def tell(record: Scrubbed, portrait: Portrait, rules: ScrubRules) -> dict[str, A
             "quasi_identifiers": list(rules.quasi_identifiers),
             "min_k": rules.min_k,
             "k": record.smallest_group,
-            "groups": len(portrait.groups),
-            "rows_below_min_k": portrait.rows_below(rules.min_k),
+            "groups": len(statistics.groups),
+            "rows_below_min_k": statistics.rows_below(rules.min_k),
         },
         "identifiers": [_identifier(name, kinds, record) for name, kinds in rules.identifiers.items()],
-        "shapes": {kind: sorted(shapes) for kind, shapes in sorted(portrait.shapes.items()) if shapes},
+        "shapes": {kind: sorted(shapes) for kind, shapes in sorted(statistics.shapes.items()) if shapes},
         "histograms": {
-            "message_characters_before": _by_size(portrait.before),
-            "message_characters_after": _by_size(portrait.after),
-            "findings_per_row": _by_size(portrait.per_row),
+            "message_characters_before": _by_size(statistics.before),
+            "message_characters_after": _by_size(statistics.after),
+            "findings_per_row": _by_size(statistics.per_row),
         },
         "ledger": {"path": record.ledger.path, "sha256": record.ledger.sha256, "bytes": record.ledger.size},
     }
 
 
 def _identifier(name: str, kinds: Sequence[str], record: Scrubbed) -> dict[str, Any]:
-    """One that the policy's rule names, with the kinds that stand for it; each has a detector."""
+    """Describe an identifier that the policy's rule names, with the kinds that stand for it; each has a detector."""
     recalls = [record.recall_by_kind[kind] for kind in kinds if kind in record.recall_by_kind]
     return {
         "identifier": name,
@@ -92,23 +92,23 @@ def _by_size(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _recall(recall: Recall) -> dict[str, Any]:
-    told: dict[str, Any] = {"planted": recall.planted, "found": recall.found}
+    values: dict[str, Any] = {"planted": recall.planted, "found": recall.found}
     if recall.planted:
         value, low, high = share(recall.found, recall.planted)
-        told |= {"recall": round(value, 6), "low": round(low, 6), "high": round(high, 6)}
-    return told
+        values |= {"recall": round(value, 6), "low": round(low, 6), "high": round(high, 6)}
+    return values
 
 
-def render(told: Mapping[str, Any]) -> bytes:
-    """The page of what `tell` says, UTF-8."""
-    histograms = told["histograms"]
+def render(values: Mapping[str, Any]) -> bytes:
+    """Return the page of what `report_values` says, UTF-8."""
+    histograms = values["histograms"]
     lengths = {
         "before": histograms["message_characters_before"],
         "after": histograms["message_characters_after"],
     }
-    rows = ", ".join(f"{count:,} of {split}" for split, count in told["rows"].items())
-    formats = ", ".join(f"{split}: {layout}" for split, layout in told["formats"].items())
-    canaries = f" Beside them {told['canaries']:,} canaries for the leak check." if told["canaries"] else ""
+    rows = ", ".join(f"{count:,} of {split}" for split, count in values["rows"].items())
+    formats = ", ".join(f"{split}: {layout}" for split, layout in values["formats"].items())
+    canaries = f" Beside them {values['canaries']:,} canaries for the leak check." if values["canaries"] else ""
     return page(
         "Scrubbing",
         [
@@ -116,28 +116,28 @@ def render(told: Mapping[str, Any]) -> bytes:
             quiet(
                 f"Rows: {rows} ({formats}).{canaries} No value that was found stands on this page, nor in the ledger."
             ),
-            _cards(told),
+            _cards(values),
             '<div class="pair">',
             section("Characters in a message", _histogram(lengths, "messages")),
             section("Findings in a row", _histogram({"rows": histograms["findings_per_row"]}, "rows")),
             "</div>",
-            section("By kind and action", _kinds(told)),
-            section("By kind and recognizer", _recognizers(told["by_kind_and_recognizer"])),
-            section("Recall on planted personal data", _recalls(told["recall"])),
-            *([section("Identifiers that the policy maps", _identifiers(told))] if told["identifiers"] else ()),
-            section("k-anonymity", _anonymity(told["k_anonymity"])),
-            section("Rows left out", _left_out(told)),
-            section("Ledger", _ledger(told["ledger"])),
+            section("By kind and action", _kinds(values)),
+            section("By kind and recognizer", _recognizers(values["by_kind_and_recognizer"])),
+            section("Recall on planted personal data", _recalls(values["recall"])),
+            *([section("Identifiers that the policy maps", _identifiers(values))] if values["identifiers"] else ()),
+            section("k-anonymity", _anonymity(values["k_anonymity"])),
+            section("Rows left out", _left_out(values)),
+            section("Ledger", _ledger(values["ledger"])),
         ],
     )
 
 
-def _cards(told: Mapping[str, Any]) -> str:
-    recall, anonymity = told["recall"]["all"], told["k_anonymity"]
-    total = sum(told["rows"].values())
+def _cards(values: Mapping[str, Any]) -> str:
+    recall, anonymity = values["recall"]["all"], values["k_anonymity"]
+    total = sum(values["rows"].values())
     figures = [
-        (f"{told['findings']:,}", f"findings of {len(told['counts'])} kinds"),
-        (f"{told['rows_changed']:,}", f"rows changed of {total:,} that were written"),
+        (f"{values['findings']:,}", f"findings of {len(values['counts'])} kinds"),
+        (f"{values['rows_changed']:,}", f"rows changed of {total:,} that were written"),
         (
             f"{recall['recall']:.1%}" if recall["planted"] else "–",
             f"recall on {recall['planted']:,} planted spans"
@@ -145,23 +145,23 @@ def _cards(told: Mapping[str, Any]) -> str:
         ),
         (f"{anonymity['k']:,}", "rows in the smallest group (k)"),
         (
-            f"{len(told['quarantined']):,}",
-            f"rows quarantined, and left out; {told['duplicates']:,} repeat another exactly",
+            f"{len(values['quarantined']):,}",
+            f"rows quarantined, and left out; {values['duplicates']:,} repeat another exactly",
         ),
     ]
     return cards(figures)
 
 
-def _kinds(told: Mapping[str, Any]) -> str:
-    actions = sorted({action for counts in told["by_kind_and_action"].values() for action in counts})
+def _kinds(values: Mapping[str, Any]) -> str:
+    actions = sorted({action for counts in values["by_kind_and_action"].values() for action in counts})
     rows = []
-    for kind, counts in told["by_kind_and_action"].items():
+    for kind, counts in values["by_kind_and_action"].items():
         numbers = [f"{counts[action]:,}" if action in counts else "" for action in actions]
-        shapes = ", ".join(map(code, told["shapes"].get(kind, ())))
+        shapes = ", ".join(map(code, values["shapes"].get(kind, ())))
         rows.append([code(kind), f"{sum(counts.values()):,}", *numbers, shapes])
     note = "Shapes: 0 is a digit, A and a are letters, 汉 is a Chinese character; a few of each kind, by chance."
     head = ["kind", "findings", *actions, "shapes"]
-    columns = ", ".join(map(code, told["name_columns"]))
+    columns = ", ".join(map(code, values["name_columns"]))
     named = f'<p class="quiet">Fields that were taken for columns of names: {columns}.</p>' if columns else ""
     return quiet(note) + named + table(head, rows, range(1, len(head) - 1)) if rows else quiet("Nothing was found.")
 
@@ -193,9 +193,9 @@ def _shown(one: Mapping[str, Any]) -> list[str]:
     return [f"{one['recall']:.3f}", f"{one['low']:.3f} – {one['high']:.3f}"]
 
 
-def _identifiers(told: Mapping[str, Any]) -> str:
+def _identifiers(values: Mapping[str, Any]) -> str:
     rows = []
-    for one in told["identifiers"]:
+    for one in values["identifiers"]:
         status = "looked for" if one["text"] else "not text: flagged"
         planted = f"{one['found']:,} of {one['planted']:,}" if one["planted"] else "–"
         numbers = [f"{one['findings']:,}", planted]
@@ -204,26 +204,26 @@ def _identifiers(told: Mapping[str, Any]) -> str:
     return table(head, rows, (2, 3))
 
 
-def _anonymity(told: Mapping[str, Any]) -> str:
-    names = told["quasi_identifiers"]
+def _anonymity(values: Mapping[str, Any]) -> str:
+    names = values["quasi_identifiers"]
     if not names:
         return quiet("The policy declares no quasi-identifiers (scrub.quasi_identifiers), so nothing was grouped.")
-    verdict = '<span class="yes">kept</span>' if told["k"] >= told["min_k"] else '<span class="no">not kept</span>'
+    verdict = '<span class="yes">kept</span>' if values["k"] >= values["min_k"] else '<span class="no">not kept</span>'
     rows = [
         ["quasi-identifiers", ", ".join(map(code, names))],
-        ["groups of rows that share them all", f"{told['groups']:,}"],
-        ["rows in the smallest group (k)", f"{told['k']:,}"],
-        ["least that the policy asks for (scrub.min_k)", f"{told['min_k']:,}: {verdict}"],
-        ["rows in smaller groups", f"{told['rows_below_min_k']:,}"],
+        ["groups of rows that share them all", f"{values['groups']:,}"],
+        ["rows in the smallest group (k)", f"{values['k']:,}"],
+        ["least that the policy asks for (scrub.min_k)", f"{values['min_k']:,}: {verdict}"],
+        ["rows in smaller groups", f"{values['rows_below_min_k']:,}"],
     ]
     return table(["what", "value"], rows)
 
 
-def _left_out(told: Mapping[str, Any]) -> str:
-    rows: Sequence[Mapping[str, str]] = told["quarantined"]
+def _left_out(values: Mapping[str, Any]) -> str:
+    rows: Sequence[Mapping[str, str]] = values["quarantined"]
     note = quiet(
-        f"{len(rows):,} rows could not be scanned and were quarantined. {told['duplicates']:,} rows repeat an earlier "
-        "one exactly; they were scanned once and written all the same."
+        f"{len(rows):,} rows could not be scanned and were quarantined. {values['duplicates']:,} rows repeat an "
+        "earlier one exactly; they were scanned once and written all the same."
     )
     if not rows:
         return note
@@ -239,7 +239,7 @@ def _ledger(ledger: Mapping[str, Any]) -> str:
 
 
 def _histogram(series: Mapping[str, Mapping[str, int]], unit: str) -> str:
-    """Bars of one or two series beside each other, one group for each class of sizes."""
+    """Draw bars of one or two series beside each other, one group for each class of sizes."""
     classes = list(_by_size(sum((Counter(counts) for counts in series.values()), Counter[str]())))
     highest = max((count for counts in series.values() for count in counts.values()), default=0)
     if not highest:

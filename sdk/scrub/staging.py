@@ -25,7 +25,7 @@ _CHUNK = 1 << 20  # bytes
 
 
 @dataclass
-class _Growing:
+class _StagedFile:
     path: Path
     file: IO[bytes]
     size: int = 0
@@ -38,14 +38,15 @@ class _Growing:
 
 
 class Staging:
-    """names: of the files in `folder`; request: tells one work from another, whose journal is not gone on with."""
+    """The files of one scrubbing while they grow."""
 
     def __init__(self, folder: Path, names: tuple[str, ...], request: str) -> None:
+        """names: of the files in `folder`; request: tells one work from another, whose journal is not gone on with."""
         self._folder, self._names, self._request = folder, names, request
-        self._files: dict[str, _Growing] = {}
+        self._files: dict[str, _StagedFile] = {}
 
     def open(self) -> Any:
-        """The state that the journal was written with; None where the work begins anew."""
+        """Return the state that the journal was written with; None where the work begins anew."""
         state = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ class Staging:
                 (self._folder / JOURNAL).unlink(missing_ok=True)
                 for name in self._names:
                     path = self._aside(name)
-                    self._files[name] = _Growing(path, path.open("wb"))
+                    self._files[name] = _StagedFile(path, path.open("wb"))
         except OSError as error:
             raise self._failed(error) from error
         return state
@@ -69,7 +70,7 @@ class Staging:
             raise self._failed(error) from error
 
     def checkpoint(self, state: Any) -> None:
-        """After it returns, the work goes on from here."""
+        """Write the journal: after an interruption the work goes on from here."""
         self._sync()
         files = {name: {"size": one.size, "sha256": one.digest.hexdigest()} for name, one in self._files.items()}
         write_atomic(self._folder / JOURNAL, canonical_json({"request": self._request, "files": files, "state": state}))
@@ -95,12 +96,12 @@ class Staging:
         }
 
     def read(self, name: str) -> IO[bytes]:
-        """What has been appended to the file, from its beginning."""
+        """Open what has been appended to the file, from its beginning."""
         self._files[name].file.flush()
         return self._files[name].path.open("rb")
 
     def discard(self) -> None:
-        """As if the work had never begun."""
+        """Remove all files, as if the work had never begun."""
         self._close()
         for path in [self._folder / JOURNAL, *map(self._aside, self._names)]:
             path.unlink(missing_ok=True)
@@ -131,7 +132,7 @@ class Staging:
         while left and (chunk := file.read(min(left, _CHUNK))):
             digest.update(chunk)
             left -= len(chunk)
-        self._files[name] = _Growing(path, file, was["size"], digest)
+        self._files[name] = _StagedFile(path, file, was["size"], digest)
         if left or digest.hexdigest() != was["sha256"]:
             return False
         file.seek(was["size"])

@@ -1,6 +1,6 @@
 """What the report shows of the rows beside the record: counts, shapes and sizes, never text.
 
-Portraits of parts of the data are added up; the sum does not depend on how the rows were divided or in which order.
+Those of parts of the data are added up; the sum does not depend on how the rows were divided or in which order.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LONGEST_SHAPE = 32  # characters
 KEPT = frozenset(" -./:@+()',_#&%")
 GROUP_DIGITS = 32  # of a group's digest; two groups share one with a probability below 2**-64 up to 2**32 groups
 ALL = "all"  # the one group of rows where no quasi-identifiers are declared
-BY_HAN = "汉"
+HAN_SHAPE = "汉"
 
 Counts = dict[str, Counter[str]]
 
 
 def shape(value: str) -> str:
-    """Digits as 0, letters as A and a, Chinese characters as 汉, common separators as they are, all else as a dot."""
+    """Mask a value: digits become 0, letters A and a, Chinese characters 汉, all but common separators a dot."""
     shown = value[:LONGEST_SHAPE].translate(_MASKING)
     return shown + "…" if len(value) > LONGEST_SHAPE else shown
 
@@ -46,7 +46,7 @@ def _masked(character: str) -> str:
         return "0"
     if kind[0] == "L":
         if unicodedata.name(character, "").startswith("CJK"):
-            return BY_HAN
+            return HAN_SHAPE
         return "A" if kind in ("Lu", "Lt") else "a"
     if kind[0] in "MC":
         return ""
@@ -55,14 +55,14 @@ def _masked(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def size_class(number: int) -> str:
-    """0, 1, 2-3, 4-7, 8-15 and so on."""
+    """Return the class of a number: 0, 1, 2-3, 4-7, 8-15 and so on."""
     bits = number.bit_length()
     low, high = (1 << bits) >> 1, (1 << bits) - 1
     return str(low) if low >= high else f"{low}-{high}"
 
 
 @dataclass
-class Portrait:
+class RowStatistics:
     actions: Counts = field(default_factory=dict)  # kind -> action -> findings
     recognizers: Counts = field(default_factory=dict)  # kind -> recognizer -> findings
     shapes: dict[str, list[str]] = field(default_factory=dict)  # kind -> a few, chosen by their digests
@@ -73,23 +73,25 @@ class Portrait:
     groups: Counter[str] = field(default_factory=Counter)  # digest of the quasi-identifiers -> rows
     known: set[str] = field(default_factory=set)  # quasi-identifiers that some row has
 
-    def found(self, kind: str, action: str, recognizer: str, value: str) -> None:
-        """One finding; of the value its shape alone is kept, and that only if it differs."""
+    def count_finding(self, kind: str, action: str, recognizer: str, value: str) -> None:
+        """Count one finding; of the value its shape alone is kept, and that only if it differs."""
         self.actions.setdefault(kind, Counter())[action] += 1
         self.recognizers.setdefault(kind, Counter())[recognizer or "unknown"] += 1
         shown = shape(value)
         if shown != value and shown.strip():
             self._keep_shapes(kind, [shown])
 
-    def message(self, before: str, after: str, spans: Sequence[Span], actions: Mapping[str, str]) -> None:
-        """One message as it was and as it is; `actions`: kind -> what happened to it."""
+    def count_message(self, before: str, after: str, spans: Sequence[Span], actions: Mapping[str, str]) -> None:
+        """Count one message as it was and as it is; `actions`: kind -> what happened to it."""
         self.before[size_class(len(before))] += 1
         self.after[size_class(len(after))] += 1
         for span in spans:
             kind = span.entity_type
-            self.found(kind, actions[kind], span.recognizer, before[span.start : span.end])
+            self.count_finding(kind, actions[kind], span.recognizer, before[span.start : span.end])
 
-    def row(self, language: str, findings: int, metadata: Mapping[str, Any], quasi_identifiers: Sequence[str]) -> None:
+    def count_row(
+        self, language: str, findings: int, metadata: Mapping[str, Any], quasi_identifiers: Sequence[str]
+    ) -> None:
         """One row that was written, with its metadata as they were written."""
         self.languages[language] += 1
         self.per_row[size_class(findings)] += 1
@@ -103,13 +105,13 @@ class Portrait:
 
     @property
     def smallest_group(self) -> int:
-        """k: rows in the smallest group of rows with the same quasi-identifiers; all rows where none are declared."""
+        """Return k: rows in the smallest group with the same quasi-identifiers; all rows where none are declared."""
         return min(self.groups.values(), default=0)
 
     def rows_below(self, k: int) -> int:
         return sum(rows for rows in self.groups.values() if rows < k)
 
-    def add(self, other: Portrait) -> None:
+    def add(self, other: RowStatistics) -> None:
         for mine, theirs in ((self.actions, other.actions), (self.recognizers, other.recognizers)):
             for kind, counts in theirs.items():
                 mine.setdefault(kind, Counter()).update(counts)
@@ -136,13 +138,13 @@ class Portrait:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Portrait:
-        portrait = cls(shapes=dict(value["shapes"]), known=set(value["known"]))
+    def from_json(cls, value: Mapping[str, Any]) -> RowStatistics:
+        statistics = cls(shapes=dict(value["shapes"]), known=set(value["known"]))
         for name in _NESTED:
-            setattr(portrait, name, {kind: Counter(counts) for kind, counts in value[name].items()})
+            setattr(statistics, name, {kind: Counter(counts) for kind, counts in value[name].items()})
         for name in _FLAT:
-            setattr(portrait, name, Counter(value[name]))
-        return portrait
+            setattr(statistics, name, Counter(value[name]))
+        return statistics
 
 
 @lru_cache(maxsize=65536)
@@ -155,7 +157,7 @@ _FLAT = ("before", "after", "per_row", "languages", "groups")
 
 
 def _looked_up(metadata: Mapping[str, Any], name: str) -> Any:
-    """The value at a field or its dotted path, from `metadata` or below it; None where there is none."""
+    """Return the value at a field or its dotted path, from `metadata` or below it; None where there is none."""
     name = name.removeprefix("metadata.")
     if name in metadata:
         return metadata[name]

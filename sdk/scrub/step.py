@@ -25,11 +25,11 @@ from sdk.policy import ScrubRules
 from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json
 from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
-from sdk.scrub.find.name_columns import name_columns, shown
-from sdk.scrub.parallel import Run, here
+from sdk.scrub.find.name_columns import name_columns, safe_paths
+from sdk.scrub.parallel import BatchRunner, in_this_process
 from sdk.scrub.prefilter.matching import switched_on
 from sdk.scrub.replace.actions import Actions
-from sdk.scrub.replace.token_table import write_vault
+from sdk.scrub.replace.token_table import write_token_table
 from sdk.scrub.report import report
 from sdk.scrub.staging import Staging
 from sdk.scrub.tally import Tally
@@ -38,7 +38,7 @@ from sdk.store import file_ref, write_atomic
 CHECKPOINT_SECONDS = 5.0  # of work that an interruption may cost
 LEDGER = "ledger.jsonl"
 CANARIES = "canaries"  # in place of a split's name
-_VAULT_LINES = "vault.lines"  # sealed; the sealed table is made of them
+_TABLE_LINES = "vault.lines"  # sealed; the sealed table is made of them
 
 
 class _Part(NamedTuple):
@@ -59,8 +59,8 @@ def scrub(
     out: Path,
     on_progress: OnProgress,
     measured: Sequence[Path | RowSource] = (),
-    vault_key: Secret | None = None,
-    run: Run = here,
+    table_key: Secret | None = None,
+    run: BatchRunner = in_this_process,
     canaries: Sequence[Row] = (),
 ) -> Scrubbed:
     """Remove personal data from the rows of each source (split -> file) as the policy's rules say.
@@ -68,7 +68,7 @@ def scrub(
     Writes `out`/<split>.jsonl, `out`/ledger.jsonl and the report, or nothing: where a row cannot be scanned, StepFailed
     names all such rows, unless the policy quarantines them; where nothing is left of a message, InvalidInput does.
     `measured` are files or rows with planted spans that count for the recall only; `detect=False` copies the rows.
-    `vault_key` seals `out`/vault.enc, where the policy lets some kinds be reversed. `run`: where batches are scrubbed;
+    `table_key` seals `out`/vault.enc, where the policy lets some kinds be reversed. `run`: where batches are scrubbed;
     the files are the same wherever. `canaries` go the way of the training rows and behind them, and are in no count of
     theirs. After an interruption the same call takes over what was done.
     """
@@ -77,36 +77,36 @@ def scrub(
     parts += [_Part("measured", open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
     if {"train", "eval"} <= set(opened):
         refuse_overlap(opened["train"], opened["eval"])
-    secret = vault_key.expose() if vault_key else None
+    secret = table_key.expose() if table_key else None
     # The switch is read here and travels with the setup: a worker's or an actor's environment may be another one.
     setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, secret, {}, switched_on())
     detector = None
     if detect:
-        detector = _checked(setup, parts)
+        detector = _checked_detector(setup, parts)
         setup = replace(setup, columns=name_columns(detector, rules, [part.source for part in parts]))
-    names = (*(f"{split}.jsonl" for split in opened), LEDGER, _VAULT_LINES)
+    names = (*(f"{split}.jsonl" for split in opened), LEDGER, _TABLE_LINES)
     staging = Staging(out, names, _request(setup, parts, canaries))
     try:
-        tally, planted, seconds = _gone_through(setup, detector, parts, canaries, staging, on_progress, run)
+        tally, planted, seconds = _scrub_batches(setup, detector, parts, canaries, staging, on_progress, run)
         _refuse(tally, planted, rules, opened, staging)
-        if detect and rules.reversible and vault_key is not None:
-            with staging.read(_VAULT_LINES) as lines:
-                write_vault(out, unsealed(lines, vault_key, _VAULT_LINES), vault_key)
-        refs = staging.finish([name for name in names if name != _VAULT_LINES])
+        if detect and rules.reversible and table_key is not None:
+            with staging.read(_TABLE_LINES) as lines:
+                write_token_table(out, unsealed(lines, table_key, _TABLE_LINES), table_key)
+        refs = staging.finish([name for name in names if name != _TABLE_LINES])
     finally:
         staging.close()
     record = _record(opened, tally, planted, refs, seconds)
     if detector is not None:
-        record = record.model_copy(update={"name_columns": shown(detector, setup.columns)})
-    for name, data in report(record, tally.portrait, rules).items():
+        record = record.model_copy(update={"name_columns": safe_paths(detector, setup.columns)})
+    for name, data in report(record, tally.statistics, rules).items():
         write_atomic(out / name, data)
     return record
 
 
-def _checked(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
-    """InvalidInput where the rules, the recognizers or the languages do not fit."""
+def _checked_detector(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
+    """Make the detector. InvalidInput where rules, recognizers and languages do not fit each other."""
     Actions(setup.rules, setup.token_key, setup.key_id)
-    if setup.rules.reversible and setup.vault_key is None:
+    if setup.rules.reversible and setup.table_key is None:
         raise InvalidInput("scrub.reversible needs the project's secret to seal its table.")
     detector = make_detector(setup)
     unseen = [name for name, kinds in setup.rules.identifiers.items() if not detector.kinds & set(kinds)]
@@ -122,8 +122,8 @@ def _checked(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
 
 
 def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row]) -> str:
-    """All that the written bytes follow from; keyed, because a key is part of it."""
-    told = {
+    """Return a digest of all that the written bytes follow from. It is keyed, because a key is part of that."""
+    request = {
         "sources": [(part.split, part.source.sha256) for part in parts],
         "recognizers": file_ref(setup.recognizers, setup.recognizers.parent).sha256,
         "rules": setup.rules.model_dump(mode="json"),
@@ -132,27 +132,27 @@ def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row])
         "key_id": setup.key_id,
         "code": _code_digest(),
     }
-    return hmac.new(setup.token_key or b"none", canonical_json(told), hashlib.sha256).hexdigest()
+    return hmac.new(setup.token_key or b"none", canonical_json(request), hashlib.sha256).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """Of this step's own files, weights among them."""
+    """Return the digest of this step's own files, weights among them."""
     folder = Path(__file__).resolve().parent
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return hashlib.sha256(canonical_json([file_ref(path, folder).model_dump() for path in paths])).hexdigest()
 
 
-def _gone_through(
+def _scrub_batches(
     setup: ScrubSetup,
     detector: Detector | None,
     parts: Sequence[_Part],
     canaries: Sequence[Row],
     staging: Staging,
     on_progress: OnProgress,
-    run: Run,
+    run: BatchRunner,
 ) -> tuple[Tally, Tally, float]:
-    """What was seen in all, what in the canaries, and the seconds that it took."""
+    """Scrub what is left to do. Return what was seen in all, what in the canaries, and the seconds that it took."""
     state = staging.open()
     tally = Tally() if state is None else Tally.from_json(state["tally"])
     planted = Tally()  # one batch and the last, so never begun in an earlier call
@@ -160,16 +160,20 @@ def _gone_through(
     total = sum(part.source.count for part in parts) + len(canaries)
     began = saved = time.monotonic()
     size_before = tally.size
-    for made in run(setup, _todo(parts, canaries, done), detector):
-        if made.split == CANARIES:
-            staging.append("train.jsonl", made.lines)
-            planted.add(made.tally)
+    for scrubbed in run(setup, _batches_of(parts, canaries, done), detector):
+        if scrubbed.split == CANARIES:
+            staging.append("train.jsonl", scrubbed.lines)
+            planted.add(scrubbed.tally)
             continue
-        for name, data in ((f"{made.split}.jsonl", made.lines), (LEDGER, made.ledger), (_VAULT_LINES, made.vault)):
+        for name, data in (
+            (f"{scrubbed.split}.jsonl", scrubbed.lines),
+            (LEDGER, scrubbed.ledger),
+            (_TABLE_LINES, scrubbed.sealed_tokens),
+        ):
             if data:
                 staging.append(name, data)
-        tally.add(made.tally)
-        done += made.rows
+        tally.add(scrubbed.tally)
+        done += scrubbed.rows
         now = time.monotonic()
         speed = (tally.size - size_before) / 1e6 / max(now - began, 1e-9)
         on_progress("scrub", done, total, {"found": float(tally.found), "mb_per_s": speed})
@@ -179,7 +183,7 @@ def _gone_through(
     return tally, planted, before + time.monotonic() - began
 
 
-def _todo(parts: Sequence[_Part], canaries: Sequence[Row], done: int) -> Iterator[Batch]:
+def _batches_of(parts: Sequence[_Part], canaries: Sequence[Row], done: int) -> Iterator[Batch]:
     for part in parts:
         if done >= part.source.count:
             done -= part.source.count
@@ -187,12 +191,14 @@ def _todo(parts: Sequence[_Part], canaries: Sequence[Row], done: int) -> Iterato
         source = part.source
         rows = source.rows_from(done)
         place = None if isinstance(source, Held) else (source, done)
-        yield from batches(_own(source, rows) if canaries else rows, part.split, part.write, source.labelled, place)
+        if canaries:
+            rows = _without_canary_ids(source, rows)
+        yield from batches(rows, part.split, part.write, source.labelled, place)
         done = 0
     yield from batches(canaries, CANARIES, write=True, labelled=True)
 
 
-def _own(source: RowSource, rows: Iterator[Row]) -> Iterator[Row]:
+def _without_canary_ids(source: RowSource, rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
         if is_canary(row.id):
             raise InvalidInput(f"{source.path}: ids that begin with {PREFIX} are those of planted rows; rename them.")
@@ -202,7 +208,7 @@ def _own(source: RowSource, rows: Iterator[Row]) -> Iterator[Row]:
 def _refuse(
     tally: Tally, planted: Tally, rules: ScrubRules, sources: Mapping[str, RowSource], staging: Staging
 ) -> None:
-    """Nothing stays where something is refused."""
+    """Raise where the policy or an error forbids the result; then nothing of it stays on disk."""
     error: Exception | None = None
     if planted.failed:
         error = StepFailed(
@@ -217,7 +223,7 @@ def _refuse(
         )
     elif tally.without_patient:
         error = InvalidInput("scrub.token_scope is patient, so every row must name its patient.", tally.without_patient)
-    elif unknown := sorted(set(rules.quasi_identifiers) - tally.portrait.known):
+    elif unknown := sorted(set(rules.quasi_identifiers) - tally.statistics.known):
         error = InvalidInput(
             "No row has a field that the policy declares in scrub.quasi_identifiers; mend the policy or the rows.",
             [f"metadata field {name}" for name in unknown],
@@ -260,7 +266,7 @@ def _record(
         recognizers=tally.recognizers,
         duplicates=sum(source.duplicates for source in sources.values()),
         quarantined=tuple(Quarantined(split=split, row=row, error=error) for split, row, error in tally.failed),
-        smallest_group=tally.portrait.smallest_group,
+        smallest_group=tally.statistics.smallest_group,
         canaries=planted.rows[CANARIES],
         canary_spans=Recall(planted=planted.planted.total(), found=planted.removed.total()),
         seconds=round(seconds, 3),

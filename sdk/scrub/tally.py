@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdk.scrub.statistics import Portrait
+from sdk.scrub.statistics import RowStatistics
 
 
 @dataclass
 class Tally:
-    portrait: Portrait = field(default_factory=Portrait)
+    statistics: RowStatistics = field(default_factory=RowStatistics)
     rows: Counter[str] = field(default_factory=Counter)  # split -> rows that were written
     planted: Counter[str] = field(default_factory=Counter)  # kind -> spans
     removed: Counter[str] = field(default_factory=Counter)  # kind -> of these, removed entirely
@@ -25,7 +25,7 @@ class Tally:
     without_patient: list[str] = field(default_factory=list)  # faults
 
     def add(self, other: Tally) -> None:
-        self.portrait.add(other.portrait)
+        self.statistics.add(other.statistics)
         for name in _COUNTERS:
             getattr(self, name).update(getattr(other, name))
         for name in (*_NUMBERS, *_LISTS):
@@ -33,31 +33,31 @@ class Tally:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Kind -> findings."""
-        return {kind: counts.total() for kind, counts in sorted(self.portrait.actions.items())}
+        """Return kind -> findings."""
+        return {kind: counts.total() for kind, counts in sorted(self.statistics.actions.items())}
 
     @property
     def actions(self) -> dict[str, int]:
-        """Action -> findings."""
+        """Return action -> findings."""
         total: Counter[str] = Counter()
-        for counts in self.portrait.actions.values():
+        for counts in self.statistics.actions.values():
             total.update(counts)
         return dict(sorted(total.items()))
 
     @property
     def recognizers(self) -> dict[str, dict[str, int]]:
-        return {kind: dict(sorted(counts.items())) for kind, counts in sorted(self.portrait.recognizers.items())}
+        return {kind: dict(sorted(counts.items())) for kind, counts in sorted(self.statistics.recognizers.items())}
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "portrait": self.portrait.as_json(),
+            "statistics": self.statistics.as_json(),
             **{name: dict(getattr(self, name)) for name in _COUNTERS},
             **{name: getattr(self, name) for name in (*_NUMBERS, *_LISTS)},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Tally:
-        tally = cls(portrait=Portrait.from_json(value["portrait"]))
+        tally = cls(statistics=RowStatistics.from_json(value["statistics"]))
         for name in _COUNTERS:
             setattr(tally, name, Counter(value[name]))
         for name in (*_NUMBERS, *_LISTS):

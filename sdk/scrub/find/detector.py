@@ -23,8 +23,8 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.nlp_engine import NlpEngine
 
 from sdk.scrub.find.context import WindowContextEnhancer
-from sdk.scrub.find.ner_models import names_from
-from sdk.scrub.find.recognizers import presidio_silenced, read_registry
+from sdk.scrub.find.ner_models import load_ner_models
+from sdk.scrub.find.recognizers import presidio_silenced, read_recognizers
 from sdk.scrub.find.views import View, views
 from sdk.scrub.prefilter.matching import NO_STRATEGIES, STRATEGIES, PatternTimedOut, prefilter_of
 from sdk.scrub.spans import Span, merged
@@ -108,9 +108,9 @@ class Detector:
 
         InvalidInput lists the faults of the file; MissingExtra names what a recognizer's library is installed with.
         """
-        registry = read_registry(recognizers)
+        registry = read_recognizers(recognizers)
         self.languages = frozenset(registry.supported_languages)
-        engine, chosen = names_from(recognizer, registry.recognizers, registry.supported_languages)
+        engine, chosen = load_ner_models(recognizer, registry.recognizers, registry.supported_languages)
         self._nlp: NlpEngine = engine
         self._languages = {
             code: _Language([one for one in chosen if one.supported_language == code], prefilter)

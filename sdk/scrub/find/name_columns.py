@@ -10,7 +10,7 @@ from itertools import islice
 
 from sdk.data import RowSource
 from sdk.policy import ScrubRules
-from sdk.scrub.fields import SHOWN, TEXT, FieldRules, Leaf, rebuilt
+from sdk.scrub.fields import SHOWN, TEXT, FieldRules, Leaf, rebuild
 from sdk.scrub.find.detector import Detector
 
 SAMPLED = 500  # rows of each file
@@ -23,12 +23,17 @@ NAME = "PERSON"
 
 
 def name_columns(detector: Detector, rules: ScrubRules, sources: Sequence[RowSource]) -> dict[str, str]:
-    """Path of the column -> PERSON, from the first rows of each file."""
+    """Return path of the column -> PERSON, judged by the first rows of each file."""
     fields = FieldRules(rules.fields, {*detector.kinds, *rules.actions})
     values: dict[str, dict[tuple[str, str], None]] = {}
 
     def visit(leaf: Leaf) -> str:
-        if leaf.column and leaf.how.kind == TEXT and len(leaf.text) <= LONGEST and any(map(str.isalpha, leaf.text)):
+        if (
+            leaf.column
+            and leaf.treatment.kind == TEXT
+            and len(leaf.text) <= LONGEST
+            and any(map(str.isalpha, leaf.text))
+        ):
             seen = values.setdefault(leaf.column, {})
             if len(seen) < KEPT:
                 seen[leaf.text, language] = None
@@ -38,20 +43,20 @@ def name_columns(detector: Detector, rules: ScrubRules, sources: Sequence[RowSou
         for row in islice(source.rows, SAMPLED):
             if row.metadata is not None or any(message.tool_calls for message in row.messages):
                 language = row.language
-                rebuilt(row, fields, visit)
+                rebuild(row, fields, visit)
     return {
         column: NAME
         for column, seen in sorted(values.items())
-        if len(seen) >= LEAST and _names(detector, list(seen)) >= SHARE * len(seen)
+        if len(seen) >= LEAST and _count_names(detector, list(seen)) >= SHARE * len(seen)
     }
 
 
-def shown(detector: Detector, columns: Collection[str]) -> tuple[str, ...]:
-    """Their paths as a record may hold them: a key that may be personal data is `*`."""
+def safe_paths(detector: Detector, columns: Collection[str]) -> tuple[str, ...]:
+    """Return the columns' paths as a record may hold them: a key that may be personal data is `*`."""
     keys = sorted({part for column in columns for part in column.split(".")})
-    asked = [(key.replace("_", " "), language) for key in keys for language in sorted(detector.languages)]
+    texts = [(key.replace("_", " "), language) for key in keys for language in sorted(detector.languages)]
     each = len(detector.languages)
-    found = detector.find_many(asked)
+    found = detector.find_many(texts)
     safe = {
         key
         for place, key in enumerate(keys)
@@ -61,7 +66,7 @@ def shown(detector: Detector, columns: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(paths))
 
 
-def _names(detector: Detector, values: Sequence[tuple[str, str]]) -> int:
+def _count_names(detector: Detector, values: Sequence[tuple[str, str]]) -> int:
     count = 0
     for (text, _), found in zip(values, detector.find_many(values), strict=True):
         if not isinstance(found, Exception):

@@ -25,7 +25,7 @@ LIBRARIES = {"transformers": "transformers", "gliner": "gliner", "stanza": "stan
 Chosen = tuple[NlpEngine, list[EntityRecognizer]]
 
 
-def names_from(setting: str, recognizers: Sequence[EntityRecognizer], languages: Sequence[str]) -> Chosen:
+def load_ner_models(setting: str, recognizers: Sequence[EntityRecognizer], languages: Sequence[str]) -> Chosen:
     """The NLP engine and the recognizers under the policy's `recognizer`; the models are looked for on this disk only.
 
     MissingExtra where a library is not installed; InvalidInput where a model is not there or does not load.

@@ -22,7 +22,7 @@ from sdk.scrub.find import checksums, chinese_addresses, chinese_names, street_a
 from sdk.scrub.find.tagger import name_recognizer
 
 REGEX_FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)  # Presidio's default
-OWN = (
+OWN_MODULES = (
     chinese_addresses,
     checksums,
     chinese_names,
@@ -61,7 +61,7 @@ def presidio_silenced() -> Iterator[Alarm]:
         logger.handlers, logger.propagate = kept
 
 
-def read_registry(path: Path) -> RecognizerRegistry:
+def read_recognizers(path: Path) -> RecognizerRegistry:
     """InvalidInput lists every fault that is told here; what is left to Presidio, its first."""
     document = read_yaml(path)
     faults = _faults(document)

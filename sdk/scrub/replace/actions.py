@@ -9,7 +9,7 @@ from sdk.errors import InvalidInput
 from sdk.policy import ALWAYS_DELETED, Action, ScrubRules
 from sdk.scrub.replace import dates
 from sdk.scrub.replace.generalize import GENERALIZED, generalized
-from sdk.scrub.replace.pseudonyms import Keyed, same
+from sdk.scrub.replace.pseudonyms import Pseudonyms, same
 from sdk.scrub.replace.surrogates import Surrogates
 from sdk.scrub.spans import Span
 
@@ -17,7 +17,7 @@ KEY_BYTES = 16  # the least that keeps a token from being guessed back to its va
 KEY_ID_DIGITS = 8  # of the key's id in a token; tells the few keys of a firm apart
 # 80 bits: among 10**8 different values two share a token with a probability of 4 in 10**9 (n**2 / 2**81)
 TOKEN_DIGITS = 20
-KEYED: frozenset[Action] = frozenset({"token", "surrogate", "shift"})
+KEYED_ACTIONS: frozenset[Action] = frozenset({"token", "surrogate", "shift"})
 
 DATES = frozenset({"DATE_TIME", "DATE_OF_BIRTH"})
 MOST_DAYS = 365  # that a date moves, either way
@@ -53,7 +53,7 @@ class Actions:
     def __init__(self, rules: ScrubRules, key: bytes, key_id: str) -> None:
         self.rules, self.key, self.key_id = rules, key, key_id[:KEY_ID_DIGITS]
         used = {rules.default_action, *rules.actions.values()}
-        if used & KEYED and (len(key) < KEY_BYTES or not key_id):
+        if used & KEYED_ACTIONS and (len(key) < KEY_BYTES or not key_id):
             raise InvalidInput(f"The key for tokens has {len(key)} bytes, {KEY_BYTES} and an id are needed.")
         faults = self._faults()
         if faults:
@@ -97,10 +97,10 @@ class Document:
         self._actions = actions
         person = ("patient", patient) if patient else ("document", document_id)
         scopes = {"document": ("document", document_id), "patient": person, "project": ("project",)}
-        self._keyed = Keyed(actions.key, *scopes[actions.rules.token_scope])
-        self._surrogates = Surrogates(self._keyed, language)
+        self._pseudonyms = Pseudonyms(actions.key, *scopes[actions.rules.token_scope])
+        self._surrogates = Surrogates(self._pseudonyms, language)
         self._numbers: dict[str, dict[str, int]] = {}
-        number = Keyed(actions.key, *person).draw("shift").below(2 * MOST_DAYS)
+        number = Pseudonyms(actions.key, *person).draw("shift").below(2 * MOST_DAYS)
         self._days = number - MOST_DAYS + (number >= MOST_DAYS)  # of -365 to 365, never 0
         self._day_first: bool | None = None
         self._reversible: dict[str, tuple[str, str, str]] = {}
@@ -166,7 +166,7 @@ class Document:
         return f"<{kind}_{numbers.setdefault(same(value, kind), len(numbers) + 1)}>"
 
     def _token(self, value: str, kind: str) -> str:
-        digest = self._keyed.digest("token", kind, same(value, kind)).hex()
+        digest = self._pseudonyms.digest("token", kind, same(value, kind)).hex()
         token = f"<{kind}_k{self._actions.key_id}_{digest[:TOKEN_DIGITS]}>"
         if kind in self._actions.rules.reversible:
             self._reversible.setdefault(token, (kind, token, value))

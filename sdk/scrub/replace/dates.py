@@ -88,7 +88,7 @@ def day_first(value: str) -> bool | None:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _WrittenDate:
     start: int
     end: int
     parts: dict[str, tuple[int, int]]
@@ -136,8 +136,8 @@ def year_only(value: str, birth: bool) -> str | None:
     return "-".join(map(str, ends)) + ("年" if chinese else "")
 
 
-def _dates(text: str, day_before_month: bool) -> list[_Found]:
-    found: list[_Found] = []
+def _dates(text: str, day_before_month: bool) -> list[_WrittenDate]:
+    found: list[_WrittenDate] = []
     for match in _CHINESE.finditer(text):
         _add(found, match, [_chinese_number(match[p]) for p in ("year", "month", "day")], chinese=True)
     for pattern in _PATTERNS:
@@ -157,7 +157,7 @@ def _dates(text: str, day_before_month: bool) -> list[_Found]:
 
 
 def _add(
-    found: list[_Found],
+    found: list[_WrittenDate],
     match: re.Match[str],
     numbers: list[int],
     parts: dict[str, tuple[int, int]] | None = None,
@@ -171,7 +171,7 @@ def _add(
         return
     groups = match.groupdict()
     spans = {name: match.span(name) for name in ("year", "month", "day", "name", "ordinal") if groups.get(name)}
-    found.append(_Found(match.start(), match.end(), parts or spans, when, chinese))
+    found.append(_WrittenDate(match.start(), match.end(), parts or spans, when, chinese))
 
 
 def _whole_year(digits: str) -> int:
@@ -184,7 +184,7 @@ def _month_number(name: str) -> int:
     return next(i for i, month in enumerate(MONTHS, 1) if month.lower().startswith(name[:3].lower()))
 
 
-def _is_anything_left(text: str, found: list[_Found]) -> bool:
+def _is_anything_left(text: str, found: list[_WrittenDate]) -> bool:
     """Digits or months that belong to no date and no time: a part that would stay as it is."""
     kept = list(text)
     for one in found:
@@ -193,7 +193,7 @@ def _is_anything_left(text: str, found: list[_Found]) -> bool:
     return bool(re.search(r"[0-9]", rest) or _MONTH_WORD.search(rest) or re.search(rf"[{_CJK}]", rest))
 
 
-def _edits(text: str, one: _Found, new: date) -> list[tuple[int, int, str]]:
+def _edits(text: str, one: _WrittenDate, new: date) -> list[tuple[int, int, str]]:
     numbers = {"year": new.year, "month": new.month, "day": new.day}
     written = {name: text[slice(*span)] for name, span in one.parts.items()}
     if one.chinese:

@@ -58,7 +58,7 @@ class Draw:
         return "".join(str(self.below(10)) for _ in range(count))
 
 
-class Keyed:
+class Pseudonyms:
     """A key within a scope. Parts are told apart by their lengths, so no two lists of parts give the same digest."""
 
     def __init__(self, key: bytes, *scope: str) -> None:

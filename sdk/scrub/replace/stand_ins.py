@@ -1,4 +1,4 @@
-"""Names, places and organizations that stand for others, word by word, from Faker's lists.
+"""NameStandIns, places and organizations that stand for others, word by word, from Faker's lists.
 
 A word's stand-in follows from key, scope, role and word alone, so John Smith, Smith and J. Smith agree wherever they
 stand. Chinese names are Chinese, others English; gender follows a title or Faker's lists; capitals, initials, order,
@@ -19,7 +19,7 @@ from faker.providers.company.zh_CN import Provider as ChineseCompanies
 from faker.providers.person.en_US import Provider as EnglishNames
 from faker.providers.person.zh_CN import Provider as ChineseNames
 
-from sdk.scrub.replace.pseudonyms import Draw, Keyed, normalized
+from sdk.scrub.replace.pseudonyms import Draw, Pseudonyms, normalized
 
 Gender = Literal["m", "f", ""]
 Role = Literal["given", "surname"]
@@ -85,7 +85,7 @@ def _cased(word: str, like: str) -> str:
     return word.lower() if like.islower() else word
 
 
-def _others(draw: Draw, choices: Sequence[str], taken: frozenset[str]) -> str:
+def _another(draw: Draw, choices: Sequence[str], taken: frozenset[str]) -> str:
     """A choice that is none of the taken words, nor holds one of more than three letters; the last, if all do."""
     for _ in range(MOST_DRAWS):
         choice = draw.pick(choices)
@@ -114,10 +114,10 @@ class _Parsed:
 
 
 @dataclass
-class Names:
+class NameStandIns:
     """The stand-ins within one scope. What a document has shown of its people (`learn`) settles words alone."""
 
-    keyed: Keyed
+    pseudonyms: Pseudonyms
     roles: dict[str, Role] = field(default_factory=dict)
     genders: dict[str, Gender] = field(default_factory=dict)
     full: list[tuple[str, str]] = field(default_factory=list)  # given name, surname
@@ -153,10 +153,10 @@ class Names:
         """The stand-in for one word of a name, in the word's capitals."""
         folded = normalized(word)
         if role == "surname":
-            new = _others(self.keyed.draw("surname", folded), _SURNAMES, frozenset({folded}))
+            new = _another(self.pseudonyms.draw("surname", folded), _SURNAMES, frozenset({folded}))
         else:
             known = _GENDER_OF.get(_listed(word)) or self.genders.get(folded) or gender
-            new = _others(self.keyed.draw("given", folded), _GIVEN[known], frozenset({folded}))
+            new = _another(self.pseudonyms.draw("given", folded), _GIVEN[known], frozenset({folded}))
         return _cased(new, word)
 
     def role_alone(self, word: str) -> Role:
@@ -227,7 +227,7 @@ class Names:
             if given[:1] == letter.casefold() and of == surname:
                 return _cased(self.word(given, "given")[0].upper(), letter)
         taken = frozenset({letter.casefold()})
-        new = _others(self.keyed.draw("initial", letter.casefold()), "ABCDEFGHJKLMNOPRSTVW", taken)
+        new = _another(self.pseudonyms.draw("initial", letter.casefold()), "ABCDEFGHJKLMNOPRSTVW", taken)
         return new.lower() if letter.islower() else new
 
     def _chinese(self, run: str, after: str) -> str:
@@ -252,23 +252,23 @@ class Names:
         if not surname:
             return ""
         pool = _ZH_COMPOUND if len(surname) == 2 else _ZH_SINGLE
-        return _others(self.keyed.draw("zh surname", surname), pool, frozenset({surname}))
+        return _another(self.pseudonyms.draw("zh surname", surname), pool, frozenset({surname}))
 
     def _zh_given(self, given: str, gender: Gender) -> str:
         if not given:
             return ""
         known: set[Gender] = {g for g in _GENDERS for c in given if c in _ZH_GENDERED[g]}
         pool = _ZH_GIVEN[known.pop() if len(known) == 1 else gender]
-        draw = self.keyed.draw("zh given", given)
-        return "".join(_others(draw, pool, frozenset({c})) for c in given)
+        draw = self.pseudonyms.draw("zh given", given)
+        return "".join(_another(draw, pool, frozenset({c})) for c in given)
 
     def _numbers(self, text: str, value: str) -> str:
-        return _NUMBER.sub(lambda m: self.keyed.draw("digits", value, m.group()).digits(len(m.group())), text)
+        return _NUMBER.sub(lambda m: self.pseudonyms.draw("digits", value, m.group()).digits(len(m.group())), text)
 
     # -- e-mail -------------------------------------------------------------------------------------------------------
 
     def email(self, value: str) -> str:
-        """Names in the local part become those that the names became; the domain is one of RFC 2606's."""
+        """NameStandIns in the local part become those that the names became; the domain is one of RFC 2606's."""
         local, _, domain = value.rpartition("@")
         folded = normalized(value)
 
@@ -276,15 +276,17 @@ class Names:
             text = match.group()
             low = normalized(text)
             if len(text) == 1:
-                return _cased(self.keyed.draw("email letter", folded, text).pick("ABCDEFGHJKLMNOPRSTVW"), text)
+                return _cased(self.pseudonyms.draw("email letter", folded, text).pick("ABCDEFGHJKLMNOPRSTVW"), text)
             role = self.roles.get(low) or ("given" if low in _GIVEN_WEIGHT else "surname")
             return self.word(text if low in self.roles or low in _GIVEN_WEIGHT else f"{text}@{folded}", role)
 
         def lower(match: regex.Match[str]) -> str:
             return _cased(word(match), match.group())
 
-        new = _NUMBER.sub(lambda m: self.keyed.draw("email", folded).digits(len(m.group())), _WORD.sub(lower, local))
-        ending = self.keyed.draw("domain", normalized(domain)).pick(("com", "org", "net"))
+        new = _NUMBER.sub(
+            lambda m: self.pseudonyms.draw("email", folded).digits(len(m.group())), _WORD.sub(lower, local)
+        )
+        ending = self.pseudonyms.draw("domain", normalized(domain)).pick(("com", "org", "net"))
         return f"{regex.sub(r'[^!-~]', '', new) or 'mail'}@example.{ending}"
 
 
@@ -342,8 +344,8 @@ _ZH_NATIONS = (
 
 
 @dataclass
-class Places:
-    keyed: Keyed
+class PlaceStandIns:
+    pseudonyms: Pseudonyms
 
     def location(self, value: str) -> str:
         if is_chinese(value):
@@ -360,12 +362,12 @@ class Places:
         if is_chinese(value):
             ending = _ZH_ORGANIZATION.search(value)
             head = value[: ending.start()] if ending else value
-            draw = self.keyed.draw("zh organization", normalized(head))
+            draw = self.pseudonyms.draw("zh organization", normalized(head))
             names = [n for n in ChineseCompanies.company_prefixes if len(n) <= max(2, len(head))]
-            return _others(draw, names, frozenset({head})) + (ending[0] if ending else "")
+            return _another(draw, names, frozenset({head})) + (ending[0] if ending else "")
         if value.isupper() and len(value) <= 5 and value.isalpha():
-            draw = self.keyed.draw("acronym", normalized(value))
-            return "".join(_others(draw, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", frozenset({c.casefold()})) for c in value)
+            draw = self.pseudonyms.draw("acronym", normalized(value))
+            return "".join(_another(draw, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", frozenset({c.casefold()})) for c in value)
         words = [m.group().casefold() for m in _WORD.finditer(value)]
         kept = _ORGANIZATION_WORDS if set(words) - _ORGANIZATION_WORDS else frozenset({"of", "the", "and", "for"})
         text = _WORD.sub(lambda m: m.group() if m.group().casefold() in kept else self._word("org", m.group()), value)
@@ -374,14 +376,14 @@ class Places:
     def nation(self, value: str) -> str:
         chinese = is_chinese(value)
         taken = frozenset({normalized(value)})
-        new = _others(self.keyed.draw("nation", normalized(value)), _ZH_NATIONS if chinese else _NATIONS, taken)
+        new = _another(self.pseudonyms.draw("nation", normalized(value)), _ZH_NATIONS if chinese else _NATIONS, taken)
         if chinese:
             return new + (value[-1] if value[-1] in "人语族" else "")
         return _cased(new, value) + ("s" if value.endswith("s") and not new.endswith(("sh", "ch", "ese")) else "")
 
     def _word(self, role: str, word: str) -> str:
         folded = normalized(word)
-        return _cased(_others(self.keyed.draw(role, folded), _SURNAMES, frozenset({folded})), word)
+        return _cased(_another(self.pseudonyms.draw(role, folded), _SURNAMES, frozenset({folded})), word)
 
     def _place(self, piece: str) -> str:
         """A country for a country, a state for a state, else a town; what a place is (River, County) stays."""
@@ -390,16 +392,16 @@ class Places:
         trail = piece[len(piece.rstrip()) :]
         folded = text.casefold()
         taken = frozenset({folded, normalized(text)})
-        draw = self.keyed.draw("place", normalized(text))
+        draw = self.pseudonyms.draw("place", normalized(text))
         if text in _ABBREVIATIONS:
-            return lead + _others(draw, EnglishPlaces.states_abbr, taken) + trail
+            return lead + _another(draw, EnglishPlaces.states_abbr, taken) + trail
         if folded in _STATES:
-            return lead + _cased(_others(draw, EnglishPlaces.states, taken), text) + trail
+            return lead + _cased(_another(draw, EnglishPlaces.states, taken), text) + trail
         if folded in _COUNTRIES:
-            return lead + _cased(_others(draw, EnglishPlaces.countries, taken), text) + trail
+            return lead + _cased(_another(draw, EnglishPlaces.countries, taken), text) + trail
         words = [m.group() for m in _WORD.finditer(text)]
         ending = words[-1] if len(words) > 1 and words[-1].casefold() in _PLACE_WORDS else ""
-        town = _others(draw, _SURNAMES, taken) + draw.pick(EnglishPlaces.city_suffixes)
+        town = _another(draw, _SURNAMES, taken) + draw.pick(EnglishPlaces.city_suffixes)
         return f"{lead}{_cased(town, text)}{' ' + ending if ending else ''}{trail}"
 
     def _street(self, piece: str) -> str:
@@ -427,7 +429,7 @@ class Places:
         def number(match: regex.Match[str]) -> str:
             old = match.group()
             if old not in draws:
-                for draw in self.keyed.draws("address number", old):
+                for draw in self.pseudonyms.draws("address number", old):
                     new = "".join(str(1 + draw.below(9)) if i == 0 else draw.digits(1) for i in range(len(old)))
                     if new != unicodedata.normalize("NFKC", old):
                         break
@@ -456,4 +458,4 @@ class Places:
         else:
             pool = ChinesePlaces.districts if kind in ("区", "县", "旗") else ChinesePlaces.cities
         lead = match[0][: len(match[0]) - len(name) - len(kind)]
-        return lead + _others(self.keyed.draw("zh place", name), pool, frozenset({name})) + kind
+        return lead + _another(self.pseudonyms.draw("zh place", name), pool, frozenset({name})) + kind

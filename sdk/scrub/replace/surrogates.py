@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdk.scrub.replace import invented_numbers
-from sdk.scrub.replace.pseudonyms import Draw, Keyed, normalized, same
-from sdk.scrub.replace.stand_ins import Names, Places
+from sdk.scrub.replace.pseudonyms import Draw, Pseudonyms, normalized, same
+from sdk.scrub.replace.stand_ins import NameStandIns, PlaceStandIns
 
 # No stand-in of these would be of use.
 WITHOUT = frozenset({"TITLE", "PASSWORD", "API_KEY", "PRIVATE_KEY", "BIOMETRIC", "IMAGE_DATA"})
@@ -16,9 +16,9 @@ TRIES = 64
 class Surrogates:
     """Those of one document; what is kept here is only which words its names are made of."""
 
-    def __init__(self, keyed: Keyed, language: str) -> None:
-        self._keyed, self._language = keyed, language
-        self._names, self._places = Names(keyed), Places(keyed)
+    def __init__(self, pseudonyms: Pseudonyms, language: str) -> None:
+        self._pseudonyms, self._language = pseudonyms, language
+        self._names, self._places = NameStandIns(pseudonyms), PlaceStandIns(pseudonyms)
 
     def learn(self, value: str, before: str, after: str) -> None:
         """A person's name in its surroundings, before any of the text is replaced."""
@@ -50,7 +50,7 @@ class Surrogates:
                 yield self._names.email(value)
             case _:
                 for draw, _ in zip(
-                    self._keyed.draws(entity_type, same(value, entity_type)), range(TRIES), strict=False
+                    self._pseudonyms.draws(entity_type, same(value, entity_type)), range(TRIES), strict=False
                 ):
                     yield self._number(value, entity_type, draw)
 
