@@ -30,7 +30,7 @@ details summary { cursor: pointer; font-weight: 600; }
 
 
 def page(title: str, parts: Iterable[str]) -> bytes:
-    """`parts` hold HTML; UTF-8."""
+    """Return a whole page as UTF-8. parts: its HTML, escaped by whoever made them."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -45,7 +45,7 @@ def section(title: str, body: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """`rows` hold HTML; columns in `numbers` are set to the right."""
+    """Return a table. rows: cells of HTML; numbers: columns that are set to the right."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         shown = (
@@ -59,7 +59,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
 
 
 def cards(figures: Iterable[tuple[str, str]]) -> str:
-    """(what is large, what it is)"""
+    """Return figures as cards: (the figure, what it is)."""
     shown = "".join(
         f'<div class="card"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in figures
     )

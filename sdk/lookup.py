@@ -12,14 +12,17 @@ NEAREST = 5
 
 
 def key(name: str, noise: Collection[str] = (), also: str = r"(?!)") -> str:
-    """noise: words that do not count; also: a pattern of further ones. Upper case and punctuation do not count."""
+    """Return the key of a name, in which upper case and punctuation do not count.
+
+    noise: words that do not count either; also: a pattern of further ones.
+    """
     words = re.findall(r"[a-z0-9.]+", name.casefold())
     kept = [word for word in words if word not in noise and not re.fullmatch(also, word)]
     return re.sub(r"[^a-z0-9]", "", "".join(kept))
 
 
 def unknown(what: str, name: str, known: Sequence[str], otherwise: str) -> InvalidInput:
-    """The error for a name that is not among the known ones; otherwise: what to do where none of them is meant."""
+    """Return the error for a name that is not known. otherwise: what to do where none of the known ones is meant."""
     folded = {entry.casefold(): entry for entry in known}
     near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=NEAREST, cutoff=0.3)]
     message = f"No {what} called {name[:100]!r} is in the catalogue; {otherwise}, or take one of the nearest names:"

@@ -53,7 +53,7 @@ class ReviewRow:
     of: int
 
     def locate(self, mark: str) -> list[Planted]:
-        """Where a missed text stands; InvalidInput, which does not quote it, if nowhere.
+        """Find where a missed text stands; InvalidInput, which does not quote it, if nowhere.
 
         "KIND: text" says its kind. White space and invisible characters may differ.
         """
@@ -79,7 +79,7 @@ class ReviewRow:
 
 
 def _gaps(text: str) -> list[bool]:
-    """Between each two characters that are no white space: whether some stands there."""
+    """Return for each two neighbours that are no white space whether some stands between them."""
     places = [place for place, character in enumerate(text) if not character.isspace()]
     return [after - before > 1 for before, after in itertools.pairwise(places)]
 
@@ -103,7 +103,7 @@ class Sample:
 
 
 def sample_size(rows: int | None, bound: float | None, max_miss_rate: float | None) -> int:
-    """Rows of the uniform part: as asked, else those that the claim needs when nothing is missed."""
+    """Return the rows of the uniform part: as asked, else those that the claim needs when nothing is missed."""
     if rows is not None and bound is not None:
         raise InvalidInput("Give the number of rows or the bound to show, not both.")
     if rows is not None and rows < 1:
@@ -114,7 +114,10 @@ def sample_size(rows: int | None, bound: float | None, max_miss_rate: float | No
 
 
 def draw(folder: Path, scrubbed: Scrubbed, rows: int) -> Sample:
-    """`rows` uniform rows and the further ones, in an order that follows from the record; the files are streamed."""
+    """Draw `rows` uniform rows and the further ones, in an order that follows from the record.
+
+    The files are streamed. Of each stratum the rows of the lowest ranks are kept; a rank is a hash of the place.
+    """
     found = _rows_with_findings(check_ref(folder, scrubbed.ledger))
     extra = max(1, round(rows * EXTRA))
     lowest: dict[str, list[tuple[bytes, Place]]] = defaultdict(list)
@@ -151,7 +154,7 @@ def _rank(seed: str, place: Place) -> bytes:
 
 
 def _further(lowest: Mapping[str, Sequence[tuple[bytes, Place]]], used: Collection[Place], extra: int) -> list[Place]:
-    """Evenly over the languages; more from rows in which nothing was found."""
+    """Choose further rows evenly over the languages; more from rows in which nothing was found."""
     left = {part: [place for _, place in drawn if place not in used] for part, drawn in sorted(lowest.items())}
     chosen = []
     for state, share in ((BARE, EXTRA_BARE), (FOUND, 1 - EXTRA_BARE)):
@@ -181,7 +184,7 @@ def read_drawn(folder: Path, scrubbed: Scrubbed, places: Collection[Place]) -> d
 
 
 def texts(row: Row) -> tuple[tuple[str, str], ...]:
-    """Every text of a row that is trained on or kept: messages first, so that their indices stay."""
+    """Return every text of a row that is trained on or kept: messages first, so that their indices stay."""
     further = [("name", message.name) for message in row.messages if message.name]
     further += [
         ("tool call", canonical_json(call.function.model_dump()).decode())
@@ -228,7 +231,7 @@ class ReviewProgress:
 
 
 def judge_rows(sample: Sample, rows: Mapping[Place, Row], judge: Judge, progress: ReviewProgress) -> bool:
-    """Every drawn row that was not judged before, in order; False where the judge goes on another time."""
+    """Ask the judge about every drawn row that has no judgement yet. False where the judge goes on another time."""
     places = (*sample.uniform, *sample.extra)
     for number, place in enumerate(places, 1):
         if place in progress.marks:
@@ -248,7 +251,7 @@ def judge_rows(sample: Sample, rows: Mapping[Place, Row], judge: Judge, progress
 def conclude(
     sample: Sample, rows: Mapping[Place, Row], marks: Marks, reviewer: str, earlier: int, secret: Secret, out: Path
 ) -> Review:
-    """The record; rows with misses are written to `out`, sealed, as rows with planted spans."""
+    """Make the record. Rows with misses are written to `out`, sealed, as rows with planted spans."""
     judged = (*sample.uniform, *sample.extra)
     missed = {place for place in judged if marks[place]}
     misses = len(missed.intersection(sample.uniform))
@@ -278,7 +281,7 @@ def conclude(
 
 
 def _test_row(row: Row, marks: tuple[Planted, ...]) -> Row:
-    """What the next scrubbing measures itself on: all texts as messages, with the marks as planted spans."""
+    """Make the row that the next scrubbing measures itself on: all texts as messages, the marks as planted spans."""
     roles = [message.role for message in row.messages]
     messages = [
         Message(role=roles[place] if place < len(roles) else "user", content=text)
@@ -288,7 +291,7 @@ def _test_row(row: Row, marks: tuple[Planted, ...]) -> Row:
 
 
 def read_misses(folder: Path, review: Review, secret: Secret) -> Held | None:
-    """The rows with planted spans that a review left; None where nothing was missed. Never written in the clear."""
+    """Read the rows with planted spans that a review left, into memory alone; None where nothing was missed."""
     for ref in review.files:
         if ref.path != MISSES:
             continue

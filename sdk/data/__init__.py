@@ -44,7 +44,7 @@ _NO_PUNCTUATION = str.maketrans("", "", "".join(map(chr, range(33))) + "\x7f" + 
 
 
 def row_line(row: Row) -> bytes:
-    """A line of JSONL, without spans and patient."""
+    """Return the row as a line of JSONL, without spans and patient."""
     return canonical_json(row.model_dump(exclude=UNWRITTEN, exclude_none=True)) + b"\n"
 
 
@@ -56,7 +56,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> tuple[int, str]:
 
 
 def normalized(text: str) -> str:
-    """NFKC, case folded, without punctuation, white space and control characters."""
+    """Return the text in NFKC, case folded, without punctuation, white space and control characters."""
     if text.isascii():
         return text.lower().translate(_NO_PUNCTUATION)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -64,7 +64,7 @@ def normalized(text: str) -> str:
 
 
 def conversation(row: Row, prompt: str) -> list[dict[str, Any]]:
-    """A row's messages, with the domain's prompt as the system message where the row has none."""
+    """Return a row's messages, led by the domain's prompt as the system message where the row has none."""
     messages = [_for_template(message) for message in row.messages]
     if prompt and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": prompt})
@@ -72,7 +72,7 @@ def conversation(row: Row, prompt: str) -> list[dict[str, Any]]:
 
 
 def _for_template(message: Message) -> dict[str, Any]:
-    """Chat templates expect the arguments of a tool call as an object."""
+    """Return a message as chat templates expect it: with the arguments of a tool call as an object."""
     shown: dict[str, Any] = {"role": message.role, "content": message.content}
     shown |= {key: value for key in ("name", "tool_call_id") if (value := getattr(message, key)) is not None}
     if message.tool_calls:
@@ -86,14 +86,14 @@ def _call_for_template(call: ToolCall) -> dict[str, Any]:
 
 
 def arguments(function: Function) -> dict[str, Any]:
-    """The arguments as an object."""
+    """Return the arguments of a tool call as an object."""
     given = function.arguments
     value: dict[str, Any] = json_value(given) if isinstance(given, str) else given
     return value
 
 
 def spoken(message: Mapping[str, Any]) -> str:
-    """All text of a message of `conversation`: its content, and its tool calls as JSON."""
+    """Return all text of a message of `conversation`: its content, and its tool calls as JSON."""
     calls = message.get("tool_calls")
     return str(message["content"]) + (canonical_json(calls).decode() if calls else "")
 
@@ -103,13 +103,13 @@ def question(row: Row) -> str:
 
 
 def answer(row: Row) -> str:
-    """The last message's content; its tool calls as JSON where it has nothing else."""
+    """Return the last message's content, or its tool calls as JSON where it has nothing else."""
     last = row.messages[-1]
     return last.content or spoken(_for_template(last))
 
 
 def refuse_overlap(train: Table | RowSource, evaluation: Table | RowSource) -> None:
-    """InvalidInput lists every evaluation row whose normalized question stands in the training data."""
+    """Raise InvalidInput, which lists every evaluation row whose normalized question stands in the training data."""
     keys = {_question_key(row) for row in evaluation.rows}
     asked: dict[bytes, str] = {}
     for row in train.rows:
@@ -131,16 +131,16 @@ def refuse_overlap(train: Table | RowSource, evaluation: Table | RowSource) -> N
 
 
 def longest_row(rows: Iterable[Row], prompt: str) -> int:
-    """Tokens that no row exceeds on a byte-level tokenizer, placeholders included, in whole steps of 64.
+    """Return a number of tokens that no row exceeds on a byte-level tokenizer, in whole steps of 64.
 
-    A byte-level token holds a byte or more, so bytes bound tokens; the margin is for placeholders that are longer than
-    what they replace, and for the chat template.
+    A byte-level token holds a byte or more, so bytes bound tokens; the margin (a quarter and 64) is for placeholders
+    that are longer than what they replace, and for the chat template.
     """
     size = max(len(prompt.encode()) + sum(len(spoken(m).encode()) for m in conversation(row, "")) for row in rows)
     return -(-(size * 5 // 4 + 64) // 64) * 64
 
 
 def _question_key(row: Row) -> bytes:
-    """A digest: questions may be long and many."""
+    """Return a digest of the normalized question: questions may be long and many."""
     key = normalized(question(row)) or question(row).strip()
     return blake2b(key.encode(), digest_size=16).digest()

@@ -88,7 +88,7 @@ def _account(shown: Random, own: Random) -> str:
 
 
 def _resident_id(shown: Random, own: Random) -> str:
-    """GB 11643: region, date of birth, sequence, check digit."""
+    """Make a number by GB 11643: region, date of birth, sequence, check digit."""
     last = _digits(shown, 3)
     while True:
         day = f"{own.randrange(1955, 2005)}{own.randrange(1, 13):02}{own.randrange(1, 29):02}"
@@ -155,7 +155,7 @@ class Canary:
     _seed: bytes = field(repr=False)
 
     def others(self, count: int) -> list[Row]:
-        """The same row with so many other values of the same form, each of them once: twins, which nobody planted."""
+        """Make the row's twins, which nobody planted: the same row with other values of the same form, each once."""
         seen = {self.value}
         rows: list[Row] = []
         for value in self._values("other"):
@@ -173,14 +173,14 @@ class Canary:
 
 
 def planted_kinds(rules: ScrubRules) -> frozenset[str]:
-    """Those that the policy takes out of a text; what it leaves there is no secret, so nobody asks for it."""
+    """Return the kinds that the policy takes out of a text. What it leaves is no secret, so nobody asks for it."""
     return frozenset(kind for kind in KINDS if rules.actions.get(kind, rules.default_action) != "keep")
 
 
 def canaries(
     key: bytes, count: int, languages: Sequence[Language], kinds: Collection[str] = KINDS
 ) -> tuple[Canary, ...]:
-    """The project's canaries, which are the same for the same key; the first of more are those of fewer.
+    """Make the project's canaries. They are the same for the same key, and the first of more are those of fewer.
 
     languages: those of the domain, in turn; kinds: of their values, of which the policy may leave out some.
     """
@@ -201,7 +201,7 @@ def canaries(
 
 
 def canary_rows(key: bytes, count: int, languages: Sequence[Language], kinds: Collection[str] = KINDS) -> list[Row]:
-    """The rows to plant, with the spans of their personal data."""
+    """Make the rows to plant, with the spans of their personal data."""
     return [canary.row for canary in canaries(key, count, languages, kinds)]
 
 

@@ -44,37 +44,40 @@ def mod_97(value: str) -> bool:
 
 
 def gs1(digits: str) -> bool:
-    """GS1 General Specifications, 7.9: weights 3 and 1 from the right, the check digit included."""
+    """Whether the last digit is right by GS1 General Specifications, 7.9: weights 1 and 3 in turn, from the right."""
     return (sum(int(d) for d in digits[-1::-2]) + 3 * sum(int(d) for d in digits[-2::-2])) % 10 == 0
 
 
 def routing_digit(body: str) -> str:
-    """ABA routing number (ANSI X9.100-160): weights 3, 7, 1 over eight digits."""
+    """Return the ninth digit of an ABA routing number (ANSI X9.100-160): weights 3, 7, 1 over eight digits."""
     return str(-weighted(body, (3, 7, 1, 3, 7, 1, 3, 7), 10) % 10)
 
 
 def dea_digit(body: str) -> str:
-    """DEA registration (21 CFR 1301): the last digit of d1 + d3 + d5 + 2 (d2 + d4 + d6)."""
+    """Return the seventh digit of a DEA registration (21 CFR 1301): the last one of d1 + d3 + d5 + 2 (d2 + d4 + d6)."""
     return str(weighted(body, (1, 2, 1, 2, 1, 2), 10))
 
 
 def cusip_digit(body: str) -> str:
-    """CUSIP (ANSI X9.6): every second of eight values doubled, then the sum of all their digits."""
+    """Return the ninth digit of a CUSIP (ANSI X9.6): every second value doubled, then the sum of all digits."""
     values = [int(character, 36) * (1 + place % 2) for place, character in enumerate(body)]
     return str(-sum(value // 10 + value % 10 for value in values) % 10)
 
 
 def vin_character(vin: str) -> str:
-    """Vehicle identification number (49 CFR 565.15, GB 16735): what belongs in the ninth of the 17 places."""
+    """Return what belongs in the ninth of a vehicle's 17 places (VIN; 49 CFR 565.15, GB 16735)."""
     return "0123456789X"[weighted("".join(map(_VIN_VALUES.__getitem__, vin)), _VIN_WEIGHTS, 11)]
 
 
 def resident_id_character(body: str) -> str:
-    """Resident identity number of mainland China (GB 11643): ISO 7064 MOD 11-2 over 17 digits."""
+    """Return the last character of a resident identity number of mainland China (GB 11643): ISO 7064 MOD 11-2."""
     return "10X98765432"[weighted(body, _RESIDENT_ID_WEIGHTS, 11)]
 
 
 def credit_code_character(body: str) -> str:
-    """Unified social credit code (GB 32100): weights 3**place modulo 31; ValueError for I, O, S, V and Z."""
+    """Return the last character of a unified social credit code (GB 32100): weights 3**place modulo 31.
+
+    ValueError for the letters that such a code never has.
+    """
     total = sum(_CREDIT_CODE_ALPHABET.index(character) * pow(3, place, 31) for place, character in enumerate(body))
     return _CREDIT_CODE_ALPHABET[-total % 31]

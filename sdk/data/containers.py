@@ -17,12 +17,13 @@ from sdk.data.rows import Faults, Raw, Twice, json_value
 
 BOM = b"\xef\xbb\xbf"
 BATCH = 256  # rows of a Parquet file in memory at once
+# Columns of a CSV file that are written as JSON.
 _AS_JSON = {"spans": "a list", "messages": "a list", "conversations": "a list", "metadata": "an object"}
 Piece = Raw | str  # a row's columns, or what is wrong at this place
 
 
 def _lines(data: bytes, faults: Faults) -> list[str]:
-    """Lines; those that are not UTF-8 go to `faults`."""
+    """Return the lines; those that are not UTF-8 go to `faults`."""
     lines = []
     for number, line in enumerate(data.split(b"\n"), 1):
         try:
@@ -130,12 +131,7 @@ def _all_csv(path: Path) -> Iterator[Piece]:
 
 def _csv_row(cells: dict[str, str], where: str) -> Iterator[Piece]:
     fields: dict[str, Any] = {k: v for k, v in cells.items() if v.strip() or k not in METADATA}
-    for column, kind in (
-        ("spans", "a list"),
-        ("messages", "a list"),
-        ("conversations", "a list"),
-        ("metadata", "an object"),
-    ):
+    for column, kind in _AS_JSON.items():
         if fields.get(column, "").strip():
             try:
                 fields[column] = json_value(fields[column])

@@ -53,7 +53,7 @@ class Builder:
         self._number = passed
 
     def build(self, raw: Raw) -> tuple[str, Row | None, Faults]:
-        """The row's id, the row where it can be built, and whatever is wrong with it."""
+        """Return the row's id, the row where it can be built, and whatever is wrong with it."""
         self._number += 1
         found: Faults = []
         fields = {key: value for key, value in raw.fields.items() if value is not None}
@@ -71,7 +71,7 @@ class Builder:
 
 
 def named(raw: Raw, row_id: str, number: int) -> str:
-    """The place of a row, and its id where it has one."""
+    """Return the place of a row, and its id where it has one."""
     given = raw.fields.get("id") is not None and row_id != f"row-{number}"
     return f"{raw.where}, id {row_id}" if given else raw.where
 
@@ -121,7 +121,7 @@ def _short(fields: Mapping[str, Any], column: str, faults: Faults) -> str | None
 
 
 def find_layout(columns: Iterable[str], faults: Faults) -> Layout | None:
-    """The one layout whose columns these are; None, and a fault, if there is none or more than one."""
+    """Return the one layout whose columns these are; None, and a fault, if there is none or more than one."""
     columns = list(columns)
     found = [layout for layout, names in LAYOUTS.items() if set(names) & set(columns)]
     if len(found) > 1:
@@ -138,7 +138,7 @@ def find_layout(columns: Iterable[str], faults: Faults) -> Layout | None:
 
 
 def shown(name: str) -> str:
-    """A name that could be anything else than a column's is not repeated: it may be customers' text."""
+    """Return the name if it can only be a column's. Any other is not repeated: it may be customers' text."""
     return name if _NAME.fullmatch(name) else "(a name that is not shown)"
 
 
@@ -152,7 +152,7 @@ def _text_faults(fields: Mapping[str, Any]) -> Faults:
 
 
 def _value_faults(value: Any) -> Faults:
-    """What no text and no number may be, anywhere in the value."""
+    """List what no text and no number may be, anywhere in the value."""
     faults: Faults = []
     level = [value]
     for _ in range(DEEPEST + 2):
@@ -226,7 +226,7 @@ def _chat(
         return []
     messages = []
     for index, item in enumerate(items):
-        given = _given(item) if isinstance(item, dict) else {}
+        given = _without_nulls(item) if isinstance(item, dict) else {}
         extra = _extra(given, faults, f"{column}[{index}]") if role == "role" else {}
         wrong = _message_fault({key: value for key, value in given.items() if key not in extra}, role, content, roles)
         calls = extra.get("tool_calls")
@@ -239,8 +239,8 @@ def _chat(
     return messages
 
 
-def _given(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Without nulls; a message that calls tools may leave its content out."""
+def _without_nulls(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without nulls. A message that calls tools may leave its content out."""
     given = {key: value for key, value in item.items() if value is not None}
     return {"content": "", **given} if given.get("tool_calls") else given
 
@@ -254,7 +254,7 @@ def _message_fault(given: Mapping[str, Any], role: str, content: str, roles: Map
 
 
 def _extra(given: Mapping[str, Any], faults: Faults, place: str) -> dict[str, Any]:
-    """name, tool_calls and tool_call_id, where they stand and may stand."""
+    """Return name, tool_calls and tool_call_id, where they stand and may stand."""
     extra: dict[str, Any] = {}
     for key in ("name", "tool_call_id"):
         if key in given and (key == "name" or given.get("role") == "tool"):
@@ -273,8 +273,8 @@ def _tool_calls(calls: Any, faults: Faults, place: str) -> tuple[ToolCall, ...]:
         return ()
     made = []
     for index, item in enumerate(calls):
-        call = _given(item) if isinstance(item, dict) else {}
-        function = _given(call["function"]) if isinstance(call.get("function"), dict) else {}
+        call = _without_nulls(item) if isinstance(item, dict) else {}
+        function = _without_nulls(call["function"]) if isinstance(call.get("function"), dict) else {}
         sound = set(call) <= {"id", "type", "function"} and set(function) == {"name", "arguments"}
         names = [call.get("id", "-"), function.get("name", "")]
         if not sound or call.get("type", "function") != "function" or not all(isinstance(n, str) and n for n in names):
@@ -368,7 +368,7 @@ def _span_place(item: Any, messages: list[Message], places: Mapping[str, Place])
 
 
 def _language(messages: list[Message]) -> Language:
-    """Chinese from a share of .3: a Chinese character counts as much as a word in another script."""
+    """Tell the language: Chinese from a share of .3, where a character counts as much as a word in another script."""
     text = " ".join(message.content for message in messages)
     if text.isascii():
         return "en"

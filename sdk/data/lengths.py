@@ -47,7 +47,7 @@ def measure_lengths(
 
 
 def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str) -> list[int]:
-    """Of each row, in the order given, as measure_lengths() counts or bounds them."""
+    """Return the tokens of each row, in the order given, as measure_lengths() counts or bounds them."""
     chat = None if base is None else _Chat.load(base)
     counted = None if chat is None else chat.count(rows, prompt, None)
     return counted or [longest_row([row], prompt) for row in rows]
@@ -61,7 +61,7 @@ class _Chat:
 
     @classmethod
     def load(cls, base: Path) -> _Chat | None:
-        """None where the folder lacks a file or one of them cannot be used."""
+        """Load a base's folder. None where it lacks a file or one of them cannot be used."""
         config = _read_json(base / "tokenizer_config.json")
         source = _template_source(base, config)
         if source is None or not (base / "tokenizer.json").is_file():
@@ -79,7 +79,7 @@ class _Chat:
         return cls(tokenizer, template, special)
 
     def count(self, rows: Sequence[Row], prompt: str, on_progress: OnProgress | None) -> list[int] | None:
-        """Tokens of each row; None where the template refuses one or renders nothing."""
+        """Count the tokens of each row; None where the template refuses one or renders nothing."""
         counted: list[int] = []
         for begin in range(0, len(rows), _TOGETHER):
             try:
@@ -127,7 +127,7 @@ class _Names(Namespace):
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """What chat templates expect to find: the names and settings of transformers' renderer."""
+    """Make what chat templates expect to find: the names and settings of transformers' renderer."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Answers, "jinja2.ext.loopcontrols"]
     )
@@ -175,7 +175,7 @@ def _template_source(base: Path, config: Mapping[str, Any]) -> str | None:
 
 
 def _special_tokens(base: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """bos_token, eos_token and their like, which older bases keep in a file of their own."""
+    """Return bos_token, eos_token and their like, which older bases keep in a file of their own."""
     older = {} if "added_tokens_decoder" in config else _read_json(base / "special_tokens_map.json")
     given = {name: _content(value) for name, value in {**config, **older}.items() if name.endswith("_token")}
     return {name: token for name, token in given.items() if token is not None}

@@ -89,7 +89,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_value(text: str) -> Any:
-    """The document; ValueError says what is wrong without its text."""
+    """Read a JSON document. ValueError says what is wrong without its text."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:

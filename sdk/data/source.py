@@ -36,11 +36,11 @@ class RowSource:
 
     @property
     def rows(self) -> Iterator[Row]:
-        """All rows, read anew. InvalidInput where the file has changed since it was checked."""
+        """Read all rows anew. InvalidInput where the file has changed since it was checked."""
         return self.rows_from(0)
 
     def rows_from(self, first: int) -> Iterator[Row]:
-        """The rows from this one on, which counts from 0."""
+        """Read the rows from this one on, which counts from 0."""
         build = Builder(self.layout, first).build
         for raw in CONTAINERS[self.path.suffix.lower()](self.path, first):
             row = build(raw)[1] if isinstance(raw, Raw) else None
@@ -78,7 +78,7 @@ def open_rows(path: Path) -> RowSource:
 
 
 def read_rows(path: Path) -> Table:
-    """As open_rows(), with all rows in memory."""
+    """Check a file as open_rows() does, and return all rows, in memory."""
     rows: list[Row] = []
     source = _open(path, rows)
     return Table.model_construct(
@@ -104,7 +104,7 @@ def _open(path: Path, kept: list[Row] | None) -> RowSource:
 
 
 def _digest(path: Path) -> tuple[str, bool]:
-    """SHA-256, and whether there is nothing but white space."""
+    """Return the SHA-256, and whether there is nothing but white space."""
     digest, blank = hashlib.sha256(), True
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -159,7 +159,7 @@ def _content_hash(row: Row) -> int:
 
 
 def _given_twice(path: Path, ids: array[int]) -> list[_Fault]:
-    """Hashes tell at the cost of eight bytes a row whether an id may stand twice; if so, the file is read once more."""
+    """List ids that stand twice. Hashes of eight bytes a row tell whether one may; if so, the file is read again."""
     values, counts = np.unique(np.frombuffer(ids, np.int64), return_counts=True)
     suspects = set(values[counts > 1].tolist())
     if not suspects:

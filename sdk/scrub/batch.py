@@ -71,7 +71,7 @@ class ScrubbedBatch:
 def batches(
     rows: Iterable[Row], split: str, write: bool, labelled: bool, place: tuple[RowSource, int] | None = None
 ) -> Iterator[Batch]:
-    """Rows in their order, cut by their own sizes alone, so that the batches are the same each time."""
+    """Cut rows into batches, in order and by their own sizes alone, so that the batches are the same each time."""
     for taken in _cut(rows):
         yield Batch(split, write, labelled, tuple(taken), place)
         place = None if place is None else (place[0], place[1] + len(taken))

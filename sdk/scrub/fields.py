@@ -222,7 +222,10 @@ class _Walker:
         )
 
     def value(self, value: Any, path: FieldPath, shown: FieldPath, treatment: Treatment) -> Any:
-        """path: as it is in the source, for rules; shown: the same as it may stand in the ledger."""
+        """Return the value with its texts replaced.
+
+        path: as it is in the source, for rules; shown: the same as it may stand in the ledger.
+        """
         if isinstance(value, dict):
             result: dict[str, Any] = {}
             for key, item in value.items():

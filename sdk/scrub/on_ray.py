@@ -31,7 +31,7 @@ _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray sends some to its makers w
 
 
 class Actor:
-    """Its rows in, what became of them out. What an error says may quote rows, so only its type comes out."""
+    """Scrubs batches in a process of Ray. What an error says may quote rows, so only its type comes out."""
 
     def __init__(self, setup: ScrubSetup) -> None:
         self._scrubber = Scrubber(setup)
@@ -60,7 +60,7 @@ class Actor:
 
 
 def on_ray_actors(workers: int) -> BatchRunner:
-    """On the cluster that RAY_ADDRESS names, else on one that is started here; batches come out in order."""
+    """Scrub on the cluster that RAY_ADDRESS names, else on one that is started here; batches come out in order."""
 
     def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
         items = [{"batch": pickle.dumps(_place(batch))} for batch in todo]

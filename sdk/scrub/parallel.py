@@ -27,12 +27,12 @@ BatchRunner = Callable[[ScrubSetup, Iterable[Batch], Detector | None], Iterator[
 
 
 def in_this_process(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
-    """In this process, with its detector."""
+    """Scrub in this process, with its detector."""
     yield from map(Scrubber(setup, detector), todo)
 
 
 def in_processes(workers: int) -> BatchRunner:
-    """In as many processes; batches come out in the order in which they go in."""
+    """Scrub in as many processes; batches come out in the order in which they go in."""
 
     def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
         idle: SimpleQueue[processes.Child] = SimpleQueue()

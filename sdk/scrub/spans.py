@@ -22,7 +22,7 @@ NAME_KINDS = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP", "TITLE"})
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Disjoint spans in order: overlapping ones become their union, of the kind that is surest, then longest.
+    """Return disjoint spans in order: overlapping ones become their union, of the kind that is surest, then longest.
 
     A name yields to a form: what is left of it beside a number or an address stays a name of its own if it is a word.
     """
@@ -49,7 +49,7 @@ def _united(ordered: Iterable[Span]) -> list[Span]:
 
 
 def _beside(name: Span, forms: Sequence[Span]) -> list[Span]:
-    """What no form covers of a name, less pieces of one or two characters."""
+    """Return what no form covers of a name, less pieces of one or two characters."""
     pieces, start = [], name.start
     for form in forms[bisect(forms, name.start, key=lambda s: s.end) :]:
         if form.start >= name.end:

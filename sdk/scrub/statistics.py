@@ -92,7 +92,7 @@ class RowStatistics:
     def count_row(
         self, language: str, findings: int, metadata: Mapping[str, Any], quasi_identifiers: Sequence[str]
     ) -> None:
-        """One row that was written, with its metadata as they were written."""
+        """Count one row that was written, with its metadata as they were written."""
         self.languages[language] += 1
         self.per_row[size_class(findings)] += 1
         if not quasi_identifiers:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdk.scrub.find.tagger.network import lexicon_array, unpack_words
+from sdk.scrub.find.tagger.network import unpack_words
 from sdk.scrub.find.tagger.tokens import (
     BANDS,
     BUCKETS,
@@ -116,6 +116,10 @@ def chinese_words(names: Names) -> bytes:
         if count >= (8 if kind == 0 and len(word) > 1 else 3):
             lines[kind + 4 * min(int(math.log2(count)), BANDS - 1)].append(word)
     return "\n".join(" ".join(sorted(words)) for words in lines).encode()
+
+
+def lexicon_array(words: list[str]) -> np.ndarray:
+    return np.array(sorted({hash_word(word) for word in words}), np.uint32)
 
 
 class Encoder:

@@ -1,0 +1,1 @@
+"""Finding personal data: the detector, Presidio's recognizers and ours, names, addresses, numbers with check digits."""

@@ -24,7 +24,7 @@ _INSIDE = (
     rf"|[ ,]?(?:(?![的和在是与及电手联邮])\p{{Han}}){{2,8}}?(?={_NUMBER}(?:栋|幢|座|期|单元|楼|层|室|户)))"
     rf"{{1,8}}(?:[ \-]?[0-9]{{2,4}}(?:室|房)?)?(?![0-9])"
 )
-# where an address may begin: at a road or place with a number behind it
+# What tells an address: a road or place with a number behind it.
 _ANCHOR = regex.compile(
     rf"(?:{_ROADS}|{_PLACES})[东南西北中一二三四五六七八九十]{{0,2}}段?[ ]?\K{_NUMBER}[ ]?(?:{_UNITS})(?:{_INSIDE})?"
     rf"|(?:{_ROADS}|{_PLACES})[东南西北中]?[ ]?\K[0-9]{{1,5}}(?:\-[0-9]{{1,4}}){{1,3}}(?![0-9.\-])"
@@ -71,7 +71,7 @@ class MainlandAddressRecognizer(AddressRecognizer):
 
 
 def _around(text: str, start: int, end: int) -> tuple[int, int]:
-    """From the province, or from behind the last word that leads to an address, to the number's end."""
+    """Return the span from the province, or from behind the last word that leads to an address, to the number's end."""
     first = start
     while first > max(0, start - LONGEST) and (_is_han(text[first - 1]) or text[first - 1].isdigit()):
         first -= 1
@@ -98,7 +98,7 @@ def _is_han(character: str) -> bool:
 
 
 def _end_of_run(run: str) -> int:
-    """Length of the address at the beginning of what follows a word for it; 0 where there is none."""
+    """Return the length of the address with which a run begins that follows a word for one; 0: there is none."""
     stop = _AFTER_ADDRESS.search(run, 2)
     if stop:
         run = run[: stop.start()]

@@ -16,7 +16,7 @@ BEFORE, AFTER = 48, 16  # characters around a finding in which a context word co
 
 @functools.lru_cache(maxsize=512)
 def _words(words: tuple[str, ...]) -> regex.Pattern[str]:
-    """Any of the words; Latin ones stand alone, so that "lic" is not found in "duplicate"."""
+    """Return a pattern for any of the words. Latin ones stand alone, so that "lic" is not found in "duplicate"."""
     parts = "|".join(regex.escape(word) for word in sorted(words, key=len, reverse=True))
     return regex.compile(rf"(?<![A-Za-z])(?:{parts})(?![A-Za-z])|(?:{parts})(?<=\p{{Han}})", regex.IGNORECASE)
 
@@ -48,7 +48,7 @@ class WindowContextEnhancer(ContextAwareEnhancer):
         return raw_results
 
     def raised(self, text: str, start: int, end: int, score: float, words: tuple[str, ...]) -> float:
-        """The score of a find at [start, end), higher where one of the words stands near it."""
+        """Return the score of a find at [start, end), higher where one of the words stands near it."""
         if score >= self.MAX_SCORE:
             return score
         pattern = _words(words)

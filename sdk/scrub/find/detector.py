@@ -93,7 +93,7 @@ def _validates(recognizer: PatternRecognizer) -> tuple[bool, bool]:
 
 
 class Detector:
-    """Finds personal data in the languages that its recognizers.yaml supports."""
+    """The recognizers of one recognizers.yaml, which find personal data in the languages that it supports."""
 
     def __init__(
         self,
@@ -103,8 +103,10 @@ class Detector:
         row_seconds: float = ROW_SECONDS,
         prefilter: bool = True,
     ) -> None:
-        """recognizer: who finds names, as the policy writes it; row_seconds: what scanning one text may take;
-        prefilter: False runs every pattern on every text, which finds the same in more time.
+        """Read the file and load the recognizer of names.
+
+        recognizer: who finds names, as the policy writes it; row_seconds: what scanning one text may take; prefilter:
+        False runs every pattern on every text, which finds the same in more time.
 
         InvalidInput lists the faults of the file; MissingExtra names what a recognizer's library is installed with.
         """
@@ -121,81 +123,88 @@ class Detector:
         self._score_threshold, self._row_seconds = score_threshold, row_seconds
 
     def find(self, text: str, language: str) -> list[Span]:
-        """Disjoint spans in order. DETECTOR_ERRORS, DetectorFailed among them: the text counts as not scanned."""
+        """Return disjoint spans in order.
+
+        Raises one of DETECTOR_ERRORS, DetectorFailed among them, where the text counts as not scanned.
+        """
         found = self.find_many([(text, language)])[0]
         if isinstance(found, Exception):
             raise found
         return found
 
     def find_many(self, texts: Sequence[tuple[str, str]]) -> list[list[Span] | Exception]:
-        """For each (text, language) its spans, or the error for which it counts as not scanned."""
-        read = [list(views(text)) for text, _ in texts]
+        """Return for each (text, language) its spans, or the error for which it counts as not scanned."""
+        readings = [list(views(text)) for text, _ in texts]
         with presidio_silenced() as alarm:
-            names = self._names_of(texts, read)
-            found: list[list[Span] | Exception] = []
+            names = self._names_of(texts, readings)
+            results: list[list[Span] | Exception] = []
             for i, (_, language) in enumerate(texts):
                 alarm.heard = False
                 try:
                     batch = names[i]
                     if isinstance(batch, Exception):
                         raise batch
-                    spans = self._spans(language, read[i], batch)
-                    if alarm.heard:
+                    spans = self._spans(language, readings[i], batch)
+                    if alarm.heard:  # Presidio logs what it swallows: something of the text was not looked at
                         raise DetectorFailed
                 except DETECTOR_ERRORS as error:
-                    found.append(error)
+                    results.append(error)
                 else:
-                    found.append(spans)
-        return found
+                    results.append(spans)
+        return results
 
     # -- names, for all texts at once
 
     def _names_of(
-        self, texts: Sequence[tuple[str, str]], read: Sequence[Sequence[View]]
+        self, texts: Sequence[tuple[str, str]], readings: Sequence[Sequence[View]]
     ) -> list[list[list[Span]] | Exception]:
-        """For each text the finds of the recognizers with `find_many` in each of its views."""
-        found: list[list[list[Span]] | Exception] = [[[] for _ in its] for its in read]
+        """Return for each text the finds of the recognizers with `find_many` in each of its views."""
+        results: list[list[list[Span]] | Exception] = [[[] for _ in views_of_text] for views_of_text in readings]
         for language, plan in self._languages.items():
-            mine = [i for i, (_, code) in enumerate(texts) if code == language]
-            for recognizer in plan.many if mine else []:
-                self._ask(recognizer, mine, read, found)
-        return found
+            chosen = [i for i, (_, code) in enumerate(texts) if code == language]
+            for recognizer in plan.many if chosen else []:
+                self._ask(recognizer, chosen, readings, results)
+        return results
 
     def _ask(
         self,
         recognizer: Any,
-        mine: Sequence[int],
-        read: Sequence[Sequence[View]],
-        found: list[list[list[Span]] | Exception],
+        chosen: Sequence[int],
+        readings: Sequence[Sequence[View]],
+        results: list[list[list[Span]] | Exception],
     ) -> None:
+        """Add the finds of one recognizer in the chosen texts to the results.
+
+        It sees all of them in one call. If that fails, each text is asked for alone, so that one bad text is one error.
+        """
         started = time.monotonic()
-        places = [(i, j) for i in mine for j in range(len(read[i]))]
+        places = [(i, j) for i in chosen for j in range(len(readings[i]))]
         try:
-            spans = recognizer.find_many([read[i][j].text for i, j in places])
+            spans = recognizer.find_many([readings[i][j].text for i, j in places])
             if len(spans) != len(places):
                 raise DetectorFailed
         except DETECTOR_ERRORS as error:
-            if len(mine) == 1:
-                found[mine[0]] = error
+            if len(chosen) == 1:
+                results[chosen[0]] = error
                 return
-            for i in mine:  # which of them was it?
-                self._ask(recognizer, [i], read, found)
+            for i in chosen:
+                self._ask(recognizer, [i], readings, results)
             return
-        late = time.monotonic() - started > self._row_seconds * len(mine)
+        late = time.monotonic() - started > self._row_seconds * len(chosen)
         for (i, j), its in zip(places, spans, strict=True):
-            target = found[i]
+            target = results[i]
             if late:
-                found[i] = DetectorTimedOut(f"{recognizer.name} took longer than {self._row_seconds:g} s a text")
+                results[i] = DetectorTimedOut(f"{recognizer.name} took longer than {self._row_seconds:g} s a text")
             elif not isinstance(target, Exception):
                 target[j] += [span if span.recognizer else replace(span, recognizer=recognizer.name) for span in its]
 
     # -- one text
 
-    def _spans(self, language: str, read: Sequence[View], names: Sequence[Sequence[Span]]) -> list[Span]:
+    def _spans(self, language: str, readings: Sequence[View], names: Sequence[Sequence[Span]]) -> list[Span]:
         plan = self._languages[language]
         deadline = time.monotonic() + self._row_seconds
         spans: list[Span] = []
-        for view, its in zip(read, names, strict=True):
+        for view, its in zip(readings, names, strict=True):
             found = [*self._patterns(plan, view.text, deadline), *its, *self._others(plan, view.text, language)]
             if time.monotonic() > deadline:
                 raise DetectorTimedOut(f"all recognizers together took longer than {self._row_seconds:g} s")
@@ -249,7 +258,7 @@ class Detector:
         ]
 
     def _others(self, plan: _Language, text: str, language: str) -> Iterable[Span]:
-        """Recognizers that are more than patterns, through Presidio's own interface."""
+        """Return the finds of recognizers that are more than patterns, through Presidio's own interface."""
         if not plan.single:
             return []
         artifacts = self._nlp.process_text(text, language)
@@ -269,7 +278,10 @@ class Detector:
 
 
 def _without_contained(spans: list[Span]) -> list[Span]:
-    """EntityRecognizer.remove_duplicates for spans of one kind: what a span at least as sure contains is dropped."""
+    """Drop what a span at least as sure contains, as EntityRecognizer.remove_duplicates does for one kind.
+
+    The spans are sorted by start, the longest first, so only those that still reach past a start have to be compared.
+    """
     if len(spans) < 2:
         return spans
     kept: list[Span] = []

@@ -22,11 +22,13 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 NAMES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")  # what a model is asked for; forms find the rest better
 LIBRARIES = {"transformers": "transformers", "gliner": "gliner", "stanza": "stanza"}  # setting -> import
 
-Chosen = tuple[NlpEngine, list[EntityRecognizer]]
+EngineAndRecognizers = tuple[NlpEngine, list[EntityRecognizer]]
 
 
-def load_ner_models(setting: str, recognizers: Sequence[EntityRecognizer], languages: Sequence[str]) -> Chosen:
-    """The NLP engine and the recognizers under the policy's `recognizer`; the models are looked for on this disk only.
+def load_ner_models(
+    setting: str, recognizers: Sequence[EntityRecognizer], languages: Sequence[str]
+) -> EngineAndRecognizers:
+    """Return the NLP engine and the recognizers under the policy's `recognizer`, with models of this disk only.
 
     MissingExtra where a library is not installed; InvalidInput where a model is not there or does not load.
     """
@@ -79,7 +81,7 @@ def _folder(model: str) -> str:
     return model
 
 
-def _spacy(model: str, languages: Sequence[str]) -> Chosen:
+def _spacy(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
     if not (Path(model).exists() or spacy.util.is_package(model)):
         raise OSError("there is no such folder, and no such package is installed")
     engine = SpacyNlpEngine(_models(model, languages))
@@ -87,13 +89,13 @@ def _spacy(model: str, languages: Sequence[str]) -> Chosen:
     return engine, [SpacyRecognizer(supported_language=code, supported_entities=list(NAMES)) for code in languages]
 
 
-def _transformers(model: str, languages: Sequence[str]) -> Chosen:
+def _transformers(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
     folder = _folder(model)
     found = [HuggingFaceNerRecognizer(model_name=folder, supported_language=code, device="cpu") for code in languages]
     return _silent_engine(languages), found
 
 
-def _gliner(model: str, languages: Sequence[str]) -> Chosen:
+def _gliner(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
     folder = _folder(model)
     mapping = {"person": "PERSON", "location": "LOCATION", "organization": "ORGANIZATION", "nationality": "NRP"}
     found: list[Any] = [
@@ -109,13 +111,13 @@ def _gliner(model: str, languages: Sequence[str]) -> Chosen:
     return _silent_engine(languages), found
 
 
-def _stanza(model: str, languages: Sequence[str]) -> Chosen:
+def _stanza(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
     engine = StanzaNlpEngine(_models(_folder(model), languages), download_if_missing=False)
     engine.load()
     return engine, [StanzaRecognizer(supported_language=code, supported_entities=list(NAMES)) for code in languages]
 
 
-LOADERS: dict[str, Callable[[str, Sequence[str]], Chosen]] = {
+LOADERS: dict[str, Callable[[str, Sequence[str]], EngineAndRecognizers]] = {
     "spacy": _spacy,
     "transformers": _transformers,
     "gliner": _gliner,

@@ -52,6 +52,7 @@ class Alarm(logging.Handler):
 
 @contextmanager
 def presidio_silenced() -> Iterator[Alarm]:
+    """Keep Presidio's log from everybody: it may quote customers' text. The alarm tells that there was something."""
     logger, alarm = logging.getLogger("presidio-analyzer"), Alarm(logging.WARNING)
     kept = (logger.handlers, logger.propagate)
     logger.handlers, logger.propagate = [alarm], False
@@ -62,7 +63,7 @@ def presidio_silenced() -> Iterator[Alarm]:
 
 
 def read_recognizers(path: Path) -> RecognizerRegistry:
-    """InvalidInput lists every fault that is told here; what is left to Presidio, its first."""
+    """Read a recognizers.yaml. InvalidInput lists every fault, but only the first of those that Presidio finds."""
     document = read_yaml(path)
     faults = _faults(document)
     if faults:

@@ -257,7 +257,7 @@ def _addresses(text: str) -> Iterator[tuple[int, int, float]]:
 
 
 def _lead(before: str) -> re.Match[str] | None:
-    """The last word for an address."""
+    """Return the last word for an address."""
     last = None
     if ":" in before or "=" in before or not _LEAD_WORDS.isdisjoint(before.lower().split(" ")):
         for last in _LEADS.finditer(before):  # noqa: B007
@@ -278,7 +278,7 @@ def _led_at(text: str, start: int) -> bool:
 def _with_suffix(
     text: str, start: int, match: regex.Match[str], sure: bool = False
 ) -> Iterator[tuple[int, int, float]]:
-    """Up to the first word that ends a street's name, and what belongs to it behind that."""
+    """Yield the span up to the first word that ends a street's name, and what belongs to it behind that."""
     position = match.start("words")
     words = match["words"].split(" ")
     if words[0].lower() in _FIRST_WORDS:
@@ -305,7 +305,7 @@ def _with_suffix(
 
 
 def _french(text: str, start: int, match: regex.Match[str], sure: bool) -> Iterator[tuple[int, int, float]]:
-    """Number, rue or the like, and a name: with a capital, or a single word after a word for an address."""
+    """Yield number, rue or the like, and a name: with a capital, or a single word after a word for an address."""
     name = _FRENCH_NAME.match(text, match.start("words"))
     capital = name is not None and name["name"][:1].isupper()
     if name and (capital or sure or _led_at(text, start)):
@@ -319,7 +319,7 @@ def _after_direction(text: str, end: int) -> int:
 
 
 def _number_last(text: str, start: int, before: str) -> Iterator[tuple[int, int, float]]:
-    """A street's name before the number at `start`: by its ending, a word before it, or what leads to it."""
+    """Yield a street's name before the number at `start`: by its ending, a word before it, or what leads to it."""
     number = _LAST.match(text, start)
     if not number:
         return
@@ -358,7 +358,7 @@ def _from_quote(text: str, place: int) -> int:
 
 
 def _name_before(words: list[str]) -> int:
-    """Where the name begins whose last word says that it is a street."""
+    """Return where the name begins whose last word says that it is a street."""
     first = len(words) - 1
     while first and first > len(words) - 5:
         word = words[first - 1]
@@ -371,7 +371,7 @@ def _name_before(words: list[str]) -> int:
 
 
 def _word_before(words: list[str], before: str) -> Iterator[tuple[int, float]]:
-    """The nearest word for a street up to seven words back, with a name between it and the number."""
+    """Yield the nearest word for a street up to seven words back, with a name between it and the number."""
     for back in range(len(words) - 2, max(-1, len(words) - 9), -1):
         word, following = words[back].lstrip("(\"'"), words[back + 1]
         lower = word.lower()

@@ -1,4 +1,4 @@
-"""How a text is read: in plain characters, and once more without what is invisible or only spaces digits out."""
+"""The readings of a text: in plain characters, and again without what is invisible or only spaces digits out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FOLDING = _Folding()
 
 
 def fold(text: str) -> str:
-    """As long as the text; what it holds of ASCII stays."""
+    """Return the text in plain characters: as long as before, with its ASCII unchanged."""
     return text if text.isascii() else text.translate(_FOLDING)
 
 
@@ -50,6 +50,7 @@ class View:
     only: tuple[tuple[int, int], ...] = ()  # of the original: where finds count; empty: everywhere
 
     def original(self, span: Span) -> Span | None:
+        """Return the span in the original text; None where finds of this view do not count."""
         if self.places is None:
             return span
         if not 0 <= span.start < span.end <= len(self.places):
@@ -61,7 +62,7 @@ class View:
 
 
 def views(text: str) -> Iterator[View]:
-    """The text as it stands, and the further readings that it gives cause for."""
+    """Yield the text as it stands, and the further readings that it gives cause for."""
     folded = fold(text)
     yield View(folded)
     if not text.isascii() and _INVISIBLE.search(text):

@@ -82,7 +82,7 @@ def _is_word(node: Node, spelling: Spelling) -> bool:
 
 
 def _nested_literals(node: Choice, spelling: Spelling) -> float:
-    """Of a choice between literals: how many can stand at one place, being beginnings of one another."""
+    """Return how many literals of a choice can stand at one place, being beginnings of one another."""
     spelled = spelling.spelled_node(node)
     if not all(open_ for _, open_ in spelled):
         return math.inf

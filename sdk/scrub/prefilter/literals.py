@@ -135,7 +135,7 @@ class Spelling:
 
 
 def _any_branch(each: Sequence[Required], before: int, between: frozenset[str]) -> Required:
-    """One of the branches of a choice is taken, so one literal of all of them is there."""
+    """Unite the branches of a choice: one of them is taken, so one literal of all of them is there."""
     inside = union(_ANY if one.between is None else one.between for one in each)
     within = before + max(one.within for one in each)
     return Required(union(one.literals for one in each), within, between | inside)

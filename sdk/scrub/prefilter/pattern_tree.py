@@ -204,7 +204,7 @@ def flat(nodes: Iterable[Node]) -> list[Node]:
 
 
 def _unrolled(node: Repeat) -> list[Node]:
-    """x{m,n} as x x{m-2,n-2} x, or as x{0,n-1} x where m is 1."""
+    """Write x{m,n} as x x{m-2,n-2} x, or as x{0,n-1} x where m is 1."""
     once = flat([node.item])
     taken = min(node.least, 2)
     most = None if node.most is None else node.most - taken

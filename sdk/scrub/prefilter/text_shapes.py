@@ -134,7 +134,7 @@ def _relaxed(node: Node) -> str:
 
 
 def _relaxed_look(node: Look) -> str:
-    """A positive look-around is relaxed like all else. A negative one may refuse only what the pattern surely would."""
+    """Relax a look-around. A negative one may refuse only what the pattern itself surely would."""
     if node.positive:
         return "" if node.behind else f"(?={_relaxed(node.item)})"
     sure = _sure(node.item)

@@ -9,7 +9,7 @@ from sdk.errors import InvalidInput
 from sdk.policy import ALWAYS_DELETED, Action, ScrubRules
 from sdk.scrub.replace import dates
 from sdk.scrub.replace.generalize import GENERALIZED, generalized
-from sdk.scrub.replace.pseudonyms import Pseudonyms, same
+from sdk.scrub.replace.pseudonyms import Pseudonyms, canonical
 from sdk.scrub.replace.surrogates import Surrogates
 from sdk.scrub.spans import Span
 
@@ -32,7 +32,7 @@ AROUND = 24  # characters beside a name in which a title is looked for
 
 
 def mask(value: str, entity_type: str) -> str:
-    """Letters and digits become `*`; of cards at most the first six and last four stay (PCI DSS 4.0.1, 3.4.1)."""
+    """Replace letters and digits by `*`; of cards at most the first six and last four stay (PCI DSS 4.0.1, 3.4.1)."""
     places = [i for i, c in enumerate(value) if unicodedata.category(c)[0] in "LNM"]
     first, last = _kept(len(places), entity_type)
     hidden = set(places[first : len(places) - last])
@@ -81,7 +81,7 @@ class Actions:
         return self.rules.actions.get(entity_type, self.rules.default_action)
 
     def document(self, document_id: str, patient: str | None, language: str) -> Document:
-        """One row. InvalidInput where the policy's scope is the patient and the row names none."""
+        """Begin a row. InvalidInput where the policy's scope is the patient and the row names none."""
         if self.needs_patient and not patient:
             raise InvalidInput(
                 "scrub.token_scope is patient, so every row must name its patient.",
@@ -107,11 +107,11 @@ class Document:
 
     @property
     def reversible(self) -> list[tuple[str, str, str]]:
-        """(kind, replacement, original) of the kinds that the policy lets be reversed; personal data."""
+        """Return (kind, replacement, original), personal data, of the kinds that the policy lets be reversed."""
         return list(self._reversible.values())
 
     def replaced(self, text: str, spans: Sequence[Span]) -> str:
-        """The text with each of the disjoint, ordered spans replaced."""
+        """Return the text with each of the disjoint, ordered spans replaced."""
         self._read_ahead(text, spans)
         parts: list[str] = []
         position = 0
@@ -130,10 +130,11 @@ class Document:
         return "".join(parts)
 
     def whole(self, value: str, entity_type: str) -> str:
-        """What stands in place of a value that is of the kind from end to end."""
+        """Return what stands in place of a value that is of the kind from end to end."""
         return self.replaced(value, [Span(0, len(value), entity_type, 1.0)]) if value else value
 
     def _read_ahead(self, text: str, spans: Sequence[Span]) -> None:
+        """Learn from the whole text what single values do not tell: who is who, and how the writer orders dates."""
         for span in spans:
             action, value = self._actions.action_of(span.entity_type), text[span.start : span.end]
             if action == "surrogate" and span.entity_type == "PERSON":
@@ -163,10 +164,10 @@ class Document:
 
     def _placeholder(self, value: str, kind: str) -> str:
         numbers = self._numbers.setdefault(kind, {})
-        return f"<{kind}_{numbers.setdefault(same(value, kind), len(numbers) + 1)}>"
+        return f"<{kind}_{numbers.setdefault(canonical(value, kind), len(numbers) + 1)}>"
 
     def _token(self, value: str, kind: str) -> str:
-        digest = self._pseudonyms.digest("token", kind, same(value, kind)).hex()
+        digest = self._pseudonyms.digest("token", kind, canonical(value, kind)).hex()
         token = f"<{kind}_k{self._actions.key_id}_{digest[:TOKEN_DIGITS]}>"
         if kind in self._actions.rules.reversible:
             self._reversible.setdefault(token, (kind, token, value))

@@ -61,7 +61,7 @@ _CHINESE_YEAR = re.compile(r"[〇零○一二三四五六七八九]{4}(?=年)")
 
 
 def _ascii(value: str) -> str:
-    """Full-width forms and foreign digits -> ASCII, one character for one."""
+    """Return full-width forms and foreign digits as ASCII, one character for one, so that offsets hold."""
     out = []
     for c in value:
         folded = unicodedata.normalize("NFKC", c)
@@ -77,7 +77,7 @@ def _ascii(value: str) -> str:
 
 
 def day_first(value: str) -> bool | None:
-    """Of a date such as 13/04/2021: whether the day stands first; None where both readings are possible."""
+    """Whether the day stands first in a date such as 13/04/2021; None where both readings are possible."""
     for match in _NUMERIC.finditer(_ascii(value)):
         one, two = int(match[1]), int(match[3])
         if one > 12 >= two:
@@ -89,6 +89,8 @@ def day_first(value: str) -> bool | None:
 
 @dataclass(frozen=True)
 class _WrittenDate:
+    """A date in a text. parts: what is written of it (year, month, day, name, ordinal) -> [start, end)."""
+
     start: int
     end: int
     parts: dict[str, tuple[int, int]]
@@ -97,17 +99,17 @@ class _WrittenDate:
 
 
 def shifted(value: str, days: int, day_before_month: bool) -> str | None:
-    """The value with every date, and every weekday, moved by `days`; None where a part of it is not understood.
+    """Move every date and weekday of the value by `days`; None where a part of it is not understood.
 
     day_before_month: how 03/04/2021 is read; 13/04/2021 and 04/13/2021 are read the one way they can be, and
     04.03.2021 is always 4 March.
     """
     text = _ascii(value)
-    found = _dates(text, day_before_month)
-    if not found or _is_anything_left(text, found):
+    dates = _dates(text, day_before_month)
+    if not dates or _is_anything_left(text, dates):
         return None
     edits: list[tuple[int, int, str]] = []
-    for one in found:
+    for one in dates:
         try:
             edits += _edits(text, one, one.when + timedelta(days=days))
         except OverflowError:
@@ -117,7 +119,7 @@ def shifted(value: str, days: int, day_before_month: bool) -> str | None:
 
 
 def year_only(value: str, birth: bool) -> str | None:
-    """The year or years in a date; None where there is none. Of a birth, years before OLDEST_BIRTH_YEAR are one."""
+    """Return the year or years in a date; None: there is none. Of a birth, years before OLDEST_BIRTH_YEAR are one."""
     text = _ascii(value)
     years = [int(match[0]) for match in _YEARS.finditer(text)]
     years += [_chinese_number(match[0]) for match in _CHINESE_YEAR.finditer(text)]
@@ -137,9 +139,9 @@ def year_only(value: str, birth: bool) -> str | None:
 
 
 def _dates(text: str, day_before_month: bool) -> list[_WrittenDate]:
-    found: list[_WrittenDate] = []
+    dates: list[_WrittenDate] = []
     for match in _CHINESE.finditer(text):
-        _add(found, match, [_chinese_number(match[p]) for p in ("year", "month", "day")], chinese=True)
+        _add(dates, match, [_chinese_number(match[p]) for p in ("year", "month", "day")], chinese=True)
     for pattern in _PATTERNS:
         for match in pattern.finditer(text):
             groups = match.groupdict()
@@ -149,21 +151,22 @@ def _dates(text: str, day_before_month: bool) -> list[_WrittenDate]:
                 day, month = (one, two) if first else (two, one)
                 names = ("day", "month") if first else ("month", "day")
                 parts = {names[0]: match.span("one"), names[1]: match.span("two"), "year": match.span("year")}
-                _add(found, match, [_whole_year(match["year"]), month, day], parts)
+                _add(dates, match, [_whole_year(match["year"]), month, day], parts)
             else:
                 month = _month_number(match["name"]) if groups.get("name") else int(match["month"])
-                _add(found, match, [_whole_year(match["year"]), month, int(match["day"])])
-    return sorted(found, key=lambda one: one.start)
+                _add(dates, match, [_whole_year(match["year"]), month, int(match["day"])])
+    return sorted(dates, key=lambda one: one.start)
 
 
 def _add(
-    found: list[_WrittenDate],
+    dates: list[_WrittenDate],
     match: re.Match[str],
     numbers: list[int],
     parts: dict[str, tuple[int, int]] | None = None,
     chinese: bool = False,
 ) -> None:
-    if any(one.start < match.end() and match.start() < one.end for one in found):
+    """Add a match as a date, unless there is no such day or an earlier pattern has read a part of it."""
+    if any(one.start < match.end() and match.start() < one.end for one in dates):
         return
     try:
         when = date(*numbers)
@@ -171,11 +174,11 @@ def _add(
         return
     groups = match.groupdict()
     spans = {name: match.span(name) for name in ("year", "month", "day", "name", "ordinal") if groups.get(name)}
-    found.append(_WrittenDate(match.start(), match.end(), parts or spans, when, chinese))
+    dates.append(_WrittenDate(match.start(), match.end(), parts or spans, when, chinese))
 
 
 def _whole_year(digits: str) -> int:
-    """Two digits are of 1969 to 2068, as in POSIX."""
+    """Return the year; two digits are of 1969 to 2068, as in POSIX."""
     year = int(digits)
     return year if len(digits) == 4 else year + (1900 if year >= 69 else 2000)
 
@@ -184,16 +187,20 @@ def _month_number(name: str) -> int:
     return next(i for i, month in enumerate(MONTHS, 1) if month.lower().startswith(name[:3].lower()))
 
 
-def _is_anything_left(text: str, found: list[_WrittenDate]) -> bool:
-    """Digits or months that belong to no date and no time: a part that would stay as it is."""
+def _is_anything_left(text: str, dates: list[_WrittenDate]) -> bool:
+    """Whether digits or months are left that belong to no date and no time, and would stay as they are."""
     kept = list(text)
-    for one in found:
+    for one in dates:
         kept[one.start : one.end] = " " * (one.end - one.start)
     rest = _WEEKDAY.sub(" ", _TIME.sub(" ", "".join(kept)))
     return bool(re.search(r"[0-9]", rest) or _MONTH_WORD.search(rest) or re.search(rf"[{_CJK}]", rest))
 
 
 def _edits(text: str, one: _WrittenDate, new: date) -> list[tuple[int, int, str]]:
+    """Return (start, end, new text) for each part of a date, in the way in which the old one is written.
+
+    Days and months have a leading 0 where the old ones had one, or could have had one and do not show it (11/12/2021).
+    """
     numbers = {"year": new.year, "month": new.month, "day": new.day}
     written = {name: text[slice(*span)] for name, span in one.parts.items()}
     if one.chinese:
@@ -218,7 +225,7 @@ def _edits(text: str, one: _WrittenDate, new: date) -> list[tuple[int, int, str]
 
 
 def _named(name: str, like: str) -> str:
-    """Short where the old one was; `May`, which is both, counts as whole."""
+    """Abbreviate a month's name where the old one was abbreviated; `May`, which is both, counts as whole."""
     return name[:3] if len(like) <= 4 and like.lower() not in ("may", "june", "july") else name
 
 
@@ -237,6 +244,7 @@ def _weekday_edit(match: re.Match[str], days: int) -> list[tuple[int, int, str]]
 
 
 def _edited(value: str, text: str, edits: list[tuple[int, int, str]]) -> str:
+    """Apply the edits, in full width where the value was. text: the value in ASCII."""
     parts, position = [], 0
     for start, end, new in sorted(edits):
         wide = value[start:end] != text[start:end] and text[start].isascii()
@@ -246,7 +254,7 @@ def _edited(value: str, text: str, edits: list[tuple[int, int, str]]) -> str:
 
 
 def _chinese_number(numeral: str) -> int:
-    """Digit by digit (二〇二一) or below a hundred (二十一, 廿一)."""
+    """Read a numeral, digit by digit (二〇二一) or below a hundred (二十一, 廿一)."""
     digits = {c: i for i, c in enumerate("〇一二三四五六七八九")} | {"零": 0, "○": 0, "两": 2}
     numeral = numeral.replace("廿", "二十").replace("卅", "三十")
     if "十" not in numeral:

@@ -23,7 +23,7 @@ def _birth(value: str) -> str | None:
 
 
 def _zip(value: str) -> str | None:
-    """Three digits of a ZIP code, or the two of a Chinese postal code that stand for the province."""
+    """Return three digits of a ZIP code, or the two of a Chinese postal code that stand for the province."""
     digits = unicodedata.normalize("NFKC", value).strip()
     if re.fullmatch(r"[0-9]{6}", digits):
         return f"{digits[:2]}****"
@@ -33,7 +33,7 @@ def _zip(value: str) -> str | None:
 
 
 def _age(value: str) -> str | None:
-    """Ages of 90 and more are one; younger ones stay, as Safe Harbor lets them."""
+    """Return an age. Ages of 90 and more are one; younger ones stay, as Safe Harbor lets them."""
     numbers = re.findall(r"[0-9]+", unicodedata.normalize("NFKC", value))
     if len(numbers) != 1:
         return None
@@ -43,7 +43,7 @@ def _age(value: str) -> str | None:
 
 
 def _ip(value: str) -> str | None:
-    """The network: /24 of IPv4, /48 of IPv6."""
+    """Return the network: /24 of IPv4, /48 of IPv6."""
     try:
         address = ipaddress.ip_address(unicodedata.normalize("NFKC", value).strip().partition("/")[0])
     except ValueError:
@@ -62,5 +62,5 @@ GENERALIZED: dict[str, Callable[[str], str | None]] = {
 
 
 def generalized(value: str, entity_type: str) -> str | None:
-    """None where the value is not understood."""
+    """Return the value made coarser; None where it is not understood."""
     return GENERALIZED[entity_type](value)

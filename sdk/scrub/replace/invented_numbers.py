@@ -55,7 +55,7 @@ _AREAS_4 = ("0311", "0371", "0411", "0451", "0512", "0531", "0571", "0591", "073
 
 
 def _like(compact: str, draw: Draw, letters: str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ") -> str:
-    """Digit for digit and letter for letter; a first digit is 0 only where it was."""
+    """Draw a value digit for digit and letter for letter; a first digit is 0 only where it was."""
     return "".join(
         (str(1 + draw.below(9)) if i == 0 and c != "0" else draw.digits(1))
         if c.isdecimal() and c.isascii()
@@ -133,7 +133,7 @@ def _aba(compact: str, draw: Draw) -> str | None:
 
 
 def _alphanumeric_luhn(compact: str, draw: Draw) -> str | None:
-    """ISIN (ISO 6166): letters count as two digits."""
+    """Make an ISIN (ISO 6166); letters count as two digits."""
     if len(compact) != 12:
         return None
     body = compact[:2] + _like(compact[2:11], draw)
@@ -244,7 +244,7 @@ def _folded(character: str) -> str:
 
 
 def _rewritten(value: str, places: list[int], new: str) -> str:
-    """`new` in the places of the value, each character in the case and width of the one that stood there."""
+    """Put `new` into the places of the value, each character in the case and width of the one that stood there."""
     out, lower = list(value), value.islower()
     for place, character in zip(places, new, strict=True):
         old = value[place]
@@ -257,7 +257,7 @@ def _rewritten(value: str, places: list[int], new: str) -> str:
 
 
 def number(value: str, entity_type: str, draw: Draw) -> str:
-    """Another number in the form of this one; a kind without rules of its own is taken character by character."""
+    """Return another number in the form of this one; a kind without rules of its own goes character by character."""
     ages = entity_type in ("AGE", "AGE_OVER_89")  # "years old" stays
     places = [i for i, c in enumerate(value) if (c.isdecimal() if ages else c.isalnum())]
     compact = "".join(_folded(value[i]) for i in places).upper()
@@ -330,7 +330,7 @@ def _landline(digits: str, draw: Draw) -> str:
 
 
 def _area_code(draw: Draw) -> str:
-    """Of the North American plan: no N11, no N9X, and none of those that are free of charge or cost extra."""
+    """Draw an area code of the North American plan: no N11, no N9X, and none that is free of charge or costs extra."""
     while True:
         code = f"{2 + draw.below(8)}{draw.below(9)}{draw.below(10)}"
         if code[1:] != "11" and code[1] != code[2] and code[0] != "9":

@@ -1,4 +1,4 @@
-"""Choices that follow from a secret key: the same for the same value and scope, in any process and any order."""
+"""Pseudonyms: choices that follow from a secret key, the same for the same value and scope wherever they are made."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _APOSTROPHES = str.maketrans("’‘ʼ＇", "''''")
 
 
 def normalized(value: str) -> str:
-    """One form for every spelling: NFKC, case folded, without white space, hyphens and invisible characters."""
+    """Return one form for every spelling: NFKC, case folded, without white space, hyphens and invisible characters."""
     if value.isascii():
         return "".join(value.casefold().split()).replace("-", "")
     folded = unicodedata.normalize("NFKC", value).casefold().translate(_APOSTROPHES)
     return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) not in ("Pd", "Cf"))
 
 
-def same(value: str, entity_type: str) -> str:
-    """The form in which two spellings of one value of a kind are the same."""
+def canonical(value: str, entity_type: str) -> str:
+    """Return the form in which two spellings of one value of a kind are the same."""
     folded = normalized(value)
     if entity_type in WORDS:
         return folded
@@ -59,7 +59,10 @@ class Draw:
 
 
 class Pseudonyms:
-    """A key within a scope. Parts are told apart by their lengths, so no two lists of parts give the same digest."""
+    """Digests and draws under a key, within a scope (a row, a patient, a project).
+
+    Parts are told apart by their lengths, so no two lists of parts give the same digest.
+    """
 
     def __init__(self, key: bytes, *scope: str) -> None:
         self._key, self._scope = key, self._joined(scope)
@@ -72,7 +75,7 @@ class Pseudonyms:
         return hmac.digest(self._key, self._scope + self._joined(parts), hashlib.sha256)
 
     def draws(self, *parts: str) -> Iterator[Draw]:
-        """One stream after the other, for a choice that must not come out as some value."""
+        """Yield one stream after the other, for a choice that must not come out as some value."""
         number = 0
         while True:
             yield Draw(self.digest("draw", str(number), *parts))

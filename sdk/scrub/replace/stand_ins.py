@@ -1,4 +1,4 @@
-"""NameStandIns, places and organizations that stand for others, word by word, from Faker's lists.
+"""Names, places and organizations that stand for others, word by word, from Faker's lists.
 
 A word's stand-in follows from key, scope, role and word alone, so John Smith, Smith and J. Smith agree wherever they
 stand. Chinese names are Chinese, others English; gender follows a title or Faker's lists; capitals, initials, order,
@@ -75,7 +75,7 @@ def is_chinese(value: str) -> bool:
 
 
 def _listed(word: str) -> str:
-    """The form in which Faker's English lists have a word: no accents."""
+    """Return the form in which Faker's English lists have a word: no accents."""
     return "".join(c for c in unicodedata.normalize("NFD", normalized(word)) if not unicodedata.combining(c))
 
 
@@ -86,7 +86,7 @@ def _cased(word: str, like: str) -> str:
 
 
 def _another(draw: Draw, choices: Sequence[str], taken: frozenset[str]) -> str:
-    """A choice that is none of the taken words, nor holds one of more than three letters; the last, if all do."""
+    """Pick a choice that is none of the taken words, nor holds one of more than three letters; the last, if all do."""
     for _ in range(MOST_DRAWS):
         choice = draw.pick(choices)
         low = choice.casefold()
@@ -115,7 +115,10 @@ class _Parsed:
 
 @dataclass
 class NameStandIns:
-    """The stand-ins within one scope. What a document has shown of its people (`learn`) settles words alone."""
+    """Stand-ins for names of persons within one scope.
+
+    What a document has shown of its people (`learn`) decides what a word is that stands alone: given name or surname.
+    """
 
     pseudonyms: Pseudonyms
     roles: dict[str, Role] = field(default_factory=dict)
@@ -125,7 +128,7 @@ class NameStandIns:
     # -- persons ------------------------------------------------------------------------------------------------------
 
     def learn(self, value: str, before: str = "", after: str = "") -> None:
-        """A person's name as it stands in a text, between `before` and `after`."""
+        """Note a person's name as it stands in a text, between `before` and `after`."""
         if is_chinese(value):
             return
         parsed = self._parse(value, before)
@@ -150,7 +153,7 @@ class NameStandIns:
         return self._numbers("".join([*parts, self._english(value[position:], before)]), value)
 
     def word(self, word: str, role: Role, gender: Gender = "") -> str:
-        """The stand-in for one word of a name, in the word's capitals."""
+        """Return the stand-in for one word of a name, in the word's capitals."""
         folded = normalized(word)
         if role == "surname":
             new = _another(self.pseudonyms.draw("surname", folded), _SURNAMES, frozenset({folded}))
@@ -160,7 +163,7 @@ class NameStandIns:
         return _cased(new, word)
 
     def role_alone(self, word: str) -> Role:
-        """Of a word that stands alone: what the document showed it to be, else what it more often is."""
+        """Return what a word that stands alone is: what the document showed it to be, else what it more often is."""
         folded = normalized(word)
         if folded in self.roles:
             return self.roles[folded]
@@ -181,6 +184,7 @@ class NameStandIns:
         return "".join([*out, value[position:]])
 
     def _parse(self, value: str, before: str) -> _Parsed:
+        """Divide an English name into parts with their roles. Titles, suffixes and particles are kept as they are."""
         titled = _TITLE_BEFORE.search(before)
         gender: Gender = _TITLES[titled[1].lower()] if titled else ""
         parts = [_Part(m.start(), m.end(), m.group()) for m in _WORD.finditer(value)]
@@ -203,6 +207,12 @@ class NameStandIns:
         return _Parsed(parts, gender)
 
     def _assign(self, value: str, parts: list[_Part], core: list[_Part], titled: bool) -> None:
+        """Give each word of the core its role, as the form of the whole name tells.
+
+        "Roe, Jane": surname first. One word: a surname behind a title, an initial or a particle (Dr. Roe, J. Roe,
+        van Dyck). Otherwise the last word is the surname, with its hyphenated partner (Anna Smith-Jones), what stands
+        behind a particle, and a word that only the list of surnames has (Maria Garcia Lopez).
+        """
         comma = value.find(",")
         initials = any(part.role == "initial" for part in parts)
         particle = next((p.start for p in parts if p.role == "kept" and p.text.casefold() in _PARTICLES), len(value))
@@ -222,7 +232,7 @@ class NameStandIns:
                 part.role = "surname" if last or part.start > particle or double else "given"
 
     def _initial(self, letter: str, surname: str) -> str:
-        """That of the given name's stand-in where the document shows the whole name."""
+        """Return the initial of the given name's stand-in where the document shows the whole name, else another."""
         for given, of in self.full:
             if given[:1] == letter.casefold() and of == surname:
                 return _cased(self.word(given, "given")[0].upper(), letter)
@@ -231,7 +241,10 @@ class NameStandIns:
         return new.lower() if letter.islower() else new
 
     def _chinese(self, run: str, after: str) -> str:
-        """Han characters one for one: surname by surname, given name by character."""
+        """Replace Han characters one for one: surname by surname, given name by character.
+
+        A title behind the name (王医生) and a prefix (小王) stay, as do separators between the characters.
+        """
         letters = [c for c in run if _HAN.match(c)]
         name = "".join(letters)
         title = next((t for t in sorted(_ZH_TITLES, key=len, reverse=True) if name.endswith(t) and name != t), "")
@@ -268,7 +281,7 @@ class NameStandIns:
     # -- e-mail -------------------------------------------------------------------------------------------------------
 
     def email(self, value: str) -> str:
-        """NameStandIns in the local part become those that the names became; the domain is one of RFC 2606's."""
+        """Replace names in the local part as the same names elsewhere; the domain becomes one of RFC 2606's."""
         local, _, domain = value.rpartition("@")
         folded = normalized(value)
 
@@ -345,6 +358,8 @@ _ZH_NATIONS = (
 
 @dataclass
 class PlaceStandIns:
+    """Stand-ins for places, addresses, organizations and nationalities within one scope."""
+
     pseudonyms: Pseudonyms
 
     def location(self, value: str) -> str:
@@ -386,7 +401,7 @@ class PlaceStandIns:
         return _cased(_another(self.pseudonyms.draw(role, folded), _SURNAMES, frozenset({folded})), word)
 
     def _place(self, piece: str) -> str:
-        """A country for a country, a state for a state, else a town; what a place is (River, County) stays."""
+        """Replace a country by a country, a state by a state, else by a town; what a place is (River, County) stays."""
         text = piece.strip()
         lead = piece[: len(piece) - len(piece.lstrip())]
         trail = piece[len(piece.rstrip()) :]

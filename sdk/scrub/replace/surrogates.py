@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdk.scrub.replace import invented_numbers
-from sdk.scrub.replace.pseudonyms import Draw, Pseudonyms, normalized, same
+from sdk.scrub.replace.pseudonyms import Draw, Pseudonyms, canonical, normalized
 from sdk.scrub.replace.stand_ins import NameStandIns, PlaceStandIns
 
 # No stand-in of these would be of use.
@@ -14,18 +14,18 @@ TRIES = 64
 
 
 class Surrogates:
-    """Those of one document; what is kept here is only which words its names are made of."""
+    """The stand-ins of one document. What is kept here is only which words its names are made of."""
 
     def __init__(self, pseudonyms: Pseudonyms, language: str) -> None:
         self._pseudonyms, self._language = pseudonyms, language
         self._names, self._places = NameStandIns(pseudonyms), PlaceStandIns(pseudonyms)
 
     def learn(self, value: str, before: str, after: str) -> None:
-        """A person's name in its surroundings, before any of the text is replaced."""
+        """Note a person's name in its surroundings, before any of the text is replaced."""
         self._names.learn(value, before, after)
 
     def of(self, value: str, entity_type: str, before: str = "", after: str = "") -> str | None:
-        """None where there is none: the kind has no stand-ins, or nothing of the value would change."""
+        """Return a stand-in; None where the kind has none, or nothing of the value would change."""
         if entity_type in WITHOUT:
             return None
         old = normalized(value)
@@ -50,7 +50,7 @@ class Surrogates:
                 yield self._names.email(value)
             case _:
                 for draw, _ in zip(
-                    self._pseudonyms.draws(entity_type, same(value, entity_type)), range(TRIES), strict=False
+                    self._pseudonyms.draws(entity_type, canonical(value, entity_type)), range(TRIES), strict=False
                 ):
                     yield self._number(value, entity_type, draw)
 

@@ -1,4 +1,8 @@
-"""Texts to spans of names, and the recognizer that Presidio sees."""
+"""The name tagger: texts to spans of names, and the recognizer that Presidio sees.
+
+Tokens (tokens.py) go through the network (network.py), which scores for each token the labels O, B-PERSON, I-PERSON and
+so on. Neighbouring labels are joined to spans; rules on form, repetition and titles then add and drop some.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,7 @@ def shared_network() -> Network:
 
 
 class NameTagger:
-    """Same text in, same spans out: on every machine, alone or among others, whole or in blocks."""
+    """Finds names: the same in the same text on every machine, alone or among others, whole or in blocks."""
 
     def __init__(self, network: Network | None = None) -> None:
         self.network = network or shared_network()
@@ -60,7 +64,11 @@ class NameTagger:
         return found
 
     def _probabilities(self, texts: Sequence[str], tokens: Sequence[Tokens]) -> Floats:
-        """(tokens of all texts, one row between two texts; labels)"""
+        """Return the labels' probabilities: a row a token, of all texts, with one row between two texts.
+
+        Long inputs go through the network in blocks. Each block has so many further tokens to either side as a label
+        can depend on (`reach`), and only its own rows are kept, so the division changes nothing.
+        """
         words, line_styles, glued = [""], [0], [0]
         pairs: list[str | None] = [None]
         flags: list[tuple[int, int]] = []
@@ -100,6 +108,7 @@ class NameTagger:
         return rows
 
     def _spans(self, text: str, tokens: Tokens, rows: Floats) -> list[Span]:
+        """Join the likeliest labels to spans; a span's score is that of its surest token not to be O."""
         weighted = rows * self.network.label_weights
         labels = weighted.argmax(axis=1)
         named = np.flatnonzero(labels)
@@ -121,7 +130,10 @@ class NameTagger:
         return sorted([*found, *_repeats(text, found), *_titles(text, found)], key=lambda s: s.start)
 
     def _doubtful(self, text: str, span: Span) -> bool:
-        """What its form speaks against: an abbreviation, an ordinary word, a Chinese person without a surname."""
+        """Whether its form speaks against a span.
+
+        An abbreviation, an ordinary word in small letters or a Chinese person without a surname has to be surer.
+        """
         value = text[span.start : span.end]
         if span.entity_type in ("PERSON", "LOCATION") and value.isascii() and value.isalpha():
             if value.isupper() and len(value) < 6:
@@ -144,6 +156,7 @@ class NameTagger:
 
 
 def _trimmed(text: str, start: int, end: int, kind: str, score: float) -> Span | None:
+    """Return the span without punctuation at its edges; None where no letter is left."""
     while start < end and text[start] in _EDGE:
         start += 1
     while end > start and text[end - 1] in _EDGE and not _initial(text, start, end):
@@ -154,13 +167,13 @@ def _trimmed(text: str, start: int, end: int, kind: str, score: float) -> Span |
 
 
 def _initial(text: str, start: int, end: int) -> bool:
-    """The full stop of "J." or "Jr." belongs to a name."""
+    """Whether the text ends with a full stop that belongs to the name, as in "J." or "Jr."."""
     word = text[start:end].rpartition(" ")[2]
     return word[-1:] == "." and (len(word) == 2 or word in _ABBREVIATED or "." in word[:-1])
 
 
 def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
-    """Names that are sure in one place, wherever else they stand in the text."""
+    """Return persons that are sure in one place, wherever else they, or their longer words, stand in the text."""
     taken = [(s.start, s.end) for s in found]
     more: dict[tuple[int, int], Span] = {}
     for span in found:
@@ -182,13 +195,14 @@ def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
 
 
 def _alone(text: str, start: int, end: int) -> bool:
-    """Not a part of a longer word; Chinese words have no such edges."""
+    """Whether it is no part of a longer word; Chinese words have no such edges."""
     if not text[start].isascii() and _HAN_ONLY.match(text, start):
         return True
     return not (start and text[start - 1].isalpha()) and not text[end : end + 1].isalpha()
 
 
 def _titles(text: str, found: Sequence[Span]) -> list[Span]:
+    """Return the titles that stand right before a person."""
     titles = []
     for span in found:
         if span.entity_type == "PERSON":

@@ -18,12 +18,12 @@ MOST_TYPES = 200_000  # words whose vectors are kept; then all are forgotten
 
 
 def unpack_words(packed: bytes) -> dict[str, int]:
-    """The Chinese lexicon, word -> class + 4 * band of frequency: lines of words, one line a class and band."""
+    """Read the Chinese lexicon, word -> class + 4 * band of frequency: a line of words for each class and band."""
     return {word: number for number, line in enumerate(packed.decode().split("\n")) for word in line.split()}
 
 
 class _Vectors:
-    """Vectors of keys, made when first seen."""
+    """Rows of vectors by key, each computed when the key is first seen; row 0 is the separator between texts."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -40,7 +40,7 @@ class _Vectors:
 
 
 class Network:
-    """Reads a weights file; `logits` gives a row of scores for each token."""
+    """The layers of a weights file; `logits` gives a row of scores for each token."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path) as file:
@@ -73,6 +73,7 @@ class Network:
         return hash_word(word.lower()) in self.lexicons["dictionary"]
 
     def _vector(self, features: list[int]) -> Floats:
+        """Return the sum of the features' rows over the root of their number, projected to the layers' width."""
         rows = self._table[features].astype(np.float32) * self._table_scale[features, None]
         total = rows.sum(axis=0) / np.float32(len(features)) ** np.float32(0.5)
         # one product after the other: a BLAS library would choose its own order of adding
@@ -109,7 +110,13 @@ class Network:
         )
 
     def logits(self, types: Ints, pairs: Ints, flags: Floats | None, styles: Ints, glued: Floats) -> Floats:
-        """types 0 separates texts. Shapes: (tokens,) each, flags (tokens, FLAGS) or None; result (tokens, labels)."""
+        """Return the scores, (tokens, labels).
+
+        types: rows of words, pairs: of Chinese pairs of characters, both (tokens,), where 0 is a separator or none;
+        flags: (tokens, FLAGS) of the Chinese lexicon, or None; styles: of each token's line; glued: 1 where no space
+        stands before the token. Each inner layer looks at a token and its two neighbours (a convolution of width 3) and
+        is added to what came in; separators are set to 0 in between, so that texts do not see each other.
+        """
         hidden = self._types.rows[types] + self._extra[0]
         if pairs.any():
             vectors = self._pairs.rows[pairs]
@@ -138,12 +145,9 @@ class Network:
 
     @staticmethod
     def _rounded(hidden: Floats, step: float, between: Any) -> Floats:
+        """Return the values in whole steps of -127 to 127, with the separators at 0."""
         near = hidden * np.float32(1 / step)
         np.rint(near, out=near)
         np.clip(near, -127, 127, out=near)
         near[between] = 0
         return near
-
-
-def lexicon_array(words: list[str]) -> Any:
-    return np.array(sorted({hash_word(word) for word in words}), np.uint32)

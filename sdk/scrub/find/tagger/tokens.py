@@ -38,6 +38,7 @@ def hash_word(word: str) -> int:
 
 
 def _shape(word: str) -> int:
+    """Return a number for digits by their count, punctuation, and words by their capitals."""
     if word.isdigit():
         return 1 + min(len(word), 5)
     if not word[0].isalpha():
@@ -50,7 +51,7 @@ def _shape(word: str) -> int:
 
 
 def word_features(word: str, lexicons: Mapping[str, frozenset[int]]) -> list[int]:
-    """Rows of the table whose sum stands for the word: its form, its n-grams (fastText), its shape, its lexicons."""
+    """Return the rows of the table whose sum stands for the word: form, n-grams (as in fastText), shape, lexicons."""
     if _IS_HAN.match(word):
         return [_hash("h" + word)]
     lower = unicodedata.normalize("NFC", word.lower())
@@ -81,7 +82,7 @@ def tokenize(text: str) -> Tokens:
 
 
 def bigrams(words: Sequence[str]) -> list[str | None]:
-    """For each token, itself and the next, where both are Chinese characters."""
+    """Return for each token itself and the next, where both are Chinese characters."""
     following = [*words[1:], ""]
     return [
         a + b if len(b) == 1 and "\u3400" <= a <= "\u9fff" and "\u3400" <= b <= "\u9fff" else None
@@ -99,7 +100,7 @@ def style(line: str) -> int:
 
 
 def styles(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """The style of each token's line."""
+    """Return the style of each token's line."""
     if "\n" not in text:
         return [style(text)] * len(spans)
     by_line = [style(line) for line in text.split("\n")]
@@ -111,7 +112,11 @@ def styles(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def segment(run: str, words: Mapping[str, int]) -> list[int]:
-    """Lengths of the words of a run of Chinese characters: the likeliest ones by their frequencies (unigrams)."""
+    """Return the lengths of the words of a run of Chinese characters: the likeliest by their frequencies (unigrams).
+
+    Viterbi from the end: best[i] is the log2 probability of the likeliest division of run[i:]. A band counts log2 of a
+    word's frequency, less _TOTAL; a character that is no word counts as the rarest.
+    """
     n = len(run)
     best, lengths = [0.0] * (n + 1), [1] * n
     for i in range(n - 1, -1, -1):
@@ -134,7 +139,7 @@ _EDGES = {1: (0,), 2: (1, 3), 3: (1, 2, 3), 4: (1, 2, 2, 3)}
 
 
 def lexicon_flags(text: str, words: Mapping[str, int]) -> list[tuple[int, int]]:
-    """(offset in characters, flag) of every Chinese character; `words`: word -> class + 4 * band."""
+    """Return (offset in characters, flag) for every Chinese character. words: word -> class + 4 * band."""
     flags = []
     for match in _HAN_RUN.finditer(text):
         start, run = match.start(), match.group()
@@ -145,18 +150,18 @@ def lexicon_flags(text: str, words: Mapping[str, int]) -> list[tuple[int, int]]:
             for j, edge in enumerate(_EDGES[length], i):
                 flags.append((start + j, known % 4 * 4 + edge))
             if length == 1:
-                flags.append((start + i, _SECOND + known // 4))
+                flags.append((start + i, _LONE_FREQUENCY + known // 4))
             i += length
         for i in range(n - 1):
             for length in range(2, min(LONGEST_WORD, n - i) + 1):
                 other = words.get(run[i : i + length])
                 if other is not None:
-                    base = _FIRST + other % 4 * 9 + (length - 2) * 3
+                    base = _ANY_WORDS + other % 4 * 9 + (length - 2) * 3
                     flags.append((start + i, base))
                     flags += [(start + j, base + 1) for j in range(i + 1, i + length - 1)]
                     flags.append((start + i + length - 1, base + 2))
     return flags
 
 
-_FIRST = len(WORD_CLASSES) * 4  # flags of any words
-_SECOND = len(WORD_CLASSES) * 13  # flags of a lone character's frequency
+_ANY_WORDS = len(WORD_CLASSES) * 4  # flags of any words
+_LONE_FREQUENCY = len(WORD_CLASSES) * 13  # flags of a lone character's frequency
