@@ -413,11 +413,16 @@ def test_without_the_prefilter_every_worker_writes_the_same_bytes(
             assert (set(language.prefilter.assigned) == {WholeText}) is not setup.prefilter
         yield from in_this_process(setup, todo, detector)
 
-    on = run(tmp_path, FINANCE, rules(), out="on", run=noting)
+    rows = [
+        chat(f"r{n}", f"mail bob{n}@example.com, card 4111 1111 1111 1111", f"SSN 536-22-87{n:02}") for n in range(9)
+    ]
+    train = rows_file(tmp_path / "train.jsonl", *rows)
+    on = run(tmp_path, train, rules(), out="on", run=noting)
     monkeypatch.setenv("SDK_PREFILTER", "off")
-    off = run(tmp_path, FINANCE, rules(), out="off", run=noting)
+    off = run(tmp_path, train, rules(), out="off", run=noting)
     assert seen == [True, False]
     assert (on.data, on.ledger, on.counts) == (off.data, off.ledger, off.counts)
+    assert on.counts["EMAIL_ADDRESS"] == 9
 
 
 def test_a_process_that_dies_is_told_and_what_was_done_stays(tmp_path: Path) -> None:
