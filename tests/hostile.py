@@ -10,10 +10,10 @@ from presidio_analyzer import PatternRecognizer
 
 from sdk.scrub.find.recognizers import read_recognizers
 from sdk.scrub.prefilter.pattern_tree import (
+    Alternation,
     Assertion,
     BackReference,
     CharacterClass,
-    Choice,
     Group,
     Look,
     Node,
@@ -62,7 +62,7 @@ class Sampler:
             return ""
         if isinstance(node, BackReference):
             return self.taken.get(node.group, choose.choice(" -"))
-        if isinstance(node, Choice):
+        if isinstance(node, Alternation):
             return self._one(choose.choice(node.branches))
         if isinstance(node, Repeat):
             most = node.least + 4 if node.most is None else min(node.most, node.least + 4)

@@ -13,11 +13,11 @@ from sdk.scrub.prefilter.literals import Spelling
 from sdk.scrub.prefilter.pattern_tree import (
     ASCII,
     BEYOND,
+    Alternation,
     Assertion,
     Atomic,
     BackReference,
     CharacterClass,
-    Choice,
     Group,
     Look,
     Node,
@@ -44,7 +44,7 @@ def ways(items: Sequence[Node], follow: frozenset[str], spelling: Spelling) -> f
 
 
 def _ways(node: Node, follow: frozenset[str], spelling: Spelling) -> float:
-    if isinstance(node, Choice):
+    if isinstance(node, Alternation):
         each = [ways(_opened(branch), follow, spelling) for branch in node.branches]
         starts = [_starts([branch]) for branch in node.branches]
         firsts = [first | follow if empty else first for first, empty in starts]
@@ -77,11 +77,11 @@ def _ends_word(node: Node) -> bool:
 
 def _is_word(node: Node, spelling: Spelling) -> bool:
     """Whether it is a choice of words of letters: where no letter may follow, one of them at most fits."""
-    spelled = spelling.spelled_node(node) if isinstance(node, Choice) else set()
+    spelled = spelling.spelled_node(node) if isinstance(node, Alternation) else set()
     return bool(spelled) and all(open_ and set(text) <= _LETTERS and text for text, open_ in spelled)
 
 
-def _nested_literals(node: Choice, spelling: Spelling) -> float:
+def _nested_literals(node: Alternation, spelling: Spelling) -> float:
     """Return how many literals of a choice can stand at one place, being beginnings of one another."""
     spelled = spelling.spelled_node(node)
     if not all(open_ for _, open_ in spelled):

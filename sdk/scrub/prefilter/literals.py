@@ -12,9 +12,9 @@ from sdk.scrub.prefilter.pattern_sizes import DIGITS, consumed, digit_within, lo
 from sdk.scrub.prefilter.pattern_tree import (
     BEYOND,
     HAN,
+    Alternation,
     Assertion,
     CharacterClass,
-    Choice,
     Look,
     Node,
     Repeat,
@@ -97,7 +97,7 @@ class Spelling:
             return {(c, True) for c in node.members} if 0 < len(node.members) <= most else {("", False)}
         if isinstance(node, Assertion | Look):
             return {("", True)}
-        if isinstance(node, Choice):
+        if isinstance(node, Alternation):
             return set().union(*(self.spelled(flat([branch])) for branch in node.branches))
         if isinstance(node, Repeat):
             once = self.spelled(flat([node.item]))
@@ -125,7 +125,7 @@ class Spelling:
             literals = self.prefixes(flat(children(item)) if ahead else items[i:])
             if literals and not any(literal.isspace() for literal in literals):
                 candidates.append(Required(literals, int(before), between))
-            if isinstance(item, Choice):
+            if isinstance(item, Alternation):
                 each = [one for one in (self._rarest(flat([branch])) for branch in item.branches) if one]
                 if len(each) == len(item.branches):
                     candidates.append(_any_branch(each, int(before), between))

@@ -9,10 +9,10 @@ from sdk.scrub.prefilter.pattern_tree import (
     ALL_ASCII,
     BEYOND,
     HAN,
+    Alternation,
     Assertion,
     BackReference,
     CharacterClass,
-    Choice,
     Look,
     Node,
     Repeat,
@@ -37,7 +37,7 @@ def longest(node: Node) -> float:
         each = longest(node.item)
         return 0 if not each else math.inf if node.most is None else each * node.most
     lengths = [longest(child) for child in children(node)]
-    return max(lengths, default=0) if isinstance(node, Choice) else sum(lengths)
+    return max(lengths, default=0) if isinstance(node, Alternation) else sum(lengths)
 
 
 def reach(node: Node) -> float:
@@ -52,7 +52,7 @@ def shortest(nodes: Sequence[Node]) -> int:
     for node in flat(nodes):
         if isinstance(node, CharacterClass):
             total += 1
-        elif isinstance(node, Choice):
+        elif isinstance(node, Alternation):
             total += min(shortest([branch]) for branch in node.branches)
         elif isinstance(node, Repeat):
             total += node.least * shortest([node.item])
@@ -84,7 +84,7 @@ def _digit_within(node: Node) -> float:
         return 0 if node.may and node.may <= DIGITS and not node.beyond else math.inf
     if isinstance(node, Look):
         return digit_within(flat([node.item])) if node.positive and not node.behind else math.inf
-    if isinstance(node, Choice):
+    if isinstance(node, Alternation):
         return max(digit_within(flat([branch])) for branch in node.branches)
     return digit_within(flat([node.item])) if isinstance(node, Repeat) else math.inf
 

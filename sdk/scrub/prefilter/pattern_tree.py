@@ -53,7 +53,7 @@ class Series:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class Alternation:
     branches: tuple[Node, ...]
 
 
@@ -103,7 +103,7 @@ class BackReference:
         return self.group.item
 
 
-Node = CharacterClass | Series | Choice | Group | Atomic | Repeat | Look | Assertion | BackReference
+Node = CharacterClass | Series | Alternation | Group | Atomic | Repeat | Look | Assertion | BackReference
 
 
 def parse(pattern: str, flags: int) -> list[Node]:
@@ -142,7 +142,7 @@ class _Translation:
                 tuple(_character_class(core.Character(c, case_flags=node.case_flags)) for c in node.characters)
             )
         if isinstance(node, core.Branch) and not isinstance(node, core.StringSet):
-            return Choice(tuple(map(self._node, node.branches)))
+            return Alternation(tuple(map(self._node, node.branches)))
         if isinstance(node, core.Group):
             return self._group(node)
         if isinstance(node, core.Atomic):
@@ -172,7 +172,7 @@ class _Translation:
 def children(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Series):
         return node.items
-    if isinstance(node, Choice):
+    if isinstance(node, Alternation):
         return node.branches
     if isinstance(node, Group | Atomic | Repeat | Look):
         return (node.item,)

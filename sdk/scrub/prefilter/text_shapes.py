@@ -15,10 +15,10 @@ import regex
 
 from sdk.scrub.prefilter.pattern_tree import (
     ASCII,
+    Alternation,
     Assertion,
     BackReference,
     CharacterClass,
-    Choice,
     Group,
     Look,
     Node,
@@ -106,7 +106,7 @@ def _blocked(node: Node) -> frozenset[str]:
     """Return the shapes of single characters that the node surely matches."""
     if isinstance(node, CharacterClass):
         return _sure_shapes(node)
-    if isinstance(node, Choice | Group) or (isinstance(node, Series) and len(node.items) == 1):
+    if isinstance(node, Alternation | Group) or (isinstance(node, Series) and len(node.items) == 1):
         return union(map(_blocked, children(node)))
     return frozenset()
 
@@ -130,7 +130,7 @@ def _relaxed(node: Node) -> str:
         return _relaxed_look(node)
     if isinstance(node, Assertion):
         return f"(?!(?<=[{WORD}])[{WORD}])" if node.word_boundary else ""
-    return f"(?:{('|' if isinstance(node, Choice) else '').join(map(_relaxed, children(node)))})"
+    return f"(?:{('|' if isinstance(node, Alternation) else '').join(map(_relaxed, children(node)))})"
 
 
 def _relaxed_look(node: Look) -> str:
@@ -148,7 +148,7 @@ def _sure(node: Node) -> str:
     if isinstance(node, Series):
         parts = [_sure(item) for item in node.items]
         return "".join(parts) if all(parts) else ""
-    if isinstance(node, Choice):
+    if isinstance(node, Alternation):
         return "|".join(filter(None, (_sure(branch) for branch in node.branches)))
     if isinstance(node, Group):
         inside = _sure(node.item)

@@ -1,4 +1,4 @@
-"""Names, places and organizations that stand for others, word by word, from Faker's lists.
+"""Names of persons that stand for others, word by word, from Faker's lists.
 
 A word's stand-in follows from key, scope, role and word alone, so John Smith, Smith and J. Smith agree wherever they
 stand. Chinese names are Chinese, others English; gender follows a title or Faker's lists; capitals, initials, order,
@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import regex
-from faker.providers.address.en_US import Provider as EnglishPlaces
-from faker.providers.address.zh_CN import Provider as ChinesePlaces
-from faker.providers.company.zh_CN import Provider as ChineseCompanies
 from faker.providers.person.en_US import Provider as EnglishNames
 from faker.providers.person.zh_CN import Provider as ChineseNames
 
@@ -36,7 +33,7 @@ _GIVEN: dict[Gender, tuple[str, ...]] = {
 _GENDERS: tuple[Gender, Gender] = ("m", "f")
 _GENDER_OF: dict[str, Gender] = {n.casefold(): g for g in _GENDERS for n in _GIVEN[g]}
 _GIVEN_WEIGHT = {n.casefold(): w for n, w in EnglishNames.first_names.items()}
-_SURNAMES = tuple(EnglishNames.last_names)
+SURNAMES = tuple(EnglishNames.last_names)
 _SURNAME_WEIGHT = {n.casefold(): w for n, w in EnglishNames.last_names.items()}
 
 _ZH_SURNAMES = tuple(ChineseNames.last_names)
@@ -62,10 +59,10 @@ _TITLES: dict[str, Gender] = {
 }  # fmt: skip
 _SUFFIXES = frozenset("jr sr ii iii iv md phd esq dds dvm rn cpa jd mba".split())
 _PARTICLES = frozenset("de la del der den von van bin ibn al el di da do dos das du le y zu af av ten ter".split())
-_WORD = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}\p{M}]+)*")
+WORD = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}\p{M}]+)*")
 _HAN = regex.compile(r"\p{Han}")
 _HAN_RUN = regex.compile(r"\p{Han}(?:[\s·•・]*\p{Han})*")
-_NUMBER = regex.compile(r"\p{N}+")
+NUMBER = regex.compile(r"\p{N}+")
 _TITLE_BEFORE = regex.compile(rf"\b({'|'.join(_TITLES)})\.?\s*\Z", regex.IGNORECASE)
 _ZH_TITLE_AFTER = regex.compile(rf"\A\s*({'|'.join(_ZH_TITLES)})")
 
@@ -79,13 +76,13 @@ def _listed(word: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", normalized(word)) if not unicodedata.combining(c))
 
 
-def _cased(word: str, like: str) -> str:
+def cased(word: str, like: str) -> str:
     if like.isupper() and len(like) > 1:
         return word.upper()
     return word.lower() if like.islower() else word
 
 
-def _another(draw: Draw, choices: Sequence[str], taken: frozenset[str]) -> str:
+def another(draw: Draw, choices: Sequence[str], taken: frozenset[str]) -> str:
     """Pick a choice that is none of the taken words, nor holds one of more than three letters; the last, if all do."""
     for _ in range(MOST_DRAWS):
         choice = draw.pick(choices)
@@ -156,11 +153,11 @@ class NameStandIns:
         """Return the stand-in for one word of a name, in the word's capitals."""
         folded = normalized(word)
         if role == "surname":
-            new = _another(self.pseudonyms.draw("surname", folded), _SURNAMES, frozenset({folded}))
+            new = another(self.pseudonyms.draw("surname", folded), SURNAMES, frozenset({folded}))
         else:
             known = _GENDER_OF.get(_listed(word)) or self.genders.get(folded) or gender
-            new = _another(self.pseudonyms.draw("given", folded), _GIVEN[known], frozenset({folded}))
-        return _cased(new, word)
+            new = another(self.pseudonyms.draw("given", folded), _GIVEN[known], frozenset({folded}))
+        return cased(new, word)
 
     def role_alone(self, word: str) -> Role:
         """Return what a word that stands alone is: what the document showed it to be, else what it more often is."""
@@ -187,7 +184,7 @@ class NameStandIns:
         """Divide an English name into parts with their roles. Titles, suffixes and particles are kept as they are."""
         titled = _TITLE_BEFORE.search(before)
         gender: Gender = _TITLES[titled[1].lower()] if titled else ""
-        parts = [_Part(m.start(), m.end(), m.group()) for m in _WORD.finditer(value)]
+        parts = [_Part(m.start(), m.end(), m.group()) for m in WORD.finditer(value)]
         for part in parts:  # a possessive is no part of the name
             if part.text[-2:].lower() in ("'s", "’s") and len(part.text) > 2:
                 part.end -= 2
@@ -235,9 +232,9 @@ class NameStandIns:
         """Return the initial of the given name's stand-in where the document shows the whole name, else another."""
         for given, of in self.full:
             if given[:1] == letter.casefold() and of == surname:
-                return _cased(self.word(given, "given")[0].upper(), letter)
+                return cased(self.word(given, "given")[0].upper(), letter)
         taken = frozenset({letter.casefold()})
-        new = _another(self.pseudonyms.draw("initial", letter.casefold()), "ABCDEFGHJKLMNOPRSTVW", taken)
+        new = another(self.pseudonyms.draw("initial", letter.casefold()), "ABCDEFGHJKLMNOPRSTVW", taken)
         return new.lower() if letter.islower() else new
 
     def _chinese(self, run: str, after: str) -> str:
@@ -265,7 +262,7 @@ class NameStandIns:
         if not surname:
             return ""
         pool = _ZH_COMPOUND if len(surname) == 2 else _ZH_SINGLE
-        return _another(self.pseudonyms.draw("zh surname", surname), pool, frozenset({surname}))
+        return another(self.pseudonyms.draw("zh surname", surname), pool, frozenset({surname}))
 
     def _zh_given(self, given: str, gender: Gender) -> str:
         if not given:
@@ -273,10 +270,10 @@ class NameStandIns:
         known: set[Gender] = {g for g in _GENDERS for c in given if c in _ZH_GENDERED[g]}
         pool = _ZH_GIVEN[known.pop() if len(known) == 1 else gender]
         draw = self.pseudonyms.draw("zh given", given)
-        return "".join(_another(draw, pool, frozenset({c})) for c in given)
+        return "".join(another(draw, pool, frozenset({c})) for c in given)
 
     def _numbers(self, text: str, value: str) -> str:
-        return _NUMBER.sub(lambda m: self.pseudonyms.draw("digits", value, m.group()).digits(len(m.group())), text)
+        return NUMBER.sub(lambda m: self.pseudonyms.draw("digits", value, m.group()).digits(len(m.group())), text)
 
     # -- e-mail -------------------------------------------------------------------------------------------------------
 
@@ -289,188 +286,13 @@ class NameStandIns:
             text = match.group()
             low = normalized(text)
             if len(text) == 1:
-                return _cased(self.pseudonyms.draw("email letter", folded, text).pick("ABCDEFGHJKLMNOPRSTVW"), text)
+                return cased(self.pseudonyms.draw("email letter", folded, text).pick("ABCDEFGHJKLMNOPRSTVW"), text)
             role = self.roles.get(low) or ("given" if low in _GIVEN_WEIGHT else "surname")
             return self.word(text if low in self.roles or low in _GIVEN_WEIGHT else f"{text}@{folded}", role)
 
         def lower(match: regex.Match[str]) -> str:
-            return _cased(word(match), match.group())
+            return cased(word(match), match.group())
 
-        new = _NUMBER.sub(
-            lambda m: self.pseudonyms.draw("email", folded).digits(len(m.group())), _WORD.sub(lower, local)
-        )
+        new = NUMBER.sub(lambda m: self.pseudonyms.draw("email", folded).digits(len(m.group())), WORD.sub(lower, local))
         ending = self.pseudonyms.draw("domain", normalized(domain)).pick(("com", "org", "net"))
         return f"{regex.sub(r'[^!-~]', '', new) or 'mail'}@example.{ending}"
-
-
-# -- places and organizations -----------------------------------------------------------------------------------------
-
-_STATES = {s.casefold() for s in EnglishPlaces.states}
-_COUNTRIES = {c.casefold() for c in EnglishPlaces.countries}
-_ABBREVIATIONS = frozenset(EnglishPlaces.states_abbr)
-_STREETS = {s.casefold() for s in EnglishPlaces.street_suffixes} | set(
-    "st ave blvd rd dr ln ct pl pkwy hwy sq ter cir way".split()
-)
-_UNITS = frozenset(
-    "apt apartment suite ste unit floor fl room rm building bldg no box po p o north south east west n s e w "
-    "ne nw se sw of the and".split()
-)
-_PLACE_WORDS = frozenset(
-    "river lake mountain mount county city valley island islands bay park airport bridge street avenue road "
-    "square hospital university station of the and".split()
-)
-_ORGANIZATION_WORDS = frozenset(
-    "inc llc ltd limited corp corporation company co group plc gmbh ag sa nv bv llp lp bank hospital "
-    "university college school clinic institute foundation association center centre medical national "
-    "international council committee ministry department agency society church party union club press news "
-    "times insurance holdings partners trust fund health services systems technologies of the and & for".split()
-)
-_ZH_PLACE = regex.compile(
-    r"(\p{Han}{1,8}?)(特别行政区|自治区|自治州|街道|大街|大道|胡同|小区|花园|大厦|省|市|区|县|旗|镇|乡|村(?!\p{Han}{0,3}[路街道])|路|街|道|巷|弄)"
-    r"|(\p{Han}+)"
-)
-_ZH_UNITS = frozenset("号楼室单元层栋座幢期组院门东西南北中第一二三四五六七八九十")
-_ZH_ORGANIZATION = regex.compile(
-    r"(股份有限公司|有限责任公司|科技有限公司|有限公司|集团|公司|银行|医院|大学|学院|中学|小学|学校|法院|检察院|委员会|研究所|研究院|"
-    r"出版社|俱乐部|协会|基金会|事务所|部|局|厅|社|会)\Z"
-)
-_NATIONS = tuple(
-    "American British French German Italian Spanish Portuguese Dutch Polish Swedish Danish Greek Turkish Indian "
-    "Japanese Korean Brazilian Mexican Canadian Egyptian Kenyan".split()
-)
-_ZH_NATIONS = (
-    "美国",
-    "英国",
-    "法国",
-    "德国",
-    "意大利",
-    "西班牙",
-    "波兰",
-    "瑞典",
-    "希腊",
-    "印度",
-    "日本",
-    "韩国",
-    "巴西",
-    "埃及",
-)
-
-
-@dataclass
-class PlaceStandIns:
-    """Stand-ins for places, addresses, organizations and nationalities within one scope."""
-
-    pseudonyms: Pseudonyms
-
-    def location(self, value: str) -> str:
-        if is_chinese(value):
-            return self._zh(value)
-        return regex.sub(r"[^,;\d\n]*\p{L}[^,;\d\n]*", lambda m: self._place(m.group()), self._digits(value))
-
-    def address(self, value: str) -> str:
-        if is_chinese(value):
-            return self._zh(value)
-        text = regex.sub(r"[^,;\d\n#]*\p{L}[^,;\d\n#]*", lambda m: self._street(m.group()), value)
-        return self._digits(text)
-
-    def organization(self, value: str) -> str:
-        if is_chinese(value):
-            ending = _ZH_ORGANIZATION.search(value)
-            head = value[: ending.start()] if ending else value
-            draw = self.pseudonyms.draw("zh organization", normalized(head))
-            names = [n for n in ChineseCompanies.company_prefixes if len(n) <= max(2, len(head))]
-            return _another(draw, names, frozenset({head})) + (ending[0] if ending else "")
-        if value.isupper() and len(value) <= 5 and value.isalpha():
-            draw = self.pseudonyms.draw("acronym", normalized(value))
-            return "".join(_another(draw, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", frozenset({c.casefold()})) for c in value)
-        words = [m.group().casefold() for m in _WORD.finditer(value)]
-        kept = _ORGANIZATION_WORDS if set(words) - _ORGANIZATION_WORDS else frozenset({"of", "the", "and", "for"})
-        text = _WORD.sub(lambda m: m.group() if m.group().casefold() in kept else self._word("org", m.group()), value)
-        return self._digits(text)
-
-    def nation(self, value: str) -> str:
-        chinese = is_chinese(value)
-        taken = frozenset({normalized(value)})
-        new = _another(self.pseudonyms.draw("nation", normalized(value)), _ZH_NATIONS if chinese else _NATIONS, taken)
-        if chinese:
-            return new + (value[-1] if value[-1] in "人语族" else "")
-        return _cased(new, value) + ("s" if value.endswith("s") and not new.endswith(("sh", "ch", "ese")) else "")
-
-    def _word(self, role: str, word: str) -> str:
-        folded = normalized(word)
-        return _cased(_another(self.pseudonyms.draw(role, folded), _SURNAMES, frozenset({folded})), word)
-
-    def _place(self, piece: str) -> str:
-        """Replace a country by a country, a state by a state, else by a town; what a place is (River, County) stays."""
-        text = piece.strip()
-        lead = piece[: len(piece) - len(piece.lstrip())]
-        trail = piece[len(piece.rstrip()) :]
-        folded = text.casefold()
-        taken = frozenset({folded, normalized(text)})
-        draw = self.pseudonyms.draw("place", normalized(text))
-        if text in _ABBREVIATIONS:
-            return lead + _another(draw, EnglishPlaces.states_abbr, taken) + trail
-        if folded in _STATES:
-            return lead + _cased(_another(draw, EnglishPlaces.states, taken), text) + trail
-        if folded in _COUNTRIES:
-            return lead + _cased(_another(draw, EnglishPlaces.countries, taken), text) + trail
-        words = [m.group() for m in _WORD.finditer(text)]
-        ending = words[-1] if len(words) > 1 and words[-1].casefold() in _PLACE_WORDS else ""
-        town = _another(draw, _SURNAMES, taken) + draw.pick(EnglishPlaces.city_suffixes)
-        return f"{lead}{_cased(town, text)}{' ' + ending if ending else ''}{trail}"
-
-    def _street(self, piece: str) -> str:
-        words = list(_WORD.finditer(piece))
-        if piece.strip() in _ABBREVIATIONS or piece.strip().casefold() in _STATES | _COUNTRIES:
-            return self._place(piece)
-        out, position = [], 0
-        for index, match in enumerate(words):
-            text, low = match.group(), match.group().casefold()
-            last = index == len(words) - 1
-            ordinal = low in ("st", "nd", "rd", "th") and match.start() == 0
-            kept = low in _UNITS or ordinal or (last and index > 0 and low in _STREETS)
-            kept = kept or (last and low in _STREETS and piece[: match.start()].strip(" .") == "")
-            out.append(piece[position : match.start()])
-            if text in _ABBREVIATIONS and last and low not in _STREETS | _UNITS:
-                out.append(self._place(text))
-            else:
-                out.append(text if kept or len(text) == 1 else self._word("street", text))
-            position = match.end()
-        return "".join([*out, piece[position:]])
-
-    def _digits(self, value: str) -> str:
-        draws: dict[str, str] = {}
-
-        def number(match: regex.Match[str]) -> str:
-            old = match.group()
-            if old not in draws:
-                for draw in self.pseudonyms.draws("address number", old):
-                    new = "".join(str(1 + draw.below(9)) if i == 0 else draw.digits(1) for i in range(len(old)))
-                    if new != unicodedata.normalize("NFKC", old):
-                        break
-                wide = old != unicodedata.normalize("NFKC", old)
-                draws[old] = "".join(chr(ord(c) + 0xFEE0) for c in new) if wide else new
-            return draws[old]
-
-        return _NUMBER.sub(number, value)
-
-    def _zh(self, value: str) -> str:
-        return _ZH_PLACE.sub(self._zh_piece, self._digits(value))
-
-    def _zh_piece(self, match: regex.Match[str]) -> str:
-        name, kind, rest = match[1], match[2], match[3]
-        if rest is not None:
-            if set(rest) <= _ZH_UNITS:
-                return rest
-            tail = regex.search(r"(?:号楼|号院|号|楼|室|单元|层|栋|座|幢)\Z", rest)
-            name, kind = (rest[: tail.start()], tail[0]) if tail else (rest, "")
-            if not name:
-                return rest
-            country = name in ChinesePlaces.countries or name == "中国"
-            pool: Sequence[str] = ChinesePlaces.countries if country else ChinesePlaces.cities
-        elif kind in ("省", "自治区", "特别行政区"):
-            pool = [p.removesuffix(kind) for p in ChinesePlaces.provinces if p.endswith(kind)]
-        else:
-            pool = ChinesePlaces.districts if kind in ("区", "县", "旗") else ChinesePlaces.cities
-        lead = match[0][: len(match[0]) - len(name) - len(kind)]
-        return lead + _another(self.pseudonyms.draw("zh place", name), pool, frozenset({name})) + kind

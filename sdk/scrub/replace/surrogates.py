@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdk.scrub.replace import invented_numbers
+from sdk.scrub.replace.place_stand_ins import PlaceStandIns
 from sdk.scrub.replace.pseudonyms import Draw, Pseudonyms, canonical, normalized
-from sdk.scrub.replace.stand_ins import NameStandIns, PlaceStandIns
+from sdk.scrub.replace.stand_ins import NameStandIns
 
 # No stand-in of these would be of use.
 WITHOUT = frozenset({"TITLE", "PASSWORD", "API_KEY", "PRIVATE_KEY", "BIOMETRIC", "IMAGE_DATA"})
