@@ -1,9 +1,12 @@
 """Everything runs offline and nothing reports home. A process has one thread: tests fill the other cores."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from unittest import mock
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -13,6 +16,8 @@ os.environ["SDK_STATE_HOME"] = tempfile.mkdtemp(prefix="sdk-state-")
 import pytest
 
 from sdk import Project
+from tests.waiting import SECONDS
+from tests.warm import warm_starts
 from tests.workshop import Workshop, make_workshop, whole_way
 
 atexit.register(shutil.rmtree, os.environ["SDK_STATE_HOME"], ignore_errors=True)
@@ -27,6 +32,20 @@ LONGEST = """
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children() -> Iterator[None]:
+    """They start warm, and the last figures of a training are waited for, however busy the machine is."""
+    with warm_starts(), mock.patch("sdk.project.streaming.GRACE_SECONDS", SECONDS):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """accelerate collects garbage with each run, over all that was ever imported, which takes longer than the run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

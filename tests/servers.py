@@ -7,11 +7,12 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.waiting import wait_until
 
 
 def free_port() -> int:
@@ -31,18 +32,23 @@ def running(
             command, cwd=folder, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
         )
         try:
-            for _ in range(240):
-                try:
-                    ready()
-                    break
-                except OSError:
-                    assert process.poll() is None, log.read_text()
-                    time.sleep(0.25)
+            wait_until(lambda: _answers(ready), lambda: process.poll() is None)
             yield
+        except AssertionError as error:
+            error.add_note(log.read_text())
+            raise
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, 15)
             process.wait(30)
+
+
+def _answers(ready: Callable[[], object]) -> bool:
+    try:
+        ready()
+    except OSError:
+        return False
+    return True
 
 
 def serving(command: list[str], port: int, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:

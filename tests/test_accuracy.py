@@ -273,7 +273,7 @@ def test_a_pilot_speaks_for_its_own_method_and_nearest_rank_only() -> None:
 
 def test_it_takes_less_than_five_milliseconds() -> None:
     expected_accuracy(MIDDLE, "lora-fp8", 16, Needs())
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(20):
         expected_accuracy(MIDDLE, "lora-fp8", 16, Needs())
-    assert (time.perf_counter() - begin) / 20 < 0.005
+    assert (time.process_time() - begin) / 20 < 0.005

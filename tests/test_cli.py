@@ -25,7 +25,7 @@ COMMANDS = (
 
 def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from sdk.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def here(*arguments: object, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -72,7 +72,7 @@ def test_help_teaches() -> None:
     ],
 )
 def test_advise_answers_by_exit_code(arguments: list[str], code: int) -> None:
-    done = call("advise", *arguments, "--json")
+    done = here("advise", *arguments, "--json")
     assert done.returncode == code, done.stderr
     if code < 2:
         advice = json.loads(done.stdout)
@@ -101,7 +101,7 @@ def test_exit_codes_by_error_class(workshop: Workshop, tmp_path: Path, finished:
     text = path.read_text()
     try:
         path.write_text(text + "\n")
-        tampered = call("verify", "-p", finished.root)
+        tampered = here("verify", "-p", finished.root)
         assert (tampered.returncode, "policy.yaml" in tampered.stderr) == (4, True)
     finally:
         path.write_text(text)

@@ -1,13 +1,8 @@
 """The whole way, its order, its repetition and its interruption."""
 
-import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +11,8 @@ from mlflow import MlflowClient
 from sdk import InvalidInput, OutOfOrder, Project, Refused, Tampered
 from sdk.audit import Event
 from sdk.records import Package, Release, Run, Scrubbed
+from tests import warm
+from tests.waiting import SECONDS, wait_until
 from tests.workshop import Workshop, whole_way
 
 
@@ -119,17 +116,33 @@ def test_a_setting_asked_for_again_becomes_the_newest_again(workshop: Workshop) 
         project.register()
 
 
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    """Processes that have imported everything already: importing takes longer than the steps."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["sdk.scrub", "sdk.train.worker", "sdk.evaluate", "sdk.registry"])
-    return made
+class Hold:
+    """on_progress that stops there for good, once it says so by a file."""
+
+    def __init__(self, what: str, done: int, reached: Path) -> None:
+        self.what, self.done, self.reached = what, done, reached
+
+    def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        if what == self.what and done >= self.done:
+            self.reached.touch()
+            while True:
+                signal.pause()
 
 
-def calls(root: Path | str) -> None:
+# step -> the progress at which its process is held; sealing tells none, so the next step's first
+HELD = {
+    "scrub": ("scrub", 1),
+    "train": ("train", 20),
+    "evaluate": ("generate (adapted)", 0),
+    "seal": ("run", 0),
+    "register": ("artifacts", 3),
+}
+
+
+def calls(root: Path, hold: Hold) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    project = Project.open(root)
+    project = Project.open(root, on_progress=hold)
     project.advise()
     project.scrub()
     project.train(max_steps=40)
@@ -137,31 +150,26 @@ def calls(root: Path | str) -> None:
     project.register()
 
 
-def kill_in(step: str, delay: float, project: Project, context: ForkServerContext) -> None:
-    """Run the calls in a process of their own and kill it so long after the step began."""
-    process = context.Process(target=calls, args=(project.root,))
+def stop_in(step: str, project: Project, reached: Path, how: signal.Signals) -> None:
+    """Make the calls in a process of their own, and send it a signal in the middle of the step."""
+    process = warm.context().Process(target=calls, args=(project.root, Hold(*HELD[step], reached)))
     process.start()
-    wait_for(step, project, process.is_alive)
-    time.sleep(delay)
-    assert process.is_alive(), f"the process ended before it could be stopped in {step}"
-    process.kill()
-    process.join(120)
-
-
-def wait_for(step: str, project: Project, is_alive: Callable[[], bool]) -> None:
     begun, log = f'"action":"{step}"'.encode(), project.root / "audit"
-    while is_alive() and not any(begun in path.read_bytes() for path in log.glob("events-*")):
-        time.sleep(0.01)
+
+    def there() -> bool:
+        return reached.exists() or (step == "seal" and any(begun in path.read_bytes() for path in log.glob("events-*")))
+
+    wait_until(there, process.is_alive)
+    assert process.pid
+    os.kill(process.pid, how)
+    process.join(SECONDS)
+    assert process.exitcode, f"the process ended before it could be stopped in {step}"
 
 
-@pytest.mark.parametrize(
-    ("step", "delay"), [("scrub", 0.2), ("train", 0.7), ("evaluate", 0.05), ("seal", 0.0), ("register", 0.15)]
-)
-def test_killed_anywhere_the_same_calls_go_on(
-    workshop: Workshop, tmp_path: Path, context: ForkServerContext, step: str, delay: float
-) -> None:
+@pytest.mark.parametrize("step", HELD)
+def test_killed_anywhere_the_same_calls_go_on(workshop: Workshop, tmp_path: Path, step: str) -> None:
     project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
-    kill_in(step, delay, project, context)
+    stop_in(step, project, tmp_path / "reached", signal.SIGKILL)
     project.advise()
     project.scrub()
     run = project.train(max_steps=40)
@@ -179,12 +187,7 @@ def test_killed_anywhere_the_same_calls_go_on(
 
 def test_ctrl_c_is_recorded_and_the_step_goes_on(workshop: Workshop, tmp_path: Path) -> None:
     project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
-    call = f"from test_flow import calls; calls({str(project.root)!r})"
-    process = subprocess.Popen([sys.executable, "-c", call], cwd=Path(__file__).parent)
-    wait_for("train", project, lambda: process.poll() is None)
-    time.sleep(0.7)
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=120)
+    stop_in("train", project, tmp_path / "reached", signal.SIGINT)
     last = project.history()[-1]
     assert (last.action, last.phase, last.detail) == ("train", "failed", {"error": "KeyboardInterrupt"})
     assert project.train(max_steps=40).steps == 40

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +27,10 @@ from sdk.train.job import Job
 from sdk.train.launch import ERROR, PROGRESS, RESULT, _reason
 from sdk.train.shard import load_sharded
 from sdk.train.splitting import filler_row, split_batches
-from tests import tiny
+from tests import tiny, warm
+from tests.servers import free_port
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
+from tests.waiting import SECONDS
 
 ROWS = (
     26  # of one length, so that the first micro-batch is the fullest; in fours they are one too few for two processes
@@ -90,14 +88,6 @@ def alone(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 # Two processes
 
 
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    """Processes that have imported everything already."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["sdk.train.worker", "tests.test_gpus"])
-    return made
-
-
 def member(task: Callable[[Path], None], place: int, port: int, path: Path) -> None:
     """One process of two, as torchrun starts them."""
     torch.set_num_threads(1)
@@ -109,19 +99,13 @@ def member(task: Callable[[Path], None], place: int, port: int, path: Path) -> N
         write_atomic(path.parent / ERROR.format(place), worker.fault_of(error).model_dump_json().encode())
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def together(context: ForkServerContext, task: Callable[[Path], None], path: Path) -> None:
+def together(task: Callable[[Path], None], path: Path) -> None:
     port = free_port()
-    members = [context.Process(target=member, args=(task, place, port, path)) for place in (0, 1)]
+    members = [warm.context().Process(target=member, args=(task, place, port, path)) for place in (0, 1)]
     for process in members:
         process.start()
     for process in members:
-        process.join(60)
+        process.join(SECONDS)
         assert process.exitcode == 0
 
 
@@ -161,7 +145,6 @@ def test_two_processes_learn_what_one_learns(
     base: Path,
     data: Path,
     tmp_path: Path,
-    context: ForkServerContext,
     alone: Callable[[str], tuple[Path, Run]],
     method: Any,
     changes: dict[str, Any],
@@ -169,7 +152,7 @@ def test_two_processes_learn_what_one_learns(
 ) -> None:
     given = settings(method=method, gpus=2, per_device_train_batch_size=4, **changes)
     path = job(base, data, tmp_path, given, halvings)
-    together(context, train_member, path)
+    together(train_member, path)
     assert not list(path.parent.glob(ERROR.format("*")))
     done = Run.model_validate_json((path.parent / RESULT).read_bytes())
     if "target_modules" in changes:
@@ -207,9 +190,9 @@ def look_at_shares(path: Path) -> None:
     process_group.leave()
 
 
-def test_each_process_holds_its_share_of_the_base(base: Path, tmp_path: Path, context: ForkServerContext) -> None:
+def test_each_process_holds_its_share_of_the_base(base: Path, tmp_path: Path) -> None:
     (tmp_path / "base").symlink_to(base)
-    together(context, look_at_shares, tmp_path / JOB)
+    together(look_at_shares, tmp_path / JOB)
     one, two = (safetensors.torch.load_file(tmp_path / f"{place}.safetensors") for place in (0, 1))
     weights = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 64 * 128 * 3) / 2  # two layers, half a byte each
     for figures in (one["figures"], two["figures"]):
@@ -220,11 +203,9 @@ def test_each_process_holds_its_share_of_the_base(base: Path, tmp_path: Path, co
     assert not torch.equal(one["shares"], two["shares"])
 
 
-def test_what_stops_a_process_is_the_commands_own_error(
-    base: Path, data: Path, tmp_path: Path, context: ForkServerContext
-) -> None:
+def test_what_stops_a_process_is_the_commands_own_error(base: Path, data: Path, tmp_path: Path) -> None:
     path = job(base, data, tmp_path, settings(gpus=2, max_length=10))
-    together(context, train_member, path)
+    together(train_member, path)
     error = _reason(path.parent)
     assert isinstance(error, InvalidInput)
     assert len(error.faults) == ROWS
@@ -281,7 +262,7 @@ class Told:
             self.act([one for one in self.processes if "torch.distributed.run" not in one.cmdline()])
 
     def all_gone(self) -> bool:
-        _, alive = psutil.wait_procs(self.processes, timeout=10)
+        _, alive = psutil.wait_procs(self.processes, timeout=SECONDS)
         return len(self.processes) == 3 and not alive
 
 
@@ -318,7 +299,7 @@ def test_a_killed_process_ends_all_and_two_hosts_go_on(base: Path, data: Path, t
 
     where = {"nodes": 2, "rendezvous": f"127.0.0.1:{free_port()}"}
     done = run(base, data, out, second_host, 0, **given, **where)
-    assert [other.wait(20) for other in others] == [0]
+    assert [other.wait(SECONDS) for other in others] == [0]
     assert 2 <= done.resumed_from_step < 60
     one = run(base, data, tmp_path / "alone", max_steps=60)
     assert [point.loss for point in done.losses] == pytest.approx([point.loss for point in one.losses], rel=1e-3)
@@ -331,11 +312,9 @@ def test_ctrl_c_leaves_no_process(base: Path, data: Path, tmp_path: Path) -> Non
         raise KeyboardInterrupt
 
     told = Told(1, interrupt)
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(base, data, tmp_path, told, gpus=2, max_steps=2000)
     assert told.all_gone()
-    assert time.monotonic() - began < 60
 
 
 # Out of memory

@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from sdk import crypto
 from sdk.errors import InvalidInput, MissingExtra, SDKError, StepFailed, Tampered
+from tests.waiting import wait_until
 
 CONTEXT = {"package": "0" * 32, "purpose": "weights"}
 REGION = "eu-central-1"
@@ -196,15 +196,13 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def wait_for_vault(client: Any, server: subprocess.Popen[bytes]) -> None:
     import requests
 
-    for _ in range(300):
-        assert server.poll() is None, "the server ended"
+    def answers() -> bool:
         try:
-            if client.sys.is_initialized() and not client.sys.is_sealed():
-                return
+            return client.sys.is_initialized() and not client.sys.is_sealed()
         except requests.exceptions.RequestException:
-            pass
-        time.sleep(0.1)
-    pytest.fail("the server does not answer")
+            return False
+
+    wait_until(answers, lambda: server.poll() is None)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import os
 import pickle
@@ -42,14 +41,6 @@ from tests.workshop import Workshop
 
 STEPS = 6
 SECRET = Secret(bytes(range(32)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen() -> Iterator[None]:
-    """The Trainer collects garbage at each start, which takes long once all libraries are imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

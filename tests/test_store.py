@@ -8,6 +8,7 @@ import pytest
 from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered
 from sdk.records import FileRef, LossPoint, Recall, Record, Run, canonical_json
 from sdk.store import Records, check_ref, file_ref, folder_refs, locked, shipped, write_atomic
+from tests.waiting import SECONDS
 
 
 class Note(Record):
@@ -94,11 +95,11 @@ def test_a_second_process_is_told_at_once(tmp_path: Path) -> None:
     with locked(tmp_path / "lock"):
         other = context.Process(target=_try_lock, args=(tmp_path / "lock", answer))
         other.start()
-        assert "Another process" in answer.get(timeout=60)
+        assert "Another process" in answer.get(timeout=SECONDS)
         other.join()
     other = context.Process(target=_try_lock, args=(tmp_path / "lock", answer))
     other.start()
-    assert answer.get(timeout=60) == "got it"
+    assert answer.get(timeout=SECONDS) == "got it"
     other.join()
 
 

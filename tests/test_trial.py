@@ -17,6 +17,7 @@ from sdk.store import embedded_base
 from sdk.train.one_pass import measure
 from tests.test_secrets import forms, leaks
 from tests.tiny import settings
+from tests.warm import real_starts
 from tests.workshop import Workshop, rows, write_policy
 
 MARK = "Zebulon Quarrington"
@@ -320,6 +321,6 @@ def test_a_probe_that_fails_is_recorded(setup: TrialSetup, tmp_path: Path, monke
 
 def test_an_error_comes_out_of_its_process(workshop: Workshop) -> None:
     data = workshop.domain / "train.jsonl"
-    with pytest.raises(InvalidInput, match="at most 10 tokens") as caught:
+    with real_starts(), pytest.raises(InvalidInput, match="at most 10 tokens") as caught:
         measure(data, str(workshop.base), "brief", settings(max_length=10), lambda *given: None)
     assert len(caught.value.faults) == len(rows(data))

@@ -17,6 +17,7 @@ from sdk.registry import Adaptation, Tracking, publish, ui_command
 from sdk.registry.register import register
 from tests.registry_records import adaptation, make_governance, standing
 from tests.servers import free_port, serving
+from tests.waiting import SECONDS
 
 VIEW = "?workflowType=machine_learning"
 BROWSER = (
@@ -41,7 +42,7 @@ class Site:
     def open(self, page: str) -> str:
         """The page's HTML once its scripts have come to rest."""
         command = [*BROWSER.split(), f"--user-data-dir={self.folder}/browser", "--dump-dom", f"{self.address}/{page}"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
 
 
 def text(page: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,15 +25,10 @@ UNMARKED = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}",
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """A model this small is slower on several cores, much slower where others use them too.
-
-    And accelerate collects garbage with each run, over all that was ever imported, which takes longer than the run.
-    """
+    """A model this small is slower on several cores, much slower where others use them too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    gc.freeze()
     yield
-    gc.unfreeze()
     torch.set_num_threads(before)
 
 

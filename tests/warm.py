@@ -1,0 +1,148 @@
+"""Processes that have imported everything already, since importing takes longer than what most tests let them do.
+
+They are forked by one server, which multiprocessing starts when the first is asked for (`context`). Where the SDK
+starts a module of its own, `python -P -m sdk.…`, it gets such a process too while `warm_starts` holds: the module runs
+anew, as __main__, with its own standard streams, environment and session. Only its imports are done already. Tests of
+a start as such hold `real_starts`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from multiprocessing.reduction import DupFd
+from typing import Any
+from unittest import mock
+
+MODULES = ("sdk.registry.sender", "sdk.measure.pilot", "sdk.train.one_pass")
+_real = False
+
+
+@cache
+def context() -> ForkServerContext:
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["tests.preloaded"])
+    return made
+
+
+class _Descriptor:
+    """A file descriptor that a new process gets as its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _detach, (DupFd(self.number),)
+
+
+def _detach(sent: Any) -> int:
+    return int(sent.detach())
+
+
+def _run(module: str, streams: Sequence[Any], environment: Mapping[str, str] | None, session: bool) -> None:
+    """In the new process: what `python -m module` does there."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
+    tempfile.tempdir = None  # it was asked for before, in another environment
+    if session:
+        os.setsid()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the module was imported before it runs as __main__
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+class Popen:
+    """As much of subprocess.Popen as the SDK uses of a module's process."""
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        env: Mapping[str, str] | None = None,
+        start_new_session: bool = False,
+    ) -> None:
+        self.args = args
+        theirs, ours = zip(*(_stream(number, kind) for number, kind in enumerate((stdin, stdout, stderr))), strict=True)
+        given = [_Descriptor(number) for number in theirs]
+        self._process = context().Process(target=_run, args=(args[-1], given, env, start_new_session), daemon=True)
+        self._process.start()
+        for number in theirs:
+            os.close(number)
+        self.stdin, self.stdout, self.stderr = (
+            end if end is None else os.fdopen(end, "rb" if number else "wb") for number, end in enumerate(ours)
+        )
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return code
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _stream(number: int, kind: int | None) -> tuple[int, int | None]:
+    """The new process's descriptor, and this one's end where it is a pipe."""
+    if kind == subprocess.PIPE:
+        reads, writes = os.pipe()
+        return (writes, reads) if number else (reads, writes)
+    if kind == subprocess.DEVNULL:
+        return os.open(os.devnull, os.O_RDWR), None
+    return os.dup(number if kind is None else kind), None
+
+
+class _Starter(subprocess.Popen[Any]):
+    """subprocess.Popen, but for what is started warm."""
+
+    def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
+        command = list(args) if isinstance(args, list | tuple) else []
+        if not _real and command in ([sys.executable, "-P", "-m", name] for name in MODULES):
+            return Popen(args, *more, **options)
+        return super().__new__(cls)
+
+
+@contextmanager
+def warm_starts() -> Iterator[None]:
+    with mock.patch("subprocess.Popen", _Starter):
+        yield
+
+
+@contextmanager
+def real_starts() -> Iterator[None]:
+    global _real
+    before, _real = _real, True
+    try:
+        yield
+    finally:
+        _real = before
