@@ -4,13 +4,18 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format docs clean
+# demo: a project from the first step to an approved release   test: everything   test-fast: a little of every room,
+# in a minute and a half; for while one works   lint   format   docs: the site   clean
+.PHONY: demo test test-fast lint format docs clean
 
 demo: .venv/installed
 	@$(BIN)/sdk run demo/$(DOMAIN) --domain $(DOMAIN) --play-approver
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+test-fast: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not slow" --durations=5
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -193,7 +193,7 @@ def parse(line: str) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=name)
 def test_commands_in_blocks_parse(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for block in blocks(page):
         for line in shell_lines(block) if block.language in SHELL else []:
             if line.startswith("sdk "):

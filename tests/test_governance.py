@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.tracking._tracking_service import utils
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, SDKError, StepFailed, Tampered, crypto, load_release
 from sdk.project.gather import gather
@@ -19,6 +17,7 @@ from sdk.serve.admit import admit
 from sdk.serve.evidence import write_evidence
 from sdk.store import held_checkpoint
 from tests.audit_faults import FAULTS
+from tests.copies import copy_with_mlflow
 from tests.workshop import REASON, Workshop, whole_way, write_policy
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
@@ -55,15 +54,7 @@ def copied(made: Project, tmp_path: Path) -> Project:
 
 
 def copy(project: Project, folder: Path) -> Project:
-    """With its MLflow: a database notes where its artifacts lie."""
-    shutil.copytree(project.root, folder)
-    old, new = str(project.root.resolve()), str(folder.resolve())
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
-        database.execute("UPDATE model_versions SET storage_location = replace(storage_location, ?, ?)", (old, new))
-    database.close()
-    utils._artifact_repos_cache.clear()  # by run id, which copies share
+    copy_with_mlflow(project.root, folder)
     return Project.open(folder)
 
 

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from sdk.registry import (
 from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, entry_for
 from sdk.registry.register import _made_files, _package_files, complete, register
 from sdk.store import file_ref, folder_refs
+from tests.copies import copy_with_mlflow
 from tests.registry_records import (
     GOVERNANCE_FILES,
     PACKAGE_FILES,
@@ -82,6 +84,28 @@ def root(fresh: Path, tmp_path: Path) -> Path:
 def registered(root: Path, steps: int = STEPS) -> tuple[Release, Adaptation]:
     made = adaptation(root / "package", steps=steps)
     return register(made, root / "package", TAGS, Tracking(root), root / "out", silent), made
+
+
+@cache
+def template(folder: Path) -> tuple[Release, Adaptation]:
+    folder.mkdir()
+    shutil.copy(folder.parent / "mlflow.db", folder)
+    return registered(folder)
+
+
+Copied = Callable[[], tuple[Release, Adaptation]]
+
+
+@pytest.fixture
+def copied(fresh: Path, root: Path) -> Copied:
+    """What `registered` leaves, as a copy of the first: for what is done to a release afterwards."""
+
+    def copy() -> tuple[Release, Adaptation]:
+        made = template(fresh / "registered")
+        copy_with_mlflow(fresh / "registered", root)
+        return made
+
+    return copy
 
 
 def everything(root: Path) -> MlflowClient:
@@ -263,16 +287,16 @@ TAMPERINGS: dict[str, tuple[Callable[[Path, MlflowClient, str, Path], Any], str]
 
 
 @pytest.mark.parametrize("case", TAMPERINGS)
-def test_check_names_what_was_changed(root: Path, case: str) -> None:
-    release, made = registered(root)
+def test_check_names_what_was_changed(root: Path, copied: Copied, case: str) -> None:
+    release, made = copied()
     tamper, expected = TAMPERINGS[case]
     tamper(root, everything(root), release.run_id, artifact(root, release, ""))
     with pytest.raises(Tampered, match=expected):
         check_release(release, made, TAGS, Tracking(root))
 
 
-def test_check_against_other_records(root: Path) -> None:
-    release, made = registered(root)
+def test_check_against_other_records(root: Path, copied: Copied) -> None:
+    release, made = copied()
     other = replace(made, run=made.run.model_copy(update={"seconds": 1.0}))
     with pytest.raises(Tampered, match=r"sdk\.record\.run"):
         check_release(release, other, TAGS, Tracking(root))
@@ -285,14 +309,14 @@ def governance_refs(root: Path, text: str = "one") -> tuple[FileRef, ...]:
     return tuple(file_ref(local, local.parent).model_copy(update={"path": path}) for path, local in files.items())
 
 
-def promoted(root: Path) -> tuple[Release, Adaptation]:
-    release, made = registered(root)
+def promoted(root: Path, copied: Copied) -> tuple[Release, Adaptation]:
+    release, made = copied()
     publish(Tracking(root), release, made, standing(), make_governance(root / "governance"), TAGS)
     return release, made
 
 
-def test_a_champion_has_its_proofs_and_says_what_it_is(root: Path) -> None:
-    release, made = promoted(root)
+def test_a_champion_has_its_proofs_and_says_what_it_is(root: Path, copied: Copied) -> None:
+    release, made = promoted(root, copied)
     version = read_version(Tracking(root), "claims", release.version)
     assert sorted(version.aliases) == ["candidate", "champion"]
     assert version.tags["sdk.status"] == "champion"
@@ -312,15 +336,15 @@ def test_a_champion_has_its_proofs_and_says_what_it_is(root: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["candidate", "approved", "rejected"])
-def test_only_a_champion_gets_the_alias(root: Path, status: Status) -> None:
-    release, made = registered(root)
+def test_only_a_champion_gets_the_alias(root: Path, copied: Copied, status: Status) -> None:
+    release, made = copied()
     publish(Tracking(root), release, made, standing(status), {}, TAGS)
     check_release(release, made, TAGS, Tracking(root), (), standing(status))
     check_alias(None, Tracking(root), "claims")
 
 
-def test_publishing_twice_changes_nothing_and_other_files_replace(root: Path) -> None:
-    release, made = promoted(root)
+def test_publishing_twice_changes_nothing_and_other_files_replace(root: Path, copied: Copied) -> None:
+    release, made = promoted(root, copied)
     old = governance_refs(root)
     before = list(sqlite3.connect(root / "mlflow.db").iterdump())
     publish(Tracking(root), release, made, standing(), make_governance(root / "governance"), TAGS)
@@ -331,8 +355,8 @@ def test_publishing_twice_changes_nothing_and_other_files_replace(root: Path) ->
     check_release(release, made, TAGS, Tracking(root), governance_refs(root, "two"), standing())
 
 
-def test_no_alias_before_every_proof_is_there(root: Path) -> None:
-    release, made = registered(root)
+def test_no_alias_before_every_proof_is_there(root: Path, copied: Copied) -> None:
+    release, made = copied()
     files = make_governance(root / "governance")
     files["ring/0001.dsse.json"].unlink()
     with pytest.raises(StepFailed, match=r"publishing claims version 1 \(FileNotFoundError\)"):
@@ -341,8 +365,8 @@ def test_no_alias_before_every_proof_is_there(root: Path) -> None:
     assert read_version(Tracking(root), "claims", "1").tags["sdk.status"] == "candidate"
 
 
-def test_bytes_that_come_back_otherwise_stop_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, made = registered(root)
+def test_bytes_that_come_back_otherwise_stop_it(root: Path, copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, made = copied()
     send = MlflowClient.log_artifact
 
     def cut_short(self: MlflowClient, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
@@ -355,8 +379,8 @@ def test_bytes_that_come_back_otherwise_stop_it(root: Path, monkeypatch: pytest.
     check_alias(None, Tracking(root), "claims")
 
 
-def test_every_governance_file_is_compared(root: Path) -> None:
-    release, made = promoted(root)
+def test_every_governance_file_is_compared(root: Path, copied: Copied) -> None:
+    release, made = promoted(root, copied)
     brought = governance_refs(root)
     for path in GOVERNANCE_FILES:
         stored = artifact(root, release, f"release/governance/{path}")
@@ -371,8 +395,8 @@ def test_every_governance_file_is_compared(root: Path) -> None:
     check_release(release, made, TAGS, Tracking(root), brought, standing())
 
 
-def test_an_alias_that_somebody_moved_is_found(root: Path) -> None:
-    release, _ = promoted(root)
+def test_an_alias_that_somebody_moved_is_found(root: Path, copied: Copied) -> None:
+    release, _ = promoted(root, copied)
     other = register(adaptation(root / "b", "two"), root / "b", TAGS, Tracking(root), root / "out2", silent)
     check_alias(release.version, Tracking(root), "claims")
     everything(root).set_registered_model_alias("claims", "champion", other.version)
@@ -388,8 +412,8 @@ def test_an_alias_that_somebody_moved_is_found(root: Path) -> None:
         check_alias("1", Tracking(root), "unheard of")
 
 
-def test_rollback_shows_the_version_that_was_replaced(root: Path) -> None:
-    first, made = promoted(root)
+def test_rollback_shows_the_version_that_was_replaced(root: Path, copied: Copied) -> None:
+    first, made = promoted(root, copied)
     newer = adaptation(root / "b", "two")
     second = register(newer, root / "b", TAGS, Tracking(root), root / "out2", silent)
     proofs = make_governance(root / "governance")
@@ -403,8 +427,8 @@ def test_rollback_shows_the_version_that_was_replaced(root: Path) -> None:
     assert statuses == ["champion", "approved"]
 
 
-def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path) -> None:
-    release, made = registered(root)
+def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path, copied: Copied) -> None:
+    release, made = copied()
     evil = "no: <script>x</script> | [a](javascript:x) `b`\n## c"
     told = entry_for(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed")))
     page = told.page(release)
@@ -422,8 +446,8 @@ def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path) ->
     assert long.page(release).endswith("characters in all")
 
 
-def test_a_release_is_fetched_without_being_read(root: Path, tmp_path: Path) -> None:
-    release, _ = promoted(root)
+def test_a_release_is_fetched_without_being_read(root: Path, copied: Copied, tmp_path: Path) -> None:
+    release, _ = promoted(root, copied)
     for uri in ("models:/claims@champion", "models:/claims/1"):
         folder = fetch_release(uri, Tracking(root), tmp_path / uri.replace("/", "-"))
         paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -443,17 +467,17 @@ def test_a_release_is_fetched_without_being_read(root: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("path", ["release/../../outside", "/etc/passwd", "release\\..\\x", "plots/loss.png"])
 def test_a_store_that_lists_paths_outside_is_not_followed(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    root: Path, copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    promoted(root)
+    promoted(root, copied)
     monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: [FileInfo(path, False, 1)])
     monkeypatch.setattr(MlflowClient, "download_artifacts", lambda *asked: pytest.fail("followed"))
     with pytest.raises(Tampered, match="outside of its folders"):
         fetch_release("models:/claims@champion", Tracking(root), tmp_path / "x")
 
 
-def test_a_store_that_lists_without_end_is_left(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    promoted(root)
+def test_a_store_that_lists_without_end_is_left(root: Path, copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+    promoted(root, copied)
     monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: [FileInfo("release/x", True, None)])
     with pytest.raises(Tampered, match="16 folders deep"):
         fetch_release("models:/claims@champion", Tracking(root), root / "x")
@@ -592,8 +616,8 @@ def test_a_real_server(tmp_path: Path, server: str) -> None:
         ui_command(tracking, 5000)
 
 
-def test_ui_serves_the_embedded_database(root: Path) -> None:
-    release, _ = registered(root)
+def test_ui_serves_the_embedded_database(root: Path, copied: Copied) -> None:
+    release, _ = copied()
     port = free_port()
     for address in serving(ui_command(Tracking(root), port), port, root):
         for path in ("report.html", "plots/loss.png", "release/package/manifest.json"):

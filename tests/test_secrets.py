@@ -4,18 +4,19 @@ import base64
 import json
 import os
 import re
-import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from sdk import InvalidInput, Project
+from sdk.cli import main
 from sdk.data import read_rows
 from sdk.records import Run, Scrubbed
 from sdk.store import shipped
 from sdk.train import Job, train
+from tests.warm import context
 from tests.workshop import REASON, Workshop, rows, write_policy
 
 MARKED = {  # value -> how it stands in a sentence
@@ -60,18 +61,20 @@ def marked_rows(path: Path) -> Path:
     return path
 
 
-# Commands one after another in one process, which imports everything once; their exit codes go to a file.
-COMMANDS = """
-import json, pathlib, sys
-from sdk.cli import main
-codes = []
-for command in json.loads(sys.argv[1]):
-    try:
-        main(command)
-    except SystemExit as ended:
-        codes.append(ended.code or 0)
-        pathlib.Path(sys.argv[2]).write_text(json.dumps(codes))
-"""
+def call(commands: list[list[str]], environment: dict[str, str], work: Path, output: Path, codes: Path) -> None:
+    """Commands one after another in a process of its own; what they print and their exit codes go to files."""
+    for number in (1, 2):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.update(environment)
+    tempfile.tempdir = None
+    os.chdir(work)
+    ended = []
+    for command in commands:
+        try:
+            main(command)
+        except SystemExit as end:
+            ended.append(end.code or 0)
+            codes.write_text(json.dumps(ended))
 
 
 def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_path: Path) -> None:
@@ -93,7 +96,7 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
         leaks__required=False,
     )
     key = work / "ada.pem"
-    environment = {**os.environ, "TMPDIR": str(temporary), "MLFLOW_TRACKING_PASSWORD": "marked-password-5150"}
+    environment = {"TMPDIR": str(temporary), "MLFLOW_TRACKING_PASSWORD": "marked-password-5150"}
     project = str(work / "p")
     commands = [
         ["init", project, "--domain", str(workshop.domain), "--base", str(workshop.base), "--policy", str(policy)],
@@ -113,12 +116,13 @@ def test_marked_values_are_nowhere_after_the_whole_way(workshop: Workshop, tmp_p
         ["verify", "-p", project],
         ["doctor", "-p", project],
     ]
-    codes = tmp_path / "codes.json"
-    call = [sys.executable, "-c", COMMANDS, json.dumps(commands), str(codes)]
-    done = subprocess.run(call, capture_output=True, env=environment, cwd=work)
-    output = done.stdout + done.stderr
+    codes, printed = tmp_path / "codes.json", tmp_path / "printed"
+    process = context().Process(target=call, args=(commands, environment, work, printed, codes))
+    process.start()
+    process.join()
+    output = printed.read_bytes()
     expected = [2 if command[0] == "scrub" and "--eval" in command else 0 for command in commands]
-    assert done.returncode == 0, output[-4000:]
+    assert process.exitcode == 0, output[-4000:]
     assert json.loads(codes.read_bytes()) == expected, output[-4000:]
     secret = [(work / "p" / "keys" / "encryption.key").read_text().strip(), "marked-password-5150"]
     assert leaks(work / "p", MARKED) == []
