@@ -16,6 +16,7 @@ os.environ["SDK_STATE_HOME"] = tempfile.mkdtemp(prefix="sdk-state-")
 import pytest
 
 from sdk import Project
+from tests.slow import slow
 from tests.waiting import SECONDS
 from tests.warm import warm_starts
 from tests.workshop import Workshop, make_workshop, whole_way
@@ -24,14 +25,20 @@ atexit.register(shutil.rmtree, os.environ["SDK_STATE_HOME"], ignore_errors=True)
 
 # Files that take longest, the longest first: then the two processes end at about the same time.
 LONGEST = """
-    test_demo test_resume test_secrets test_flow test_docs test_leaks test_scrub test_registry test_trial test_cli
-    test_refusals test_gpus test_tamper test_shipped test_methods test_scrub_engine test_hub
+    test_demo test_resume test_governance test_tamper test_flow test_registry test_fuzzing test_methods test_docs
+    test_leaks test_scrub test_refusals test_trial test_gpus test_secrets test_shipped test_server test_hub test_watch
+    test_scrub_engine test_tampering test_verify_release test_tagger test_cli test_flavor test_seal
 """.split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    left_out = slow()
+    for item in items:
+        names = left_out.get(item.path.stem)
+        if names is not None and (not names or item.name.partition("[")[0] in names):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
