@@ -6,10 +6,37 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 import sdk
 from sdk.errors import InvalidInput, Refused
-from sdk.policy import KEYS, RULES, Policy, differences, explained, read_policy, read_yaml, require, run_cases
+from sdk.policy import (
+    KEYS,
+    MOMENTS,
+    RULES,
+    AfterEvaluate,
+    AfterScrub,
+    Allowing,
+    ApprovalsCounted,
+    BeforeCreate,
+    BeforeScrub,
+    BeforeTrain,
+    BeforeTrial,
+    Deciding,
+    LeaksChecked,
+    LeaksUnchecked,
+    Moment,
+    Policy,
+    ReviewsCounted,
+    differences,
+    explained,
+    read_policy,
+    read_yaml,
+    require,
+    run_cases,
+    violations,
+)
+from sdk.policy.rules import Rule
 from sdk.store import shipped
 
 NAMES = ("default", "eu-ai-act", "finance", "gdpr", "hipaa", "unsafe-lab")
@@ -79,13 +106,15 @@ def reads(room: str, key: str) -> bool:
 
 
 def test_every_rule_is_asked_by_somebody() -> None:
-    """The facts of a rule are given somewhere outside of this room, or the rule would never be checked."""
+    """Each moment is told of somewhere outside of this room, and each rule has one, or it would never be checked."""
     root = Path(sdk.__file__).parent
     code = "".join(
         path.read_text(encoding="utf-8") for path in root.rglob("*.py") if root / "policy" not in path.parents
     )
-    for rule, (facts, _, _) in RULES.items():
-        assert [fact for fact in facts if f'"{fact}"' not in code] == [], rule
+    for moment in MOMENTS:
+        assert re.search(rf"\b{moment.__name__}\(", code), moment
+    for name, rule in RULES.items():
+        assert any(issubclass(moment, rule.fact) for moment in MOMENTS), name
 
 
 def test_the_readme_says_of_every_key_who_reads_it() -> None:
@@ -165,33 +194,125 @@ def test_every_rule_is_turned_below() -> None:
     assert set(TURNS) == set(RULES)
 
 
+# what nothing is wrong with under unsafe-lab, at every moment
+HARMLESS: dict[type[Moment], Moment] = {
+    type(moment): moment
+    for moment in (
+        BeforeCreate(from_hub=False),
+        BeforeScrub(scrubbed=True),
+        AfterScrub(scrubbed=True, recall=1.0, k=99),
+        BeforeTrial(method="lora", from_hub=False),
+        BeforeTrain(method="lora", from_hub=False, miss_bound=0.0),
+        AfterEvaluate(below_floor="", questions=999, improvement=0.5),
+        LeaksUnchecked(),
+        LeaksChecked(exposure_bits=1.0, extracted=0, canaries=32, auc=0.5, tpr=0.0),
+        Deciding(reason_length=999),
+        Allowing(reason_length=999, approver_is_trainer=False),
+        ReviewsCounted(reviews=99),
+        ApprovalsCounted(approvals=99),
+    )
+}
+
+
+def moments_of(rule: str, facts: dict[str, Any]) -> list[Moment]:
+    """Every moment at which the rule is checked, with these facts and harmless ones beside them."""
+    kinds = [kind for kind in MOMENTS if issubclass(kind, RULES[rule].fact)]
+    return [HARMLESS[kind].model_copy(update=facts) for kind in kinds]
+
+
 @pytest.mark.parametrize("rule", sorted(TURNS))
 def test_turning_a_rule_turns_the_outcome(rule: str) -> None:
     refuses, allows, facts = TURNS[rule]
     room, key = rule.split(".")
-    document = lab()
-    document[room][key] = allows
-    require(Policy.model_validate(document), room, facts)
-    document[room][key] = refuses
-    with pytest.raises(Refused, match=rule):
-        require(Policy.model_validate(document), room, facts)
+    assert moments_of(rule, facts)
+    for moment in moments_of(rule, facts):
+        document = lab()
+        document[room][key] = allows
+        require(Policy.model_validate(document), moment)
+        document[room][key] = refuses
+        with pytest.raises(Refused, match=rule) as caught:
+            require(Policy.model_validate(document), moment)
+        assert caught.value.message == f"Policy unsafe-lab@{document['version']} refuses {moment.step}."
+        assert len(caught.value.faults) == 1
 
 
 @pytest.mark.parametrize("bound", [None, 1.0])
 def test_no_review_shows_no_bound(bound: float | None) -> None:
     document = lab()
-    require(Policy.model_validate(document), "train", {"miss_bound": bound})
+    moment = BeforeTrain(method="lora", from_hub=False, miss_bound=bound)
+    require(Policy.model_validate(document), moment)
     document["scrub"]["max_miss_rate"] = 0.999
     with pytest.raises(Refused, match=r"scrub\.max_miss_rate"):
-        require(Policy.model_validate(document), "train", {"miss_bound": bound})
+        require(Policy.model_validate(document), moment)
 
 
 def test_all_violations_are_listed_at_once() -> None:
     policy = read_policy(shipped("policies") / "hipaa.yaml")
-    facts = {"below_floor": "all 0.1 < 0.6", "questions": 3, "improvement": -0.1}
+    moment = AfterEvaluate(below_floor="all 0.1 < 0.6", questions=3, improvement=-0.1)
     with pytest.raises(Refused) as caught:
-        require(policy, "evaluate", facts)
+        require(policy, moment)
     assert len(caught.value.faults) == 3
+
+
+# moment -> the rules that are checked then, and no others
+CHECKED: dict[type[Moment], set[str]] = {
+    BeforeCreate: {"train.allow_hub"},
+    BeforeScrub: {"scrub.required"},
+    AfterScrub: {"scrub.required", "scrub.min_recall", "scrub.min_k"},
+    BeforeTrial: {"train.methods", "train.allow_hub"},
+    BeforeTrain: {"train.methods", "train.allow_hub", "scrub.max_miss_rate"},
+    AfterEvaluate: {"evaluate.domain_floors", "evaluate.min_questions", "evaluate.must_improve"},
+    LeaksUnchecked: {"leaks.required"},
+    LeaksChecked: {
+        "leaks.required",
+        "leaks.max_exposure_bits",
+        "leaks.max_extracted",
+        "leaks.max_auc",
+        "leaks.max_tpr",
+    },
+    Deciding: {"approve.min_reason_length"},
+    Allowing: {"approve.min_reason_length", "approve.trainer_may_approve"},
+    ReviewsCounted: {"approve.reviews"},
+    ApprovalsCounted: {"approve.approvals"},
+}
+
+
+def test_every_moment_is_in_the_tables() -> None:
+    assert set(MOMENTS) == CHECKED.keys() == HARMLESS.keys()
+    assert {name for rules in CHECKED.values() for name in rules} == RULES.keys()
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_checked_at_each_moment_that_knows_its_facts(name: str, moment: type[Moment]) -> None:
+    """By type as by name, so that no moment knows a fact by another record than the rule's."""
+    rule = RULES[name]
+    checked = name in CHECKED[moment]
+    assert issubclass(moment, rule.fact) == (rule.names <= moment.model_fields.keys()) == checked
+    broken = violations(turned(name, TURNS[name][0]), HARMLESS[moment].model_copy(update=TURNS[name][2]))
+    assert (name in broken) == checked
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+def test_a_misspelt_or_missing_fact_is_an_error(moment: type[Moment]) -> None:
+    facts = HARMLESS[moment].model_dump()
+    assert moment(**facts) == HARMLESS[moment]
+    for name in facts:
+        others = {other: value for other, value in facts.items() if other != name}
+        with pytest.raises(ValidationError, match="Extra inputs"):
+            moment(**others, **{name[:-1] + "_": facts[name]})
+        if moment.model_fields[name].is_required():
+            with pytest.raises(ValidationError, match="Field required"):
+                moment(**others)
+
+
+def test_a_rule_that_speaks_of_another_fact_cannot_be_made() -> None:
+    fact = RULES["train.methods"].fact
+    Rule(fact, lambda limit, known: True, "{method} is not {rule}")
+    with pytest.raises(TypeError, match="ChosenMethod has no methd"):
+        Rule(fact, lambda limit, known: True, "{methd} is not {rule}")
+    with pytest.raises(TypeError, match="ChosenMethod has no methd"):
+        Rule(fact, lambda limit, known: known.methd in limit, "no")
 
 
 def test_a_policy_that_is_a_folder_or_not_utf_8_is_named(tmp_path: Path) -> None:

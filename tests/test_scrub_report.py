@@ -15,7 +15,7 @@ import pytest
 from sdk import Project
 from sdk.data import Row, read_rows
 from sdk.errors import InvalidInput, Refused
-from sdk.policy import ScrubRules, read_policy, require
+from sdk.policy import AfterScrub, ScrubRules, read_policy, require
 from sdk.records import FileRef, Finding, Quarantined, Recall, Scrubbed
 from sdk.scrub import REPORTS, scrub
 from sdk.scrub.find.detector import Detector
@@ -329,10 +329,11 @@ def test_keys_that_are_personal_data_are_not_named_as_columns(tmp_path: Path) ->
 @pytest.mark.parametrize(("k", "refused"), [(4, True), (5, False)])
 def test_too_small_a_group_is_refused(k: int, refused: bool) -> None:
     policy = POLICY.model_copy(update={"scrub": rules(min_k=5)})
+    moment = AfterScrub(scrubbed=True, recall=1.0, k=k)
     if not refused:
-        return require(policy, "scrub", {"k": k})
+        return require(policy, moment)
     with pytest.raises(Refused, match=r"scrub\.min_k"):
-        require(policy, "scrub", {"k": k})
+        require(policy, moment)
 
 
 # -- in MLflow --------------------------------------------------------------------------------------------------------

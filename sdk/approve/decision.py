@@ -16,7 +16,7 @@ from sdk import crypto
 from sdk.crypto import dsse
 from sdk.crypto.keyring import Member, Ring, Role, Time, timestamp, why_not_valid
 from sdk.errors import InvalidInput, Refused, Remedy, Tampered, another
-from sdk.policy import validation_faults
+from sdk.policy import Allowing, Deciding, validation_faults
 from sdk.records import Decision as Meaning
 from sdk.records import Frozen, Sha256
 
@@ -98,6 +98,14 @@ def decide(
     except ValidationError as error:
         raise InvalidInput("The decision cannot be signed.", validation_faults(error)) from None
     return sign_decision(statement, digests, signer)
+
+
+def decision_facts(decision: Meaning, reason: str, by_trainer: bool) -> Deciding:
+    """What a policy's rules judge of a decision. Who trained the model may still reject it or withdraw."""
+    length = len(reason.strip())
+    if decision in ("review", "approve"):
+        return Allowing(reason_length=length, approver_is_trainer=by_trainer)
+    return Deciding(reason_length=length)
 
 
 def may_not(member: Member, decision: Meaning, at: datetime) -> list[str]:

@@ -18,17 +18,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import Field
 
-from sdk.approve.decision import Decision, Digests, has_role, read_decision, to_statement
+from sdk.approve.decision import Decision, Digests, decision_facts, has_role, read_decision, to_statement
 from sdk.crypto.keyring import Member, Ring, why_not_valid
 from sdk.errors import Refused, Tampered
-from sdk.policy import Policy, violations
+from sdk.policy import ApprovalsCounted, Policy, ReviewsCounted, violations
 from sdk.records import Frozen, sha256
 
 NOT_COUNTED = "does not count"
@@ -125,9 +125,8 @@ class _Court:
         puts in again.
         """
         said, member = heard.said, heard.member
-        facts: dict[str, object] = {"reason_length": len(said.reason.strip())}
-        if said.decision in ("review", "approve"):
-            facts["approver_is_trainer"] = member.key_id == self.case.trainer or member.name == self.trainer
+        by_trainer = member.key_id == self.case.trainer or member.name == self.trainer
+        facts = decision_facts(said.decision, said.reason, by_trainer)
         broken = [f"{rule}: {text}" for rule, text in violations(self.policy, facts).items()]
         why = why_not_valid(member, heard.time)
         if why is not None:
@@ -189,7 +188,7 @@ class _Court:
         in_order = []
         for heard in approvals:
             earlier = [review for review in reviews if review.number < heard.number and review.time < heard.time]
-            if violations(self.policy, {"reviews": len(earlier)}):
+            if violations(self.policy, ReviewsCounted(reviews=len(earlier))):
                 self.note(heard.number, f"{heard}: {NOT_COUNTED}, it came before the reviews; approve again after them")
             else:
                 in_order.append(heard)
@@ -210,19 +209,35 @@ class _Court:
             else "nobody rejects it",
         )
         return [
-            self.counted("approve.reviews", "reviews", reviews, self.policy.approve.reviews),
-            self.counted("approve.approvals", "approvals", approvals, self.policy.approve.approvals),
+            self.reviewed(reviews),
+            self.approved(approvals),
             no_rejection,
             *(self.reasons[number] for number in sorted(self.reasons)),
         ]
 
-    def counted(self, rule: str, fact: str, decisions: list[_Heard], needed: int) -> Reason:
-        """Count the people behind decisions against the policy's rule. Two people who share a key count as one."""
-        people = sorted({heard.member.name for heard in decisions})
-        number = min(len(people), len({heard.member.key_id for heard in decisions}))
-        broken = violations(self.policy, {fact: number})
-        text = broken.get(rule) or f"{number} of {needed} {fact} that are needed"
-        return Reason(rule=rule, holds=rule not in broken, text=text + (f": {', '.join(people)}" if people else ""))
+    def reviewed(self, reviews: list[_Heard]) -> Reason:
+        number = _people(reviews)
+        broken = violations(self.policy, ReviewsCounted(reviews=number))
+        text = f"{number} of {self.policy.approve.reviews} reviews that are needed"
+        return _counted("approve.reviews", broken, text, reviews)
+
+    def approved(self, approvals: list[_Heard]) -> Reason:
+        number = _people(approvals)
+        broken = violations(self.policy, ApprovalsCounted(approvals=number))
+        text = f"{number} of {self.policy.approve.approvals} approvals that are needed"
+        return _counted("approve.approvals", broken, text, approvals)
+
+
+def _people(decisions: list[_Heard]) -> int:
+    """Return how many people decided: as many as there are names, but no more than there are keys."""
+    return min(len({heard.member.name for heard in decisions}), len({heard.member.key_id for heard in decisions}))
+
+
+def _counted(rule: str, broken: Mapping[str, str], text: str, decisions: list[_Heard]) -> Reason:
+    """text: what is said where the rule holds."""
+    names = sorted({heard.member.name for heard in decisions})
+    said = broken.get(rule, text) + (f": {', '.join(names)}" if names else "")
+    return Reason(rule=rule, holds=rule not in broken, text=said)
 
 
 def _preconditions(case: Case) -> list[Reason]:

@@ -1,13 +1,29 @@
 """Policies: YAML files that say what each step must do and what it must refuse. Every key is required and enforced.
 
-A key is either a setting that its step obeys (scrub actions, the encryption of packages) or a rule in RULES that
-`require` checks; KEYS says which, for every key. There are no defaults: a policy that leaves one open is malformed, and
-nothing is done under it.
+A key is either a setting that its step obeys (scrub actions, the encryption of packages) or a rule in RULES, which
+`require` checks at every moment that knows its fact; KEYS says which, for every key. There are no defaults: a policy
+that leaves one open is malformed, and nothing is done under it.
 """
 
 from sdk.policy.cases import run_cases
 from sdk.policy.compare import Difference, Explained, differences, explained
 from sdk.policy.files import read_policy, read_yaml, validation_faults
+from sdk.policy.moments import (
+    MOMENTS,
+    AfterEvaluate,
+    AfterScrub,
+    Allowing,
+    ApprovalsCounted,
+    BeforeCreate,
+    BeforeScrub,
+    BeforeTrain,
+    BeforeTrial,
+    Deciding,
+    LeaksChecked,
+    LeaksUnchecked,
+    Moment,
+    ReviewsCounted,
+)
 from sdk.policy.rule_keys import KEYS
 from sdk.policy.rules import RULES, require, violations
 from sdk.policy.schema import (
@@ -24,14 +40,28 @@ from sdk.policy.schema import (
 __all__ = [
     "ALWAYS_DELETED",
     "KEYS",
+    "MOMENTS",
     "RULES",
     "Action",
+    "AfterEvaluate",
+    "AfterScrub",
+    "Allowing",
+    "ApprovalsCounted",
     "ApproveRules",
     "AuditRules",
+    "BeforeCreate",
+    "BeforeScrub",
+    "BeforeTrain",
+    "BeforeTrial",
+    "Deciding",
     "Difference",
     "Explained",
     "LeakRules",
+    "LeaksChecked",
+    "LeaksUnchecked",
+    "Moment",
     "Policy",
+    "ReviewsCounted",
     "RuleSource",
     "ScrubRules",
     "differences",

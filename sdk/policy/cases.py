@@ -9,11 +9,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from sdk.errors import InvalidInput
 from sdk.policy.files import MAX_BYTES, read_policy, read_yaml, validation_faults
-from sdk.policy.rules import RULES, violations
+from sdk.policy.rules import RULES, violations_by_name
 from sdk.policy.schema import Policy
 from sdk.records import Frozen
 
-FACTS = {fact for needed, _, _ in RULES.values() for fact in needed}
+FACTS = {name for rule in RULES.values() for name in rule.names}
 
 
 class Example(Frozen):
@@ -26,7 +26,7 @@ class Example(Frozen):
         unknown = sorted({*self.facts} - FACTS) + sorted({*self.violates} - RULES.keys())
         if unknown:
             raise ValueError(f"no rule knows {', '.join(unknown)}")
-        if not any(self.facts.keys() >= set(needed) for needed, _, _ in RULES.values()):
+        if not any(self.facts.keys() >= rule.names for rule in RULES.values()):
             raise ValueError("no rule is checked with these facts alone")
         return self
 
@@ -48,9 +48,9 @@ def run_cases(path: Path) -> tuple[Policy, int, list[str]]:
 
 def _faults(policy: Policy, case: Example, path: Path) -> list[str]:
     try:
-        found = violations(policy, case.facts)
+        broken = violations_by_name(policy, case.facts)
     except (TypeError, ValueError):
         raise InvalidInput(f"{path}: {case.name}: a fact has a value that its rule cannot compare.") from None
     expected = set(case.violates)
-    unexpected = [f"{case.name}: violates {rule}: {text}" for rule, text in found.items() if rule not in expected]
-    return unexpected + [f"{case.name}: does not violate {rule}" for rule in sorted(expected - found.keys())]
+    unexpected = [f"{case.name}: violates {rule}: {text}" for rule, text in broken.items() if rule not in expected]
+    return unexpected + [f"{case.name}: does not violate {rule}" for rule in sorted(expected - broken.keys())]

@@ -101,5 +101,5 @@ KEYS: dict[str, Key] = {
     "approve.min_reason_length": Key("approve, load", HIGHER),
     "approve.valid_days": Key("approve, load", LOWER_NOT_NULL, "approve"),
     "audit.retention_years": Key("audit", HIGHER, "audit"),
-    "audit.unrecorded_training": Key("train", REFUSE, "perform"),
+    "audit.unrecorded_training": Key("train", REFUSE, "project"),
 }

@@ -1,124 +1,196 @@
-"""The rules that `require` checks: which facts each looks at, when it holds, and what is said when it does not."""
+"""The rules that `require` checks: which fact each looks at, when it holds, and what is said when it does not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any, TypeVar
 
 from sdk.errors import Refused
+from sdk.policy.moments import (
+    ApprovalCount,
+    ApproversPart,
+    BaseOrigin,
+    ChosenMethod,
+    Detection,
+    Distinction,
+    DistinctionAtLowRate,
+    DomainFloors,
+    Exposure,
+    Extraction,
+    Fact,
+    Improvement,
+    LeakCheck,
+    MissBound,
+    Moment,
+    PlantedRecall,
+    QuestionCount,
+    ReasonLength,
+    ReviewCount,
+    SmallestGroup,
+)
 from sdk.policy.schema import Policy, policy_value
 
-# rule -> (facts it looks at, holds?, what to say). A rule is checked where all its facts are known.
-Check = Callable[[Any, Mapping[str, Any]], bool]
-RULES: dict[str, tuple[tuple[str, ...], Check, str]] = {
-    "scrub.required": (
-        ("scrubbed",),
-        lambda rule, f: f["scrubbed"] or not rule,
+F = TypeVar("F", bound=Fact)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One key of a policy that a fact must keep to. `holds` gets the key's value and the fact."""
+
+    fact: type[Fact]
+    holds: Callable[[Any, Any], bool]
+    text: str  # what is said where it does not hold; {rule} is the key's value, other names are the fact's fields
+
+    def __post_init__(self) -> None:
+        said = {name for _, name, _, _ in Formatter().parse(self.text) if name} - {"rule"}
+        read = set(self.holds.__code__.co_names)  # every attribute that the function reads is one of the fact's
+        unknown = (said | read) - self.names
+        if unknown:
+            raise TypeError(f"{self.fact.__name__} has no {', '.join(sorted(unknown))}")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fact's fields."""
+        return frozenset(self.fact.model_fields)
+
+    def violation(self, limit: Any, fact: Fact) -> str | None:
+        """What is said of a fact that does not keep to the key's value. None if it does."""
+        if self.holds(limit, fact):
+            return None
+        return self.text.format(rule=limit, **{name: getattr(fact, name) for name in self.names})
+
+
+def _rule(fact: type[F], holds: Callable[[Any, F], bool], text: str) -> Rule:
+    """Make a rule whose `holds` reads the fact's own fields only: mypy refuses others, as the making of a rule does."""
+    return Rule(fact, holds, text)
+
+
+RULES: dict[str, Rule] = {
+    "scrub.required": _rule(
+        Detection,
+        lambda limit, fact: fact.scrubbed or not limit,
         "the data did not go through the detectors; run `sdk scrub` without --skip-detectors",
     ),
-    "scrub.min_recall": (
-        ("scrubbed", "recall"),
-        lambda rule, f: not f["scrubbed"] or f["recall"] >= rule,
+    "scrub.min_recall": _rule(
+        PlantedRecall,
+        lambda limit, fact: not fact.scrubbed or fact.recall >= limit,
         "recall {recall:.3f} on planted personal data is below {rule}; add to the domain's recognizers.yaml",
     ),
-    "scrub.min_k": (
-        ("k",),
-        lambda rule, f: f["k"] >= rule,
+    "scrub.min_k": _rule(
+        SmallestGroup,
+        lambda limit, fact: fact.k >= limit,
         "the smallest group of rows with the same quasi-identifiers has {k}, {rule} are needed; generalize the fields "
         "with scrub.fields, or leave such rows out",
     ),
-    "scrub.max_miss_rate": (
-        ("miss_bound",),
-        lambda rule, f: rule is None or (f["miss_bound"] is not None and f["miss_bound"] <= rule),
+    "scrub.max_miss_rate": _rule(
+        MissBound,
+        lambda limit, fact: limit is None or (fact.miss_bound is not None and fact.miss_bound <= limit),
         "the newest review of these rows does not show that at most {rule} of them hold a miss (95 % upper bound: "
         "{miss_bound}); run `sdk scrub --review --bound {rule}`",
     ),
-    "train.methods": (
-        ("method",),
-        lambda rule, f: f["method"] in rule,
+    "train.methods": _rule(
+        ChosenMethod,
+        lambda limit, fact: fact.method in limit,
         "method {method} is not one of {rule}; choose with `sdk train --method`",
     ),
-    "train.allow_hub": (
-        ("from_hub",),
-        lambda rule, f: rule or not f["from_hub"],
+    "train.allow_hub": _rule(
+        BaseOrigin,
+        lambda limit, fact: limit or not fact.from_hub,
         "the base model would come from a hub; download it, have it reviewed and name its folder as base",
     ),
-    "evaluate.domain_floors": (
-        ("below_floor",),
-        lambda rule, f: not rule or not f["below_floor"],
+    "evaluate.domain_floors": _rule(
+        DomainFloors,
+        lambda limit, fact: not limit or not fact.below_floor,
         "scores below the domain's floors: {below_floor}; train longer or with a higher rank",
     ),
-    "evaluate.min_questions": (
-        ("questions",),
-        lambda rule, f: f["questions"] >= rule,
+    "evaluate.min_questions": _rule(
+        QuestionCount,
+        lambda limit, fact: fact.questions >= limit,
         "{questions} evaluation questions, {rule} are needed; add to the evaluation file",
     ),
-    "evaluate.must_improve": (
-        ("improvement",),
-        lambda rule, f: not rule or f["improvement"] > 0,
+    "evaluate.must_improve": _rule(
+        Improvement,
+        lambda limit, fact: not limit or fact.improvement > 0,
         "the adapted model scores {improvement:+.3f} against its base; it must be better",
     ),
-    "leaks.required": (
-        ("leaks_checked",),
-        lambda rule, f: f["leaks_checked"] or not rule,
+    "leaks.required": _rule(
+        LeakCheck,
+        lambda limit, fact: fact.leaks_checked or not limit,
         "the model has not been asked for the planted canaries; run `sdk leaks`",
     ),
-    "leaks.max_exposure_bits": (
-        ("exposure_bits",),
-        lambda rule, f: f["exposure_bits"] <= rule,
+    "leaks.max_exposure_bits": _rule(
+        Exposure,
+        lambda limit, fact: fact.exposure_bits <= limit,
         "mean exposure {exposure_bits:.2f} bits is above {rule} (chance: 1.4); find what `sdk scrub` missed",
     ),
-    "leaks.max_extracted": (
-        ("extracted", "canaries"),
-        lambda rule, f: f["extracted"] <= rule,
+    "leaks.max_extracted": _rule(
+        Extraction,
+        lambda limit, fact: fact.extracted <= limit,
         "the model gives {extracted} of {canaries} planted values word for word, {rule} are allowed",
     ),
-    "leaks.max_auc": (
-        ("auc",),
-        lambda rule, f: f["auc"] <= rule,
+    "leaks.max_auc": _rule(
+        Distinction,
+        lambda limit, fact: fact.auc <= limit,
         "planted values are told from others with AUC {auc:.2f}, above {rule} (chance: .5)",
     ),
-    "leaks.max_tpr": (
-        ("tpr",),
-        lambda rule, f: f["tpr"] <= rule,
+    "leaks.max_tpr": _rule(
+        DistinctionAtLowRate,
+        lambda limit, fact: fact.tpr <= limit,
         "{tpr:.2f} of the planted values are told from others at 1 % false positives, above {rule}",
     ),
-    "approve.min_reason_length": (
-        ("reason_length",),
-        lambda rule, f: f["reason_length"] >= rule,
+    "approve.min_reason_length": _rule(
+        ReasonLength,
+        lambda limit, fact: fact.reason_length >= limit,
         "the reason has {reason_length} characters, {rule} are needed",
     ),
-    "approve.trainer_may_approve": (
-        ("approver_is_trainer",),
-        lambda rule, f: rule or not f["approver_is_trainer"],
+    "approve.trainer_may_approve": _rule(
+        ApproversPart,
+        lambda limit, fact: limit or not fact.approver_is_trainer,
         "who trained a model may not review or approve it; have somebody else decide with a key of their own",
     ),
-    "approve.reviews": (
-        ("reviews",),
-        lambda rule, f: f["reviews"] >= rule,
+    "approve.reviews": _rule(
+        ReviewCount,
+        lambda limit, fact: fact.reviews >= limit,
         "{reviews} of {rule} reviews that count; have the reviewers run `sdk approve --decision review`",
     ),
-    "approve.approvals": (
-        ("approvals",),
-        lambda rule, f: f["approvals"] >= rule,
+    "approve.approvals": _rule(
+        ApprovalCount,
+        lambda limit, fact: fact.approvals >= limit,
         "{approvals} of {rule} approvals that count; have the approvers run `sdk approve`",
     ),
 }
 
 
-def violations(policy: Policy, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Rule -> what is said, of every rule whose facts are all known and that does not hold."""
-    found = {}
-    for name, (needed, holds, text) in RULES.items():
-        if all(fact in facts for fact in needed):
-            rule = policy_value(policy, name)
-            if not holds(rule, facts):
-                found[name] = text.format(rule=rule, **facts)
-    return found
+def violations(policy: Policy, known: Fact) -> dict[str, str]:
+    """Return rule -> what is said, of every rule of these facts that does not hold."""
+    return _violations(policy, {name: known for name, rule in RULES.items() if isinstance(known, rule.fact)})
 
 
-def require(policy: Policy, step: str, facts: Mapping[str, Any]) -> None:
-    """Check every rule whose facts are known; Refused lists all violations at once. `step` is what is refused."""
-    found = violations(policy, facts)
-    if found:
-        raise Refused(f"Policy {policy.name} refuses {step}.", [f"{name}: {text}" for name, text in found.items()])
+def violations_by_name(policy: Policy, known: Mapping[str, Any]) -> dict[str, str]:
+    """Return the same for facts by name, whatever their types: of every rule whose facts are all among them.
+
+    Raises TypeError or ValueError where a value cannot be compared.
+    """
+    facts = {
+        name: rule.fact.model_construct(**{fact: known[fact] for fact in rule.names})
+        for name, rule in RULES.items()
+        if rule.names <= known.keys()
+    }
+    return _violations(policy, facts)
+
+
+def _violations(policy: Policy, facts: Mapping[str, Fact]) -> dict[str, str]:
+    """facts: rule -> the fact that it judges."""
+    said = {name: RULES[name].violation(policy_value(policy, name), fact) for name, fact in facts.items()}
+    return {name: text for name, text in said.items() if text is not None}
+
+
+def require(policy: Policy, moment: Moment) -> None:
+    """Check every rule whose facts are known at this moment. Refused lists all violations at once."""
+    broken = violations(policy, moment)
+    if broken:
+        raise Refused(
+            f"Policy {policy.name} refuses {moment.step}.", [f"{name}: {text}" for name, text in broken.items()]
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from sdk import crypto
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
-from sdk.policy import read_policy, require
+from sdk.policy import BeforeCreate, read_policy, require
 from sdk.project.charter import (
     ENCRYPTION_KEY,
     LOG_KEY,
@@ -81,7 +81,7 @@ class Project(Governing, Learning, Scrubbing, Preparing):
             new_domain = adopt_domain(making, source, source)
             new_policy = adopt_policy(making, find_policy(policy or read_domain(source).policy))
             from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
-            require(read_policy(making / "policy.yaml"), "train", {"from_hub": from_hub})
+            require(read_policy(making / "policy.yaml"), BeforeCreate(from_hub=from_hub))
             base_folder = fetch_base(base)
             keys = open_keys(making, signing_key, log_key, owner_key, encryption_key)
             name = root.resolve().name

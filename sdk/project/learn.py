@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sdk.errors import InvalidInput, OutOfOrder
-from sdk.policy import validation_faults
+from sdk.policy import AfterEvaluate, BeforeTrain, validation_faults
 from sdk.project.base import Base, common, settings_digest
 from sdk.project.perform import Request, perform
 from sdk.project.release import open_adapter
@@ -96,11 +96,11 @@ class Learning(Base):
                 )
 
             reviews = reviews_of(state, scrubbed)
-            facts = {
-                "method": chosen.method,
-                "from_hub": state.charter.base_from_hub,
-                "miss_bound": reviews[-1].bound if reviews else None,
-            }
+            facts = BeforeTrain(
+                method=chosen.method,
+                from_hub=state.charter.base_from_hub,
+                miss_bound=reviews[-1].bound if reviews else None,
+            )
             return perform(state, Request(Run, inputs, work, facts, unrecorded=_mark_unrecorded))
 
     def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
@@ -148,18 +148,18 @@ class Learning(Base):
                     on_progress=self._on_progress,
                 )
 
-            def after(scores: Scores) -> Mapping[str, Any]:
+            def after(scores: Scores) -> AfterEvaluate:
                 value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
                 low = [
                     f"{name} {value[name]:.3f} < {floor}"
                     for name, floor in domain.floors.items()
                     if name in value and value[name] < floor
                 ]
-                return {
-                    "questions": scores.adapted["all"].questions,
-                    "below_floor": ", ".join(low),
-                    "improvement": value["all"] - getattr(scores.base["all"], scores.metric).value,
-                }
+                return AfterEvaluate(
+                    questions=scores.adapted["all"].questions,
+                    below_floor=", ".join(low),
+                    improvement=value["all"] - getattr(scores.base["all"], scores.metric).value,
+                )
 
             return perform(state, Request(Scores, inputs, work, after=after))
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sdk.errors import Refused, SDKError, StepFailed, Unrecorded
-from sdk.policy import Policy, require
+from sdk.policy import Moment, Policy, require
 from sdk.project.state import ProjectState
 from sdk.records import StepRecord, request_key
 from sdk.store import folder_refs, write_atomic
@@ -24,19 +24,15 @@ R = TypeVar("R", bound=StepRecord)
 UNRECORDED = "unrecorded"
 
 
-def _nothing(record: Any) -> Mapping[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Request(Generic[R]):
-    """One call of a step: from which inputs, and the facts that the policy judges before and after."""
+    """One call of a step: from which inputs, and what the policy judges before and after."""
 
     kind: type[R]
     inputs: dict[str, str]
     work: Callable[[Path], R]
-    before: Mapping[str, Any] = field(default_factory=dict)
-    after: Callable[[R], Mapping[str, Any]] = _nothing
+    before: Moment | None = None
+    after: Callable[[R], Moment] | None = None
     actor: tuple[str, str] | None = None
     unrecorded: Callable[[R], R] | None = None  # marks what went on without the log; None: nothing goes on without it
 
@@ -90,10 +86,12 @@ def perform(state: ProjectState, request: Request[R]) -> R:
 
 
 def _work(policy: Policy, request: Request[R], folder: Path) -> R:
-    require(policy, request.kind.step, request.before)
+    if request.before is not None:
+        require(policy, request.before)
     record = request.work(folder)
     try:
-        require(policy, request.kind.step, request.after(record))
+        if request.after is not None:
+            require(policy, request.after(record))
     except Refused:
         shutil.rmtree(folder, ignore_errors=True)  # nothing that was refused stays
         raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.errors import InvalidInput, Refused, StepFailed
-from sdk.policy import require
+from sdk.policy import BeforeTrial, require
 from sdk.project.base import Base, common, settings_digest
 from sdk.project.perform import Request, perform
 from sdk.project.state import ProjectState
@@ -173,7 +173,7 @@ class Preparing(Base):
         known = advice is not None and all(advice.inputs.get(name) == digest for name, digest in same.items())
 
         def allow(method: Method) -> None:
-            require(policy, "train", {"method": method, "from_hub": state.charter.base_from_hub})
+            require(policy, BeforeTrial(method=method, from_hub=state.charter.base_from_hub))
 
         setup = TrialSetup(
             shape=shape,

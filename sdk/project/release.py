@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from sdk import crypto
 from sdk.errors import InvalidInput, OutOfOrder, Refused
-from sdk.policy import require
+from sdk.policy import LeaksChecked, LeaksUnchecked, Moment, require
 from sdk.project.base import Base, common, settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.rows import reviews_of
@@ -81,7 +81,7 @@ class Releasing(Base):
         the key ring names. Once everything that the policy asks for is there, the release becomes the champion; a
         rejection or a withdrawal makes `load` refuse the champion. Raises Refused where this person may not decide so.
         """
-        from sdk.approve import decide, read_decision
+        from sdk.approve import decide, decision_facts, read_decision
         from sdk.project.gather import report_digest
 
         with self._working() as state:
@@ -127,9 +127,7 @@ class Releasing(Base):
                 )
 
             trainers = {one.name for one in state.ring.with_role("trainer")}
-            before: dict[str, Any] = {"reason_length": len(reason.strip())}
-            if decision in ("review", "approve"):
-                before["approver_is_trainer"] = member.name in trainers
+            before = decision_facts(decision, reason, member.name in trainers)
             actor = (member.name, f"key:{member.key_id}")
             approval = perform(state, Request(Approval, inputs, work, before, actor=actor))
             self._stand(state, chosen)
@@ -414,13 +412,18 @@ def _find_leaks(state: ProjectState, run: Run) -> Leaks | None:
 
 def _require_no_leaks(state: ProjectState, run: Run, leaks: Leaks | None) -> None:
     """Refused, and an event of it, where the policy asks for a check that is missing or found too much."""
-    facts: dict[str, Any] = {"leaks_checked": leaks is not None}
+    facts: Moment = LeaksUnchecked()
     if leaks:
-        found = leaks.adapted
-        facts |= {"exposure_bits": found.exposure.value, "extracted": found.extracted, "canaries": len(found.kinds)}
-        facts |= {"auc": found.auc.value, "tpr": found.tpr.value}
+        leakage = leaks.adapted
+        facts = LeaksChecked(
+            exposure_bits=leakage.exposure.value,
+            extracted=leakage.extracted,
+            canaries=len(leakage.kinds),
+            auc=leakage.auc.value,
+            tpr=leakage.tpr.value,
+        )
     try:
-        require(state.policy(), "leaks", facts)
+        require(state.policy(), facts)
     except Refused as refused:
         with recorded(state, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
             raise refused from None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.errors import InvalidInput, MissingExtra, Refused
+from sdk.policy import AfterScrub, BeforeScrub
 from sdk.project.base import Base, common, settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
@@ -97,12 +98,12 @@ class Scrubbing(Base):
                     ),
                 )
 
-            def after(scrubbed: Scrubbed) -> Mapping[str, Any]:
+            def after(scrubbed: Scrubbed) -> AfterScrub:
                 recall = scrubbed.recall_planted
                 share = recall.found / recall.planted if recall.planted else 0.0
-                return {"scrubbed": detect, "recall": share, "k": scrubbed.smallest_group}
+                return AfterScrub(scrubbed=detect, recall=share, k=scrubbed.smallest_group)
 
-            return perform(state, Request(Scrubbed, inputs, work, {"scrubbed": detect}, after))
+            return perform(state, Request(Scrubbed, inputs, work, BeforeScrub(scrubbed=detect), after))
 
     def review(
         self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None

@@ -1,0 +1,180 @@
+"""The facts that rules judge, and the moments at which they are known.
+
+A fact is the record of what one rule looks at. A moment is the record of everything that a step knows at one point of
+its work: it inherits the facts, and so `require` checks exactly the rules of those facts. A misspelt or missing fact
+cannot be written: the record has no such field, or lacks one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from sdk.records import Frozen
+
+# -- facts ------------------------------------------------------------------------------------------------------------
+
+
+class Fact(Frozen):
+    """What a rule looks at."""
+
+
+class Detection(Fact):
+    scrubbed: bool = Field(description="the data went through the detectors")
+
+
+class PlantedRecall(Detection):
+    recall: float = Field(description="share of the planted personal data that was removed")
+
+
+class SmallestGroup(Fact):
+    k: int = Field(description="least number of rows with the same quasi-identifiers")
+
+
+class MissBound(Fact):
+    miss_bound: float | None = Field(
+        description="95 % upper bound on the share of rows with a miss, by the newest review; None: no review"
+    )
+
+
+class ChosenMethod(Fact):
+    method: str = Field(description="training method, as in TrainSettings")
+
+
+class BaseOrigin(Fact):
+    from_hub: bool = Field(description="the base model is named, to be fetched from a hub")
+
+
+class DomainFloors(Fact):
+    below_floor: str = Field(description="the scores below the domain's floors; empty: none")
+
+
+class QuestionCount(Fact):
+    questions: int = Field(description="evaluation questions")
+
+
+class Improvement(Fact):
+    improvement: float = Field(description="score of the adapted model less that of its base")
+
+
+class LeakCheck(Fact):
+    leaks_checked: bool = Field(description="the model was asked for the planted canaries")
+
+
+class Exposure(Fact):
+    exposure_bits: float = Field(description="mean over the canaries, bits")
+
+
+class Extraction(Fact):
+    extracted: int = Field(description="canaries whose value the model gives word for word")
+    canaries: int = Field(description="canaries in all")
+
+
+class Distinction(Fact):
+    auc: float = Field(description="of telling canaries from values that were not trained on")
+
+
+class DistinctionAtLowRate(Fact):
+    tpr: float = Field(description="true positive rate of the same, at a false positive rate of 1 %")
+
+
+class ReasonLength(Fact):
+    reason_length: int = Field(description="characters in the reason of a decision")
+
+
+class ApproversPart(Fact):
+    approver_is_trainer: bool = Field(description="who decides has trained the model")
+
+
+class ReviewCount(Fact):
+    reviews: int = Field(description="distinct reviewers whose reviews count")
+
+
+class ApprovalCount(Fact):
+    approvals: int = Field(description="distinct approvers whose approvals count")
+
+
+# -- moments ----------------------------------------------------------------------------------------------------------
+
+
+class Moment(Fact):
+    """What is known at one point of a step. `step` is what the policy refuses then."""
+
+    step: ClassVar[str]
+
+
+class BeforeCreate(BaseOrigin, Moment):
+    step = "train"
+
+
+class BeforeScrub(Detection, Moment):
+    step = "scrub"
+
+
+class AfterScrub(PlantedRecall, SmallestGroup, Moment):
+    step = "scrub"
+
+
+class BeforeTrial(ChosenMethod, BaseOrigin, Moment):
+    """Before a probe or a pilot trains with a method."""
+
+    step = "train"
+
+
+class BeforeTrain(ChosenMethod, BaseOrigin, MissBound, Moment):
+    step = "train"
+
+
+class AfterEvaluate(DomainFloors, QuestionCount, Improvement, Moment):
+    step = "evaluate"
+
+
+class LeaksUnchecked(LeakCheck, Moment):
+    """Before a release whose model was not asked for the canaries."""
+
+    step = "leaks"
+    leaks_checked: bool = False
+
+
+class LeaksChecked(LeakCheck, Exposure, Extraction, Distinction, DistinctionAtLowRate, Moment):
+    """Before a release whose model was asked."""
+
+    step = "leaks"
+    leaks_checked: bool = True
+
+
+class Deciding(ReasonLength, Moment):
+    """A rejection or a withdrawal."""
+
+    step = "approve"
+
+
+class Allowing(ApproversPart, Deciding):
+    """A review or an approval."""
+
+    step = "approve"
+
+
+class ReviewsCounted(ReviewCount, Moment):
+    step = "approve"
+
+
+class ApprovalsCounted(ApprovalCount, Moment):
+    step = "approve"
+
+
+MOMENTS: tuple[type[Moment], ...] = (
+    BeforeCreate,
+    BeforeScrub,
+    AfterScrub,
+    BeforeTrial,
+    BeforeTrain,
+    AfterEvaluate,
+    LeaksUnchecked,
+    LeaksChecked,
+    Deciding,
+    Allowing,
+    ReviewsCounted,
+    ApprovalsCounted,
+)
