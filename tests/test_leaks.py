@@ -17,8 +17,8 @@ from sdk.evaluate import mean_losses
 from sdk.measure import leaks as step
 from sdk.model import Chat, Encoded, generate_ids, likelihoods, load_base
 from sdk.policy import read_policy
-from sdk.project.release import open_adapter
-from sdk.project.rows import CANARIES
+from sdk.project.adapter_files import open_adapter
+from sdk.project.inputs import CANARIES
 from sdk.records import Leaks, Package, Run, Scrubbed
 from sdk.store import shipped
 from sdk.train.job import Job

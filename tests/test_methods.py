@@ -26,7 +26,7 @@ from sdk.data import read_rows
 from sdk.errors import InvalidInput, Tampered
 from sdk.evaluate import _negative_log_likelihoods
 from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, generate, load_base, load_chat
-from sdk.project.release import open_adapter
+from sdk.project.adapter_files import open_adapter
 from sdk.records import Run, TrainSettings, ValidationPoint
 from sdk.registry import plots
 from sdk.train import Job, train, training_run

@@ -8,7 +8,6 @@ from sdk.records import (
     STEP_RECORDS,
     Approval,
     Calibration,
-    Charter,
     Interval,
     Leakage,
     Leaks,
@@ -25,6 +24,7 @@ from sdk.records import (
     Stratum,
     sha256,
 )
+from tests.fixed_state import charter
 from tests.registry_records import HARDWARE, SETTINGS, advice, ref, run, scores, scrubbed
 
 A, B = sha256(b"a"), sha256(b"b")
@@ -51,28 +51,7 @@ INPUTS = {"inputs": {"policy": A, "settings": B}, "files": (ref("a.json"),)}
 def examples() -> dict[str, Record]:
     """One record of each kind with fixed contents."""
     found: list[Record] = [
-        Charter(
-            name="claims",
-            base="embedded",
-            base_name="embedded",
-            base_from_hub=False,
-            base_digest=A,
-            domain="finance@1",
-            domain_files=(ref("domain.yaml"),),
-            domain_source="finance",
-            domain_data=(ref("train.jsonl"),),
-            policy="default@1",
-            policy_file=ref("policy.yaml"),
-            root=A,
-            ring=B,
-            signing_key="file:keys/signing.pem",
-            log_key="file:keys/log.pem",
-            owner_key="file:keys/owner.pem",
-            encryption_key="file:keys/encryption.key",
-            wrapped_secret="c2VjcmV0",
-            secret_id=A,
-            heads=(),
-        ),
+        charter(),
         advice().model_copy(update=INPUTS),
         scrubbed().model_copy(update=INPUTS),
         Review(

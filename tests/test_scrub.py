@@ -23,7 +23,7 @@ from sdk.crypto import Secret
 from sdk.data import conversation, read_rows
 from sdk.errors import InvalidInput, MissingExtra, StepFailed
 from sdk.policy import Action, ScrubRules
-from sdk.project.rows import _scrubbing
+from sdk.project.scrub_requests import batch_runner
 from sdk.records import Finding, Scrubbed
 from sdk.scrub import reveal, scrub, step
 from sdk.scrub.batch import Batch, ScrubbedBatch, ScrubSetup
@@ -786,6 +786,6 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "sdk.scrub.on_ray", raising=False)
     with pytest.raises(MissingExtra, match=r"\[ray\]"):
-        _scrubbing(2, "ray")
+        batch_runner(2, "ray")
     with pytest.raises(InvalidInput, match="at least one worker"):
-        _scrubbing(0, "local")
+        batch_runner(0, "local")

@@ -1,46 +1,75 @@
-"""The Project: the only caller of steps, the only writer of records and events."""
+"""The Project: the only caller of steps, the only writer of records and events.
+
+A verb is one method: it takes the project's lock, lets a `…_request` function of this room say what is asked for, and
+lets `perform` do it. The modules with steps in them are imported by the method that needs them, because they load heavy
+libraries: training must not hold mlflow, nor advice torch.
+"""
 
 from __future__ import annotations
 
-import getpass
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from sdk import crypto
-from sdk.domain import read_domain
-from sdk.errors import InvalidInput
-from sdk.policy import BeforeCreate, read_policy, require
-from sdk.project.charter import (
-    ENCRYPTION_KEY,
-    LOG_KEY,
-    OWNER_KEY,
-    SIGNING_KEY,
-    adopt_domain,
-    adopt_policy,
-    find_domain,
-    find_policy,
-    first_ring,
-    make_charter,
-    open_keys,
-    wrap_secret,
-    write_first_events,
-    write_ring,
+from sdk.crypto.keyring import Member, RevocationReason, Role
+from sdk.errors import InvalidInput, OutOfOrder
+from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, KeyURIs
+from sdk.project.perform import perform
+from sdk.project.state import ProjectState
+from sdk.records import (
+    Accuracy,
+    Advice,
+    ApplicationType,
+    Approval,
+    Calibration,
+    Decision,
+    Hardware,
+    Leaks,
+    OnProgress,
+    Pilot,
+    Publication,
+    Release,
+    Review,
+    Run,
+    Scores,
+    Scrubbed,
+    Verified,
 )
-from sdk.project.govern import Governing
-from sdk.project.learn import Learning
-from sdk.project.prepare import PILOT_MINUTES, Preparing
-from sdk.project.rows import Scrubbing
-from sdk.records import OnProgress
-from sdk.store import EMBEDDED, pin_root
+from sdk.store import locked, pin_root, pinned_root, write_atomic
+
+if TYPE_CHECKING:
+    from sdk.approve import Verdict
+    from sdk.audit import Event
+    from sdk.documents import Format
+    from sdk.model.adapted import AdaptedModel
+    from sdk.project.amending import OwnKey
+    from sdk.review import Judge
+    from sdk.serve.admit import Trust
 
 __all__ = ["PILOT_MINUTES", "Project"]
 
+LOCK = "project.lock"
+PILOT_MINUTES = 3.0
 
-class Project(Governing, Learning, Scrubbing, Preparing):
-    """A folder in which one model is adapted under one policy. Make one with `create`, come back with `open`."""
 
-    # -- making and opening ------------------------------------------------------------------------------------------
+def _quiet(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+    pass
+
+
+class Project:
+    """A folder in which one model is adapted under one policy. Make one with `create`, come back with `open`.
+
+    pinned: digest of the project's first key ring, where the caller knows it from elsewhere.
+    """
+
+    def __init__(self, root: Path, on_progress: OnProgress | None = None, pinned: str | None = None) -> None:
+        self.root = root
+        self._on_progress = on_progress or _quiet
+        self._pinned = pinned
+
+    # -- making and opening -------------------------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -67,56 +96,17 @@ class Project(Governing, Learning, Scrubbing, Preparing):
         holds the first (the user by default). heads: further files, best on another machine, that
         get each checkpoint of the log. Raises InvalidInput if the folder exists and is not empty.
         """
-        from sdk.model import base_digest, base_name, fetch_base, resolve_base
+        # twelve keyword options: each has a default, and a user should not have to build a record for one of them
+        from sdk.project.creating import create_folder
 
         root = Path(folder)
-        if root.exists() and any(root.iterdir()):
-            raise InvalidInput(f"{root} exists and is not empty; open it with Project.open, or name another folder.")
-        root.parent.mkdir(parents=True, exist_ok=True)
-        making = root.with_name(f".{root.name}.making")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(mode=0o700)
-        try:
-            source = find_domain(domain)
-            new_domain = adopt_domain(making, source, source)
-            new_policy = adopt_policy(making, find_policy(policy or read_domain(source).policy))
-            from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
-            require(read_policy(making / "policy.yaml"), BeforeCreate(from_hub=from_hub))
-            base_folder = fetch_base(base)
-            keys = open_keys(making, signing_key, log_key, owner_key, encryption_key)
-            name = root.resolve().name
-            ring = first_ring(name, keys, trainer or getpass.getuser())
-            secret = crypto.Secret.random()
-            charter = make_charter(
-                name=name,
-                base=base if base == EMBEDDED else str(base_folder.resolve()),
-                base_name=base_name(base),
-                base_from_hub=from_hub,
-                base_digest=base_digest(base_folder),
-                **new_domain,
-                **new_policy,
-                root=ring.digest,
-                ring=ring.digest,
-                **keys.uris,
-                wrapped_secret=wrap_secret(keys.wrapper, secret),
-                secret_id=secret.key_id,
-                heads=tuple(str(Path(head).resolve()) for head in heads),
-                tracking_uri=tracking_uri,
-            )
-            write_ring(making, ring, keys.owner)
-            write_first_events(making, charter, keys.log)
-            if root.exists():
-                root.rmdir()
-            making.rename(root)
-            pin_root(root, charter.root)
-        except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
-            raise
+        uris = KeyURIs(signing_key, log_key, owner_key, encryption_key)
+        create_folder(root, domain, base, policy, trainer, uris, heads, tracking_uri)
         return cls(root, on_progress)
 
     @classmethod
     def open(cls, folder: str | Path, on_progress: OnProgress | None = None, root: str | None = None) -> Project:
-        """A project that exists; OutOfOrder if there is none, Tampered if its log does not verify.
+        """Open a project that exists. Raises OutOfOrder if there is none, Tampered if its log does not verify.
 
         root: the digest of its first key ring (`sdk verify` prints it), where you keep it elsewhere: a project that
         somebody put in its place is refused then. Without it, what this machine has seen under this path before counts.
@@ -124,3 +114,369 @@ class Project(Governing, Learning, Scrubbing, Preparing):
         project = cls(Path(folder), on_progress, root)
         project.state()
         return project
+
+    def state(self) -> ProjectState:
+        """Read the project's folder; its log is verified."""
+        return ProjectState(self.root, self._pinned)
+
+    # -- before training ----------------------------------------------------------------------------------------------
+
+    def scrub(
+        self,
+        data: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        *,
+        detect: bool = True,
+        workers: int = 1,
+        engine: Literal["local", "ray"] = "local",
+    ) -> Scrubbed:
+        """Remove personal data from training and evaluation rows (the domain's own where None) as the policy says.
+
+        workers: processes, each with a detector of its own; engine: on this machine, or as actors of a Ray cluster,
+        whose machines see the files under the same paths. What is written is the same. After an interruption the same
+        call goes on from where it was. Raises MissingExtra where Ray is not installed.
+        """
+        from sdk.project.scrub_requests import scrub_request
+
+        with self._working() as state:
+            request = scrub_request(state, data, evaluation, detect, workers, engine, on_progress=self._on_progress)
+            return perform(state, request)
+
+    def review(
+        self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None
+    ) -> Review | None:
+        """Let a person look for misses in a sample of the newest scrubbed rows; sdk/review.py says how it is drawn.
+
+        judge is called with one row after the other and returns what is missed in it: texts, or where they stand; an
+        empty list for nothing; None to go on another time, and then None is returned here too. What was judged is kept,
+        sealed, after each row. rows: of the uniform sample, from which the bound follows; else as many as `bound` needs
+        when nothing is missed (299 for 0.01), by default that of the policy (scrub.max_miss_rate), else 0.01.
+        reviewer: the user by default. Rows with misses become test rows of the next scrubbing.
+        """
+        from sdk.project.scrub_requests import review_request
+
+        with self._working() as state:
+            request = review_request(state, judge, rows, bound, reviewer)
+            return None if request is None else perform(state, request)
+
+    def reveal(self, token: str, *, reason: str) -> str:
+        """Reveal the value behind a token of the scrubbed rows, where the policy lets its kind be (scrub.reversible).
+
+        The event, with who asked, the token's digest and the reason, is in the audit log before the table is opened;
+        the value is in no file. Raises Refused where the policy says no, OutOfOrder where no table was kept.
+        """
+        from sdk.project.scrub_requests import reveal_value
+
+        with self._working() as state:
+            return reveal_value(state, token, reason)
+
+    def advise(
+        self,
+        *,
+        accuracy: Accuracy | None = None,
+        max_loss: float | None = None,
+        application_type: ApplicationType | None = None,
+        deadline_hours: float | None = None,
+        price_per_hour: float | None = None,
+        hardware: Hardware | None = None,
+        max_length: int | None = None,
+        data: str | Path | None = None,
+    ) -> Advice:
+        """Pick method and settings for the project's base on `hardware` (None: this machine).
+
+        max_length in tokens; without it, room for the longest row of `data`. data: training rows, which are read and
+        not kept; None: those that were scrubbed last, else the domain's own. The newest calibration of this base on
+        this hardware and the newest pilot on these rows are used. Raises InvalidInput with every need that contradicts
+        another or the rows.
+        """
+        from sdk.project.advising import advise_request
+
+        stated = {
+            "accuracy": accuracy,
+            "max_loss": max_loss,
+            "application_type": application_type,
+            "deadline_hours": deadline_hours,
+            "price_per_hour": price_per_hour,
+        }
+        with self._working() as state:
+            return perform(state, advise_request(state, stated, hardware, max_length, data))
+
+    def probe(self, *, data: str | Path | None = None) -> Calibration:
+        """Measure memory and time of one pass of the longest rows on this machine, for each method that should fit.
+
+        data: as in `advise`; where the rows were scrubbed, the scrubbed ones are used, else they are read and not kept.
+        What a method fails with is in the record; asked for again then, all are measured anew.
+        """
+        from sdk.project.trial_requests import probe_request
+
+        with self._working() as state:
+            return perform(state, probe_request(state, data, self._on_progress))
+
+    def pilot(self, *, minutes: float = PILOT_MINUTES, steps: int | None = None) -> Pilot:
+        """Train each method that fits for a little on the scrubbed rows, all on the same ones, and compare the results.
+
+        minutes: of training of the slowest, by its predicted speed; steps: optimizer steps, which outweighs minutes.
+        A tenth of the rows is held out. What a method fails with is in the record; asked for again then, all are tried
+        anew. No weights stay. After an interruption the same call takes over what had finished.
+        """
+        from sdk.project.trial_requests import pilot_request
+
+        with self._working() as state:
+            return perform(state, pilot_request(state, minutes, steps, self._on_progress))
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        *,
+        adapter: Run | str | None = None,
+        resume: Run | str | None = None,
+        nodes: int = 1,
+        rendezvous: str = "",
+        **settings: Any,
+    ) -> Run:
+        """Train the adapter as advised; keyword arguments override fields of TrainSettings.
+
+        adapter and resume name a finished run, or the beginning of its digest. adapter: begin with this one's adapter,
+        on the same base; everything else begins anew. resume: go on from this one's end with a higher max_steps or
+        num_train_epochs: adapter, optimizer, random numbers and place in the data. With a constant learning rate three
+        steps and then three more are six; a schedule that depends on the number of steps (cosine, linear) is from there
+        on the one of the new number. Raises InvalidInput where anything else differs.
+        nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
+        """
+        from sdk.project.train_requests import train_request
+
+        with self._working() as state:
+            request = train_request(state, settings, adapter, resume, nodes, rendezvous, on_progress=self._on_progress)
+            return perform(state, request)
+
+    def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
+        """Return three scrubbed rows as they will be trained: pieces of text, each with whether it is learned."""
+        from sdk.project.train_requests import preview_rows
+
+        return preview_rows(self.state(), settings)
+
+    def evaluate(self) -> Scores:
+        """Ask the evaluation questions of the base and of the adapted model."""
+        from sdk.project.measure_requests import evaluate_request
+
+        with self._working() as state:
+            return perform(state, evaluate_request(state, self._on_progress))
+
+    def sample_questions(self, count: int) -> list[tuple[str, str]]:
+        """Return scrubbed evaluation questions with their reference answers, evenly taken from the file."""
+        from sdk.project.showing import sample_questions
+
+        return sample_questions(self.state(), count)
+
+    def check_leaks(self) -> Leaks:
+        """Ask the newest run's model for the canaries that were planted in its rows before they were scrubbed.
+
+        A control, trained here on canaries in plain, is asked likewise; nothing of it is kept. What was measured is
+        recorded whatever it is; `register` refuses above the policy's limits. Raises OutOfOrder where the rows hold no
+        canaries of this policy, StepFailed where the control is not caught, so that the check means nothing.
+        """
+        from sdk.project.measure_requests import leaks_request
+
+        with self._working() as state:
+            return perform(state, leaks_request(state, self._on_progress))
+
+    # -- from an adapter to a model in production ---------------------------------------------------------------------
+
+    def register(self) -> Release:
+        """Seal the evaluated adapter and register the package in MLflow under the alias `candidate`."""
+        from sdk.project.publishing import follow_up
+        from sdk.project.registering import register_package
+        from sdk.project.sealing import seal_evaluated
+
+        with self._working() as state:
+            package = seal_evaluated(state)
+            release = register_package(state, package, self._on_progress)
+            follow_up(state, release)
+            return release
+
+    def approve(
+        self,
+        release: Release | str | None = None,
+        *,
+        key: str,
+        reason: str,
+        decision: Decision = "approve",
+    ) -> Approval:
+        """Sign a decision over a release (the newest): its package, the policy that it was sealed under, its report.
+
+        release: also the beginning of the digest of its package. key: URI of the decider's key, whose holder and role
+        the key ring names. Once everything that the policy asks for is there, the release becomes the champion; a
+        rejection or a withdrawal makes `load` refuse the champion. Raises Refused where this person may not decide so.
+        """
+        from sdk.project.approving import approve_request
+        from sdk.project.gather import find_release
+        from sdk.project.publishing import follow_up
+
+        with self._working() as state:
+            chosen = find_release(state, release)
+            approval = perform(state, approve_request(state, chosen, key, reason, decision))
+            follow_up(state, chosen)
+            return approval
+
+    def explain(self, release: Release | str | None = None) -> Verdict:
+        """Judge whether a release (the newest) may be served now, with every reason for and against."""
+        from sdk.project.gather import find_release, judge_release
+
+        state = self.state()
+        return judge_release(state, find_release(state, release))
+
+    def promote(self, release: Release | str | None = None) -> Publication:
+        """Make a release (the newest) the champion; one that was approved before is how production is rolled back.
+
+        release: also the beginning of the digest of its package. Judged anew under the policy that it was sealed under;
+        Refused with everything that is missing. MLflow is told in any case, so that what was changed there is set back.
+        """
+        from sdk.project.gather import find_release
+        from sdk.project.publishing import promote_release
+
+        with self._working() as state:
+            return promote_release(state, find_release(state, release), again=True)
+
+    def load(self, release: Release | str | None = None, *, package: Path | None = None) -> AdaptedModel:
+        """Load the model of a release (the champion by default), after everything has been verified and approved.
+
+        package: a copy of the package elsewhere, as MLflow gave it out, to be used in place of the project's own.
+        """
+        from sdk.project.loading import load_release
+
+        with self._working() as state:
+            return load_release(state, release, package)
+
+    def trust(self) -> Trust:
+        """Return what a machine that serves the model must know beforehand; `sdk keys trust FILE` saves it."""
+        from sdk.project.loading import trust_of
+
+        return trust_of(self.state())
+
+    def save_trust(self, path: Path) -> None:
+        """Save what a machine that serves the champion must know beforehand; nothing in it is secret."""
+        from sdk.serve.admit import trust_bytes
+
+        write_atomic(path, trust_bytes(self.trust()))
+
+    # -- files and keys -----------------------------------------------------------------------------------------------
+
+    def adopt(self, *, domain: str | Path | None = None, policy: str | Path | None = None) -> None:
+        """Take in changed files: another domain or policy, or edits made in the project's own copies. An event.
+
+        What was sealed before stays under the policy that it was sealed under.
+        """
+        from sdk.project.amending import adopt_files
+
+        with self._working() as state:
+            adopt_files(state, domain, policy)
+
+    def enroll(
+        self, name: str, key: str, *, roles: Sequence[Role] = ("approver",), valid_until: datetime | None = None
+    ) -> Member:
+        """Let the holder of a key act in roles; the project's owner signs the key ring that says so.
+
+        key: a key URI, or the path of a public key in PEM format. Raises InvalidInput where the key is in the ring.
+        """
+        from sdk.project.amending import enroll_member
+
+        with self._working() as state:
+            return enroll_member(state, name, key, roles, valid_until)
+
+    def revoke(self, key: str, *, reason: RevocationReason) -> list[Member]:
+        """Revoke a key by the beginning of its id, or all keys of a person by name. An event; the owner signs.
+
+        superseded, left: what was signed before still counts; compromised: nothing that the key signed counts. Raises
+        InvalidInput for the log's or the encryption key in use: rotate first, then revoke the old one.
+        """
+        from sdk.project.amending import revoke_keys, tell_of_champion
+
+        with self._working() as state:
+            members = revoke_keys(state, key, reason)
+            tell_of_champion(state)
+            return members
+
+    def rotate(self, kind: OwnKey, key: str) -> Member:
+        """Put another key in the place of one of the project's own; the old one is revoked as superseded. An event.
+
+        A key that the key ring knows in that role takes over as it is: a second owner or trainer, whose predecessor's
+        key is lost or then revoked.
+
+        key: URI. encryption: the project's secret and the data key of every package are wrapped anew, and no weights
+        are touched; destroy the old key yourself when no backup needs it.
+        """
+        from sdk.project.amending import rotate_key, tell_of_champion
+
+        with self._working() as state:
+            member = rotate_key(state, kind, key)
+            tell_of_champion(state)
+            return member
+
+    def members(self) -> tuple[Member, ...]:
+        """Return every key of the key ring in force, also those that are revoked."""
+        return self.state().ring.members
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def predictions(self) -> list[Run]:
+        """Return every finished training run, oldest first, with what was predicted of it and what was measured."""
+        return self.state().distinct(Run)
+
+    def history(self) -> list[Event]:
+        """Return the events of the audit log, oldest first. That they were read is the next event."""
+        state = self.state()
+        events = list(state.events)
+        state.append("read", "finished", {}, {"what": "events"})
+        return events
+
+    def export(self, form: Literal["jsonl", "ocsf"]) -> bytes:
+        """Export the audit log for other systems, a line for each event: as it is, or as OCSF for a SIEM. An event."""
+        from sdk.audit.export import to_jsonl, to_ocsf_jsonl
+
+        state = self.state()
+        events = list(state.events)
+        state.append("read", "finished", {}, {"what": f"export as {form}"})
+        return b"".join((to_jsonl if form == "jsonl" else to_ocsf_jsonl)(events))
+
+    def prove(self, seq: int) -> tuple[bytes, bytes]:
+        """Return one event's line, and the proof that it is in the log (C2SP tlog-proof); no other is shown."""
+        state = self.state()
+        if not 0 <= seq < len(state.events):
+            raise InvalidInput(f"The log holds the events 0 to {len(state.events) - 1}; there is no event {seq}.")
+        state.append("read", "finished", {}, {"what": f"proof of event {seq}"})
+        return state.audit.prove(seq)
+
+    def documents(self, out: Path | None = None, form: Format = "both") -> tuple[Path, ...]:
+        """Write model card, Annex IV, SR 26-2, HIPAA and data sheet of the newest model, from its records alone.
+
+        out: folder, by default `documents` in the project's. Raises OutOfOrder where nothing was scrubbed yet.
+        """
+        from sdk.documents import write
+        from sdk.project.showing import dossier
+
+        return write(dossier(self.state()), out or self.root / "documents", form)
+
+    def verify(self) -> Verified:
+        """Check everything that the folder and MLflow hold; Tampered names the first thing that is wrong."""
+        from sdk.project.verify import verify_project
+
+        return verify_project(self.state(), registry=True)
+
+    def ui_command(self, port: int) -> list[str]:
+        """Return the command that serves the stock MLflow UI on this project, on 127.0.0.1 only."""
+        from sdk.registry import Tracking, ui_command
+
+        return ui_command(Tracking(self.root.resolve(), self.state().charter.tracking_uri), port)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _working(self) -> Iterator[ProjectState]:
+        if not self.root.is_dir():
+            raise OutOfOrder(f"{self.root} is not a project; make one with `sdk init`.")
+        with locked(self.root / LOCK):
+            state = self.state()
+            if pinned_root(self.root) is None:
+                pin_root(self.root, state.charter.root)
+            yield state

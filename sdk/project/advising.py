@@ -1,4 +1,4 @@
-"""What advice, probe and pilot of a project are about: which rows, what is needed, what was measured of it before."""
+"""Advice, and what advice, probe and pilot are about: which rows, what is needed, what was measured of it before."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
 from sdk.data import read_rows
 from sdk.data.lengths import count_tokens, measure_lengths
 from sdk.errors import InvalidInput
+from sdk.hardware import detect_hardware
 from sdk.policy import validation_faults
+from sdk.project.inputs import common_inputs, settings_digest
+from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import Calibration, Hardware, Lengths, ModelShape, Needs, Pilot, Scrubbed
+from sdk.records import Advice, Calibration, Hardware, Lengths, ModelShape, Needs, Pilot, Scrubbed
 from sdk.store import file_ref
 
 _STEP = 64  # tokens that room is given in
 
 
 class RowsForAdvice(NamedTuple):
-    """path: what advice measures; origin: digest of the file that scrubbing takes; scrubbed: what it made of it."""
-
-    path: Path
-    origin: str
-    scrubbed: Path | None
+    path: Path  # what advice measures
+    origin: str  # digest of the file that scrubbing takes
+    scrubbed: Path | None  # what scrubbing made of that file
 
 
 def find_rows(state: ProjectState, data: str | Path | None) -> RowsForAdvice:
-    """Those given, else those that were scrubbed last, else the domain's own.
+    """Find the rows in `data`, else those that were scrubbed last, else the domain's own.
 
     The domain's own are measured as they were before scrubbing, so that advice stays what it was.
     """
@@ -53,10 +55,10 @@ def row_lengths(state: ProjectState, path: Path) -> Lengths:
 def make_needs(
     state: ProjectState, rows: RowsForAdvice, shape: ModelShape, stated: Mapping[str, Any], max_length: int | None
 ) -> Needs:
-    """What was stated, and what the rows and the domain ask for.
+    """Join what was stated with what the rows and the domain ask for.
 
-    max_length: None: room for the longest row and for placeholders that are longer than what they replace. Raises
-    InvalidInput with everything that is wrong or contradicts another.
+    stated: fields of Needs. max_length: tokens; None: room for the longest row, and for placeholders that are longer
+    than what they replace. Raises InvalidInput with everything that is wrong or contradicts another.
     """
     domain, lengths = state.domain(), row_lengths(state, rows.path)
     longest = lengths.longest[0]
@@ -96,7 +98,7 @@ def _too_long(state: ProjectState, path: Path, most: int) -> list[str]:
 
 
 def find_calibration(state: ProjectState, hardware: Hardware) -> Calibration | None:
-    """The newest of the project's base on this hardware."""
+    """Return the newest calibration of the project's base on this hardware."""
     for record in reversed(state.all(Calibration)):
         if record.inputs["base"] == state.charter.base_digest and record.hardware == hardware:
             return record
@@ -104,9 +106,37 @@ def find_calibration(state: ProjectState, hardware: Hardware) -> Calibration | N
 
 
 def find_pilot(state: ProjectState, rows: RowsForAdvice) -> Pilot | None:
-    """The newest of the project's base on these rows."""
+    """Return the newest pilot of the project's base on these rows."""
     for record in reversed(state.all(Pilot)):
         scrubbed = state.lineage(Scrubbed, record, "scrubbed")
         if record.inputs["base"] == state.charter.base_digest and scrubbed.inputs["train"] == rows.origin:
             return record
     return None
+
+
+def advise_request(
+    state: ProjectState,
+    stated: Mapping[str, Any],
+    hardware: Hardware | None = None,
+    max_length: int | None = None,
+    data: str | Path | None = None,
+) -> Request[Advice]:
+    """Ask for advice as Project.advise says; `stated` are the fields of Needs that it was given."""
+    shape = find_model(str(state.base_folder()))
+    rows = find_rows(state, data)
+    needs = make_needs(state, rows, shape, stated, max_length)
+    machine = hardware or detect_hardware()
+    calibration, pilot = find_calibration(state, machine), find_pilot(state, rows)
+    inputs = {
+        **common_inputs(state),
+        "base": state.charter.base_digest,
+        "data": rows.origin,
+        **({"calibration": calibration.digest} if calibration else {}),
+        **({"pilot": pilot.digest} if pilot else {}),
+        "settings": settings_digest(needs=needs.model_dump(), hardware=machine.model_dump()),
+    }
+
+    def work(folder: Path) -> Advice:
+        return advise(shape, machine, needs, calibration, pilot)
+
+    return Request(Advice, inputs, work)

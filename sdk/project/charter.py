@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -56,7 +56,7 @@ def _find(name: str | Path, kind: str, listing: Callable[[Path], list[str]], suf
 
 
 def find_policy(policy: str | Path) -> Path:
-    """The file of a policy by path, id or alias."""
+    """Return the file of a policy, by path, id or alias."""
     files = sorted(shipped("policies").glob("*.yaml"))
     for file in files:
         if str(policy) in read_policy(file).aliases:
@@ -65,7 +65,7 @@ def find_policy(policy: str | Path) -> Path:
 
 
 def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
-    """Copy a domain's settings, but never its data, into the project; the charter's fields about it."""
+    """Copy a domain's settings, but never its data, into the project. Return the charter's fields about it."""
     require_files(source, DATA)
     read = read_domain(settings)
     folder = root / "domain"
@@ -84,7 +84,7 @@ def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
 
 
 def adopt_policy(root: Path, source: Path) -> dict[str, Any]:
-    """Copy a policy into the project; the charter's fields about it."""
+    """Copy a policy into the project. Return the charter's fields about it."""
     rules = read_policy(source)
     file = root / "policy.yaml"
     if source.resolve() != file.resolve():
@@ -94,43 +94,45 @@ def adopt_policy(root: Path, source: Path) -> dict[str, Any]:
 
 
 def keep_policy(root: Path, policy: Policy) -> None:
-    """So that what was sealed under it can be judged by it after another has taken its place."""
+    """Keep a policy under its digest: what was sealed under it is judged by it after another has taken its place."""
     write_atomic(root / POLICIES / f"{policy.digest}.json", canonical_json(policy.model_dump(mode="json")))
+
+
+class KeyURIs(NamedTuple):
+    """Where the four keys of a project are; the names are the charter's fields."""
+
+    signing_key: str = SIGNING_KEY
+    log_key: str = LOG_KEY
+    owner_key: str = OWNER_KEY
+    encryption_key: str = ENCRYPTION_KEY
 
 
 @dataclass(frozen=True)
 class ProjectKeys:
-    """The four keys of a project, by URI and opened."""
+    """The four keys, opened."""
 
-    uris: dict[str, str]  # the charter's fields
     signing: crypto.Signer
     log: crypto.Signer
     owner: crypto.Signer
     wrapper: crypto.Wrapper
 
 
-def open_keys(root: Path, signing_key: str, log_key: str, owner_key: str, encryption_key: str) -> ProjectKeys:
-    """Those at the URIs; a default one is made."""
-    defaults: tuple[tuple[str, str, Callable[[], crypto.SigningKey | crypto.LogKey | crypto.Secret]], ...] = (
-        (signing_key, SIGNING_KEY, crypto.SigningKey.random),
-        (log_key, LOG_KEY, crypto.LogKey.random),
-        (owner_key, OWNER_KEY, crypto.SigningKey.random),
-        (encryption_key, ENCRYPTION_KEY, crypto.Secret.random),
+def open_keys(root: Path, uris: KeyURIs) -> ProjectKeys:
+    """Open the keys at the URIs and make those at a default one. Raises InvalidInput where a key cannot serve."""
+    makers: tuple[Callable[[], crypto.SigningKey | crypto.LogKey | crypto.Secret], ...] = (
+        crypto.SigningKey.random,
+        crypto.LogKey.random,
+        crypto.SigningKey.random,
+        crypto.Secret.random,
     )
-    for uri, default, make in defaults:
+    for uri, default, make in zip(uris, KeyURIs(), makers, strict=True):
         if uri == default:
             crypto.save_key(make(), root / uri.removeprefix("file:"))
     keys = ProjectKeys(
-        uris={
-            "signing_key": signing_key,
-            "log_key": log_key,
-            "owner_key": owner_key,
-            "encryption_key": encryption_key,
-        },
-        signing=crypto.open_signer(signing_key, root),
-        log=crypto.open_signer(log_key, root),
-        owner=crypto.open_signer(owner_key, root),
-        wrapper=crypto.open_wrapper(encryption_key, root),
+        signing=crypto.open_signer(uris.signing_key, root),
+        log=crypto.open_signer(uris.log_key, root),
+        owner=crypto.open_signer(uris.owner_key, root),
+        wrapper=crypto.open_wrapper(uris.encryption_key, root),
     )
     wrong = [
         f"{name}: {signer.algorithm}, where {wanted} is needed"
@@ -189,7 +191,7 @@ def make_charter(**fields: Any) -> Charter:
 
 
 def write_first_events(root: Path, charter: Charter, log_key: crypto.Signer) -> None:
-    """The first two events and the charter's record."""
+    """Write the charter's record and the first two events."""
     digest = Records(root / "records").put(charter)
     held_checkpoint(charter.root).unlink(missing_ok=True)
     audit = Audit(root / "audit", log_origin(charter.root), [held_checkpoint(charter.root)])

@@ -1,4 +1,4 @@
-"""Gather from a project's log and records what shows that a release was approved and promoted."""
+"""Gather from a project's log and records a release, and what shows that it was approved and promoted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sdk import crypto
 from sdk.approve import Case, Verdict, judge
 from sdk.audit import Event
+from sdk.errors import InvalidInput
 from sdk.project.state import ProjectState
 from sdk.records import Approval, Package, Release, Rewrapped, canonical_json, sha256
 from sdk.seal import Manifest, key_context
@@ -14,18 +15,38 @@ from sdk.serve.evidence import Evidence, find_trainer
 from sdk.store import RINGS
 
 
+def find_release(state: ProjectState, wanted: Release | str | None) -> Release:
+    """Find a release by the beginning of its package's digest; None: the newest. Raises InvalidInput but for one."""
+    if isinstance(wanted, Release):
+        return wanted
+    if wanted is None:
+        return state.latest(Release)
+    digest = wanted.removeprefix("sha256:")
+    releases = [release for release in state.distinct(Release) if release.package.startswith(digest)]
+    if len(releases) != 1 or not digest:
+        known = [f"{release.package[:12]}: version {release.version}" for release in state.all(Release)]
+        raise InvalidInput(f"{len(releases)} releases have a package of digest {digest[:64]}; name one of:", known)
+    return releases[0]
+
+
+def last_promotion(state: ProjectState) -> Event | None:
+    """Return the event that made the champion."""
+    promotions = state.finished("promote")
+    return promotions[-1] if promotions else None
+
+
 def report_digest(release: Release) -> str:
-    """SHA-256 of the report that a reviewer saw."""
+    """Return the SHA-256 of the report that a reviewer saw."""
     return next(ref.sha256 for ref in release.artifacts if ref.path == "report.html")
 
 
 def decisions_on(state: ProjectState, package: str) -> list[Approval]:
-    """Every decision over a package, in the order of the log."""
+    """Return every decision over a package, in the order of the log."""
     return [approval for approval in state.distinct(Approval) if approval.package == package]
 
 
 def objects_of(state: ProjectState, release: Release) -> dict[str, str]:
-    """What a promotion's event names, so that one line of the log proves what was decided on which grounds."""
+    """Return what a promotion's event names, so that one line of the log proves what was decided on which grounds."""
     package = state.lineage(Package, release, "package")
     decided = decisions_on(state, release.package)
     return {
@@ -39,7 +60,7 @@ def objects_of(state: ProjectState, release: Release) -> dict[str, str]:
 
 
 def judge_release(state: ProjectState, release: Release) -> Verdict:
-    """Whether a release may be served now, with every reason for and against."""
+    """Judge whether a release may be served now, with every reason for and against."""
     package = state.lineage(Package, release, "package")
     return judge(
         Case(
@@ -55,12 +76,12 @@ def judge_release(state: ProjectState, release: Release) -> Verdict:
 
 
 def trainer_pem(state: ProjectState, package: Package) -> str:
-    """The public key that signed a package."""
+    """Return the public key, in PEM format, that signed a package."""
     return str(find_trainer(state.ring, package.key_fingerprint, f"Package {package.package[:12]}").public_key)
 
 
 def rewrapped_key(state: ProjectState, package: Package) -> str | None:
-    """The package's data key as a rotation of the encryption key has wrapped it; None: as in its manifest."""
+    """Return the package's data key as a rotation of the encryption key has wrapped it. None: as in its manifest."""
     in_force = {member.key_id for member in state.ring.with_role("encryption") if member.revoked is None}
     for record in reversed(state.all(Rewrapped)):
         if record.key_id in in_force and package.package in record.wrapped:
@@ -69,12 +90,13 @@ def rewrapped_key(state: ProjectState, package: Package) -> str | None:
 
 
 def data_key(state: ProjectState, package: Package, manifest: Manifest) -> crypto.Secret | None:
-    """None: the package's weights are in plain."""
+    """Unwrap the package's data key. None if its weights are not encrypted."""
     wrapped = rewrapped_key(state, package) or manifest.wrapped_data_key
     return state.wrapper().unwrap(wrapped, key_context(manifest.package_id)) if wrapped else None
 
 
 def gather(state: ProjectState, release: Release, promotion: Event) -> Evidence:
+    """Gather the files that let a machine without the project see that this release was approved and promoted."""
     package = state.lineage(Package, release, "package")
     line, proof = state.audit.prove(promotion.seq)
     rewrapped = rewrapped_key(state, package)

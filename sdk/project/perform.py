@@ -45,11 +45,14 @@ def recorded(
     actor: tuple[str, str] | None = None,
     detail: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, str]]:
-    """Events around an action: started before it, with `detail`, one of finished, refused and failed after it."""
+    """Write events around an action: started before it, with `detail`; finished, refused or failed after it.
+
+    Yields the further objects that the finished event names, for the action to fill in: name -> digest.
+    """
     state.append(action, "started", objects, detail or {}, actor)
-    made: dict[str, str] = {}
+    results: dict[str, str] = {}
     try:
-        yield made
+        yield results
     except Unrecorded:
         raise
     except Refused as error:
@@ -61,23 +64,23 @@ def recorded(
     except BaseException as error:  # a bug or Ctrl-C: its text may quote data, so only its type is kept
         state.append(action, "failed", objects, {"error": type(error).__name__}, actor)
         raise
-    state.append(action, "finished", {**objects, **made}, {}, actor)
+    state.append(action, "finished", {**objects, **results}, {}, actor)
 
 
 def perform(state: ProjectState, request: Request[R]) -> R:
-    """Policy, start event, step, policy, record, finish event; a request that was done is not done again."""
+    """Do what is asked for, unless it was done: policy, start event, step, policy, record, finish event."""
     done = state.done(request.kind, request.inputs)
     if done is not None:
         if state.latest(request.kind).digest != done.digest:  # asked for again: the newest once more
-            with recorded(state, request.kind.step, request.inputs, request.actor) as made:
-                made["record"] = done.digest
+            with recorded(state, request.kind.step, request.inputs, request.actor) as results:
+                results["record"] = done.digest
         return done
     folder = state.request_folder(request.kind, request.inputs)
     record: R | None = None
     try:
-        with recorded(state, request.kind.step, request.inputs, request.actor) as made:
+        with recorded(state, request.kind.step, request.inputs, request.actor) as results:
             record = _work(state.policy(), request, folder)
-            made["record"] = state.records.put(record)
+            results["record"] = state.records.put(record)
     except Unrecorded as error:
         if request.unrecorded is None or state.policy().audit.unrecorded_training == "refuse":
             raise
@@ -100,7 +103,10 @@ def _work(policy: Policy, request: Request[R], folder: Path) -> R:
 
 
 def _go_on(state: ProjectState, request: Request[R], mark: Callable[[R], R], record: R | None, error: Unrecorded) -> R:
-    """A training that the log could not take in: its work is kept where nothing goes on from it, and says so."""
+    """Keep the work of a training that the log could not take in where nothing goes on from it; its record says so.
+
+    record: None where not even the started event could be written, so that the work is still to be done.
+    """
     folder = state.root / UNRECORDED / request_key(request.inputs)[:16]
     if record is None:
         record = _work(state.policy(), request, folder)

@@ -57,7 +57,7 @@ DECISIONS: Mapping[Phase, Literal["", "permit", "deny"]] = {
 
 
 def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
-    """Every key ring, oldest first, each by an owner of the one before; `root`: digest of the first, if it is known."""
+    """Read every key ring, oldest first, each by an owner of the one before. root: digest of the first, if known."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     expected = [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]
     if not files or [file.name for file in files] != expected:
@@ -107,7 +107,7 @@ class ProjectState:
         return charter
 
     def check_checkpoint(self, note: bytes, name: str) -> None:
-        """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
+        """Raise Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
 
         Also one by a key that was found compromised later: a forged one would be of another log.
         """
@@ -115,17 +115,17 @@ class ProjectState:
         first_that_holds(keys, lambda pem: self.audit.check_holder(note, pem, name))
 
     def keep_until(self) -> str:
-        """The day before which the policy lets nobody delete the log; ISO 8601."""
+        """Return the day before which the policy lets nobody delete the log; ISO 8601."""
         return keep_until(self.events[-1], self.policy().audit).isoformat()
 
     def notes(self) -> list[str]:
-        """What is no fault of the log, and should be known."""
+        """Return what is no fault of the log, and should be known."""
         verification = first_that_holds(self.rings[-1].log_keys(), self.audit.verify)
         return [*verification.notes(), *clock_faults(self.events)]
 
     @property
     def ring(self) -> Ring:
-        """The key ring in force."""
+        """Return the key ring in force."""
         for ring in self.rings:
             if ring.digest == self.charter.ring:
                 return ring
@@ -148,7 +148,7 @@ class ProjectState:
         return read_policy(self.root / self.charter.policy_file.path)
 
     def policy_of(self, digest: str) -> Policy:
-        """A policy that is or was in force, by its digest."""
+        """Read a policy that is or was in force, by its digest."""
         path = self.root / POLICIES / f"{digest}.json"
         try:
             data = path.read_bytes()
@@ -178,7 +178,7 @@ class ProjectState:
         return inside if inside.parent == shipped("domains") else Path(self.charter.domain_source)
 
     def domain_data(self) -> Path:
-        """The folder of the domain's own rows, which are those that were adopted."""
+        """Return the folder of the domain's own rows. Raises Tampered unless they are those that were adopted."""
         for ref in self.charter.domain_data:
             self._adopted(self.domain_source, ref)
         return self.domain_source
@@ -214,7 +214,7 @@ class ProjectState:
         return signer
 
     def signer(self) -> crypto.Signer:
-        """The trainer's signing key; Tampered where it is not one of the key ring."""
+        """Open the trainer's signing key. Raises Tampered where it is not one of the key ring."""
         return self._signer(self.charter.signing_key, "trainer")
 
     def log_key(self) -> crypto.Signer:
@@ -235,7 +235,7 @@ class ProjectState:
         return wrapper
 
     def secret(self) -> crypto.Secret:
-        """The project's secret, from which keys of tokens, checkpoints and others are derived."""
+        """Unwrap the project's secret, from which keys of tokens, checkpoints and others are derived."""
         wrapped = self.charter.wrapped_secret
         if wrapped not in self._opened:
             secret = self.wrapper().unwrap(wrapped, SECRET_CONTEXT)
@@ -249,8 +249,12 @@ class ProjectState:
             self._opened[wrapped] = secret
         return self._opened[wrapped]
 
+    def checkpoint_secret(self) -> crypto.Secret | None:
+        """Derive the key that checkpoints are encrypted under. None where the policy leaves weights in plain."""
+        return self.secret().derive("checkpoints") if self.policy().seal.encrypt else None
+
     def check_keys(self) -> None:
-        """Tampered where a key that lies in the project's folder is not the one of the key ring.
+        """Raise Tampered where a key that lies in the project's folder is not the one of the key ring.
 
         Those that are kept elsewhere are checked when they are used, so that a machine that only serves needs none.
         """
@@ -272,7 +276,7 @@ class ProjectState:
         detail: Mapping[str, str],
         actor: tuple[str, str] | None = None,
     ) -> Event:
-        """One event, durable; Unrecorded where it cannot be, and then the action must not happen."""
+        """Append one event, durably. Raises Unrecorded where it cannot be, and then the action must not happen."""
         decision: Literal["", "permit", "deny"] = DECISIONS[phase]
         try:
             key = self.log_key()
@@ -288,48 +292,45 @@ class ProjectState:
         return event
 
     def finished(self, action: str) -> list[Event]:
-        """The events that ended the action well, oldest first."""
+        """Return the events that ended the action well, oldest first."""
         return [event for event in self.events if event.action == action and event.phase == "finished"]
 
     def all(self, kind: type[R]) -> list[R]:
-        """Every finished record of the kind's step, oldest first; one that was asked for again stands there again."""
+        """Return every finished record of the kind's step, oldest first; one asked for again stands there again."""
         return [self.records.get(kind, event.objects["record"]) for event in self.finished(kind.step)]
 
     def distinct(self, kind: type[R]) -> list[R]:
-        """Every finished record of the kind's step once, in the order in which they were made."""
+        """Return every finished record of the kind's step once, in the order in which they were made."""
         return list({record.digest: record for record in self.all(kind)}.values())
 
     def latest(self, kind: type[R]) -> R:
-        """The record that the step finished last; OutOfOrder, naming the verb to run, where there is none."""
+        """Return the record that the step finished last. Raises OutOfOrder, naming the verb, if there is none."""
         record = self.find_latest(kind)
         if record is None:
             raise OutOfOrder(f"There is nothing from `sdk {kind.verb}` yet; run it first.")
         return record
 
     def find_latest(self, kind: type[R]) -> R | None:
+        """Return the record that the step finished last. None if there is none."""
         events = self.finished(kind.step)
         return self.records.get(kind, events[-1].objects["record"]) if events else None
 
     def done(self, kind: type[R], inputs: Mapping[str, str]) -> R | None:
-        """The finished record of this very request, if it was made."""
+        """Return the finished record of this very request, if it was made."""
         for event in reversed(self.finished(kind.step)):
-            if self._asked(event.objects) == dict(inputs):
+            if {name: digest for name, digest in event.objects.items() if name != "record"} == dict(inputs):
                 return self.records.get(kind, event.objects["record"])
         return None
 
-    @staticmethod
-    def _asked(objects: Mapping[str, str]) -> dict[str, str]:
-        return {name: digest for name, digest in objects.items() if name != "record"}
-
     def folder(self, record: StepRecord) -> Path:
-        """Where the files of a record are."""
+        """Return where the files of a record are."""
         return self.request_folder(type(record), record.inputs)
 
     def request_folder(self, kind: type[StepRecord], inputs: Mapping[str, str]) -> Path:
-        """Where the files of a request are, or will be once it was worked."""
+        """Return where the files of a request are, or will be once it is done."""
         request = sha256(canonical_json({"step": kind.step, "inputs": dict(inputs)}))
         return self.root / "artifacts" / kind.step / request[:16]
 
     def lineage(self, kind: type[R], record: Record, name: str) -> R:
-        """The record that another names as its input."""
+        """Return the record that another names as its input."""
         return self.records.get(kind, record.inputs[name])

@@ -16,54 +16,47 @@ from sdk.approve import read_decision
 from sdk.errors import Remedy, Tampered, another
 from sdk.model import base_digest
 from sdk.project.gather import trainer_pem
+from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, standing_of
 from sdk.project.state import ProjectState
 from sdk.records import (
     STEP_RECORDS,
-    Advice,
     Approval,
     Charter,
     FileRef,
-    Leaks,
     Package,
     Publication,
     Release,
-    Run,
-    Scores,
-    Scrubbed,
     StepRecord,
     Verified,
     sha256,
 )
-from sdk.registry import Adaptation, Standing, Tracking, check_alias, check_release, read_version
+from sdk.registry import Standing, Tracking, check_alias, check_release, read_version
 from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
 
-BASE_TAG = "sdk.base"
-HEAD_TAG = "sdk.audit_head"
-
 
 def check_records(state: ProjectState) -> list[StepRecord]:
-    """Step 3. Return every finished record."""
+    """Check step 3. Return every finished record."""
     named = {event.objects["charter"] for event in state.events if "charter" in event.objects}
     for digest in sorted(named):
         state.records.get(Charter, digest)
     records = [record for kind in STEP_RECORDS for record in state.distinct(kind)]
     named |= {record.digest for record in records}
-    found = {path.name.removesuffix(".json") for path in state.records.folder.iterdir() if path.suffix != ASIDE}
+    present = {path.name.removesuffix(".json") for path in state.records.folder.iterdir() if path.suffix != ASIDE}
     # a record is stored just before its event; a crash between the two leaves one that nobody was told of
-    extra = sorted(f"{name}.json" for name in found - named)
+    extra = sorted(f"{name}.json" for name in present - named)
     if len(extra) > 1:
         raise Tampered(
             f"{state.records.folder} holds records that the audit log does not name.", extra, remedy=Remedy.PROJECT
         )
-    missing = sorted(f"{state.records.folder / name}.json is missing" for name in named - found)
+    missing = sorted(f"{state.records.folder / name}.json is missing" for name in named - present)
     if missing:
         raise Tampered("Records are missing.", missing, remedy=Remedy.PROJECT)
     return records
 
 
 def _left(record: StepRecord, sealed_under: set[str]) -> tuple[FileRef, ...]:
-    """A sealed run keeps its checkpoint alone, and that only where it was trained under the policy of the package."""
+    """Return the files that are left: a sealed run keeps its checkpoint only, if trained under the package's policy."""
     if not sealed_under:
         return record.files
     if sealed_under != {record.inputs["policy"]}:
@@ -72,7 +65,7 @@ def _left(record: StepRecord, sealed_under: set[str]) -> tuple[FileRef, ...]:
 
 
 def check_files(state: ProjectState, records: list[StepRecord]) -> int:
-    """Step 4. Return how many files were compared."""
+    """Check step 4. Return how many files were compared."""
     sealed = {(package.inputs["run"], package.inputs["policy"]) for package in state.distinct(Package)}
     checked = 0
     for record in records:
@@ -88,7 +81,7 @@ def check_files(state: ProjectState, records: list[StepRecord]) -> int:
 
 
 def check_packages(state: ProjectState) -> int:
-    """Step 6. Return how many packages there are."""
+    """Check step 6. Return how many packages there are."""
     packages = state.distinct(Package)
     for package in packages:
         folder, pem = state.folder(package), trainer_pem(state, package)
@@ -99,7 +92,7 @@ def check_packages(state: ProjectState) -> int:
 
 
 def check_approvals(state: ProjectState) -> int:
-    """Step 7. Return how many decisions there are. Whether one counts is the verdict's matter."""
+    """Check step 7. Return how many decisions there are. Whether one counts is the verdict's matter."""
     approvals = state.distinct(Approval)
     for approval in approvals:
         name = f"the decision by {approval.approver}"
@@ -128,7 +121,7 @@ def check_approvals(state: ProjectState) -> int:
 
 
 def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
-    """Step 2: every policy that something was done under, and the one in force, under its digest."""
+    """Check step 2: every policy that something was done under, and the one in force, lies under its digest."""
     kept = {path.name.removesuffix(".json") for path in (state.root / POLICIES).iterdir() if path.suffix != ASIDE}
     used = {record.inputs["policy"] for record in records if "policy" in record.inputs}
     for digest in sorted({*kept, *used, state.policy().digest}):
@@ -136,7 +129,7 @@ def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
 
 
 def check_base(state: ProjectState) -> None:
-    """Step 5."""
+    """Check step 5."""
     folder = state.base_folder()
     digest = base_digest(folder)
     if digest != state.charter.base_digest:
@@ -148,38 +141,13 @@ def check_base(state: ProjectState) -> None:
         )
 
 
-def adaptation(state: ProjectState, package: Package) -> Adaptation:
-    """What MLflow is told of a package, from the records."""
-    return Adaptation(
-        project=state.charter.name,
-        model_name=state.charter.name,
-        domain=package.domain,
-        policy=package.policy,
-        advice=state.lineage(Advice, package, "advice"),
-        scrubbed=state.lineage(Scrubbed, package, "scrubbed"),
-        run=state.lineage(Run, package, "run"),
-        scores=state.lineage(Scores, package, "scores"),
-        package=package,
-        leaks=state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
-    )
-
-
-def release_tags(state: ProjectState, package: Package) -> dict[str, str]:
-    """What MLflow is told beside the package's own: the base, and a checkpoint, so that it holds the log's head too."""
-    return {BASE_TAG: package.inputs["base"], HEAD_TAG: state.audit.checkpoint().decode()}
-
-
-def standing_of(said: Publication) -> Standing:
-    return Standing(said.status, said.decisions, said.checks)
-
-
 def check_registry(state: ProjectState, release: Release) -> None:
-    """Step 8. The checkpoint that MLflow holds must be of this very log."""
+    """Check step 8 for a release. The checkpoint that MLflow holds must be of this very log, too."""
     tracking = Tracking(state.root, state.charter.tracking_uri)
     package = state.lineage(Package, release, "package")
-    said = [one for one in state.all(Publication) if one.release == release.digest]
-    standing = standing_of(said[-1]) if said else Standing()
-    governance = next((one.files for one in reversed(said) if one.files), ())
+    publications = [one for one in state.all(Publication) if one.release == release.digest]
+    standing = standing_of(publications[-1]) if publications else Standing()
+    governance = next((one.files for one in reversed(publications) if one.files), ())
     tags = {BASE_TAG: package.inputs["base"]}
     check_release(release, adaptation(state, package), tags, tracking, governance, standing)
     head = read_version(tracking, release.model_name, release.version).tags.get(HEAD_TAG, "")
@@ -187,9 +155,9 @@ def check_registry(state: ProjectState, release: Release) -> None:
 
 
 def check_champion(state: ProjectState, newest: Release) -> None:
-    """Step 8: the alias. None was promoted, or MLflow is yet to be told: it must not point anywhere else."""
-    told = [one for one in state.all(Publication) if one.status == "champion"]
-    version = state.records.get(Release, told[-1].release).version if told else None
+    """Check step 8 for the alias. Where none was promoted, or MLflow is yet to be told, it must not point elsewhere."""
+    champions = [one for one in state.all(Publication) if one.status == "champion"]
+    version = state.records.get(Release, champions[-1].release).version if champions else None
     check_alias(version, Tracking(state.root, state.charter.tracking_uri), newest.model_name)
 
 

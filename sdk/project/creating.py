@@ -1,0 +1,92 @@
+"""Making a project's folder: aside, and renamed once everything in it is whole."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdk import crypto
+from sdk.domain import read_domain
+from sdk.errors import InvalidInput
+from sdk.model import base_digest, base_name, fetch_base, resolve_base
+from sdk.policy import BeforeCreate, read_policy, require
+from sdk.project.charter import (
+    KeyURIs,
+    adopt_domain,
+    adopt_policy,
+    find_domain,
+    find_policy,
+    first_ring,
+    make_charter,
+    open_keys,
+    wrap_secret,
+    write_first_events,
+    write_ring,
+)
+from sdk.records import Charter
+from sdk.store import EMBEDDED, pin_root
+
+
+def create_folder(
+    root: Path,
+    domain: str | Path,
+    base: str,
+    policy: str | Path | None,
+    trainer: str | None,
+    uris: KeyURIs,
+    heads: Sequence[str | Path],
+    tracking_uri: str | None,
+) -> None:
+    """Make a project in `root`, as Project.create says. After an error nothing of it is left."""
+    if root.exists() and any(root.iterdir()):
+        raise InvalidInput(f"{root} exists and is not empty; open it with Project.open, or name another folder.")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    making = root.with_name(f".{root.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    try:
+        source = find_domain(domain)
+        new_domain = adopt_domain(making, source, source)
+        new_policy = adopt_policy(making, find_policy(policy or read_domain(source).policy))
+        from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
+        require(read_policy(making / "policy.yaml"), BeforeCreate(from_hub=from_hub))
+        base_folder = fetch_base(base)
+        fields = {
+            "base": base if base == EMBEDDED else str(base_folder.resolve()),
+            "base_name": base_name(base),
+            "base_from_hub": from_hub,
+            "base_digest": base_digest(base_folder),
+            **new_domain,
+            **new_policy,
+            "heads": tuple(str(Path(head).resolve()) for head in heads),
+            "tracking_uri": tracking_uri,
+        }
+        charter = _write_keys_and_log(making, root.resolve().name, uris, trainer or getpass.getuser(), fields)
+        if root.exists():
+            root.rmdir()
+        making.rename(root)
+        pin_root(root, charter.root)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def _write_keys_and_log(making: Path, name: str, uris: KeyURIs, trainer: str, fields: dict[str, object]) -> Charter:
+    """Write the keys, the first key ring, the charter and the log's first events. `fields` are the charter's others."""
+    keys = open_keys(making, uris)
+    ring = first_ring(name, keys, trainer)
+    secret = crypto.Secret.random()
+    charter = make_charter(
+        name=name,
+        **fields,
+        root=ring.digest,
+        ring=ring.digest,
+        **uris._asdict(),
+        wrapped_secret=wrap_secret(keys.wrapper, secret),
+        secret_id=secret.key_id,
+    )
+    write_ring(making, ring, keys.owner)
+    write_first_events(making, charter, keys.log)
+    return charter

@@ -1,0 +1,49 @@
+"""Loading a release in its own project, and what a machine without the project must know to load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdk.errors import Refused
+from sdk.model.adapted import AdaptedModel
+from sdk.project.gather import find_release, gather
+from sdk.project.perform import recorded
+from sdk.project.state import ProjectState
+from sdk.records import Package, Release
+from sdk.seal import PACKAGE
+from sdk.serve.admit import Trust, admit_package
+
+
+def load_release(state: ProjectState, release: Release | str | None, package: Path | None) -> AdaptedModel:
+    """Load a release (the champion by default) after the whole project has been verified. An event.
+
+    package: a copy of the package elsewhere, to be used in place of the project's own. Raises Refused where the release
+    was never promoted.
+    """
+    from sdk.project.verify import verify_project  # which loads mlflow; `trust_of` needs none
+
+    promotions = state.finished("promote")
+    chosen = None if release is None else find_release(state, release)
+    objects = {"release": chosen.digest, "package": chosen.package} if chosen else {}
+    with recorded(state, "load", objects or (dict(promotions[-1].objects) if promotions else {})):
+        if chosen is None and not promotions:
+            raise Refused("No release has been approved yet; have it approved with `sdk approve`.")
+        chosen = chosen or state.records.get(Release, promotions[-1].objects["release"])
+        of_chosen = [event for event in promotions if event.objects["release"] == chosen.digest]
+        if not of_chosen:
+            raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk approve --explain`.")
+        verify_project(state, registry=state.charter.tracking_uri is None)
+        sealed = state.lineage(Package, chosen, "package")
+        folder = package or state.folder(sealed) / PACKAGE
+        return admit_package(folder, gather(state, chosen, of_chosen[-1]), trust_of(state), sealed.package)
+
+
+def trust_of(state: ProjectState) -> Trust:
+    """Return what a machine that serves the project's model must know beforehand."""
+    return Trust(
+        root=state.charter.root,
+        base=state.charter.base,
+        encryption_key=state.charter.encryption_key,
+        keys=state.root.resolve(),
+        served=None,
+    )

@@ -1,0 +1,81 @@
+"""What is measured of a trained adapter: its scores, and what it gives away of its rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdk.data.canaries import canaries, planted_kinds
+from sdk.errors import InvalidInput, OutOfOrder
+from sdk.evaluate import evaluate
+from sdk.measure.leaks import CONTROLS, Trained, check_leaks, passes
+from sdk.policy import AfterEvaluate
+from sdk.project.adapter_files import open_adapter
+from sdk.project.inputs import CANARIES, common_inputs
+from sdk.project.perform import Request
+from sdk.project.state import ProjectState
+from sdk.records import Leaks, OnProgress, Run, Scores, Scrubbed
+from sdk.seal import read_adapter
+
+
+def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Scores]:
+    """Ask for the scores of the newest run's adapter and of its base."""
+    domain = state.domain()
+    run = state.latest(Run)
+    scrubbed = state.lineage(Scrubbed, run, "scrubbed")
+
+    def work(folder: Path) -> Scores:
+        config, weights = read_adapter(state.folder(run))
+        return evaluate(
+            data=state.folder(scrubbed) / scrubbed.data["eval"].path,
+            base=state.charter.base,
+            method=run.settings.method,
+            adapter_config=config,
+            adapter_weights=weights,
+            prompt=domain.prompt,
+            domain=domain,
+            on_progress=on_progress,
+        )
+
+    def after(scores: Scores) -> AfterEvaluate:
+        value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
+        low = [
+            f"{name} {value[name]:.3f} < {floor}"
+            for name, floor in domain.floors.items()
+            if name in value and value[name] < floor
+        ]
+        return AfterEvaluate(
+            questions=scores.adapted["all"].questions,
+            below_floor=", ".join(low),
+            improvement=value["all"] - getattr(scores.base["all"], scores.metric).value,
+        )
+
+    return Request(Scores, _inputs(state, run, scrubbed), work, after=after)
+
+
+def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks]:
+    """Ask for a leak check of the newest run. Raises OutOfOrder where its rows hold no canaries of this policy."""
+    policy, domain = state.policy(), state.domain()
+    run = state.latest(Run)
+    scrubbed = state.lineage(Scrubbed, run, "scrubbed")
+    if not policy.leaks.canaries:
+        raise InvalidInput(f"Policy {policy.name} plants no canaries; set leaks.canaries, to 32 for a start.")
+    if not scrubbed.canaries or scrubbed.inputs["policy"] != policy.digest:
+        raise OutOfOrder(
+            "The rows of the newest run hold no canaries of this policy; run `sdk scrub` and `sdk train` again."
+        )
+    secret, kinds = state.secret(), planted_kinds(policy.scrub)
+    planted, control = (
+        canaries(secret.derive(purpose).expose(), count, domain.languages, kinds)
+        for purpose, count in ((CANARIES, scrubbed.canaries), ("control canaries", CONTROLS))
+    )
+
+    def work(folder: Path) -> Leaks:
+        seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
+        trained = Trained(state.charter.base, domain.prompt, run.settings, open_adapter(state, run), seen)
+        return check_leaks(trained, planted, control, state.checkpoint_secret(), folder, on_progress)
+
+    return Request(Leaks, _inputs(state, run, scrubbed), work)
+
+
+def _inputs(state: ProjectState, run: Run, scrubbed: Scrubbed) -> dict[str, str]:
+    return {**common_inputs(state), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}

@@ -1,0 +1,124 @@
+"""What MLflow is told of a release: what it is made of, where it stands, and which one is the champion."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from sdk.approve import Verdict, require_allowed
+from sdk.audit import Event
+from sdk.project.gather import decisions_on, gather, judge_release, last_promotion, objects_of
+from sdk.project.inputs import settings_digest
+from sdk.project.perform import Request, perform, recorded
+from sdk.project.state import ProjectState
+from sdk.records import Advice, Leaks, Package, Publication, Release, Run, Scores, Scrubbed, Status
+from sdk.registry import Adaptation, Standing, Tracking, publish
+from sdk.serve.evidence import write_evidence
+
+BASE_TAG = "sdk.base"
+HEAD_TAG = "sdk.audit_head"
+
+
+def adaptation(state: ProjectState, package: Package) -> Adaptation:
+    """Gather what MLflow is told of a package from the records."""
+    return Adaptation(
+        project=state.charter.name,
+        model_name=state.charter.name,
+        domain=package.domain,
+        policy=package.policy,
+        advice=state.lineage(Advice, package, "advice"),
+        scrubbed=state.lineage(Scrubbed, package, "scrubbed"),
+        run=state.lineage(Run, package, "run"),
+        scores=state.lineage(Scores, package, "scores"),
+        package=package,
+        leaks=state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
+    )
+
+
+def release_tags(state: ProjectState, package: Package) -> dict[str, str]:
+    """Return the tags beside the package's own: the base, and a checkpoint, so that MLflow holds the log's head too."""
+    return {BASE_TAG: package.inputs["base"], HEAD_TAG: state.audit.checkpoint().decode()}
+
+
+def standing_of(publication: Publication) -> Standing:
+    return Standing(publication.status, publication.decisions, publication.checks)
+
+
+def publish_request(state: ProjectState, release: Release, again: bool = False) -> Request[Publication]:
+    """Ask that MLflow be told where a release stands, with the proofs that loaders need if it was promoted last.
+
+    Also when it may no longer be served: loaders find the rejection or the revocation among the proofs.
+    again: MLflow is told even if nothing has changed.
+    """
+    champion = last_promotion(state)
+    publication = _where_it_stands(state, release, judge_release(state, release), champion)
+    inputs = {
+        "release": release.digest,
+        "ring": state.charter.ring,
+        "settings": settings_digest(
+            said=publication.model_dump(mode="json"),
+            promoted=champion.seq if champion else None,
+            turn=len(state.finished(Publication.step)) if again else 0,
+        ),
+    }
+
+    def work(folder: Path) -> Publication:
+        shutil.rmtree(folder, ignore_errors=True)
+        if champion is not None and champion.objects["release"] == release.digest:
+            write_evidence(gather(state, release, champion), folder)
+        package = state.lineage(Package, release, "package")
+        publish(
+            Tracking(state.root, state.charter.tracking_uri),
+            release,
+            adaptation(state, package),
+            standing_of(publication),
+            {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()},
+            release_tags(state, package),
+        )
+        return publication
+
+    return Request(Publication, inputs, work)
+
+
+def _where_it_stands(state: ProjectState, release: Release, verdict: Verdict, champion: Event | None) -> Publication:
+    last = {approval.approver: approval for approval in decisions_on(state, release.package)}
+    is_champion = champion is not None and champion.objects["release"] == release.digest
+    status: Status = "candidate"
+    if any(reason.rule == "rejection" and not reason.holds for reason in verdict.reasons):
+        status = "rejected"
+    elif verdict.allowed:
+        status = "champion" if is_champion else "approved"
+    elif is_champion:
+        status = "withdrawn"
+    return Publication(
+        release=release.digest,
+        package=release.package,
+        status=status,
+        decisions=tuple(f"{one.decision} by {one.approver}, {one.time[:10]}: {one.reason}" for one in last.values()),
+        checks=tuple(f"{'yes' if reason.holds else 'no'}: {reason.text}" for reason in verdict.reasons),
+    )
+
+
+def promote_release(state: ProjectState, release: Release, again: bool = False) -> Publication:
+    """Make a release the champion, if its verdict allows it, and tell MLflow of it and of the champion before it.
+
+    A promotion on the same grounds is not repeated. again: MLflow is told even if nothing has changed.
+    """
+    objects = objects_of(state, release)
+    champion = last_promotion(state)
+    if champion is None or dict(champion.objects) != objects:
+        before = state.records.get(Release, champion.objects["release"]) if champion else None
+        with recorded(state, "promote", objects):
+            require_allowed(judge_release(state, release))
+        if before is not None and before.digest != release.digest:
+            perform(state, publish_request(state, before))
+    return perform(state, publish_request(state, release, again))
+
+
+def follow_up(state: ProjectState, release: Release) -> None:
+    """After a registration or a decision, promote the newest release if it may be; tell MLflow in any case."""
+    newest = state.latest(Release).digest == release.digest
+    if newest and judge_release(state, release).allowed:
+        promote_release(state, release)
+    else:
+        perform(state, publish_request(state, release))

@@ -1,0 +1,146 @@
+"""The rows: scrubbing them, reviewing a sample, and revealing what stands behind a token."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import sdk.scrub
+from sdk.data import Held
+from sdk.data.canaries import canary_rows, planted_kinds
+from sdk.errors import InvalidInput, MissingExtra, Refused
+from sdk.policy import AfterScrub, BeforeScrub
+from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
+from sdk.project.perform import Request, recorded
+from sdk.project.state import ProjectState
+from sdk.records import OnProgress, Review, Scrubbed
+from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
+from sdk.scrub.parallel import in_processes, in_this_process
+from sdk.store import check_ref, file_ref
+
+
+def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
+    """Return what runs batches of rows through detectors: here, in processes, or as actors of a Ray cluster."""
+    if workers < 1:
+        raise InvalidInput("Scrubbing needs at least one worker.")
+    if engine == "ray":
+        try:
+            from sdk.scrub.on_ray import on_ray_actors
+        except ModuleNotFoundError:
+            raise MissingExtra("Ray is not installed; run `pip install domain-adaptation-sdk[ray]`.") from None
+        return on_ray_actors(workers)
+    return in_this_process if workers == 1 else in_processes(workers)
+
+
+def scrub_request(
+    state: ProjectState,
+    data: str | Path | None = None,
+    evaluation: str | Path | None = None,
+    detect: bool = True,
+    workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
+    *,
+    on_progress: OnProgress,
+) -> Request[Scrubbed]:
+    """Ask for scrubbed training and evaluation rows; where None, those of the domain."""
+    policy, secret, own = state.policy(), state.secret(), state.domain_data()
+    sources = {
+        "train": Path(data) if data else own / "train.jsonl",
+        "eval": Path(evaluation) if evaluation else own / "eval.jsonl",
+    }
+    missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
+    if missing:
+        raise InvalidInput("Data files are missing.", missing)
+    tokens = secret.derive("tokens")
+    misses = _reviewed_misses(state)
+    reviewed = {"reviewed": [miss.sha256 for miss in misses]} if misses else {}
+    inputs = {
+        **common_inputs(state),
+        **{split: file_ref(path, path.parent).sha256 for split, path in sources.items()},
+        "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed),
+    }
+
+    def work(folder: Path) -> Scrubbed:
+        return sdk.scrub.scrub(
+            sources=sources,
+            recognizers=state.domain_folder / "recognizers.yaml",
+            rules=policy.scrub,
+            detect=detect,
+            token_key=tokens.expose(),
+            key_id=tokens.key_id,
+            table_key=secret.derive("vault"),
+            out=folder,
+            on_progress=on_progress,
+            run=batch_runner(workers, engine),
+            measured=[*([own / "train.jsonl"] if data else []), *misses],
+            canaries=canary_rows(
+                secret.derive(CANARIES).expose(),
+                policy.leaks.canaries,
+                state.domain().languages,
+                planted_kinds(policy.scrub),
+            ),
+        )
+
+    def after(scrubbed: Scrubbed) -> AfterScrub:
+        recall = scrubbed.recall_planted
+        share = recall.found / recall.planted if recall.planted else 0.0
+        return AfterScrub(scrubbed=detect, recall=share, k=scrubbed.smallest_group)
+
+    return Request(Scrubbed, inputs, work, BeforeScrub(scrubbed=detect), after)
+
+
+def _reviewed_misses(state: ProjectState) -> list[Held]:
+    """Decrypt in memory what reviews marked; it is test rows for scrubbing."""
+    secret = state.secret().derive("review")
+    misses = [read_misses(state.folder(review), review, secret) for review in state.distinct(Review)]
+    return [rows for rows in misses if rows is not None]
+
+
+def review_request(
+    state: ProjectState, judge: Judge, rows: int | None, bound: float | None, reviewer: str | None
+) -> Request[Review] | None:
+    """Let `judge` look at a sample of the newest scrubbed rows, then ask for its conclusion. None if it broke off."""
+    who = reviewer or getpass.getuser()
+    scrubbed = state.latest(Scrubbed)
+    folder = state.folder(scrubbed)
+    secret = state.secret().derive("review")
+    sample = draw(folder, scrubbed, sample_size(rows, bound, state.policy().scrub.max_miss_rate))
+    drawn = read_drawn(folder, scrubbed, {*sample.uniform, *sample.extra})
+    progress = ReviewProgress(state.root / "review", scrubbed.digest, who, secret)
+    if not judge_rows(sample, drawn, judge, progress):
+        return None
+    inputs = {
+        "scrubbed": scrubbed.digest,
+        "policy": state.policy().digest,
+        "settings": settings_digest(rows=len(sample.uniform), reviewer=who),
+    }
+    others = {review.digest for review in reviews_of(state, scrubbed) if review.inputs != inputs}
+
+    def work(out: Path) -> Review:
+        return conclude(sample, drawn, progress.marks, who, len(others), secret, out)
+
+    return Request(Review, inputs, work)
+
+
+def reveal_value(state: ProjectState, token: str, reason: str) -> str:
+    """Return the value behind a token, after the event that says who asked for it and why."""
+    if not reason.strip():
+        raise InvalidInput("Revealing a value needs a reason; it is kept in the audit log.")
+    kind = sdk.scrub.kind_of(token)
+    token_digest = state.secret().derive("audit").hmac(token.encode()).hex()  # the token itself says too much
+    objects = {"policy": state.policy().digest, "token": token_digest}
+    with recorded(state, "reveal", objects, detail={"reason": reason.strip(), "kind": kind}):
+        if kind not in state.policy().scrub.reversible:
+            raise Refused(
+                f"Policy {state.policy().name} refuses to reveal a token.",
+                [f"scrub.reversible: {kind} is not among the kinds that may be reversed"],
+            )
+        tables = [
+            check_ref(state.folder(record), ref)
+            for record in reversed(state.all(Scrubbed))
+            for ref in record.files
+            if ref.path == sdk.scrub.TOKEN_TABLE
+        ]
+        return sdk.scrub.reveal(tables, token, state.secret().derive("vault"))

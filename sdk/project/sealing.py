@@ -1,0 +1,137 @@
+"""Sealing: the evaluated adapter becomes a package, and its plain files go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from sdk.errors import OutOfOrder, Refused
+from sdk.policy import LeaksChecked, LeaksUnchecked, Moment, require
+from sdk.project.inputs import common_inputs, settings_digest
+from sdk.project.perform import Request, perform, recorded
+from sdk.project.state import ProjectState
+from sdk.records import Advice, Leaks, Package, Run, Scores, Scrubbed
+from sdk.seal import ADAPTER, Facts, lock_digest, seal
+
+
+class Evaluated(NamedTuple):
+    """A run, and what led to it and was measured of it."""
+
+    advice: Advice
+    scrubbed: Scrubbed
+    run: Run
+    scores: Scores
+    leaks: Leaks | None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Return name -> digest of each record that there is."""
+        return {name: record.digest for name, record in self._asdict().items() if record is not None}
+
+
+def find_evaluated(state: ProjectState) -> Evaluated:
+    """Find the newest scores and their run. Raises OutOfOrder where a newer run has not been evaluated."""
+    scores = state.latest(Scores)
+    run = state.lineage(Run, scores, "run")
+    if state.latest(Run).digest != run.digest:
+        raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
+    scrubbed, advice = state.lineage(Scrubbed, run, "scrubbed"), state.lineage(Advice, run, "advice")
+    checks = [leaks for leaks in state.all(Leaks) if leaks.inputs["run"] == run.digest]
+    return Evaluated(advice, scrubbed, run, scores, checks[-1] if checks else None)
+
+
+def require_no_leaks(state: ProjectState, run: Run, leaks: Leaks | None) -> None:
+    """Refuse, with an event, where the policy asks for a leak check that is missing or found too much."""
+    moment: Moment = LeaksUnchecked()
+    if leaks:
+        leakage = leaks.adapted
+        moment = LeaksChecked(
+            exposure_bits=leakage.exposure.value,
+            extracted=leakage.extracted,
+            canaries=len(leakage.kinds),
+            auc=leakage.auc.value,
+            tpr=leakage.tpr.value,
+        )
+    try:
+        require(state.policy(), moment)
+    except Refused as refused:
+        with recorded(state, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
+            raise refused from None
+
+
+def seal_request(state: ProjectState, evaluated: Evaluated) -> Request[Package]:
+    """Ask for the package of an evaluated run, signed by the trainer's key and encrypted if the policy says so."""
+    run, policy = evaluated.run, state.policy()
+    signer = state.signer()
+    holder = state.ring.find(signer.fingerprint)
+    facts = _facts(state, evaluated)
+    inputs = {
+        **common_inputs(state),
+        **evaluated.digests,
+        "base": run.inputs["base"],
+        "settings": settings_digest(key=signer.fingerprint),
+    }
+
+    def work(folder: Path) -> Package:
+        shutil.rmtree(folder, ignore_errors=True)  # what an interruption left was encrypted under a lost data key
+        wrapper = state.wrapper() if policy.seal.encrypt else None
+        signed_by = holder.name if holder else ""
+        return seal(state.folder(run) / ADAPTER, state.base_folder(), facts, signer, signed_by, wrapper, folder)
+
+    return Request(Package, inputs, work)
+
+
+def _facts(state: ProjectState, evaluated: Evaluated) -> Facts:
+    run, scrubbed, domain, policy = evaluated.run, evaluated.scrubbed, state.domain(), state.policy()
+    return Facts(
+        project=state.charter.name,
+        base=run.base,
+        base_digest=run.inputs["base"],
+        method=run.settings.method,
+        records=evaluated.digests,
+        data={split: ref.sha256 for split, ref in scrubbed.data.items()},
+        package_id=uuid4().hex,
+        version=len({package.package for package in state.all(Package)}) + 1,
+        policy=policy.name,
+        policy_digest=policy.digest,
+        domain=state.charter.domain,
+        domain_digest=state.domain_digest(),
+        prompt=domain.prompt,
+        max_new_tokens=domain.max_new_tokens,
+        code=run.versions,
+        base_revision=_base_revision(state),
+        scores=_figures(evaluated.scores),
+        lock=lock_digest(),
+    )
+
+
+def _base_revision(state: ProjectState) -> str | None:
+    """Return the hub's commit, by which it names the folder that it fetches a model to."""
+    name = Path(state.charter.base).name
+    return name if state.charter.base_from_hub and re.fullmatch("[0-9a-f]{40}", name) else None
+
+
+def _figures(scores: Scores) -> dict[str, str]:
+    return {
+        f"{who}.{metric}.{language}": f"{getattr(metrics, metric).value:.4f}"
+        for who, by_language in (("base", scores.base), ("adapted", scores.adapted))
+        for language, metrics in by_language.items()
+        for metric in ("exact_match", "f1")
+    }
+
+
+def seal_evaluated(state: ProjectState) -> Package:
+    """Seal the newest evaluated run. From then on its weights exist in the package only.
+
+    A checkpoint stays beside it only where it is protected as the package is: trained under the package's policy.
+    """
+    evaluated = find_evaluated(state)
+    require_no_leaks(state, evaluated.run, evaluated.leaks)
+    package = perform(state, seal_request(state, evaluated))
+    training = state.folder(evaluated.run)
+    protected = evaluated.run.inputs["policy"] == state.policy().digest
+    shutil.rmtree(training / ADAPTER if protected else training, ignore_errors=True)
+    return package

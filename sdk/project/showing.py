@@ -1,0 +1,49 @@
+"""What a project shows of itself: the dossier that its documents are written from, and sample questions."""
+
+from __future__ import annotations
+
+from sdk.data import answer, question, read_rows
+from sdk.documents import Decided, Dossier
+from sdk.project.gather import decisions_on
+from sdk.project.inputs import reviews_of
+from sdk.project.state import ProjectState
+from sdk.records import Advice, Leaks, Package, Publication, Release, Run, Scores, Scrubbed
+
+
+def dossier(state: ProjectState) -> Dossier:
+    """Gather the records of the newest release, else of the newest run, else of the newest scrubbing."""
+    release, run = state.find_latest(Release), state.find_latest(Run)
+    package = state.lineage(Package, release, "package") if release else None
+    run = state.lineage(Run, package, "run") if package else run
+    scrubbed = state.lineage(Scrubbed, run, "scrubbed") if run else state.latest(Scrubbed)
+    reviews = reviews_of(state, scrubbed)
+    scores = [each for each in state.all(Scores) if run and each.inputs["run"] == run.digest]
+    leaks = [each for each in state.all(Leaks) if run and each.inputs["run"] == run.digest]
+    publications = [each for each in state.all(Publication) if release and each.release == release.digest]
+    decisions = decisions_on(state, release.package) if release else []
+    return Dossier(
+        project=state.charter.name,
+        base_name=state.charter.base_name,
+        base_digest=state.charter.base_digest,
+        domain=state.domain(),
+        policy=state.policy_of(package.inputs["policy"]) if package else state.policy(),
+        standing=publications[-1].status if publications else "candidate",
+        advice=state.lineage(Advice, run, "advice") if run else state.find_latest(Advice),
+        scrubbed=scrubbed,
+        review=reviews[-1] if reviews else None,
+        run=run,
+        scores=scores[-1] if scores else None,
+        leaks=leaks[-1] if leaks else None,
+        package=package,
+        release=release,
+        approvals=tuple(Decided(each.approver, each.decision, each.reason, each.time) for each in decisions),
+        events=state.events,
+    )
+
+
+def sample_questions(state: ProjectState, count: int) -> list[tuple[str, str]]:
+    """Return scrubbed evaluation questions with their reference answers, evenly taken from the file."""
+    scrubbed = state.latest(Scrubbed)
+    rows = read_rows(state.folder(scrubbed) / scrubbed.data["eval"].path).rows
+    sample = [rows[i * len(rows) // count] for i in range(count)]
+    return [(question(row), answer(row)) for row in sample]

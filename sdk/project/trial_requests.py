@@ -1,0 +1,129 @@
+"""Probe and pilot: what is tried on this machine before anything is trained for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from sdk.advise import advise, candidates, find_model
+from sdk.errors import InvalidInput, Refused, StepFailed
+from sdk.hardware import detect_hardware
+from sdk.measure.pilot import Questions, not_tried, pilot, plan
+from sdk.measure.probe import probe
+from sdk.measure.trials import TrialSetup
+from sdk.policy import BeforeTrial, require
+from sdk.project.advising import RowsForAdvice, find_calibration, find_rows, make_needs
+from sdk.project.inputs import common_inputs, settings_digest
+from sdk.project.perform import Request
+from sdk.project.state import ProjectState
+from sdk.records import Advice, Calibration, Method, OnProgress, Pilot, Scrubbed, TrainSettings
+
+
+def probe_request(state: ProjectState, data: str | Path | None, on_progress: OnProgress) -> Request[Calibration]:
+    """Ask for a probe of every method that should fit. Raises StepFailed where none does."""
+    setup, rows = _trial_setup(state, data, on_progress)
+    settings = candidates(setup.shape, setup.hardware, setup.needs)
+    if not settings:
+        raise StepFailed("No method fits this machine, so there is nothing to measure; see `sdk advise`.")
+    allowed = _allowed(setup.allow, settings)
+    failed = sum(
+        any(probed.error and probed.settings.method in allowed for probed in earlier.probes)
+        for earlier in state.all(Calibration)
+    )
+    inputs = {
+        **common_inputs(state),
+        "base": state.charter.base_digest,
+        "data": rows.origin,
+        "settings": _trial_digest(setup, settings, failed),
+    }
+
+    def work(folder: Path) -> Calibration:
+        return probe(setup, settings, rows.scrubbed or rows.path)
+
+    return Request(Calibration, inputs, work)
+
+
+def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_progress: OnProgress) -> Request[Pilot]:
+    """Ask for a pilot of every method that fits. Raises StepFailed where none does."""
+    if minutes <= 0 or (steps is not None and steps < 3):  # in two, warm-up and all, half of an adapter stays put
+        raise InvalidInput("A pilot needs time: give minutes above 0, or steps of at least 3.")
+    scrubbed = state.latest(Scrubbed)
+    setup, _ = _trial_setup(state, None, on_progress)
+    calibration = find_calibration(state, setup.hardware)
+    settings = candidates(setup.shape, setup.hardware, setup.needs, calibration)
+    left_out = not_tried(settings, advise(setup.shape, setup.hardware, setup.needs, calibration))
+    if not settings:
+        raise StepFailed("No method fits this machine; see `sdk advise`.", [*left_out.values()])
+    planned = plan(setup, settings, minutes, steps, calibration)
+    allowed = _allowed(setup.allow, settings)
+    failed = sum(bool(allowed & earlier.left_out.keys()) for earlier in state.all(Pilot))
+    domain, folder = state.domain(), state.folder(scrubbed)
+    inputs = {
+        **common_inputs(state),
+        "base": state.charter.base_digest,
+        "scrubbed": scrubbed.digest,
+        **({"calibration": calibration.digest} if calibration else {}),
+        "settings": _trial_digest(setup, planned, failed),
+    }
+    secret = state.checkpoint_secret()
+
+    def work(out: Path) -> Pilot:
+        return pilot(
+            setup,
+            planned,
+            left_out,
+            data=folder / scrubbed.data["train"].path,
+            questions=Questions(folder / scrubbed.data["eval"].path, domain.metric, domain.max_new_tokens),
+            secret=secret,
+            out=out,
+        )
+
+    return Request(Pilot, inputs, work)
+
+
+def _trial_setup(
+    state: ProjectState, data: str | Path | None, on_progress: OnProgress
+) -> tuple[TrialSetup, RowsForAdvice]:
+    """Set up what candidates are tried on here, with the needs of the newest advice where it was for these rows."""
+    rows, policy = find_rows(state, data), state.policy()
+    shape = find_model(str(state.base_folder()))
+    advice = state.find_latest(Advice)
+    same = {**common_inputs(state), "base": state.charter.base_digest, "data": rows.origin}
+    known = advice is not None and all(advice.inputs.get(name) == digest for name, digest in same.items())
+
+    def allow(method: Method) -> None:
+        require(policy, BeforeTrial(method=method, from_hub=state.charter.base_from_hub))
+
+    setup = TrialSetup(
+        shape=shape,
+        hardware=detect_hardware(),
+        needs=advice.needs if advice and known else make_needs(state, rows, shape, {}, None),
+        base=state.charter.base,
+        prompt=state.domain().prompt,
+        allow=allow,
+        on_progress=on_progress,
+    )
+    return setup, rows
+
+
+def _trial_digest(setup: TrialSetup, settings: Sequence[TrainSettings], failed: int) -> str:
+    """failed: how often something that could have worked failed before, so that it is tried again."""
+    return settings_digest(
+        settings=[each.model_dump(mode="json") for each in settings],
+        hardware=setup.hardware.model_dump(mode="json"),
+        versions={name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")},
+        turn=failed,
+    )
+
+
+def _allowed(allow: Callable[[Method], None], settings: Sequence[TrainSettings]) -> set[Method]:
+    return {each.method for each in settings if not _refused(allow, each.method)}
+
+
+def _refused(allow: Callable[[Method], None], method: Method) -> bool:
+    try:
+        allow(method)
+    except Refused:
+        return True
+    return False
