@@ -124,12 +124,12 @@ def _recreate(kind: type[Tampered], message: str) -> Tampered:
 
 
 def short(value: object) -> str:
-    """As text, with every SHA-256 in it cut to its first 12 digits: enough to find it, and to read it aloud."""
+    """Return the value as text, with every SHA-256 in it cut to 12 digits: enough to find it, and to read it aloud."""
     return _SHA256.sub(r"\1", str(value))
 
 
 def another(what: str, expected: object, found: object) -> str:
-    """A fault: `what` has another value than it must have. None: it has no value."""
+    """Say that `what` has another value than it must have. None: it has no value."""
     told = [short("none" if value is None else value) for value in (expected, found)]
     return f"{what} is another one: expected {told[0]}, found {told[1]}"
 

@@ -67,7 +67,7 @@ def best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 @cache
 def _cached_efficiency(lengths: str, batch: int, max_length: int) -> float:
-    """packing_efficiency() of lengths given as JSON."""
+    """Call packing_efficiency() with lengths given as JSON, which can be a cache's key."""
     return packing_efficiency(Lengths.model_validate_json(lengths), batch, max_length)
 
 

@@ -114,7 +114,7 @@ def test_history_verify_and_load_speak_json(finished: Project) -> None:
     assert events[0]["action"] == "init"
     verified = json.loads(here("verify", "-p", finished.root, "--json").stdout)
     assert verified["packages"] == 1
-    answered = json.loads(call("load", "What is a bond?", "-p", finished.root, "--json").stdout)
+    answered = json.loads(here("load", "What is a bond?", "-p", finished.root, "--json").stdout)
     assert answered[0]["question"] == "What is a bond?"
     piped = json.loads(here("generate", "-p", finished.root, "--json", given="What is a bond?\n\n").stdout)
     assert piped == answered

@@ -101,7 +101,7 @@ def decide(
 
 
 def decision_facts(decision: Meaning, reason: str, by_trainer: bool) -> Deciding:
-    """What a policy's rules judge of a decision. Who trained the model may still reject it or withdraw."""
+    """Return what a policy's rules judge of a decision. Who trained the model may still reject it or withdraw."""
     length = len(reason.strip())
     if decision in ("review", "approve"):
         return Allowing(reason_length=length, approver_is_trainer=by_trainer)

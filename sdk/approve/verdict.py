@@ -234,7 +234,7 @@ def _people(decisions: list[_Heard]) -> int:
 
 
 def _counted(rule: str, broken: Mapping[str, str], text: str, decisions: list[_Heard]) -> Reason:
-    """text: what is said where the rule holds."""
+    """Say how many decisions count; `text` is what is said where the rule holds."""
     names = sorted({heard.member.name for heard in decisions})
     said = broken.get(rule, text) + (f": {', '.join(names)}" if names else "")
     return Reason(rule=rule, holds=rule not in broken, text=said)

@@ -30,7 +30,7 @@ def luhn_digit(body: str) -> str:
 
 
 def luhn(digits: str) -> bool:
-    """Whether the last digit is the Luhn digit of those before it."""
+    """Tell whether the last digit is the Luhn digit of those before it."""
     return luhn_digit(digits[:-1]) == digits[-1:]
 
 
@@ -44,7 +44,7 @@ def mod_97(value: str) -> bool:
 
 
 def gs1(digits: str) -> bool:
-    """Whether the last digit is right by GS1 General Specifications, 7.9: weights 1 and 3 in turn, from the right."""
+    """Tell whether the last digit is right by GS1 General Specifications, 7.9: weights 1 and 3, from the right."""
     return (sum(int(d) for d in digits[-1::-2]) + 3 * sum(int(d) for d in digits[-2::-2])) % 10 == 0
 
 

@@ -47,7 +47,7 @@ class Builder:
     """Makes rows of raw ones, in their order; the first tells the layout of all."""
 
     def __init__(self, layout: Layout | None = None, passed: int = 0) -> None:
-        """passed: rows before the first one that is built."""
+        """Begin after `passed` rows."""
         self.layout = layout
         self._first = ""
         self._number = passed

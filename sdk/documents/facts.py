@@ -50,7 +50,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyKey:
     """One key of the policy."""
 
     name: str
@@ -164,11 +164,11 @@ def _settings(run: Run | None, advice: Advice | None) -> tuple[Setting, ...]:
     )
 
 
-def _rules(policy: Policy) -> tuple[Rule, ...]:
+def _rules(policy: Policy) -> tuple[PolicyKey, ...]:
     """List every key but those of scrubbing, which the documents about the data show."""
     sections = {name: section for name, section in policy if isinstance(section, BaseModel) and name != "scrub"}
     return tuple(
-        Rule(f"{name}.{key}", getattr(section, key), field.description or key.replace("_", " "))
+        PolicyKey(f"{name}.{key}", getattr(section, key), field.description or key.replace("_", " "))
         for name, section in sections.items()
         for key, field in type(section).model_fields.items()
     )

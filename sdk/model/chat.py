@@ -159,7 +159,7 @@ class Chat:
         return self._ended(Encoded(answers.input_ids, in_loss))
 
     def _span(self, messages: Messages, place: int, text: str) -> tuple[int, int]:
-        """Where a message's text stands in the rendered conversation, found by rendering another in its place."""
+        """Find where a message's text stands in the rendered conversation, found by rendering another in its place."""
         mark = secrets.token_hex(16)
         other = [*messages[:place], {**messages[place], "content": mark}, *messages[place + 1 :]]
         before, _, after = self._text(other).partition(mark)
@@ -176,7 +176,7 @@ class Chat:
         return str(self.tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False))
 
     def _ended(self, encoded: Encoded) -> Encoded:
-        """A template may leave the token that ends an answer outside its block; it has to be learned all the same."""
+        """Take the token that ends an answer into the loss where a template leaves it outside the answer's block."""
         ids, in_loss = encoded.input_ids, list(encoded.in_loss)
         for place in range(1, len(ids)):
             if (

@@ -37,7 +37,7 @@ class Examples(Frozen):
 
 
 def run_cases(path: Path) -> tuple[Policy, int, list[str]]:
-    """The policy of a file of cases, how many there are, and what came out otherwise than they say, one line each."""
+    """Return the policy of a file of cases, their number, and what came out otherwise than they say, one line each."""
     try:
         examples = Examples.model_validate(read_yaml(path, MAX_BYTES))
     except ValidationError as error:

@@ -27,7 +27,7 @@ class Explained(Frozen):
 
 
 def _values(policy: Policy) -> dict[str, Any]:
-    """Every key -> value, as in JSON; a source as one line."""
+    """Map every key to its value, as in JSON; a source as one line."""
     values: dict[str, Any] = {}
     for room, value in policy.model_dump(mode="json").items():
         known = {f"{room}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {room: value}
@@ -39,7 +39,7 @@ def _values(policy: Policy) -> dict[str, Any]:
 
 
 def differences(before: Policy, after: Policy) -> list[Difference]:
-    """The keys whose values differ, in the order of a policy."""
+    """List the keys whose values differ, in the order of a policy."""
     old, new = _values(before), _values(after)
     return [
         Difference(
@@ -54,7 +54,7 @@ def differences(before: Policy, after: Policy) -> list[Difference]:
 
 
 def explained(policy: Policy) -> list[Explained]:
-    """Every key that a step reads, in the order of a policy."""
+    """List every key that a step reads, in the order of a policy."""
     values = _values(policy)
     return [
         Explained(

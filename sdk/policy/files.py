@@ -50,7 +50,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path, max_bytes: int | None = None) -> Any:
-    """The document in a YAML file; InvalidInput names file, line and what is wrong."""
+    """Read the document in a YAML file. Raises InvalidInput, which names file, line and what is wrong."""
     try:
         if max_bytes is not None and path.stat().st_size > max_bytes:
             raise InvalidInput(f"{path} has more than {max_bytes} bytes.")
@@ -68,7 +68,7 @@ def read_yaml(path: Path, max_bytes: int | None = None) -> Any:
 
 
 def validation_faults(error: ValidationError) -> list[str]:
-    """pydantic's findings, one line each, without the input's values."""
+    """List pydantic's findings, one line each, without the input's values."""
     return [
         f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg']}" for item in error.errors(include_input=False)
     ]

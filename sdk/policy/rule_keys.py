@@ -12,7 +12,7 @@ Order = Callable[[Any, Any], Change]
 
 
 def _ranked(rank: Callable[[Any], float]) -> Order:
-    """The value of the higher rank is the stricter."""
+    """Order values by a rank; the higher is the stricter."""
 
     def order(before: Any, after: Any) -> Change:
         old, new = rank(before), rank(after)
@@ -47,7 +47,7 @@ def _actions(before: dict[str, str], after: dict[str, str]) -> Change:
 
 
 def _other(before: Any, after: Any) -> Change:
-    """Where no value is stricter by itself."""
+    """Call no value stricter than another by itself."""
     return "other"
 
 

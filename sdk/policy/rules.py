@@ -56,7 +56,7 @@ class Rule:
         return frozenset(self.fact.model_fields)
 
     def violation(self, limit: Any, fact: Fact) -> str | None:
-        """What is said of a fact that does not keep to the key's value. None if it does."""
+        """Say what is wrong with a fact that does not keep to the key's value. None if it does."""
         if self.holds(limit, fact):
             return None
         return self.text.format(rule=limit, **{name: getattr(fact, name) for name in self.names})
@@ -182,7 +182,7 @@ def violations_by_name(policy: Policy, known: Mapping[str, Any]) -> dict[str, st
 
 
 def _violations(policy: Policy, facts: Mapping[str, Fact]) -> dict[str, str]:
-    """facts: rule -> the fact that it judges."""
+    """Return what each broken rule says; `facts` maps a rule to the fact that it judges."""
     said = {name: RULES[name].violation(policy_value(policy, name), fact) for name, fact in facts.items()}
     return {name: text for name, text in said.items() if text is not None}
 

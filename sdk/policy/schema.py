@@ -141,7 +141,7 @@ class Policy(Frozen):
 
 
 def policy_keys() -> dict[str, FieldInfo]:
-    """`room.key` -> its field, of every key but those that name the policy."""
+    """Map `room.key` to its field, for every key but those that name the policy."""
     rooms = {
         room: kind
         for room, field in Policy.model_fields.items()

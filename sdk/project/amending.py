@@ -142,7 +142,7 @@ def rewrap_request(state: ProjectState, new: crypto.Wrapper, ring: Ring) -> Requ
 
 
 def tell_of_champion(state: ProjectState) -> None:
-    """After a change of the key ring, give loaders the newest one and show in MLflow what became of the approvals."""
+    """Give loaders the newest key ring after it changed, and show in MLflow what became of the approvals."""
     champion = last_promotion(state)
     if champion is not None:
         from sdk.project.publishing import publish_request

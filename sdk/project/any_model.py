@@ -70,7 +70,7 @@ def _needs_of_rows(
 
 
 def _tokenizer_folder(model: str) -> Path | None:
-    """Where the model's tokenizer lies, if the model was not given by a name of the catalogue or the hub."""
+    """Return where the model's tokenizer lies, if the model was not given by a name of the catalogue or the hub."""
     if model == EMBEDDED:
         return embedded_base()
     path = Path(model).expanduser()

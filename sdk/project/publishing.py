@@ -116,7 +116,7 @@ def promote_release(state: ProjectState, release: Release, again: bool = False) 
 
 
 def follow_up(state: ProjectState, release: Release) -> None:
-    """After a registration or a decision, promote the newest release if it may be; tell MLflow in any case."""
+    """Promote the newest release, after a registration or a decision, if it may be; tell MLflow in any case."""
     newest = state.latest(Release).digest == release.digest
     if newest and judge_release(state, release).allowed:
         promote_release(state, release)

@@ -23,7 +23,7 @@ _MODULE = "sdk.registry.sender"
 
 
 def unsent(root: Path, key: str) -> Path:
-    """Where the figures of a training request wait that MLflow has not got when training ends."""
+    """Return where the figures of a training request wait that MLflow has not got when training ends."""
     return root / UNSENT / f"{key}.jsonl"
 
 

@@ -108,7 +108,7 @@ def _trial_setup(
 
 
 def _trial_digest(setup: TrialSetup, settings: Sequence[TrainSettings], failed: int) -> str:
-    """failed: how often something that could have worked failed before, so that it is tried again."""
+    """Return the digest of what is tried. `failed` counts earlier failures that may pass, so that it is tried again."""
     return settings_digest(
         settings=[each.model_dump(mode="json") for each in settings],
         hardware=setup.hardware.model_dump(mode="json"),

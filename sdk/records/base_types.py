@@ -16,7 +16,7 @@ OnProgress = Callable[[str, int, int | None, Mapping[str, float]], None]
 
 
 def canonical_json(value: Any) -> bytes:
-    """One byte string for equal values: sorted keys, no white space, UTF-8; NaN and infinity raise ValueError."""
+    """Return one byte string for equal values: sorted keys, no white space, UTF-8. ValueError: NaN or infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 

@@ -322,7 +322,7 @@ def _count_planted(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], 
 
 
 def _is_covered(row: Row, planted: Planted, spans: Sequence[Span]) -> bool:
-    """Whether every character of the planted value, apart from white space, lies in some span."""
+    """Tell whether every character of the planted value, apart from white space, lies in some span."""
     text = row.messages[planted.message].content
     inside = {i for span in spans for i in range(max(span.start, planted.start), min(span.end, planted.end))}
     return all(i in inside or text[i].isspace() for i in range(planted.start, planted.end))

@@ -97,7 +97,7 @@ class FieldRules:
         return Treatment(self._columns[column], BY_COLUMN) if column in self._columns else above
 
     def names(self, path: FieldPath) -> bool:
-        """Whether the policy names this field, so that its key is a field's name and nobody's."""
+        """Tell whether the policy names this field, so that its key is a field's name and nobody's."""
         shown = ".".join(path)
         return shown.casefold() in self._declared or self.rule(shown).reason == BY_RULE
 

@@ -41,7 +41,7 @@ class Staging:
     """The files of one scrubbing while they grow."""
 
     def __init__(self, folder: Path, names: tuple[str, ...], request: str) -> None:
-        """names: of the files in `folder`; request: tells one work from another, whose journal is not gone on with."""
+        """Grow the files `names` in `folder`; `request` tells one work from another, whose journal stays alone."""
         self._folder, self._names, self._request = folder, names, request
         self._files: dict[str, _StagedFile] = {}
 
@@ -124,7 +124,7 @@ class Staging:
         return journal if sound and set(journal.get("files", ())) == set(self._names) else None
 
     def _reopen(self, name: str, was: Mapping[str, Any]) -> bool:
-        """Whether the file still begins as the journal says; if so, it is cut there."""
+        """Tell whether the file still begins as the journal says; if so, it is cut there."""
         path, digest, left = self._aside(name), hashlib.sha256(), was["size"]
         if not path.is_file():
             return False

@@ -42,7 +42,7 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
         every_seconds: float,
         metrics: Path,
     ) -> None:
-        """tokens, pairs: of each step in all processes, the rows' lengths summed, and their squares."""
+        """Take each step's `tokens` and `pairs`: the rows' lengths in all processes summed, and their squares."""
         self._speed = _Speed(tokens, pairs)
         self._memory = memory
         self._reader = _BackgroundReader()

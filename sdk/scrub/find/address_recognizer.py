@@ -17,7 +17,7 @@ class AddressRecognizer(LocalRecognizer):
         super().__init__(supported_entities or ["STREET_ADDRESS"], name=name, supported_language=supported_language)
 
     def load(self) -> None:
-        """Nothing to load."""
+        """Load nothing: the recognizer is code."""
 
     def addresses(self, text: str) -> Iterable[tuple[int, int, float]]:
         raise NotImplementedError

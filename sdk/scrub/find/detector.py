@@ -75,7 +75,7 @@ class _Language:
 
 
 def _is_plain(recognizer: EntityRecognizer) -> bool:
-    """Whether it has nothing but patterns, validation and context, which this module does in Presidio's stead."""
+    """Tell whether it has nothing but patterns, validation and context, which this module does in Presidio's stead."""
     kind = type(recognizer)
     return (
         isinstance(recognizer, PatternRecognizer)

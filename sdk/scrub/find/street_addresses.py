@@ -266,7 +266,7 @@ def _lead(before: str) -> re.Match[str] | None:
 
 
 def _led(before: str) -> bool:
-    """Whether a word for an address stands directly before."""
+    """Tell whether a word for an address stands directly before."""
     last = _lead(before)
     return last is not None and last.end() == len(before)
 

@@ -68,7 +68,7 @@ def _ways(node: Node, follow: frozenset[str], spelling: Spelling) -> float:
 
 
 def _ends_word(node: Node) -> bool:
-    """Whether no letter can follow."""
+    """Tell whether no letter can follow."""
     if isinstance(node, Look) and not node.positive and not node.behind:
         inside = _opened(node.item)
         return len(inside) == 1 and isinstance(inside[0], CharacterClass) and inside[0].surely >= _LETTERS
@@ -76,7 +76,7 @@ def _ends_word(node: Node) -> bool:
 
 
 def _is_word(node: Node, spelling: Spelling) -> bool:
-    """Whether it is a choice of words of letters: where no letter may follow, one of them at most fits."""
+    """Tell whether it is a choice of words of letters: where no letter may follow, one of them at most fits."""
     spelled = spelling.spelled_node(node) if isinstance(node, Alternation) else set()
     return bool(spelled) and all(open_ and set(text) <= _LETTERS and text for text, open_ in spelled)
 

@@ -67,7 +67,7 @@ class Match(NamedTuple):
 
 
 def switched_on() -> bool:
-    """Whether texts are searched with the strategies. InvalidInput where the switch says neither on nor off."""
+    """Tell whether texts are searched with the strategies. InvalidInput where the switch says neither on nor off."""
     value = os.environ.get(SWITCH, "on")
     if value not in ("on", "off"):
         raise InvalidInput(f"{SWITCH} is {value!r}; it is on, which is also the default, or off.")
@@ -76,7 +76,7 @@ def switched_on() -> bool:
 
 class Prefilter:
     def __init__(self, patterns: Sequence[tuple[str, int]], strategies: Sequence[type[Strategy]] = STRATEGIES) -> None:
-        """patterns: regular expressions of the `regex` package with their flags; strategies: the last serves all."""
+        """Take patterns of the `regex` package with their flags, and strategies, of which the last serves all."""
         self.patterns = patterns
         self._requirements = [requirements_of(pattern, flags) for pattern, flags in patterns]
         self.assigned: dict[type[Strategy], dict[int, Requirements]] = {}
@@ -151,5 +151,5 @@ def _chosen(requirements: Requirements, strategies: Sequence[type[Strategy]]) ->
 
 @functools.lru_cache(maxsize=16)
 def prefilter_of(patterns: tuple[tuple[str, int], ...], strategies: tuple[type[Strategy], ...]) -> Prefilter:
-    """One for all languages that have the same patterns."""
+    """Return one prefilter for all languages that have the same patterns."""
     return Prefilter(patterns, strategies)

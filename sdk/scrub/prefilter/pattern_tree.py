@@ -245,7 +245,7 @@ def _parts(node: Any) -> list[Any]:
 
 
 def _beyond_ascii(node: Any) -> bool:
-    """Whether the class can match a character beyond ASCII; True where that is not known."""
+    """Tell whether the class can match a character beyond ASCII; True where that is not known."""
     if isinstance(node, core.Character):
         return not node.positive or node.value >= 128
     if isinstance(node, core.Range):

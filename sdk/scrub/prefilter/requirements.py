@@ -55,12 +55,12 @@ class Requirements:
 
     @functools.cached_property
     def relaxed(self) -> regex.Pattern[str] | None:
-        """A pattern over shapes that matches wherever the pattern itself could; see text_shapes.py."""
+        """Return a pattern over shapes that matches wherever the pattern itself could; see text_shapes.py."""
         return None if self.shape is None else regex.compile(self.shape)
 
     @functools.cached_property
     def required(self) -> Required | None:
-        """The rarest literals of which one must stand near the beginning of a match."""
+        """Return the rarest literals of which one must stand near the beginning of a match."""
         try:
             return self._tree[0].required(self._tree[1]) if self._tree else None
         except UNREADABLE:

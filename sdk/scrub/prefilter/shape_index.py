@@ -70,7 +70,7 @@ class ShapeIndex:
 
 
 def can_begin(requirements: Requirements, character: str, shape: str, at: int) -> bool:
-    """Whether a match can begin with the character, which stands in the shape at this place."""
+    """Tell whether a match can begin with the character, which stands in the shape at this place."""
     possible = character in requirements.first if character.isascii() else bool(requirements.first_beyond)
     return bool(possible and requirements.relaxed and requirements.relaxed.match(shape, at, partial=True))
 

@@ -55,12 +55,12 @@ class Strategy(Protocol):
 
     @staticmethod
     def prefers(requirements: Requirements) -> bool:
-        """Whether this is the best strategy for the pattern, whatever others could do."""
+        """Tell whether this is the best strategy for the pattern, whatever others could do."""
         return False
 
     @staticmethod
     def serves(requirements: Requirements) -> bool:
-        """Whether the strategy finds every place at which a pattern with these requirements can match."""
+        """Tell whether the strategy finds every place at which a pattern with these requirements can match."""
         ...
 
     def places(self, text: PreparedText) -> Iterable[Place]:
@@ -302,7 +302,7 @@ def _candidates(requirements: Requirements) -> re.Pattern[str]:
 
 
 def begins_inside_run(requirements: Requirements, mixed: bool = False) -> bool:
-    """Whether a match can begin in the middle of a run of digits or of letters; mixed: of both.
+    """Tell whether a match can begin in the middle of a run of digits or of letters; mixed: of both.
 
     Where none can, only the beginnings of such runs have to be looked at.
     """

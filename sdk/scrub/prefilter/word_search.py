@@ -96,7 +96,7 @@ def _is_rare(literal: str) -> bool:
 
 
 def _can_follow_letter(requirements: Requirements, word: str) -> bool:
-    """Whether a match that begins with this word can stand behind a letter."""
+    """Tell whether a match that begins with this word can stand behind a letter."""
     if not begins_inside_run(requirements):
         return False
     assert requirements.relaxed

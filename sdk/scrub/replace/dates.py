@@ -77,7 +77,7 @@ def _ascii(value: str) -> str:
 
 
 def day_first(value: str) -> bool | None:
-    """Whether the day stands first in a date such as 13/04/2021; None where both readings are possible."""
+    """Tell whether the day stands first in a date such as 13/04/2021; None where both readings are possible."""
     for match in _NUMERIC.finditer(_ascii(value)):
         one, two = int(match[1]), int(match[3])
         if one > 12 >= two:
@@ -188,7 +188,7 @@ def _month_number(name: str) -> int:
 
 
 def _is_anything_left(text: str, dates: list[_WrittenDate]) -> bool:
-    """Whether digits or months are left that belong to no date and no time, and would stay as they are."""
+    """Tell whether digits or months are left that belong to no date and no time, and would stay as they are."""
     kept = list(text)
     for one in dates:
         kept[one.start : one.end] = " " * (one.end - one.start)

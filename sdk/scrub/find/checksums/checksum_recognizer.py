@@ -38,7 +38,7 @@ class ChecksumRecognizer(PatternRecognizer):
 
     @staticmethod
     def valid(value: str) -> bool:
-        """Whether the check holds. value: the match in upper case without separators."""
+        """Tell whether the check holds. value: the match in upper case without separators."""
         raise NotImplementedError
 
     def validate_result(self, pattern_text: str) -> bool | None:
@@ -49,5 +49,5 @@ class ChecksumRecognizer(PatternRecognizer):
 
 
 def is_repeated(digits: str) -> bool:
-    """Whether it is zeros, or one digit over and over: a filler that passes most checks."""
+    """Tell whether it is zeros, or one digit over and over: a filler that passes most checks."""
     return len(set(digits)) == 1

@@ -130,7 +130,7 @@ class NameTagger:
         return sorted([*found, *_repeats(text, found), *_titles(text, found)], key=lambda s: s.start)
 
     def _doubtful(self, text: str, span: Span) -> bool:
-        """Whether its form speaks against a span.
+        """Tell whether its form speaks against a span.
 
         An abbreviation, an ordinary word in small letters or a Chinese person without a surname has to be surer.
         """
@@ -167,7 +167,7 @@ def _trimmed(text: str, start: int, end: int, kind: str, score: float) -> Span |
 
 
 def _initial(text: str, start: int, end: int) -> bool:
-    """Whether the text ends with a full stop that belongs to the name, as in "J." or "Jr."."""
+    """Tell whether the text ends with a full stop that belongs to the name, as in "J." or "Jr."."""
     word = text[start:end].rpartition(" ")[2]
     return word[-1:] == "." and (len(word) == 2 or word in _ABBREVIATED or "." in word[:-1])
 
@@ -195,7 +195,7 @@ def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
 
 
 def _alone(text: str, start: int, end: int) -> bool:
-    """Whether it is no part of a longer word; Chinese words have no such edges."""
+    """Tell whether it is no part of a longer word; Chinese words have no such edges."""
     if not text[start].isascii() and _HAN_ONLY.match(text, start):
         return True
     return not (start and text[start - 1].isalpha()) and not text[end : end + 1].isalpha()
