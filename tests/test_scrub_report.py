@@ -141,8 +141,8 @@ def test_a_sum_of_portraits_depends_on_no_order_and_no_division() -> None:
             one = RowStatistics()
             for kind, value in part:
                 span = Span(0, len(value), kind, 1.0, "r")
-                one.message(value, value[:2], [span], {kind: "mask"})
-                one.row("en", len(value), {"zip": len(value)}, ["zip"])
+                one.count_message(value, value[:2], [span], {kind: "mask"})
+                one.count_row("en", len(value), {"zip": len(value)}, ["zip"])
             total.add(RowStatistics.from_json(json.loads(json.dumps(one.as_json()))))
         return total
 
