@@ -68,5 +68,6 @@ def key_context(package_id: str) -> Mapping[str, str]:
 
 def lock_digest() -> str:
     """Compute the SHA-256 over `name==version` of every distribution that is installed here, one a line, sorted."""
-    lines = {f"{each.name.lower()}=={each.version}\n" for each in distributions() if each.metadata["Name"]}
+    described = [each.metadata for each in distributions()]  # parsed anew at each access
+    lines = {f"{each['Name'].lower()}=={each['Version']}\n" for each in described if each["Name"]}
     return sha256("".join(sorted(lines)).encode())
