@@ -88,7 +88,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "probe":
         warnings.warn(
-            "sdk.probe is called sdk.detect_hardware; the old name goes in 0.3.", DeprecationWarning, stacklevel=2
+            "sdk.probe is called sdk.detect_hardware; the old name goes with 0.3.0.", DeprecationWarning, stacklevel=2
         )
         name = "detect_hardware"
     if name not in _HOME:

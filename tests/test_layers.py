@@ -185,6 +185,11 @@ def test_public_names_are_these_and_exist() -> None:
         sdk.nothing_of_this_name  # noqa: B018
 
 
+def test_a_name_of_the_version_before_is_still_found_and_says_its_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="detect_hardware"):
+        assert sdk.probe is sdk.detect_hardware
+
+
 HEAVY = ("torch", "transformers", "mlflow", "presidio_analyzer", "trl", "peft", "datasets", "spacy", "matplotlib")
 
 
