@@ -33,6 +33,7 @@ from sdk.registry import (
     ui_command,
 )
 from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, entry_for
+from sdk.registry.places import Client
 from sdk.registry.register import _made_files, _package_files, complete, register
 from sdk.store import file_ref, folder_refs
 from tests.copies import copy_with_mlflow
@@ -367,13 +368,13 @@ def test_no_alias_before_every_proof_is_there(root: Path, copied: Copied) -> Non
 
 def test_bytes_that_come_back_otherwise_stop_it(root: Path, copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
     release, made = copied()
-    send = MlflowClient.log_artifact
+    send = Client.log_artifact
 
-    def cut_short(self: MlflowClient, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
+    def cut_short(self: Client, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
         Path(local_path).write_bytes(Path(local_path).read_bytes()[:-1])
         send(self, run_id, local_path, artifact_path)
 
-    monkeypatch.setattr(MlflowClient, "log_artifact", cut_short)
+    monkeypatch.setattr(Client, "log_artifact", cut_short)
     with pytest.raises(Tampered, match=r"other bytes[^0]*release/governance/decisions/0001"):
         publish(Tracking(root), release, made, standing(), make_governance(root / "governance"), TAGS)
     check_alias(None, Tracking(root), "claims")
@@ -470,19 +471,19 @@ def test_a_store_that_lists_paths_outside_is_not_followed(
     root: Path, copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     promoted(root, copied)
-    monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: [FileInfo(path, False, 1)])
-    monkeypatch.setattr(MlflowClient, "download_artifacts", lambda *asked: pytest.fail("followed"))
+    monkeypatch.setattr(Client, "list_artifacts", lambda *asked: [FileInfo(path, False, 1)])
+    monkeypatch.setattr(Client, "download_artifacts", lambda *asked: pytest.fail("followed"))
     with pytest.raises(Tampered, match="outside of its folders"):
         fetch_release("models:/claims@champion", Tracking(root), tmp_path / "x")
 
 
 def test_a_store_that_lists_without_end_is_left(root: Path, copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
     promoted(root, copied)
-    monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: [FileInfo("release/x", True, None)])
+    monkeypatch.setattr(Client, "list_artifacts", lambda *asked: [FileInfo("release/x", True, None)])
     with pytest.raises(Tampered, match="16 folders deep"):
         fetch_release("models:/claims@champion", Tracking(root), root / "x")
     many = [FileInfo(f"release/{n}", False, 1) for n in range(10_001)]
-    monkeypatch.setattr(MlflowClient, "list_artifacts", lambda *asked: many)
+    monkeypatch.setattr(Client, "list_artifacts", lambda *asked: many)
     with pytest.raises(Tampered, match="more than 10,000 artifacts"):
         fetch_release("models:/claims@champion", Tracking(root), root / "x")
 

@@ -46,9 +46,8 @@ def download(client: MlflowClient, run_id: str, folder: str, into: Path) -> dict
         )
     if not paths:
         return {}
-    place = into / PurePosixPath(folder).parent  # MLflow keeps the last part of the path
-    place.mkdir(parents=True, exist_ok=True)
-    client.download_artifacts(run_id, folder, str(place))
+    into.mkdir(parents=True, exist_ok=True)
+    client.download_artifacts(run_id, folder, str(into))
     refs = (file_ref(path, into) for path in sorted(into.rglob("*")) if path.is_file())
     return {ref.path: ref for ref in refs}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 # MLflow reads these when it is imported and at every request. No telemetry, nothing printed. A request is never
@@ -17,22 +19,24 @@ os.environ.update(MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true", MLFLOW_ENABLE_A
 os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+# Files go through the tracking server and nowhere else: not to an address that its answer names.
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from requests.exceptions import RequestException
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from sdk.errors import InvalidInput, StepFailed
+from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.processes import python_command
 from sdk.records import Release
+from sdk.registry.places import ARTIFACTS, SERVERS, Client, Places, artifact_root
 from sdk.store import ASIDE
 
 DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
-SERVERS = ("http", "https")
+_PARTS = ("", "-journal", "-wal")  # of an SQLite database: the file, and what a process that was killed left beside it
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -45,7 +49,8 @@ def _sqlite(path: Path) -> str:
 class Tracking:
     """An MLflow server (http, https) or database by its URI; without one, a database in the project's folder.
 
-    In the latter case the artifacts lie in the folder too, and MLflow notes their absolute path in its database.
+    In the latter case the artifacts lie in the folder too. MLflow notes the absolute path that they had when they were
+    made; they are looked for where the folder is now.
     """
 
     folder: Path
@@ -65,7 +70,18 @@ class Tracking:
     @property
     def artifact_location(self) -> str | None:
         """Where a new experiment's artifacts go; None leaves it to the server."""
-        return None if self.uri else (self.folder.resolve() / ARTIFACTS).as_uri()
+        places = self.places
+        return places.root or (places.own.as_uri() if places.own else None) if places.server is None else None
+
+    @property
+    def places(self) -> Places:
+        """Where artifacts may lie."""
+        if self.is_server:
+            return Places(server=self.uri, root=artifact_root())
+        database = make_url(self.backend)
+        beside = database.drivername.startswith("sqlite") and database.database
+        own = Path(beside).resolve().parent / ARTIFACTS if beside else None
+        return Places(own=own, root=artifact_root() if self.uri else None)
 
     @property
     def public(self) -> str:
@@ -80,10 +96,23 @@ class Tracking:
     def is_server(self) -> bool:
         return urlsplit(self.backend).scheme in SERVERS
 
-    def connect(self) -> MlflowClient:
-        if not self.uri:
+    def connect(self) -> Client:
+        """Open MLflow. A database that cannot be written to, as on a read-only mount, is read in a private copy."""
+        if self.uri:
+            return Client(self.backend, self.places)
+        database = self.folder.resolve() / DATABASE
+        if database.is_symlink() or (database.exists() and not database.is_file()):
+            raise Tampered(f"{database} is a link or another thing that is no file.", remedy=Remedy.PROJECT)
+        if not database.exists():
             self._create_database()
-        return MlflowClient(tracking_uri=self.backend, registry_uri=self.backend)
+        if os.access(database, os.W_OK) and os.access(database.parent, os.W_OK):
+            return Client(self.backend, self.places)
+        aside = TemporaryDirectory(prefix="sdk-")
+        for suffix in _PARTS:
+            part = database.with_name(database.name + suffix)
+            if part.is_file() and not part.is_symlink():
+                shutil.copyfile(part, Path(aside.name, part.name))
+        return Client(_sqlite(Path(aside.name, DATABASE)), self.places, aside)
 
     def _create_database(self) -> None:
         """Make the project's own database, one process at a time, and aside.
@@ -131,7 +160,4 @@ def ui_command(tracking: Tracking, port: int) -> list[str]:
     """Return the command for the MLflow UI on 127.0.0.1; run it with this process's environment (no telemetry)."""
     if tracking.is_server:
         raise InvalidInput(f"{tracking.public} is a server with a UI of its own; open it in a browser.")
-    command = python_command("mlflow", "server", "--backend-store-uri", tracking.backend, "--workers", "1")
-    if tracking.artifact_location:
-        command += ["--default-artifact-root", tracking.artifact_location]
-    return [*command, "--host", "127.0.0.1", "--port", str(port)]
+    return python_command("sdk.registry.viewer", tracking.backend, str(port))
