@@ -31,6 +31,7 @@ from sdk.registry import (
     publish,
     read_version,
     ui_command,
+    ui_variables,
 )
 from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, entry_for
 from sdk.registry.places import Client
@@ -620,7 +621,7 @@ def test_a_real_server(tmp_path: Path, server: str) -> None:
 def test_ui_serves_the_embedded_database(root: Path, copied: Copied) -> None:
     release, _ = copied()
     port = free_port()
-    for address in serving(ui_command(Tracking(root), port), port, root):
+    for address in serving(ui_command(Tracking(root), port), port, root, ui_variables(Tracking(root))):
         for path in ("report.html", "plots/loss.png", "release/package/manifest.json"):
             url = f"{address}/get-artifact?path={path}&run_uuid={release.run_id}"
             with urllib.request.urlopen(url, timeout=SECONDS) as answer:

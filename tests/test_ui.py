@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sdk.records import Release, sha256
-from sdk.registry import Adaptation, Tracking, publish, ui_command
+from sdk.registry import Adaptation, Tracking, publish, ui_command, ui_variables
 from sdk.registry.register import register
 from tests.registry_records import adaptation, make_governance, standing
 from tests.servers import free_port, serving
@@ -57,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tracking, made = Tracking(folder), adaptation(folder / "package")
     release = register(made, folder / "package", {}, tracking, folder / "out", lambda *told: None)
     publish(tracking, release, made, standing(), make_governance(folder / "proofs"), {})
-    for address in serving(ui_command(tracking, port), port, folder):
+    for address in serving(ui_command(tracking, port), port, folder, ui_variables(tracking)):
         yield Site(address, folder, release, made)
 
 

@@ -305,13 +305,13 @@ def ui(
     """Open the stock MLflow UI on this project's runs, models and reports."""
     with output(False) as out:
         opened = Project.open(project)
-        command = opened.ui_command(port)
+        command, variables = opened.ui_command(port)
         out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
         release = opened.state().find_latest(Release)
         if release is not None:
             for name, page in show.mlflow_pages(release).items():
                 out.console.print(f"[dim]{name:<14}[/] http://127.0.0.1:{port}/{page}", soft_wrap=True)
-        raise typer.Exit(run_in_front(command, {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}))
+        raise typer.Exit(run_in_front(command, variables))
 
 
 @app.command()

@@ -7,7 +7,8 @@
 5. the base model is the one that was adapted
 6. every package: signature, manifest, files, provenance
 7. every decision: what its record says is what its envelope signs, by a key of the key ring
-8. every release: MLflow says what its record says, and its alias points to what was promoted
+8. every release: MLflow says what its record says and nothing besides; the model's aliases point to what was promoted
+   and registered last
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sdk.records import (
     Verified,
     sha256,
 )
-from sdk.registry import Standing, Tracking, check_alias, check_release, read_version
+from sdk.registry import Standing, Tracking, check_model, check_release, read_version
 from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
 
@@ -142,23 +143,25 @@ def check_base(state: ProjectState) -> None:
 
 
 def check_registry(state: ProjectState, release: Release) -> None:
-    """Check step 8 for a release. The checkpoint that MLflow holds must be of this very log, too."""
+    """Check step 8 for a release. The checkpoints that MLflow holds must be of this very log, too."""
     tracking = Tracking(state.root, state.charter.tracking_uri)
     package = state.lineage(Package, release, "package")
     publications = [one for one in state.all(Publication) if one.release == release.digest]
     standing = standing_of(publications[-1]) if publications else Standing()
     governance = next((one.files for one in reversed(publications) if one.files), ())
     tags = {BASE_TAG: package.inputs["base"]}
-    check_release(release, adaptation(state, package), tags, tracking, governance, standing)
-    head = read_version(tracking, release.model_name, release.version).tags.get(HEAD_TAG, "")
-    state.check_checkpoint(head.encode(), f"MLflow, {release.model_name} version {release.version}, tag {HEAD_TAG}")
+    check_release(release, adaptation(state, package), tags, tracking, governance, standing, (HEAD_TAG,))
+    version = read_version(tracking, release.model_name, release.version)
+    name = f"MLflow, {release.model_name} version {release.version}"
+    for what, head in (("tag", version.tags.get(HEAD_TAG, "")), ("the run's tag", version.run_tags.get(HEAD_TAG, ""))):
+        state.check_checkpoint(head.encode(), f"{name}, {what} {HEAD_TAG}")
 
 
-def check_champion(state: ProjectState, newest: Release) -> None:
-    """Check step 8 for the alias. Where none was promoted, or MLflow is yet to be told, it must not point elsewhere."""
+def check_registered_model(state: ProjectState, releases: list[Release]) -> None:
+    """Check step 8 for the model. Where none was promoted, or MLflow is yet to be told, no version is its champion."""
     champions = [one for one in state.all(Publication) if one.status == "champion"]
     version = state.records.get(Release, champions[-1].release).version if champions else None
-    check_alias(version, Tracking(state.root, state.charter.tracking_uri), newest.model_name)
+    check_model(Tracking(state.root, state.charter.tracking_uri), releases, version)
 
 
 def verify_project(state: ProjectState, registry: bool) -> Verified:
@@ -175,7 +178,7 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
     for release in releases:
         check_registry(state, release)
     if releases:
-        check_champion(state, releases[-1])
+        check_registered_model(state, releases)
     return Verified(
         events=len(state.events),
         records=len(records),

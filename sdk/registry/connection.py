@@ -32,9 +32,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.processes import python_command
 from sdk.records import Release
-from sdk.registry.places import ARTIFACTS, SERVERS, Client, Places, artifact_root
+from sdk.registry.places import ARTIFACT_ROOT, ARTIFACTS, SERVERS, Client, Places, artifact_root
 from sdk.store import ASIDE
 
+# Those of the variables above that hold for a server too.
+QUIET = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_LOGGING_LEVEL")
+BACKEND = "MLFLOW_BACKEND_STORE_URI"  # variable with the URI of the database that `sdk ui` shows
 DATABASE = "mlflow.db"
 _PARTS = ("", "-journal", "-wal")  # of an SQLite database: the file, and what a process that was killed left beside it
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -157,7 +160,16 @@ def require_same(release: Release, tracking: Tracking) -> None:
 
 
 def ui_command(tracking: Tracking, port: int) -> list[str]:
-    """Return the command for the MLflow UI on 127.0.0.1; run it with this process's environment (no telemetry)."""
+    """Return the command for the MLflow UI on 127.0.0.1; run it with `ui_variables`, which say of what."""
     if tracking.is_server:
         raise InvalidInput(f"{tracking.public} is a server with a UI of its own; open it in a browser.")
-    return python_command("sdk.registry.viewer", tracking.backend, str(port))
+    return python_command("sdk.registry.viewer", str(port))
+
+
+def ui_variables(tracking: Tracking) -> dict[str, str]:
+    """Return the variables of the MLflow UI: its database, whose URI may hold a password, and no telemetry.
+
+    Every user of the machine can read a command line.
+    """
+    given = {name: os.environ[name] for name in (*QUIET, ARTIFACT_ROOT) if name in os.environ}
+    return {**given, BACKEND: tracking.backend}

@@ -15,6 +15,9 @@ REPORT = "report.html"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
 MAX_DESCRIPTION = 5000  # characters; the column of MLflow's registry, which PostgreSQL enforces
 SHARE = {"exact_match": "exact match", "f1": "token F1"}
+PROVED_BY = "the signed package and the audit {} prove."
+# What the log is called there, and what 0.1.0 called it, whose pages stay as they are until the next `sdk promote`.
+LOG, EARLIER = "log", ("trail",)
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
 
 
@@ -76,6 +79,11 @@ class Entry:
             self.description,
         ]
         return cut("\n\n".join(parts), MAX_DESCRIPTION)
+
+    def is_page(self, release: Release, description: str) -> bool:
+        """Tell whether this is the page, in the words of this version or of an earlier one."""
+        page, now = self.page(release), PROVED_BY.format(LOG)
+        return description in {page, *(page.replace(now, PROVED_BY.format(then)) for then in EARLIER)}
 
 
 def entry_for(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standing = CANDIDATE) -> Entry:
@@ -203,7 +211,7 @@ def _description(adaptation: Adaptation) -> str:
             f"under the policy {code(adaptation.policy)}.",
             "",
             "**To check and to use it**, in the project's folder: `sdk verify`, then `sdk approve` as the policy asks, "
-            "then `sdk load`. This page shows; the signed package and the audit log prove.",
+            f"then `sdk load`. This page shows; {PROVED_BY.format(LOG)}",
         ]
     )
 

@@ -201,7 +201,10 @@ def _version(client: MlflowClient, entry: Entry, run_id: str) -> str:
             raise
         client.create_registered_model(name)
     versions = [v for v in client.search_model_versions(f"run_id='{run_id}'") if v.name == name]
-    if versions:  # the oldest: a second one is what an answer that was lost left behind
-        return str(min(versions, key=lambda v: int(v.version)).version)
+    if versions:
+        oldest, *again = sorted(versions, key=lambda v: int(v.version))
+        for version in again:  # what an answer that was lost left behind
+            client.delete_model_version(name, version.version)
+        return str(oldest.version)
     created = client.create_model_version(name, source(run_id), run_id, tags=entry.version_tags)
     return str(created.version)

@@ -1,20 +1,28 @@
-"""What MLflow says about a model version, and whether it is what was registered."""
+"""What MLflow says about a model version, its run and its model, and whether it is what was registered.
+
+Whole sets are compared, so that what somebody adds is named as well as what somebody changes. That holds for people's
+own notes too: MLflow shows them beside ours, and nothing there says whose they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from sdk.errors import Remedy, Tampered, short
 from sdk.records import FileRef, Release
+from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, check_alias
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, source, stored
 from sdk.registry.connection import Tracking, require_same, talking
 from sdk.registry.entry import PACKAGE_TAG, Adaptation, Entry, Value, entry_for
 from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import LIVE_SECTIONS
+
+RUN_NAME_TAG = "mlflow.runName"  # MLflow's own copy of a run's name, which is compared with ours; it adds no other tag
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Version:
     run_tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]  # the last value of each
+    further: Mapping[str, object]  # what else the pages show, and a release has none of: name -> what is there
 
 
 def read_version(tracking: Tracking, model_name: str, version: str) -> Version:
@@ -44,18 +53,46 @@ def check_release(
     tracking: Tracking,
     governance: Sequence[FileRef] = (),
     standing: Standing = CANDIDATE,
+    unclaimed: Collection[str] = (),
 ) -> None:
     """Compare the model version, its run and every artifact with the records; `tags` as given to `register`.
 
-    `governance`: the files that promotion brought, their paths below release/governance. Tampered names the first
-    difference; StepFailed: MLflow could not be asked; InvalidInput: it is another MLflow now.
+    `governance`: the files that promotion brought, their paths below release/governance. `unclaimed`: tags that the
+    caller compares itself. Tampered names the first difference; StepFailed: MLflow could not be asked; InvalidInput: it
+    is another MLflow now.
     """
     require_same(release, tracking)
+    entry = entry_for(adaptation, tags, standing)
     with talking(tracking, f"reading {release.model_name} version {release.version}", "sdk verify"):
-        for difference in _differences(tracking.connect(), release, entry_for(adaptation, tags, standing), governance):
+        for difference in _differences(tracking.connect(), release, entry, governance, unclaimed):
             raise Tampered(
                 f"MLflow, {release.model_name} version {release.version}: {difference}.", remedy=Remedy.MLFLOW
             )
+
+
+def check_model(tracking: Tracking, releases: Sequence[Release], champion: str | None) -> None:
+    """Compare the registered model of these releases, oldest first: its aliases, versions, tags and description.
+
+    champion: the promoted version. Tampered names the first difference.
+    """
+    name, newest = releases[-1].model_name, releases[-1].version
+    check_alias(champion, tracking, name)
+    with talking(tracking, f"reading the model {name}", "sdk verify"):
+        client = tracking.connect()
+        model = client.get_registered_model(name)
+        versions = {str(version.version) for version in client.search_model_versions(f"name='{name}'")}
+    aliases = {ALIAS_REGISTERED: newest, **({ALIAS_APPROVED: champion} if champion else {})}
+    differences = [
+        *_set_differences("the alias", {key: str(value) for key, value in model.aliases.items()}, aliases),
+        *_set_differences("the model's tag", model.tags, {}),
+        *(["the model's description is not the recorded one, which is empty"] if model.description else []),
+        *(
+            f"version {version} was not registered by this project"
+            for version in sorted(versions - {release.version for release in releases}, key=int)
+        ),
+    ]
+    if differences:
+        raise Tampered(f"MLflow, {name}: {differences[0]}.", differences[1:], remedy=Remedy.MLFLOW)
 
 
 def _read(client: MlflowClient, model_name: str, version: str) -> Version:
@@ -78,10 +115,26 @@ def _read(client: MlflowClient, model_name: str, version: str) -> Version:
         run_tags=dict(run.data.tags),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
+        further=_further(registered, run),
     )
 
 
-def _differences(client: MlflowClient, release: Release, entry: Entry, governance: Sequence[FileRef]) -> Iterator[str]:
+def _further(version: Any, run: Any) -> dict[str, object]:
+    stage = version.current_stage
+    return {
+        "the version's stage": None if stage == "None" else stage,
+        "the version's status": None if version.status == "READY" else version.status,
+        "the version's status message": version.status_message,
+        "the version's link to a run": version.run_link,
+        "the run's datasets": run.inputs and run.inputs.dataset_inputs,
+        "the run's input models": run.inputs and run.inputs.model_inputs,
+        "the run's logged models": run.outputs and run.outputs.model_outputs,
+    }
+
+
+def _differences(
+    client: MlflowClient, release: Release, entry: Entry, governance: Sequence[FileRef], unclaimed: Collection[str]
+) -> Iterator[str]:
     found = _read(client, release.model_name, release.version)
     if (found.run_id, found.source) != (release.run_id, source(release.run_id)):
         yield "it belongs to another run"
@@ -89,16 +142,27 @@ def _differences(client: MlflowClient, release: Release, entry: Entry, governanc
         yield f"the tag {PACKAGE_TAG} is not the recorded one"
     if found.status != "FINISHED":
         yield f"its run is {found.status}, expected FINISHED"
-    tags = {f"the tag {key}": (found.tags.get(key), value) for key, value in entry.version_tags.items()}
-    run_tags = {f"the run's tag {key}": (found.run_tags.get(key), value) for key, value in entry.tags.items()}
-    params = {
-        f"the parameter {key}": (found.params.get(key), entry.params.get(key)) for key in {*found.params, *entry.params}
-    }
-    description = {"the description": (found.description, entry.page(release))}
-    pairs = {**tags, **run_tags, **dict(sorted(params.items())), **description}
-    yield from (f"{what} is not the recorded one" for what, (now, then) in pairs.items() if now != then)
+    run_tags = {**entry.tags, RUN_NAME_TAG: entry.run_name}
+    yield from _set_differences("the tag", _without(found.tags, unclaimed), entry.version_tags)
+    yield from _set_differences("the run's tag", _without(found.run_tags, unclaimed), run_tags)
+    yield from _set_differences("the parameter", found.params, entry.params)
+    if not entry.is_page(release, found.description):
+        yield "the description is not the recorded one"
+    yield from (f"{what} is not the recorded one, which is empty" for what, value in found.further.items() if value)
     yield from _artifact_differences(client, release, governance)
     yield from _metric_differences(client, release.run_id, found.metrics, entry.metrics)
+
+
+def _without(tags: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if name not in names}
+
+
+def _set_differences(what: str, present: Mapping[str, str], recorded: Mapping[str, str]) -> Iterator[str]:
+    for key in (*recorded, *sorted(present.keys() - recorded.keys())):
+        if key not in recorded:
+            yield f"{what} {key} was not registered"
+        elif present.get(key) != recorded[key]:
+            yield f"{what} {key} is not the recorded one"
 
 
 def _metric_differences(
@@ -112,6 +176,8 @@ def _metric_differences(
         history = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
         if sorted(history) != sorted(recorded.get(key, [])):
             yield f"the metric {key} is not the recorded one"
+        elif found.get(key) != max(recorded[key])[1]:  # MLflow keeps it apart, and its pages show it
+            yield f"the last value of the metric {key} is not the recorded one"
 
 
 def _artifact_differences(client: MlflowClient, release: Release, governance: Sequence[FileRef]) -> Iterator[str]:

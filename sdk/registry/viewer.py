@@ -1,4 +1,4 @@
-"""MLflow's pages on a project, for looking only: `sdk ui` runs this module with a database's URI and a port.
+"""MLflow's pages on a project, for looking only: `sdk ui` runs this module with a port.
 
 It is MLflow's own server behind two limits. A request that would change something is refused, since whoever sits at
 this machine, or a page in their browser, could otherwise rewrite artifacts and tags without a log-in. And artifacts
@@ -22,7 +22,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 
 from sdk.errors import Remedy, Tampered
-from sdk.registry.connection import Tracking
+from sdk.registry.connection import BACKEND, Tracking
 from sdk.registry.places import FolderArtifacts, Places, below_root, own_folder
 
 Scope = MutableMapping[str, Any]
@@ -84,4 +84,4 @@ def serve(backend: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(os.environ[BACKEND], int(sys.argv[1]))
