@@ -73,26 +73,65 @@ def held_checkpoint(root: str) -> Path:
     return folder / f"{root}.checkpoint"
 
 
-def _pin(folder: Path) -> Path:
-    return state_folder() / "projects" / sha256(str(folder.resolve()).encode())
+def as_named(folder: Path) -> Path:
+    """Return the absolute path of a folder by the links that the user came through, as the shell knows them in PWD."""
+    if ".." in folder.parts:  # which leads up from where a link leads to, and not from where it lies
+        return folder.resolve() if folder.name == ".." else folder.parent.resolve() / folder.name
+    here, shell = os.getcwd(), os.environ.get("PWD", "")
+    return Path(shell if os.path.isabs(shell) and os.path.realpath(shell) == here else here, folder)
+
+
+def _pins(folder: Path) -> list[Path]:
+    """Return where the root is kept of the project in a folder: by the path as it is named, and as it is resolved.
+
+    The first notices a link on the way that leads elsewhere now, the second a folder that was put in another's place.
+    """
+    paths = dict.fromkeys((as_named(folder), folder.resolve()))
+    return [state_folder() / "projects" / sha256(str(path).encode()) for path in paths]
 
 
 def pin_root(folder: Path, root: str) -> None:
     """Remember which project lies in this folder, so that a project put in its place is noticed."""
-    write_atomic(_pin(folder), root.encode())
+    for pin in _pins(folder):
+        if _read_pin(pin) != root:
+            write_atomic(pin, root.encode())
 
 
 def pinned_root(folder: Path) -> str | None:
-    """Return the root of the project that lay in this folder before; None if this machine has not seen it."""
+    """Return the root of the project that lay in this folder before; None if this machine has not seen it.
+
+    Raises Tampered where the path as it is named and the folder that it leads to were those of two projects.
+    """
+    roots = {root for root in map(_read_pin, _pins(folder)) if root is not None}
+    if len(roots) > 1:
+        raise Tampered(
+            f"{folder} leads to another project than before: its path and its folder were those of two.",
+            remedy=Remedy.PROJECT,
+            expected=_read_pin(_pins(folder)[0]),
+            found=_read_pin(_pins(folder)[-1]),
+        )
+    return roots.pop() if roots else None
+
+
+def _read_pin(pin: Path) -> str | None:
     try:
-        return _pin(folder).read_text(encoding="ascii")
+        return pin.read_text(encoding="ascii")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise StepFailed(
-            f"{_pin(folder)} cannot be read ({type(error).__name__}); mend it, or set SDK_STATE_HOME to a folder for "
+            f"{pin} cannot be read ({type(error).__name__}); mend it, or set SDK_STATE_HOME to a folder for "
             "what this machine remembers of projects."
         ) from error
+
+
+def require_no_link(folder: Path) -> None:
+    """Raise InvalidInput where a project's folder is named by a link, which may lead elsewhere tomorrow.
+
+    Links above it are followed: many machines have some, and the pin by the path as it is named notices their change.
+    """
+    if folder.is_symlink() or as_named(folder).is_symlink():
+        raise InvalidInput(f"{folder} is a link; name the project's folder itself: {folder.resolve()}")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -151,8 +190,14 @@ def check_ref(root: Path, ref: FileRef) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that one process has at a time; a second one is told so at once. It ends with its process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise StepFailed(
+            f"{path} cannot be opened: {error.strerror}. In a folder that is read-only, `sdk verify` alone can work."
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sdk import Project
+from sdk import Project, Tampered
 from sdk.project.gather import gather
-from sdk.project.verify import verify_project
 from sdk.records import Advice, Approval, Package, Publication, Record, Release, Run, Scores, Scrubbed
 from sdk.seal import PACKAGE
 from sdk.serve.admit import Trust, admit_package
@@ -24,14 +23,15 @@ ROOT = "29725fd337d988040fbd9fdd5ce20a7f4876a06e75e453d5434a9b1ebbce89dc"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))  # of a machine that has never seen the project
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     return Project.open(tmp_path / "claims")
 
 
 def test_its_log_its_records_and_its_files_verify(project: Project) -> None:
-    verified = verify_project(project.state(), registry=False)  # MLflow's database names the folder that it was made in
+    verified = project.verify()  # MLflow too, whose database names the folder that it was made in
     assert verified.root == ROOT
     assert (verified.events, verified.records, verified.files, verified.packages, verified.approvals) == (
         24,
@@ -41,7 +41,7 @@ def test_its_log_its_records_and_its_files_verify(project: Project) -> None:
         1,
     )
     [note] = verified.notes
-    assert "holds no checkpoint" in note  # this machine has never seen the project
+    assert "holds no checkpoint" in note
 
 
 @pytest.mark.parametrize("kind", [Advice, Approval, Package, Publication, Release, Run, Scores, Scrubbed])
@@ -67,6 +67,15 @@ def test_its_release_is_served_from_files(project: Project) -> None:
     folder = state.folder(package) / PACKAGE
     model = admit_package(folder, gather(state, release, promotion), trust, package.package)
     assert model.generate("What is the accounting equation?")
+
+
+def test_its_release_is_loaded_and_shown_where_it_lies_now(project: Project) -> None:
+    assert project.load().generate("What is the accounting equation?")
+    release = project.state().latest(Release)
+    report = project.root / "mlartifacts" / release.run_id / "artifacts" / "report.html"
+    report.write_bytes(report.read_bytes()[:-1])
+    with pytest.raises(Tampered, match=r"report\.html has been altered"):
+        project.load()
 
 
 def test_its_training_goes_on(project: Project) -> None:

@@ -37,7 +37,7 @@ from sdk.records import (
     Scrubbed,
     Verified,
 )
-from sdk.store import locked, pin_root, pinned_root, write_atomic
+from sdk.store import locked, require_no_link, write_atomic
 
 if TYPE_CHECKING:
     from sdk.approve import Verdict
@@ -110,14 +110,17 @@ class Project:
 
         root: the digest of its first key ring (`sdk verify` prints it), where you keep it elsewhere: a project that
         somebody put in its place is refused then. Without it, what this machine has seen under this path before counts.
+        Raises InvalidInput where the folder is a link.
         """
         project = cls(Path(folder), on_progress, root)
         project.state()
         return project
 
     def state(self) -> ProjectState:
-        """Read the project's folder; its log is verified."""
-        return ProjectState(self.root, self._pinned)
+        """Read the project's folder; its log is verified. This machine remembers which project it was."""
+        state = ProjectState(self.root, self._pinned)
+        state.pin()
+        return state
 
     # -- before training ----------------------------------------------------------------------------------------------
 
@@ -463,20 +466,19 @@ class Project:
 
         return verify_project(self.state(), registry=True)
 
-    def ui_command(self, port: int) -> list[str]:
-        """Return the command that serves the stock MLflow UI on this project, on 127.0.0.1 only."""
-        from sdk.registry import Tracking, ui_command
+    def ui_command(self, port: int) -> tuple[list[str], dict[str, str]]:
+        """Return the command that serves the stock MLflow UI on this project, on 127.0.0.1 only, and its variables."""
+        from sdk.registry import Tracking, ui_command, ui_variables
 
-        return ui_command(Tracking(self.root.resolve(), self.state().charter.tracking_uri), port)
+        tracking = Tracking(self.root.resolve(), self.state().charter.tracking_uri)
+        return ui_command(tracking, port), ui_variables(tracking)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _working(self) -> Iterator[ProjectState]:
+        require_no_link(self.root)
         if not self.root.is_dir():
             raise OutOfOrder(f"{self.root} is not a project; make one with `sdk init`.")
         with locked(self.root / LOCK):
-            state = self.state()
-            if pinned_root(self.root) is None:
-                pin_root(self.root, state.charter.root)
-            yield state
+            yield self.state()

@@ -26,7 +26,7 @@ from sdk.project.charter import (
     write_ring,
 )
 from sdk.records import Charter
-from sdk.store import EMBEDDED, pin_root
+from sdk.store import EMBEDDED, pin_root, require_no_link
 
 
 def create_folder(
@@ -40,6 +40,7 @@ def create_folder(
     tracking_uri: str | None,
 ) -> None:
     """Make a project in `root`, as Project.create says. After an error nothing of it is left."""
+    require_no_link(root)
     if root.exists() and any(root.iterdir()):
         raise InvalidInput(f"{root} exists and is not empty; open it with Project.open, or name another folder.")
     root.parent.mkdir(parents=True, exist_ok=True)

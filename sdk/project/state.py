@@ -39,8 +39,10 @@ from sdk.store import (
     folder_refs,
     held_checkpoint,
     log_origin,
+    pin_root,
     pinned_root,
     refs_digest,
+    require_no_link,
     shipped,
 )
 
@@ -74,7 +76,9 @@ class ProjectState:
     """
 
     def __init__(self, root: Path, pinned: str | None = None) -> None:
+        require_no_link(root)
         self.root = root
+        self._unpinned = ""  # why this machine could not remember the project
         self.records = Records(root / "records")
         if not (root / "audit").exists():
             raise OutOfOrder(f"{root} is not a project; make one with `sdk init`.")
@@ -89,6 +93,13 @@ class ProjectState:
             self.audit = Audit(root / "audit", origin, [held, *(Path(head) for head in self.charter.heads)])
             self.audit.verify(self._log_pem)
         self._opened: dict[str, crypto.Secret] = {}
+
+    def pin(self) -> None:
+        """Remember which project this is, so that another one in its place is noticed; a note where that fails."""
+        try:
+            pin_root(self.root, self.charter.root)
+        except StepFailed as error:
+            self._unpinned = f"this machine cannot remember the project: {error.message}"
 
     def _charter(self, events: list[Event]) -> Charter:
         for event in reversed(events):
@@ -121,7 +132,7 @@ class ProjectState:
     def notes(self) -> list[str]:
         """Return what is no fault of the log, and should be known."""
         verification = first_that_holds(self.rings[-1].log_keys(), self.audit.verify)
-        return [*verification.notes(), *clock_faults(self.events)]
+        return [*verification.notes(), *clock_faults(self.events), *filter(None, [self._unpinned])]
 
     @property
     def ring(self) -> Ring:
