@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from sdk.data import Row, answer, conversation, read_rows
 from sdk.domain import Domain
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import Chat, Encoded, attach_adapter, encode_rows, generate_ids, load_base
+from sdk.model import Base, Chat, Encoded, attach_adapter, encode_rows, generate_ids, load_base
 from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
 
 RESAMPLES, SEED = 2_000, 0  # of the bootstrap
@@ -46,7 +46,7 @@ class Answered:
 
 def evaluate(
     data: Path,
-    base: str,
+    base: Base,
     method: Method,
     adapter_config: Mapping[str, Any],
     adapter_weights: bytes,

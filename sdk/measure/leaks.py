@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from sdk.crypto import Secret
 from sdk.data import Row, conversation
+from sdk.data.base_folder import Base
 from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
 from sdk.evaluate import RESAMPLES, SEED, bootstrap
@@ -56,7 +57,7 @@ Array = NDArray[np.float64]
 class Trained:
     """The run whose model is asked."""
 
-    base: str
+    base: Base
     prompt: str
     settings: TrainSettings
     adapter: tuple[Mapping[str, Any], bytes]  # content of adapter_config.json, bytes of adapter_model.safetensors

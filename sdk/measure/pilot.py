@@ -17,6 +17,7 @@ import numpy as np
 from sdk.advise import predict
 from sdk.crypto import Secret
 from sdk.data import read_rows
+from sdk.data.base_folder import base_from_json
 from sdk.data.canaries import is_canary
 from sdk.errors import SDKError, StepFailed
 from sdk.evaluate import RESAMPLES, SEED, ask, bootstrap, mean_losses
@@ -212,7 +213,8 @@ def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
 
 def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     settings = TrainSettings.model_validate(request["settings"])
-    base, prompt, data, out = request["base"], request["prompt"], Path(request["data"]), Path(request["out"])
+    base, prompt = base_from_json(request["base"]), request["prompt"]
+    data, out = Path(request["data"]), Path(request["out"])
     secret = Secret(bytes.fromhex(request["secret"])) if request["secret"] else None
     job = Job(data, base, prompt, settings, out, ONLY_THE_LAST_CHECKPOINT, secret)
     run = train(job, on_progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sdk.data.base_folder import Base
 from sdk.errors import SDKError
 from sdk.records import Hardware, Method, ModelShape, Needs, OnProgress
 
@@ -16,7 +17,7 @@ class TrialSetup:
     shape: ModelShape
     hardware: Hardware
     needs: Needs
-    base: str
+    base: Base
     prompt: str
     allow: Callable[[Method], None]
     on_progress: OnProgress

@@ -25,6 +25,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
+from sdk.data.base_folder import Base, PinnedBase  # noqa: E402
 from sdk.model.adapter import (  # noqa: E402
     ADAPTER_NAME,
     adapter_config,
@@ -35,30 +36,34 @@ from sdk.model.adapter import (  # noqa: E402
 )
 from sdk.model.base_model import (  # noqa: E402
     base_digest,
-    base_files,
     base_name,
     check_base,
     fetch_base,
+    open_base,
+    pin_base,
     resolve_base,
 )
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
 from sdk.model.likelihood import Likelihood, likelihoods  # noqa: E402
-from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_tokenizer  # noqa: E402
+from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_opened, load_tokenizer  # noqa: E402
+from sdk.model.stored_tensors import base_tensors  # noqa: E402
 
 __all__ = [
     "ADAPTER_NAME",
     "ANSWERS",
+    "Base",
     "Chat",
     "Encoded",
     "Learned",
     "Likelihood",
+    "PinnedBase",
     "adapter_config",
     "adapter_weights",
     "attach_adapter",
     "base_digest",
-    "base_files",
     "base_name",
+    "base_tensors",
     "check_base",
     "check_config",
     "check_torch",
@@ -71,7 +76,10 @@ __all__ = [
     "likelihoods",
     "load_base",
     "load_chat",
+    "load_opened",
     "load_tokenizer",
+    "open_base",
+    "pin_base",
     "resolve_base",
     "set_adapter_weights",
 ]

@@ -9,9 +9,10 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from sdk.data.base_folder import BaseFolder
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate
-from sdk.model.load import load_base
+from sdk.model.load import load_opened
 from sdk.records import Method
 
 BATCH_ROWS = 16
@@ -37,13 +38,13 @@ class AdaptedModel:
 
 
 def load_adapted(
-    base: str,
+    base: BaseFolder,
     method: Method,
     config: Mapping[str, Any],
     weights: bytes | bytearray,
     prompt: str,
     max_new_tokens: int,
 ) -> AdaptedModel:
-    """Load the base as it was trained (16, 8 or 4 bits) and attach the adapter from memory."""
-    model, tokenizer = load_base(base, method)
+    """Load an opened base as it was trained (16, 8 or 4 bits) and attach the adapter from memory."""
+    model, tokenizer = load_opened(base, method)
     return AdaptedModel(attach_adapter(model, config, weights), tokenizer, prompt, max_new_tokens)

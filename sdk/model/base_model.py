@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,112 +14,141 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from sdk.data.base_folder import BASE_PATTERNS, Base, BaseFolder, PinnedBase
 from sdk.errors import InvalidInput, StepFailed
-from sdk.records import canonical_json, sha256
 from sdk.store import EMBEDDED, embedded_base
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TRUE = {"1", "true", "yes", "on"}
-# What a base consists of: everything that decides what the model computes from a text.
-BASE_PATTERNS = (
-    "config.json",
-    "generation_config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "tokenizer*.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.*",
-)
+_SHARD = re.compile(r"[^/\\]+\.safetensors")
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+# Settings of config.json that may name a repository of kernels, which are code, beside transformers' own ways.
+_KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
 
-def resolve_base(base: str) -> Path | str:
-    """Return the folder of a base model, checked, or the hub name of one that has to be fetched.
+def _place(base: Base) -> str:
+    return base if isinstance(base, str) else base.place
 
-    base: "embedded", a folder in Hugging Face's format, or, where HF_HUB_OFFLINE is not set, a name on the hub.
-    Raises InvalidInput with every fault of the folder.
-    """
-    if base == EMBEDDED:
-        folder = embedded_base()
-        check_base(folder)
-        return folder
-    path = Path(base).expanduser()
+
+def _locate(base: Base) -> Path | str:
+    """Return the folder of a base model, or the hub name of one that has to be fetched."""
+    place = _place(base)
+    if place == EMBEDDED:
+        return embedded_base()
+    path = Path(place).expanduser()
     if path.is_dir():
-        check_base(path)
         return path
     if path.exists():
-        raise InvalidInput(f"Base {base} is a file; name the folder that holds config.json and the weights.")
-    if not _HUB_NAME.fullmatch(base):
-        raise InvalidInput(f"Base {base} does not exist; name '{EMBEDDED}', a folder or a model on the hub.")
+        raise InvalidInput(f"Base {place} is a file; name the folder that holds config.json and the weights.")
+    if not _HUB_NAME.fullmatch(place):
+        raise InvalidInput(f"Base {place} does not exist; name '{EMBEDDED}', a folder or a model on the hub.")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE | {"y", "t"}:
         raise InvalidInput(
-            f"Base {base} is no folder here, and HF_HUB_OFFLINE forbids fetching it; "
-            f"download it elsewhere (`hf download {base} --local-dir FOLDER`) and name the folder."
+            f"Base {place} is no folder here, and HF_HUB_OFFLINE forbids fetching it; "
+            f"download it elsewhere (`hf download {place} --local-dir FOLDER`) and name the folder."
         )
-    return base
+    return place
 
 
-def fetch_base(base: str) -> Path:
+def _fetch(name: str) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(BASE_PATTERNS)))
+    except HFValidationError:
+        raise InvalidInput(f"Base {name} is neither a folder nor a name that the hub could have.") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise StepFailed(
+            f"Base {name} could not be fetched from the hub ({type(error).__name__}); check the name, the network and "
+            "your access, or name a local folder."
+        ) from error
+
+
+def resolve_base(base: Base) -> Path | str:
+    """Return the folder of a base model, checked, or the hub name of one that has to be fetched.
+
+    Raises InvalidInput with every fault of the folder.
+    """
+    located = _locate(base)
+    if isinstance(located, Path):
+        check_base(located)
+    return located
+
+
+def fetch_base(base: Base) -> Path:
     """Return the folder of a base model; a hub name is downloaded first (weights, config, tokenizer, template only)."""
     resolved = resolve_base(base)
     if isinstance(resolved, Path):
         return resolved
-    try:
-        folder = Path(huggingface_hub.snapshot_download(resolved, allow_patterns=list(BASE_PATTERNS)))
-    except HFValidationError:
-        raise InvalidInput(f"Base {base} is neither a folder nor a name that the hub could have.") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise StepFailed(
-            f"Base {base} could not be fetched from the hub ({type(error).__name__}); check the name, the network and "
-            "your access, or name a local folder."
-        ) from error
+    folder = _fetch(resolved)
     check_base(folder)
     return folder
 
 
-def base_name(base: str) -> str:
+@contextmanager
+def open_base(base: Base) -> Iterator[BaseFolder]:
+    """Open a base's files, each once: what is loaded from them are the bytes that were checked.
+
+    Raises InvalidInput with every fault of the folder, Tampered where a pinned base is another one.
+    """
+    located = _locate(base)
+    with BaseFolder(located if isinstance(located, Path) else _fetch(located)) as opened:
+        _require_base(opened)
+        if isinstance(base, PinnedBase):
+            opened.require(base.digest)
+        yield opened
+
+
+def pin_base(base: Base) -> PinnedBase:
+    """Return the base with its digest, of what lies there now unless it has one already."""
+    if isinstance(base, PinnedBase):
+        return base
+    with open_base(base) as opened:
+        return PinnedBase(base, opened.digest())
+
+
+def base_name(base: Base) -> str:
     """Return the name that records and adapters carry: never a path."""
-    path = Path(base).expanduser()
-    return path.resolve().name if base != EMBEDDED and path.is_dir() else base
-
-
-def base_files(folder: Path) -> list[Path]:
-    """Return the files that decide what the model computes, in the order of their names."""
-    found = {path for pattern in BASE_PATTERNS for path in folder.glob(pattern) if path.is_file()}
-    return sorted(found, key=lambda path: path.name)
+    place = _place(base)
+    path = Path(place).expanduser()
+    return path.resolve().name if place != EMBEDDED and path.is_dir() else place
 
 
 def base_digest(folder: Path) -> str:
-    """Return the SHA-256 over canonical JSON of [name, size, SHA-256] of each file that base_files() names."""
-    listed = []
-    for path in base_files(folder):
-        with path.open("rb") as file:
-            listed.append([path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()])
-    if not listed:
-        raise InvalidInput(f"{folder} holds no file of a model.")
-    return sha256(canonical_json(listed))
+    """Return the digest of a base's folder, as BaseFolder.digest() says."""
+    with BaseFolder(folder) as opened:
+        return opened.digest()
 
 
 def check_base(folder: Path) -> None:
     """Raise InvalidInput with everything that keeps the folder from being a base model."""
-    faults = [*_config_faults(folder), *_weight_faults(folder), *_tokenizer_faults(folder)]
+    with BaseFolder(folder) as opened:
+        _require_base(opened)
+
+
+def _require_base(opened: BaseFolder) -> None:
+    faults = [*_config_faults(opened), *_weight_faults(opened), *_tokenizer_faults(opened), *opened.faults]
     if faults:
-        raise InvalidInput(f"{folder} cannot be used as a base model.", faults)
+        raise InvalidInput(f"{opened.path} cannot be used as a base model.", faults)
 
 
-def _read_json(path: Path, faults: list[str]) -> Mapping[str, Any]:
+def read_json(opened: BaseFolder, name: str, faults: list[str]) -> Mapping[str, Any]:
+    """Return a JSON object of the base, empty where it is none; why is added to the faults."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(opened.small[name])
     except (ValueError, RecursionError) as error:
-        faults.append(f"{path.name} is not valid JSON ({type(error).__name__}); fetch it again")
+        faults.append(f"{name} is not valid JSON ({type(error).__name__}); fetch it again")
         return {}
     if not isinstance(value, dict):
-        faults.append(f"{path.name} is not a JSON object; fetch it again")
+        faults.append(f"{name} is not a JSON object; fetch it again")
         return {}
     return value
+
+
+def shards(opened: BaseFolder) -> list[str]:
+    """Return the files that hold the weights of a checked base, in transformers' order."""
+    if INDEX not in opened.small:
+        return [SINGLE]
+    return sorted(set(read_json(opened, INDEX, [])["weight_map"].values()))
 
 
 def _own_code_fault(name: str) -> str:
@@ -128,17 +157,23 @@ def _own_code_fault(name: str) -> str:
     )
 
 
-def _config_faults(folder: Path) -> list[str]:
+def _config_faults(opened: BaseFolder) -> list[str]:
     faults: list[str] = []
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
+    if "config.json" not in opened.small:
+        if (opened.path / "adapter_config.json").is_file():
             return ["this is an adapter, not a base; name the folder of the model that it was trained on"]
         return ["config.json is missing; name the folder that holds it (in a hub cache: snapshots/<revision>)"]
-    config = _read_json(folder / "config.json", faults)
+    config = read_json(opened, "config.json", faults)
     if faults:
         return faults
     if "auto_map" in config:
         faults.append(_own_code_fault("config.json"))
+    faults += [
+        f"config.json: {name} names code of a repository; leave it out"
+        for part in (config, *(value for value in config.values() if isinstance(value, dict)))
+        for name in _KERNELS
+        if "/" in str(part.get(name, ""))
+    ]
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")))
     known = {causal} if isinstance(causal, str) else set(causal or ())
     architectures = config.get("architectures") or []
@@ -149,31 +184,33 @@ def _config_faults(folder: Path) -> list[str]:
     return faults
 
 
-def _weight_faults(folder: Path) -> list[str]:
+def _weight_faults(opened: BaseFolder) -> list[str]:
     faults: list[str] = []
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = _read_json(index, faults).get("weight_map")
-        if not isinstance(shards, dict):
-            return [*faults, f"{index.name} has no weight_map; fetch it again"]
-        missing = sorted({str(shard) for shard in shards.values() if not (folder / str(shard)).is_file()})
-        return [f"{name} is missing although {index.name} lists it; fetch it again" for name in missing]
-    if (folder / "model.safetensors").is_file():
-        return faults
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
-        return ["its weights are pickles, which can run code; convert them to safetensors (save_pretrained does) first"]
-    return ["model.safetensors is missing"]
+    if INDEX not in opened.small:
+        pickled = any("weights are pickles" in fault for fault in opened.faults)
+        return [] if SINGLE in opened.weights or pickled else [f"{SINGLE} is missing"]
+    if SINGLE in opened.weights:
+        faults.append(f"there are both {SINGLE} and {INDEX}, and libraries differ in which they read; take one away")
+    listed = read_json(opened, INDEX, faults).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        return [*faults, f"{INDEX} has no weight_map; fetch it again"]
+    for name in sorted(set(map(str, listed.values()))):
+        if not _SHARD.fullmatch(name):
+            faults.append(f"{INDEX} names {name!r}, which is no file of this folder that ends in .safetensors")
+        elif name not in opened.weights:
+            faults.append(f"{name} is missing although {INDEX} lists it; fetch it again")
+    return faults
 
 
-def _tokenizer_faults(folder: Path) -> list[str]:
+def _tokenizer_faults(opened: BaseFolder) -> list[str]:
     faults: list[str] = []
-    if not (folder / "tokenizer.json").is_file():
+    if "tokenizer.json" not in opened.small:
         faults.append("tokenizer.json is missing; save the tokenizer with AutoTokenizer…save_pretrained")
-    path = folder / "tokenizer_config.json"
-    config = _read_json(path, faults) if path.is_file() else {}
+    name = "tokenizer_config.json"
+    config = read_json(opened, name, faults) if name in opened.small else {}
     if "auto_map" in config:
-        faults.append(_own_code_fault(path.name))
-    if not config.get("chat_template") and not any(folder.glob("chat_template.*")):
+        faults.append(_own_code_fault(name))
+    if not config.get("chat_template") and not any(name.startswith("chat_template.") for name in opened.small):
         faults.append(
             "there is no chat template; use the model's instruct version, or write chat_template.jinja beside it"
         )

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
-    AutoModelForCausalLM,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.logging import disable_progress_bar
 
+from sdk.data.base_folder import Base, BaseFolder, without_paths
 from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
-from sdk.model.base_model import fetch_base
+from sdk.model.base_model import INDEX, open_base, read_json
 from sdk.model.chat import Chat
-from sdk.records import Method
+from sdk.model.stored_tensors import base_tensors
+from sdk.records import Method, canonical_json
 
 disable_progress_bar()
 
@@ -57,11 +64,34 @@ def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | No
     return BitsAndBytesConfig(load_in_8bit=True) if method == "qlora-8bit" else None
 
 
+@contextmanager
+def _private_copy(opened: BaseFolder) -> Iterator[Path]:
+    """Write the base's small files, as they were read when it was opened, to a folder that only this user can enter.
+
+    Libraries are pointed there and nowhere else, so that what is not in the digest is not there to be found.
+    """
+    with tempfile.TemporaryDirectory(prefix="sdk-base-") as private:
+        for name, data in opened.small.items():
+            if name == INDEX:
+                continue
+            if name in ("tokenizer_config.json", "special_tokens_map.json"):
+                settings = read_json(opened, name, [])
+                if without_paths(settings) != settings:
+                    data = canonical_json(without_paths(settings))
+            (Path(private) / name).write_bytes(data)
+        yield Path(private)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a checked base folder; where it has no padding token, the end token pads."""
+    """Load the tokenizer of a base's folder; where it has no padding token, the end token pads."""
+    with BaseFolder(folder) as opened, _private_copy(opened) as private:
+        return _load_tokenizer(folder, private)
+
+
+def _load_tokenizer(folder: Path, private: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+            private, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInput(
@@ -75,31 +105,43 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
                 f"{folder}: its tokenizer names no end token (eos_token); add it to tokenizer_config.json."
             )
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.name_or_path = str(folder)  # the private copy is gone soon
     return tokenizer
 
 
-def load_chat(base: str) -> Chat:
+def load_chat(base: Base) -> Chat:
     """Load the chat text of a base model, without its weights."""
-    return Chat(load_tokenizer(fetch_base(base)))
+    with open_base(base) as opened, _private_copy(opened) as private:
+        return Chat(_load_tokenizer(opened.path, private))
 
 
-def load_base(base: str, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_base(base: Base, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open a base and load it, as load_opened() says. Raises what that and open_base() raise."""
+    with open_base(base) as opened:
+        return load_opened(opened, method, on_host)
+
+
+def load_opened(
+    opened: BaseFolder, method: Method, on_host: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a base model in evaluation mode on this process's GPU, or on the CPU where there is none, and its tokenizer.
 
     method: lora and lora-fp8 load 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both
     bitsandbytes).
     on_host: in the host's memory in any case.
-    Raises InvalidInput where the folder cannot be used, StepFailed where the memory is too small.
+    Raises InvalidInput where the folder cannot be used, StepFailed where the memory is too small, Tampered where a
+    file that was hashed has changed since.
     """
     check_torch()
-    folder = fetch_base(base)
-    tokenizer = load_tokenizer(folder)
-    try:
-        model = _load_weights(folder, method, on_host)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise StepFailed(
-            f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
-        ) from error
+    folder = opened.path
+    with _private_copy(opened) as private:
+        tokenizer = _load_tokenizer(folder, private)
+        try:
+            model = _load_weights(opened, private, method, on_host)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise StepFailed(
+                f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
+            ) from error
     _check_tokenizer(folder, tokenizer, model)
     model.config.use_cache = True
     return model.eval(), tokenizer
@@ -129,29 +171,50 @@ def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, model: Pr
         )
 
 
-def _load_weights(folder: Path, method: Method, on_host: bool) -> PreTrainedModel:
-    dtype = compute_dtype()
+def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
+    """Choose the model's class, and of a model with several parts the text's configuration, as AutoModel does."""
+    classes = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if not isinstance(classes, list | tuple):
+        classes = (classes,)
+    named = [each for each in classes if each.__name__ in (config.architectures or ())]
+    chosen = (named or classes)[0]
+    text = config.sub_configs.get("text_config")
+    if text is not None and getattr(chosen, "config_class", None) == text:
+        quantization = getattr(config, "quantization_config", None)
+        config = config.get_text_config()
+        if quantization is not None:
+            config.quantization_config = quantization
+    return chosen, config
+
+
+def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bool) -> PreTrainedModel:
+    folder, dtype = opened.path, compute_dtype()
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() and not on_host else "cpu"
-    options: dict[str, Any] = {
-        "dtype": dtype,
-        "device_map": {"": device},
-        "quantization_config": _quantization(method, dtype),
-        "use_safetensors": True,
-        "local_files_only": True,
-        "trust_remote_code": False,
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # so that they are listed; none is accepted
-    }
+    offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    tensors = base_tensors(opened)
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except SafetensorError as error:
-        raise InvalidInput(f"{folder}: its weights are damaged; fetch them again.") from error
-    except (OSError, ValueError, RuntimeError) as error:
+        model_class, config = _model_class(AutoConfig.from_pretrained(private, **offline))
+        own = "generation_config.json" in opened.small
+        model, found = model_class.from_pretrained(
+            None,  # no folder: nothing but what is handed over here is read
+            config=config,
+            state_dict=tensors,
+            generation_config=GenerationConfig.from_pretrained(private, local_files_only=True) if own else None,
+            dtype=dtype,
+            device_map={"": device},
+            quantization_config=_quantization(method, dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are listed; none is accepted
+            **offline,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        opened.require_unchanged()
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise InvalidInput(
             f"{folder} cannot be loaded ({type(error).__name__}): weights and config.json disagree."
         ) from error
+    opened.require_unchanged()
     faults = [f"{name} is missing" for name in sorted(found["missing_keys"])]
     faults += [
         f"{name} has the shape {tuple(stored)}, its config.json asks for {tuple(wanted)}"
@@ -159,5 +222,6 @@ def _load_weights(folder: Path, method: Method, on_host: bool) -> PreTrainedMode
     ]
     if faults:
         raise InvalidInput(f"{folder}: its weights do not fit its config.json.", faults)
+    model.config.name_or_path = model.name_or_path = ""  # a path or name here, and peft reads what lies there
     loaded: PreTrainedModel = model
     return loaded

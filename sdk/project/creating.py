@@ -10,7 +10,7 @@ from pathlib import Path
 from sdk import crypto
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
-from sdk.model import base_digest, base_name, fetch_base, resolve_base
+from sdk.model import base_name, open_base, resolve_base
 from sdk.policy import BeforeCreate, read_policy, require
 from sdk.project.charter import (
     KeyURIs,
@@ -53,12 +53,13 @@ def create_folder(
         new_policy = adopt_policy(making, find_policy(policy or read_domain(source).policy))
         from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
         require(read_policy(making / "policy.yaml"), BeforeCreate(from_hub=from_hub))
-        base_folder = fetch_base(base)
+        with open_base(base) as opened:
+            base_folder, digest = opened.path, opened.digest()
         fields = {
             "base": base if base == EMBEDDED else str(base_folder.resolve()),
             "base_name": base_name(base),
             "base_from_hub": from_hub,
-            "base_digest": base_digest(base_folder),
+            "base_digest": digest,
             **new_domain,
             **new_policy,
             "heads": tuple(str(Path(head).resolve()) for head in heads),

@@ -27,7 +27,7 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         config, weights = read_adapter(state.folder(run))
         return evaluate(
             data=state.folder(scrubbed) / scrubbed.data["eval"].path,
-            base=state.charter.base,
+            base=state.pinned_base(),
             method=run.settings.method,
             adapter_config=config,
             adapter_weights=weights,
@@ -71,7 +71,7 @@ def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks
 
     def work(folder: Path) -> Leaks:
         seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
-        trained = Trained(state.charter.base, domain.prompt, run.settings, open_adapter(state, run), seen)
+        trained = Trained(state.pinned_base(), domain.prompt, run.settings, open_adapter(state, run), seen)
         return check_leaks(trained, planted, control, state.checkpoint_secret(), folder, on_progress)
 
     return Request(Leaks, _inputs(state, run, scrubbed), work)

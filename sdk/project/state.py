@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from sdk import crypto
 from sdk.audit import Audit, Event, Phase, clock_faults, keep_until
 from sdk.crypto.keyring import Ring, first_that_holds, open_rings
+from sdk.data.base_folder import PinnedBase
 from sdk.domain import Domain, read_domain
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, read_policy
@@ -153,6 +154,10 @@ class ProjectState:
 
     def base_folder(self) -> Path:
         return embedded_base() if self.charter.base == EMBEDDED else Path(self.charter.base)
+
+    def pinned_base(self) -> PinnedBase:
+        """Return the base that this project adapts, with the digest that whoever loads it must find."""
+        return PinnedBase(self.charter.base, self.charter.base_digest)
 
     def policy(self) -> Policy:
         self._check_adopted()

@@ -54,7 +54,7 @@ def train_request(
         memory_gib, tokens_per_second = _predictions(state, plan, data)
         job = Job(
             data=data,
-            base=state.charter.base,
+            base=state.pinned_base(),
             prompt=state.domain().prompt,
             settings=settings,
             out=folder,

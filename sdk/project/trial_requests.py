@@ -99,7 +99,7 @@ def _trial_setup(
         shape=shape,
         hardware=detect_hardware(),
         needs=advice.needs if advice and known else make_needs(state, rows, shape, {}, None),
-        base=state.charter.base,
+        base=state.pinned_base(),
         prompt=state.domain().prompt,
         allow=allow,
         on_progress=on_progress,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from sdk.approve import read_decision
 from sdk.errors import Remedy, Tampered, another
-from sdk.model import base_digest
+from sdk.model import open_base
 from sdk.project.gather import trainer_pem
 from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, standing_of
 from sdk.project.state import ProjectState
@@ -131,15 +131,8 @@ def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
 
 def check_base(state: ProjectState) -> None:
     """Check step 5."""
-    folder = state.base_folder()
-    digest = base_digest(folder)
-    if digest != state.charter.base_digest:
-        raise Tampered(
-            f"{folder} is not the base model that this project adapts.",
-            remedy=Remedy.BASE,
-            expected=state.charter.base_digest,
-            found=digest,
-        )
+    with open_base(state.pinned_base()):
+        pass  # opening it is the check
 
 
 def check_registry(state: ProjectState, release: Release) -> None:

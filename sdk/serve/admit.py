@@ -10,7 +10,7 @@
  8. freshness: the log has not become shorter, nor the release older, than what this machine has served
  9. decrypt: into memory
 10. base: the one that is named here, never one that a file of the package names, and of the manifest's digest
-11. attach the adapter
+11. load what step 10 has opened, and attach the adapter
 12. wipe the plain weights, remember what was served
 
 It raises Tampered, or Refused with every reason, at the first step that fails; nothing is served then.
@@ -35,7 +35,7 @@ from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event, read_checkpoint, verify_proof
 from sdk.crypto.keyring import Member, Ring, first_that_holds, open_rings, why_not_valid
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
-from sdk.model import base_digest, resolve_base
+from sdk.model import PinnedBase, open_base, resolve_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.policy import Policy
 from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
@@ -117,10 +117,10 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
             )
         config, weights = unseal(folder, manifest, key)  # 9
         try:
-            _check_base(trust, manifest)  # 10
-            model = load_adapted(
-                trust.base, _method(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
-            )  # 11
+            with open_base(_pinned_base(trust, manifest)) as base:  # 10
+                model = load_adapted(
+                    base, _method(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
+                )  # 11
         finally:
             wipe(weights)  # 12
         if trust.served is not None:
@@ -223,18 +223,10 @@ def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> Non
         )
 
 
-def _check_base(trust: Trust, manifest: Manifest) -> None:
-    folder = resolve_base(trust.base)
-    if not isinstance(folder, Path):
+def _pinned_base(trust: Trust, manifest: Manifest) -> PinnedBase:
+    if not isinstance(resolve_base(trust.base), Path):
         raise InvalidInput(f"The base {trust.base} must be a folder on this machine; download it first.")
-    digest = base_digest(folder)
-    if digest != manifest.base_digest:
-        raise Tampered(
-            f"{folder} is not the base model that the adapter was trained on.",
-            remedy=Remedy.BASE,
-            expected=manifest.base_digest,
-            found=digest,
-        )
+    return PinnedBase(trust.base, manifest.base_digest)
 
 
 def _method(manifest: Manifest) -> Method:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import safetensors
+import safetensors.torch
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from peft import PeftModel
 from peft.tuners.lora import Linear4bit, LoraLayer
 
 from sdk.errors import InvalidInput
-from sdk.model import ADAPTER_NAME, adapter_config, adapter_weights, base_files, check_config, set_adapter_weights
+from sdk.model import (
+    ADAPTER_NAME,
+    Base,
+    adapter_config,
+    adapter_weights,
+    base_tensors,
+    check_config,
+    open_base,
+    set_adapter_weights,
+)
 from sdk.records import TrainSettings, canonical_json
 from sdk.train.methods import PISSA
 
@@ -30,16 +38,16 @@ Adapter = tuple[Mapping[str, Any], bytes]  # content of adapter_config.json, byt
 
 @torch.no_grad()
 def initialize_adapter(
-    model: PeftModel, settings: TrainSettings, folder: Path, adapter: Adapter | None
+    model: PeftModel, settings: TrainSettings, base: Base, adapter: Adapter | None
 ) -> Tensors | None:
     """Give the adapter its first weights; those of a PiSSA adapter are returned, as `export_adapter` needs them.
 
-    folder: of the base; adapter: a finished one that this one continues. Raises InvalidInput where it is another kind.
+    adapter: a finished one that this one continues. Raises InvalidInput where it is another kind.
     """
     if adapter is not None:
         _continue(model, settings, adapter)
     elif settings.init_lora_weights == "loftq":
-        _loftq(model, folder)
+        _loftq(model, base)
     elif settings.init_lora_weights in PISSA:
         return _matrices(model)
     return None
@@ -98,32 +106,32 @@ def _continue(model: PeftModel, settings: TrainSettings, adapter: Adapter) -> No
     set_adapter_weights(model, weights)
 
 
-def _loftq(model: PeftModel, folder: Path) -> None:
+def _loftq(model: PeftModel, base: Base) -> None:
     """Set A and B to the best rank-r approximation of what 4-bit quantization lost (LoftQ, arXiv 2310.08659, one step).
 
     PEFT's own (replace_lora_weights_loftq) needs CUDA, leaves out the adapter's scale and decomposes in full.
     """
-    files: dict[str, Path] = {}
-    for path in base_files(folder):
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, "pt") as opened:
-                files |= dict.fromkeys(opened.keys(), path)
-    for name, layer in model.get_base_model().named_modules():
-        if not isinstance(layer, LoraLayer):
-            continue
-        place = files.get(f"{name}.weight")
-        if not isinstance(layer, Linear4bit) or place is None:
-            raise InvalidInput(
-                f"init_lora_weights loftq does not find the 16-bit weights of {name} in the base's files; "
-                "use init_lora_weights default."
-            )
-        with safetensors.safe_open(place, "pt") as opened:
-            exact = opened.get_tensor(f"{name}.weight")
-        packed = layer.base_layer.weight
-        lost = exact.to(packed.device).float() - dequantize_4bit(packed.data, packed.quant_state).float()
-        down, up = layer.lora_A[ADAPTER_NAME].weight, layer.lora_B[ADAPTER_NAME].weight
-        rank = down.shape[0]
-        u, s, v = torch.svd_lowrank(lost, q=min(rank + _OVERSAMPLED, *lost.shape), niter=_ITERATIONS)
-        root = (s[:rank] / layer.scaling[ADAPTER_NAME]).sqrt()
-        down.zero_()[: len(root)] = root[:, None] * v[:, :rank].T
-        up.zero_()[:, : len(root)] = u[:, :rank] * root
+    with open_base(base) as opened:
+        tensors = base_tensors(opened)
+        for name, layer in model.get_base_model().named_modules():
+            if not isinstance(layer, LoraLayer):
+                continue
+            stored = tensors.get(f"{name}.weight")
+            if not isinstance(layer, Linear4bit) or stored is None:
+                raise InvalidInput(
+                    f"init_lora_weights loftq does not find the 16-bit weights of {name} in the base's files; "
+                    "use init_lora_weights default."
+                )
+            _fit_to_loss(layer, stored[...])
+
+
+def _fit_to_loss(layer: Linear4bit, exact: torch.Tensor) -> None:
+    """Set A and B of one layer. exact: its weights before they were quantized."""
+    packed = layer.base_layer.weight
+    lost = exact.to(packed.device).float() - dequantize_4bit(packed.data, packed.quant_state).float()
+    down, up = layer.lora_A[ADAPTER_NAME].weight, layer.lora_B[ADAPTER_NAME].weight
+    rank = down.shape[0]
+    u, s, v = torch.svd_lowrank(lost, q=min(rank + _OVERSAMPLED, *lost.shape), niter=_ITERATIONS)
+    root = (s[:rank] / layer.scaling[ADAPTER_NAME]).sqrt()
+    down.zero_()[: len(root)] = root[:, None] * v[:, :rank].T
+    up.zero_()[:, : len(root)] = u[:, :rank] * root

@@ -10,6 +10,7 @@ from typing import Any
 
 from sdk.crypto import Secret
 from sdk.data import Row, read_rows
+from sdk.data.base_folder import Base, base_from_json
 from sdk.records import TrainSettings, canonical_json, sha256
 from sdk.train.adapter_init import Adapter
 from sdk.train.session import Earlier
@@ -31,7 +32,7 @@ class Job:
     """
 
     data: Path | tuple[Row, ...] = field(repr=False)
-    base: str
+    base: Base
     prompt: str = field(repr=False)
     settings: TrainSettings
     out: Path
@@ -73,6 +74,7 @@ class Job:
         data = values["data"]
         values["data"] = Path(data) if isinstance(data, str) else tuple(map(Row.model_validate, data))
         values["out"] = Path(values["out"])
+        values["base"] = base_from_json(values["base"])
         values["settings"] = TrainSettings.model_validate(values["settings"])
         if values["secret"] is not None:
             values["secret"] = Secret(bytes.fromhex(values["secret"]))

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from sdk.data import read_rows
+from sdk.data.base_folder import Base, base_from_json
 from sdk.model import Chat, Encoded, encode_rows, learned
 from sdk.records import Frozen, OnProgress, TrainSettings
 from sdk.train.batching import micro_batches, one_row_at_a_time
@@ -45,7 +46,7 @@ class PassMeasurement(Frozen):
     learned: float = Field(description="share of the tokens that the loss is taken on")
 
 
-def measure(data: Path, base: str, prompt: str, settings: TrainSettings, on_progress: OnProgress) -> PassMeasurement:
+def measure(data: Path, base: Base, prompt: str, settings: TrainSettings, on_progress: OnProgress) -> PassMeasurement:
     """Measure two optimizer steps on the largest micro-batch of the rows in `data`, in a process of its own on one GPU.
 
     Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does not.
@@ -126,7 +127,7 @@ def _measure_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str,
     check_settings(settings)
     with failures(settings), PeakMemory() as memory:
         set_seed(settings.seed)
-        model, tokenizer, _ = load(request["base"], settings)
+        model, tokenizer, _ = load(base_from_json(request["base"]), settings)
         texts = read_rows(Path(request["data"])).rows
         rows = encode_rows(Chat(tokenizer), texts, request["prompt"], settings.max_length, learned(settings))
         loaded = memory.gib  # on a GPU measure_step() begins anew

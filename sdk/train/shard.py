@@ -25,7 +25,7 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.errors import InvalidInput
-from sdk.model import load_base
+from sdk.model import Base, load_base
 from sdk.records import Method, TrainSettings
 from sdk.train import process_group
 from sdk.train.engine.fp8 import Fp8Linear
@@ -151,7 +151,7 @@ def recompute_all(settings: TrainSettings) -> tuple[TrainSettings, tuple[str, ..
     return needed, () if needed == settings else (note,)
 
 
-def load_sharded(base: str, method: Method) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards]:
+def load_sharded(base: Base, method: Method) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards]:
     """Load a base with this process's share of each decoder layer on its GPU and the rest of the model whole.
 
     The processes of a host read the base one after the other: its memory holds the 16-bit base once, a GPU's never more

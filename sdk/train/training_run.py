@@ -18,14 +18,15 @@ from sdk.crypto import Secret
 from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import (
+    Base,
     Chat,
     Encoded,
-    base_digest,
+    PinnedBase,
     base_name,
     encode_rows,
-    fetch_base,
     learned,
     load_base,
+    pin_base,
 )
 from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
@@ -65,10 +66,10 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
     with failures(settings), PeakMemory() as memory:
         # Before the adapter is built, because its first weights are drawn then.
         set_seed(settings.seed)
-        folder = fetch_base(job.base)
-        model, tokenizer, shards = load(job.base, settings)
+        base = pin_base(job.base)
+        model, tokenizer, shards = load(base, settings)
         rows, held = _encoded(job, model, tokenizer)
-        session = _session(job, folder, memory, began)
+        session = _session(job, base, memory, began)
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
         plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
@@ -78,7 +79,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         trainer = make_trainer(
             model, tokenizer, plan.settings, plan.batches, len(plan.tokens), collator, session, callbacks
         )
-        start = initialize_adapter(trainer.model, settings, folder, adapter)
+        start = initialize_adapter(trainer.model, settings, base, adapter)
         validation = add_callbacks(trainer, plan.settings, held, by_rows, plan.steps_per_epoch)
         seed_apart(settings.seed)
         with memory_of_steps(plan.divisible):
@@ -132,7 +133,7 @@ def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Valid
     )
 
 
-def load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
+def load(base: Base, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
     """Load the base in its method's precision, and its tokenizer."""
     if settings.shard_base:
         return load_sharded(base, settings.method)
@@ -142,8 +143,8 @@ def load(base: str, settings: TrainSettings) -> tuple[PreTrainedModel, PreTraine
     return model, tokenizer, None
 
 
-def _session(job: Job, base: Path, memory: PeakMemory, began: float) -> Session:
-    made_from: list[Any] = [job.data_digest, base_digest(base), job.prompt]
+def _session(job: Job, base: PinnedBase, memory: PeakMemory, began: float) -> Session:
+    made_from: list[Any] = [job.data_digest, base.digest, job.prompt]
     made_from += [job.adapter[0], sha256(job.adapter[1])] if job.adapter else []
     checkpoints = _checkpoints(job.out, made_from, job.settings, job.secret)
     source = _checkpoints(job.earlier.folder, made_from, job.earlier.settings, job.secret) if job.earlier else None
