@@ -1,22 +1,20 @@
-"""How long rows are, in tokens, counted as training would count them, without torch and transformers."""
+"""How long rows are, in tokens, counted as training would count them, without torch and transformers.
+
+The folder need not be the one that was recorded: nothing is trained or served by what is read here.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Template, TemplateError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
 from tokenizers import Tokenizer
 
 from sdk.data import Row, conversation, longest_row
+from sdk.data.base_folder import BaseFolder
+from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput
 from sdk.records import Lengths, OnProgress
 
@@ -24,8 +22,6 @@ KEPT = 256  # longest rows that Lengths takes
 PERCENTILES = (50, 90, 95, 99)
 _TOGETHER = 1_000  # rows tokenized in one call; more take more memory and no less time
 _SAMPLE = 500  # rows that `learned` is estimated on
-# What a template may raise on rows that it does not expect.
-_REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def measure_lengths(
@@ -56,35 +52,38 @@ def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str) -> list[in
 class _Chat:
     """A base's tokenizer and chat template."""
 
-    def __init__(self, tokenizer: Tokenizer, template: Template, special: Mapping[str, str]) -> None:
-        self._tokenizer, self._template, self._special = tokenizer, template, special
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
+        self._tokenizer, self._template = tokenizer, template
 
     @classmethod
     def load(cls, base: Path) -> _Chat | None:
         """Load a base's folder. None where it lacks a file or one of them cannot be used."""
-        config = _read_json(base / "tokenizer_config.json")
-        source = _template_source(base, config)
-        if source is None or not (base / "tokenizer.json").is_file():
+        if not base.is_dir():
             return None
-        special = _special_tokens(base, config)
+        with BaseFolder(base) as opened:
+            files = opened.small
+        config = _read_json(files, "tokenizer_config.json")
+        source = _template_source(files, config)
+        if source is None or "tokenizer.json" not in files:
+            return None
+        special = _special_tokens(files, config)
         try:
-            tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-            template = _environment().from_string(source)
+            tokenizer = Tokenizer.from_buffer(files["tokenizer.json"])
         except Exception:  # noqa: BLE001 - what tokenizers raises on a broken file is no narrower
             return None
         tokenizer.no_padding()
         tokenizer.no_truncation()
         known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
         tokenizer.add_special_tokens(sorted({*special.values(), *_added_tokens(config)} - known))
-        return cls(tokenizer, template, special)
+        return cls(tokenizer, ChatTemplate(source, special))
 
     def count(self, rows: Sequence[Row], prompt: str, on_progress: OnProgress | None) -> list[int] | None:
         """Count the tokens of each row; None where the template refuses one or renders nothing."""
         counted: list[int] = []
         for begin in range(0, len(rows), _TOGETHER):
-            try:
-                texts = [self._render(conversation(row, prompt)) for row in rows[begin : begin + _TOGETHER]]
-            except _REFUSALS:
+            rendered = self._template.render([conversation(row, prompt) for row in rows[begin : begin + _TOGETHER]])
+            texts = [each.text for each in rendered if each is not None]
+            if len(texts) < len(rendered):
                 return None
             counted += self._tokens(texts)
             if on_progress is not None:
@@ -101,72 +100,19 @@ class _Chat:
         # What a post-processor adds, like a second <s>, is not added to a rendered conversation.
         return [len(found) for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def _render(self, messages: list[dict[str, Any]]) -> str:
-        return self._template.render(
-            messages=messages, tools=None, documents=None, add_generation_prompt=False, **self._special
-        )
 
-
-class _Answers(Extension):
-    """{% generation %}: shows what stands in it."""
-
-    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
-
-
-class _Names(Namespace):
-    """{% set ns.name = … %}, closed to Python's own names."""
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            raise SecurityError("a template may not set a name that begins with an underscore")
-        super().__setitem__(name, value)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Make what chat templates expect to find: the names and settings of transformers' renderer."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Answers, "jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_refuse, strftime_now=_now, namespace=_namespace)
-    return environment
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-
-def _refuse(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)
-
-
-def _namespace(*pairs: Any, **names: Any) -> Namespace:
-    made = _Names()
-    for name, value in dict(*pairs, **names).items():
-        made[name] = value
-    return made
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = json.loads(files[name])
+    except (KeyError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _template_source(base: Path, config: Mapping[str, Any]) -> str | None:
+def _template_source(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str | None:
     try:
-        return (base / "chat_template.jinja").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return files["chat_template.jinja"].decode()
+    except (KeyError, UnicodeDecodeError):
         source = config.get("chat_template")
     if isinstance(source, list):  # named ones
         named = [entry for entry in source if isinstance(entry, dict)]
@@ -174,9 +120,9 @@ def _template_source(base: Path, config: Mapping[str, Any]) -> str | None:
     return source if isinstance(source, str) else None
 
 
-def _special_tokens(base: Path, config: Mapping[str, Any]) -> dict[str, str]:
+def _special_tokens(files: Mapping[str, bytes], config: Mapping[str, Any]) -> dict[str, str]:
     """Return bos_token, eos_token and their like, which older bases keep in a file of their own."""
-    older = {} if "added_tokens_decoder" in config else _read_json(base / "special_tokens_map.json")
+    older = {} if "added_tokens_decoder" in config else _read_json(files, "special_tokens_map.json")
     given = {name: _content(value) for name, value in {**config, **older}.items() if name.endswith("_token")}
     return {name: token for name, token in given.items() if token is not None}
 

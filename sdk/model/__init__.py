@@ -46,7 +46,7 @@ from sdk.model.base_model import (  # noqa: E402
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
 from sdk.model.likelihood import Likelihood, likelihoods  # noqa: E402
-from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_opened, load_tokenizer  # noqa: E402
+from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_opened, load_tokenizer, private_copy  # noqa: E402
 from sdk.model.stored_tensors import base_tensors  # noqa: E402
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "load_tokenizer",
     "open_base",
     "pin_base",
+    "private_copy",
     "resolve_base",
     "set_adapter_weights",
 ]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from sdk.data import Row, conversation, spoken
+from sdk.data.template import ChatTemplate, Messages, Rendered
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
-
-Messages = Sequence[Mapping[str, Any]]
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _PROBE = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
@@ -54,6 +51,10 @@ def learned(settings: TrainSettings) -> Learned:
 ANSWERS = Learned()
 
 
+class _RefusedByTemplateError(Exception):
+    """Raised and caught here: the chat template does not take these messages."""
+
+
 class Chat:
     """A tokenizer's chat template, with the way to find the answers in what it renders.
 
@@ -68,7 +69,8 @@ class Chat:
         self._special |= {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
         texts = sorted((tokenizer.convert_ids_to_tokens(index) for index in self._special), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
-        self._marked = bool(_GENERATION.search(tokenizer.get_chat_template()))
+        self._template = ChatTemplate(tokenizer.get_chat_template(), tokenizer.special_tokens_map)
+        self._marked = bool(_GENERATION.search(self._template.source))
         probe = self.encode(_PROBE)
         last = max((place for place, learned in enumerate(probe.in_loss) if learned), default=-1)
         if last < 0 or probe.input_ids[last] not in self._special:
@@ -89,7 +91,7 @@ class Chat:
             if learned.last_answer:
                 return _last(encoded)
             return self._with_roles(messages, encoded, learned.roles) if learned != ANSWERS else encoded
-        except (TemplateError, TypeError, ValueError, IndexError):
+        except (_RefusedByTemplateError, TypeError, ValueError, IndexError):
             raise InvalidInput(
                 "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
             ) from None
@@ -101,7 +103,7 @@ class Chat:
             raise InvalidInput("A conversation cannot be rendered.", faults)
         try:
             return self._ids(messages, prompt=True)
-        except (TemplateError, TypeError, ValueError, IndexError):
+        except (_RefusedByTemplateError, TypeError, ValueError, IndexError):
             raise InvalidInput(
                 "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
             ) from None
@@ -114,17 +116,27 @@ class Chat:
             if self._control.search(spoken(message))
         ]
 
+    def _render(self, messages: Messages, prompt: bool = False) -> Rendered:
+        if not messages:
+            raise _RefusedByTemplateError
+        (rendered,) = self._template.render([messages], prompt)
+        if rendered is None:
+            raise _RefusedByTemplateError
+        return rendered
+
     def _ids(self, messages: Messages, prompt: bool) -> list[int]:
-        rendered = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=prompt, return_dict=True
-        )
-        return list(rendered["input_ids"])
+        return list(self.tokenizer(self._render(messages, prompt).text, add_special_tokens=False)["input_ids"])
 
     def _encode_marked(self, messages: Messages) -> Encoded:
-        rendered = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages], return_dict=True, return_assistant_tokens_mask=True
-        )
-        return Encoded(list(rendered["input_ids"]), [bool(mark) for mark in rendered["assistant_masks"]])
+        text, answers = self._render(messages)
+        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        in_loss = [False] * len(tokens["input_ids"])
+        place = 0  # of the first answer that ends behind the token; answers and tokens are both in order
+        for token, (begin, end) in enumerate(tokens["offset_mapping"]):
+            while place < len(answers) and begin >= answers[place][1]:
+                place += 1
+            in_loss[token] = place < len(answers) and end > answers[place][0]
+        return Encoded(list(tokens["input_ids"]), in_loss)
 
     def _encode_by_prefix(self, messages: Messages) -> Encoded:
         whole = self._ids(messages, prompt=False)
@@ -173,7 +185,7 @@ class Chat:
         )
 
     def _text(self, messages: Messages) -> str:
-        return str(self.tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False))
+        return self._render(messages).text
 
     def _ended(self, encoded: Encoded) -> Encoded:
         """Take the token that ends an answer into the loss where a template leaves it outside the answer's block."""

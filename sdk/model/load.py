@@ -65,7 +65,7 @@ def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | No
 
 
 @contextmanager
-def _private_copy(opened: BaseFolder) -> Iterator[Path]:
+def private_copy(opened: BaseFolder) -> Iterator[Path]:
     """Write the base's small files, as they were read when it was opened, to a folder that only this user can enter.
 
     Libraries are pointed there and nowhere else, so that what is not in the digest is not there to be found.
@@ -84,7 +84,7 @@ def _private_copy(opened: BaseFolder) -> Iterator[Path]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a base's folder; where it has no padding token, the end token pads."""
-    with BaseFolder(folder) as opened, _private_copy(opened) as private:
+    with BaseFolder(folder) as opened, private_copy(opened) as private:
         return _load_tokenizer(folder, private)
 
 
@@ -111,7 +111,7 @@ def _load_tokenizer(folder: Path, private: Path) -> PreTrainedTokenizerBase:
 
 def load_chat(base: Base) -> Chat:
     """Load the chat text of a base model, without its weights."""
-    with open_base(base) as opened, _private_copy(opened) as private:
+    with open_base(base) as opened, private_copy(opened) as private:
         return Chat(_load_tokenizer(opened.path, private))
 
 
@@ -134,7 +134,7 @@ def load_opened(
     """
     check_torch()
     folder = opened.path
-    with _private_copy(opened) as private:
+    with private_copy(opened) as private:
         tokenizer = _load_tokenizer(folder, private)
         try:
             model = _load_weights(opened, private, method, on_host)
