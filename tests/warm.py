@@ -1,16 +1,15 @@
 """Processes that have imported everything already, since importing takes longer than what most tests let them do.
 
 They are forked by one server, which multiprocessing starts when the first is asked for (`context`). Where the SDK
-starts a module of its own, `python -P -m sdk.…`, it gets such a process too while `warm_starts` holds: the module runs
-anew, as __main__, with its own standard streams, environment and session. Only its imports are done already. Tests of
-a start as such hold `real_starts`.
+starts a module of its own, `python -P -m sdk.hardened sdk.…`, it gets such a process too while `warm_starts`
+holds: the module runs anew, as __main__, with its own standard streams, environment and session. Only its imports are
+done already. Tests of a start as such hold `real_starts`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,12 @@ from contextlib import contextmanager
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from sdk.hardened import main as run_hardened
+from sdk.processes import python_command
 
 MODULES = ("sdk.registry.sender", "sdk.measure.pilot", "sdk.train.one_pass")
 _real = False
@@ -48,8 +51,12 @@ def _detach(sent: Any) -> int:
     return int(sent.detach())
 
 
-def _run(module: str, streams: Sequence[Any], environment: Mapping[str, str] | None, session: bool) -> None:
-    """In the new process: what `python -m module` does there."""
+def _run(
+    module: str, streams: Sequence[Any], cwd: Path | None, environment: Mapping[str, str] | None, session: bool
+) -> None:
+    """In the new process: what `python -m sdk.hardened module` does there."""
+    if cwd is not None:
+        os.chdir(cwd)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -62,7 +69,7 @@ def _run(module: str, streams: Sequence[Any], environment: Mapping[str, str] | N
         os.setsid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the module was imported before it runs as __main__
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        run_hardened(module, [])
 
 
 class Popen:
@@ -75,13 +82,16 @@ class Popen:
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        close_fds: bool = True,
         start_new_session: bool = False,
     ) -> None:
         self.args = args
         theirs, ours = zip(*(_stream(number, kind) for number, kind in enumerate((stdin, stdout, stderr))), strict=True)
         given = [_Descriptor(number) for number in theirs]
-        self._process = context().Process(target=_run, args=(args[-1], given, env, start_new_session), daemon=True)
+        more = (args[-1], given, cwd, env, start_new_session)
+        self._process = context().Process(target=_run, args=more, daemon=True)
         self._process.start()
         for number in theirs:
             os.close(number)
@@ -127,7 +137,7 @@ class _Starter(subprocess.Popen[Any]):
 
     def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
         command = list(args) if isinstance(args, list | tuple) else []
-        if not _real and command in ([sys.executable, "-P", "-m", name] for name in MODULES):
+        if not _real and command in (python_command(name) for name in MODULES):
             return Popen(args, *more, **options)
         return super().__new__(cls)
 

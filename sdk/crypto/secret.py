@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from sdk.crypto.encoding import b64, from_b64
 from sdk.errors import InvalidInput, Remedy, Tampered
+from sdk.hardened import forbid_dumps
 from sdk.records import sha256
 
 SECRET_BYTES = 32
@@ -32,6 +33,7 @@ class Secret:
     def __init__(self, value: bytes) -> None:
         if len(value) != SECRET_BYTES:
             raise InvalidInput("A secret key has 32 bytes (64 lower-case hex digits); make one with `sdk keys new`.")
+        forbid_dumps()
         self._value = value
 
     def __repr__(self) -> str:

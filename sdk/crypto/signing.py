@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from sdk.errors import InvalidInput, Remedy, Tampered
+from sdk.hardened import forbid_dumps
 from sdk.records import sha256
 
 Algorithm = Literal["ecdsa-p256", "ed25519"]
@@ -92,6 +93,7 @@ class _LocalKey:
     __slots__ = ("_key", "fingerprint", "public_pem")
 
     def __init__(self, key: Private) -> None:
+        forbid_dumps()
         self._key = key
         self.public_pem = public_pem(key.public_key())
         self.fingerprint = fingerprint(self.public_pem)

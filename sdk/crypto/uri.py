@@ -14,6 +14,7 @@ from sdk.crypto.keyfile import open_private, open_secret
 from sdk.crypto.signing import Signer
 from sdk.crypto.wrapping import LocalWrapper, Wrapper
 from sdk.errors import InvalidInput
+from sdk.hardened import forbid_dumps
 
 LOCAL = ("file", "env")
 PROVIDERS = {  # scheme -> module with open_signer(uri) and open_wrapper(uri), loaded when it is asked for
@@ -28,6 +29,7 @@ def _provider(uri: str) -> Any:
     scheme, colon, _ = uri.partition(":")
     if not colon or scheme not in (*LOCAL, *PROVIDERS):
         raise InvalidInput("A key is named file:PATH, env:NAME, awskms:KEY, vault:KEY or pkcs11:ATTRIBUTES.")
+    forbid_dumps()  # before a key, a passphrase, a PIN or a token is in memory
     return importlib.import_module(PROVIDERS[scheme]) if scheme in PROVIDERS else None
 
 

@@ -46,7 +46,8 @@ class MetricsStream:
 
     def __enter__(self) -> MetricsStream:
         # After Ctrl-C it still has to say how training ended; the GPU is training's.
-        self._process = processes.start(_MODULE, variables={"CUDA_VISIBLE_DEVICES": ""})
+        access = processes.access_to(self._given["uri"])
+        self._process = processes.start(_MODULE, variables={"CUDA_VISIBLE_DEVICES": ""}, access=access)
         assert self._process.stdin
         self._input = self._process.stdin
         self._tell(json.dumps(self._given))  # not as an argument, which every user of the machine can read

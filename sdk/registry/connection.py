@@ -169,7 +169,7 @@ def ui_command(tracking: Tracking, port: int) -> list[str]:
 def ui_variables(tracking: Tracking) -> dict[str, str]:
     """Return the variables of the MLflow UI: its database, whose URI may hold a password, and no telemetry.
 
-    Every user of the machine can read a command line.
+    Every user of the machine can read a command line, and nobody the environment of a process that cannot be dumped.
     """
     given = {name: os.environ[name] for name in (*QUIET, ARTIFACT_ROOT) if name in os.environ}
     return {**given, BACKEND: tracking.backend}

@@ -20,6 +20,7 @@ import pyarrow
 import ray
 import ray.data
 
+from sdk import processes
 from sdk.data import Row, RowSource
 from sdk.errors import StepFailed
 from sdk.scrub.batch import Batch, ScrubbedBatch, Scrubber, ScrubSetup
@@ -63,6 +64,7 @@ def on_ray_actors(workers: int) -> BatchRunner:
     """Scrub on the cluster that RAY_ADDRESS names, else on one that is started here; batches come out in order."""
 
     def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
+        setup = replace(setup, recognizers=setup.recognizers.resolve())
         items = [{"batch": pickle.dumps(_place(batch))} for batch in todo]
         if not items:
             return
@@ -93,12 +95,13 @@ def _cluster() -> Iterator[None]:
     os.environ.update(_NO_REPORTS)
     began = not ray.is_initialized()
     if began:
-        ray.init(
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": {**ONE_THREAD, **_NO_REPORTS}},
-        )
+        with processes.surroundings_of_children([name for name in os.environ if name.startswith("RAY_")]):
+            ray.init(
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {**ONE_THREAD, **_NO_REPORTS}},
+            )
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-from sdk.html import cards, code, page, quiet, section, table
+from sdk.html import cards, code, escape, page, quiet, section, table
 from sdk.intervals import share
 from sdk.policy import ScrubRules
 from sdk.records import Recall, Scrubbed, canonical_json

@@ -67,8 +67,7 @@ def train(job: Job, on_progress: OnProgress, nodes: int = 1, rendezvous: str = "
     """
     settings = job.settings
     _check(settings, nodes, rendezvous)
-    data = job.data.resolve() if isinstance(job.data, Path) else job.data
-    job = replace(job, data=data, out=job.out.resolve())
+    job = _with_whole_paths(job)
     while True:
         try:
             run = train_here(job, on_progress) if settings.gpus == 1 else _launch(job, nodes, rendezvous, on_progress)
@@ -87,6 +86,17 @@ def train(job: Job, on_progress: OnProgress, nodes: int = 1, rendezvous: str = "
             torch.cuda.empty_cache()
         job = replace(job, halvings=job.halvings + 1)
         on_progress(f"memory ran out: micro-batches of 1/{2**job.halvings}", 0, None, {})
+
+
+def _with_whole_paths(job: Job) -> Job:
+    """Return the job with absolute paths, since the processes that do it work in another folder."""
+    return replace(
+        job,
+        data=job.data.resolve() if isinstance(job.data, Path) else job.data,
+        out=job.out.resolve(),
+        base=str(Path(job.base).resolve()) if Path(job.base).is_dir() else job.base,
+        earlier=job.earlier and replace(job.earlier, folder=job.earlier.folder.resolve()),
+    )
 
 
 def _check(settings: TrainSettings, nodes: int, rendezvous: str) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from torch.distributed import DistError
 
 from sdk.errors import SDKError
+from sdk.hardened import forbid_dumps
 from sdk.store import write_atomic
 from sdk.train import process_group
 from sdk.train.job import Job
@@ -89,6 +90,7 @@ def _leave_error(kind: type[BaseException], error: BaseException, trace: Traceba
 
 
 if __name__ == "__main__":
+    forbid_dumps()  # torchrun has started it, not we
     sys.excepthook = _leave_error
     end_with_parents()
     main(Path(sys.argv[1]), read_job_of_parent())
