@@ -9,7 +9,7 @@ export      JSON lines and OCSF
 """
 
 from sdk.audit.checkpoint import Checkpoint, read_checkpoint, verify_proof
-from sdk.audit.event import Decision, Event, Phase, clock_faults, keep_until
+from sdk.audit.event import Decision, Event, Phase, account, clock_faults, keep_until
 from sdk.audit.log import Audit
 from sdk.audit.reader import Verification
 
@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "Phase",
     "Verification",
+    "account",
     "clock_faults",
     "keep_until",
     "read_checkpoint",

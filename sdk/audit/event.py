@@ -5,7 +5,8 @@ A line of the log is the event's canonical JSON; the signed tree over the lines 
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -44,8 +45,16 @@ class Event(Frozen):
 
 
 @cache
-def _account() -> str:
-    return getpass.getuser()
+def account() -> str:
+    """Return the name of the account that this process acts for; uid:NUMBER where the system has no name for it.
+
+    The kernel says which it is. LOGNAME and USER, which Python's getpass believes, are whatever their user wrote there.
+    """
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid:{number}"
 
 
 @cache
@@ -63,7 +72,7 @@ def draft(
     decision: Decision,
 ) -> Event:
     """Make an event that has not got its number and time yet; InvalidInput names the fields that are malformed."""
-    name, authentication = actor or (_account(), "os-user")
+    name, authentication = actor or (account(), "os-user")
     try:
         event = Event(
             seq=0,

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, FailFast, Field, ValidationError, model_val
 
 from sdk import crypto
 from sdk.crypto import dsse
+from sdk.crypto.names import require_own_name
 from sdk.errors import InvalidInput, Refused, Remedy, Tampered, another
 from sdk.records import Frozen, Sha256, canonical_json, sha256
 
@@ -229,6 +230,8 @@ def wrapping_member(name: str, key_id: str, at: datetime, valid_until: datetime 
 
 def create_ring(project: str, members: Sequence[Member], at: datetime) -> Ring:
     """Make version 1 of a key ring. Its digest is the project's root."""
+    for place, member in enumerate(members):
+        require_own_name(member.name, [other.name for other in members[:place]])
     return _ring(project=project, version=1, previous=None, time=timestamp(at), members=tuple(members))
 
 
@@ -236,6 +239,8 @@ def add(ring: Ring, member: Member, at: datetime) -> Ring:
     """Make the next version, with one more key."""
     if ring.find(member.key_id) is not None:
         raise InvalidInput(f"The key {member.key_id[:16]} is in the ring; enroll another key.")
+    # Here and not in Ring, so that a ring of an earlier version, which knew fewer look-alikes, still opens.
+    require_own_name(member.name, [other.name for other in ring.members])
     return _next(ring, (*ring.members, member), at)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from sdk import crypto
 from sdk.approve import decide, decision_facts, read_decision
 from sdk.errors import Refused
 from sdk.project.gather import report_digest
 from sdk.project.inputs import settings_digest
-from sdk.project.perform import Request
+from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Approval, Decision, Package, Release
 
@@ -20,14 +21,14 @@ def approve_request(
 ) -> Request[Approval]:
     """Ask for a decision under the policy that the release was sealed under.
 
-    Raises Refused where the key belongs to nobody in the key ring.
+    Raises Refused where the key belongs to nobody in the key ring, which is an event.
     """
     package = state.lineage(Package, release, "package")
     policy = state.policy_of(package.inputs["policy"])
     signer = crypto.open_signer(key)
     member = state.ring.find(signer.fingerprint)
     if member is None:
-        raise Refused("This key belongs to nobody whom the project knows; add them with `sdk keys enroll`.")
+        _refuse_unknown(state, release, signer.fingerprint, decision)
     inputs = {
         "package": release.package,
         "release": release.digest,
@@ -62,6 +63,13 @@ def approve_request(
     by_trainer = member.name in {trainer.name for trainer in state.ring.with_role("trainer")}
     before = decision_facts(decision, reason, by_trainer)
     return Request(Approval, inputs, work, before, actor=(member.name, f"key:{member.key_id}"))
+
+
+def _refuse_unknown(state: ProjectState, release: Release, key_id: str, decision: Decision) -> NoReturn:
+    """Refuse a key that the ring does not know, with an event that says which one asked, from which account."""
+    tried = {"package": release.package, "release": release.digest}
+    with recorded(state, Approval.step, tried, detail={"decision": decision, "key": key_id}):
+        raise Refused("This key belongs to nobody whom the project knows; add them with `sdk keys enroll`.")
 
 
 def _turn(state: ProjectState, release: Release, key_id: str, decision: Decision, reason: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from sdk import crypto
+from sdk.audit import account
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.model import base_name, open_base, resolve_base
@@ -65,7 +65,7 @@ def create_folder(
             "heads": tuple(str(Path(head).resolve()) for head in heads),
             "tracking_uri": tracking_uri,
         }
-        charter = _write_keys_and_log(making, root.resolve().name, uris, trainer or getpass.getuser(), fields)
+        charter = _write_keys_and_log(making, root.resolve().name, uris, trainer or account(), fields)
         if root.exists():
             root.rmdir()
         making.rename(root)

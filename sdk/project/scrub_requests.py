@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import sdk.scrub
+from sdk.audit import account
 from sdk.data import Held
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
@@ -102,7 +102,7 @@ def review_request(
     state: ProjectState, judge: Judge, rows: int | None, bound: float | None, reviewer: str | None
 ) -> Request[Review] | None:
     """Let `judge` look at a sample of the newest scrubbed rows, then ask for its conclusion. None if it broke off."""
-    who = reviewer or getpass.getuser()
+    who = reviewer or account()
     scrubbed = state.latest(Scrubbed)
     folder = state.folder(scrubbed)
     secret = state.secret().derive("review")
