@@ -34,11 +34,15 @@ class SDKError(Exception):
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the message, and a line for each fault that is shown."""
         shown = [f"  - {fault}" for fault in self.faults[:SHOWN_FAULTS]]
         hidden = len(self.faults) - len(shown)
         if hidden > 0:
             shown.append(f"  - and {hidden} more")
-        return "\n".join([self.message, *shown])
+        return [self.message, *shown]
 
 
 class InvalidInput(SDKError):

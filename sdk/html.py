@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from sdk.characters import visible
 
 STYLE = """
 :root { color-scheme: light; }
@@ -27,6 +29,11 @@ td:first-child code { overflow-wrap: normal; }
 .yes { color: #14794a; } .no { color: #b4432a; }
 details summary { cursor: pointer; font-weight: 600; }
 """
+
+
+def escape(text: str) -> str:
+    """Write text so that it means nothing to HTML, and no character of it can hide or turn the line around."""
+    return html.escape(visible(text, keep="\n\t"))
 
 
 def page(title: str, parts: Iterable[str]) -> bytes:

@@ -46,21 +46,27 @@ INHERITED = {
 }
 # A variable that is named so is never handed on by a name with *: it may be a key that a URI env:NAME names.
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|PWD|PIN|CREDENTIAL|AUTH|SIGN", re.IGNORECASE)
-# What a child that talks to MLflow gets besides: what the client of a server, or of a database, needs to be let in.
+# The scheme of a place -> what a child that goes there gets besides: what its client needs to be let in.
 _SERVER = (
     "MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD MLFLOW_TRACKING_TOKEN MLFLOW_TRACKING_INSECURE_TLS "
     "MLFLOW_TRACKING_SERVER_CERT_PATH MLFLOW_TRACKING_CLIENT_CERT_PATH MLFLOW_HTTP_REQUEST_TIMEOUT REQUESTS_CA_BUNDLE "
     "SSL_CERT_FILE HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy"
 )
-_DATABASE = "PGUSER PGPASSWORD PGPASSFILE PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY MYSQL_PWD"
+_ACCESS = {
+    "http": _SERVER,
+    "https": _SERVER,
+    "postgresql": "PGUSER PGPASSWORD PGPASSFILE PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY",
+    "mysql": "MYSQL_PWD",
+    "s3": "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION "
+    "AWS_ENDPOINT_URL_S3 MLFLOW_S3_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "wasbs": "AZURE_STORAGE_CONNECTION_STRING AZURE_STORAGE_ACCESS_KEY",
+}
 
 
-def access_to(tracking_uri: str | None) -> tuple[str, ...]:
-    """Return the names of the variables that let a child into this MLflow; none for a database in a file."""
-    scheme = urlsplit(tracking_uri or "sqlite:").scheme.partition("+")[0]
-    if scheme == "sqlite":
-        return ()
-    return tuple((_SERVER if scheme in ("http", "https") else _DATABASE).split())
+def access_to(uri: str | None) -> tuple[str, ...]:
+    """Return the names of the variables that let a child into this MLflow or store; none for what lies in a folder."""
+    return tuple(_ACCESS.get(urlsplit(uri or "").scheme.partition("+")[0], "").split())
 
 
 def python_command(module: str, *arguments: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
 
 from sdk import crypto
+from sdk.characters import visible
 from sdk.cli.progress import Bars
+from sdk.cli.terminal import Terminal, json_text, styled
 from sdk.errors import SDKError
 from sdk.project import Project
 
@@ -49,8 +49,8 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
-        self.console = Console(highlight=False, width=width)
-        self.errors = Console(stderr=True, highlight=False, width=width)
+        self.console = Terminal(width)
+        self.errors = Terminal(width, stderr=True)
 
     def show(self, *parts: RenderableType) -> None:
         if not self.as_json:
@@ -59,20 +59,22 @@ class Output:
     def result(self, value: Any, *parts: RenderableType) -> None:
         """Print a result. value: JSON; parts: what a person sees instead."""
         if self.as_json:
-            self.console.file.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            self.console.file.write(json_text(value) + "\n")
         else:
             self.show(*parts)
 
     def verbatim(self, text: str) -> None:
         """Print text to copy: no line of it is broken at the terminal's width."""
         if not self.as_json:
-            self.console.print(text, style="dim", markup=False, soft_wrap=True)
+            self.console.print(text, style="dim", soft_wrap=True)
 
     def fail(self, error: SDKError) -> None:
         if self.as_json:
             self.result({"error": {"type": type(error).__name__, "message": error.message, "faults": error.faults}})
         else:
-            self.errors.print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}")
+            message, *faults = error.lines()
+            said = styled("[bold red]{}[/] {}", type(error).__name__, message)
+            self.errors.print(Group(said, *(styled("{}", fault) for fault in faults)))
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def output(as_json: bool) -> Iterator[Output]:
         out.fail(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        out.errors.print("[yellow]Interrupted.[/] Nothing is lost; run the same command again and it goes on.")
+        out.errors.print(styled("[yellow]Interrupted.[/] Nothing is lost; run the same command again and it goes on."))
         raise typer.Exit(130) from None
 
 
@@ -103,7 +105,7 @@ def unlock(uri: str) -> None:
     if scheme != "file" or crypto.PASSPHRASE in os.environ or not sys.stdin.isatty() or not path.is_file():
         return
     if crypto.is_protected(path.read_bytes()):
-        os.environ[crypto.PASSPHRASE] = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
+        os.environ[crypto.PASSPHRASE] = typer.prompt(f"Passphrase of {visible(name)}", hide_input=True, err=True)
 
 
 def given(context: typer.Context, option: str) -> bool:

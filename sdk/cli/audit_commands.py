@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output, working
+from sdk.cli.terminal import escape_json, styled
 from sdk.project import Project
 from sdk.store import write_atomic
 
@@ -45,9 +45,14 @@ def verify(project: ProjectOption = HERE, json: JsonOption = False) -> None:
                 "keep_until": state.keep_until(),
                 "notes": notes,
             },
-            f"[bold green]Verified[/] {len(state.events)} events of the log {escape(state.audit.origin)}; the policy "
-            f"{state.charter.policy} keeps them until {state.keep_until()} or longer.",
-            *(f"[yellow]note:[/] {escape(note)}" for note in notes),
+            styled(
+                "[bold green]Verified[/] {} events of the log {}; the policy {} keeps them until {} or longer.",
+                len(state.events),
+                state.audit.origin,
+                state.charter.policy,
+                state.keep_until(),
+            ),
+            *map(show.note, notes),
         )
         out.verbatim(checkpoint.strip())
 
@@ -64,10 +69,12 @@ def export(
     with output(False) as out:
         lines = Project.open(project).export(form)
         if to is None:
-            sys.stdout.write(lines.decode())
+            # To a file or a pipe as it is, byte for byte; in front of a person nothing may steer the terminal.
+            text = lines.decode()
+            sys.stdout.write(escape_json(text) if sys.stdout.isatty() else text)
         else:
             write_atomic(to, lines)
-            out.show(f"Wrote [bold]{escape(str(to))}[/].")
+            out.show(styled("Wrote [bold]{}[/].", to))
 
 
 @audit.command()
@@ -83,4 +90,4 @@ def prove(
         names = [to / f"event-{seq}.json", to / f"event-{seq}.tlog-proof"]
         for name, data in zip(names, (line, proof), strict=True):
             write_atomic(name, data)
-        out.result([str(name) for name in names], *(f"Wrote [bold]{escape(str(name))}[/]." for name in names))
+        out.result([str(name) for name in names], *(styled("Wrote [bold]{}[/].", name) for name in names))

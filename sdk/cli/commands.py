@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, given, output, unlock, working
 from sdk.cli.doctor import examine
 from sdk.cli.progress import Bars
 from sdk.cli.review_rows import review as ask
+from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput, Refused
-from sdk.processes import run_in_front
+from sdk.processes import access_to, run_in_front
 from sdk.project import Project
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
 from sdk.records import Decision, Release
@@ -75,9 +75,13 @@ def init(
             copy_domain(domain, domain_from)
             out.result(
                 {"domain": str(domain_from)},
-                f"A copy of domain {escape(domain)} is in [bold]{escape(str(domain_from))}[/]. Edit domain.yaml, "
-                f"train.jsonl, eval.jsonl and recognizers.yaml, then `sdk init NAME --domain "
-                f"{escape(str(domain_from))}`.",
+                styled(
+                    "A copy of domain {} is in [bold]{}[/]. Edit domain.yaml, train.jsonl, eval.jsonl and "
+                    "recognizers.yaml, then `sdk init NAME --domain {}`.",
+                    domain,
+                    domain_from,
+                    domain_from,
+                ),
             )
             return
         if adopt:
@@ -101,10 +105,18 @@ def init(
         charter = state.charter
         out.result(
             charter.model_dump(mode="json"),
-            f"Project [bold]{escape(charter.name)}[/]: domain {charter.domain}, policy {charter.policy}, base "
-            f"{escape(charter.base_name)}. Next: `cd {escape(str(folder))}`, then `sdk advise`.",
-            f"[dim]{charter.policy}: {escape(state.policy().note)}",
-            f"[dim]Root {charter.root}. Keep it elsewhere: it shows a project that was put in this one's place.",
+            styled(
+                "Project [bold]{}[/]: domain {}, policy {}, base {}. Next: `cd {}`, then `sdk advise`.",
+                charter.name,
+                charter.domain,
+                charter.policy,
+                charter.base_name,
+                folder,
+            ),
+            styled("[dim]{}: {}", charter.policy, state.policy().note),
+            styled(
+                "[dim]Root {}. Keep it elsewhere: it shows a project that was put in this one's place.", charter.root
+            ),
         )
 
 
@@ -167,11 +179,11 @@ def scrub(
             if json or data or evaluation or skip_detectors:
                 raise InvalidInput("--reveal goes with --reason and --project alone: the value is for the terminal.")
             value = opened.reveal(reveal, reason=reason or "")
-            out.console.print(value, markup=False, highlight=False, soft_wrap=True)
+            out.console.print(value, soft_wrap=True)
             return
         record = opened.scrub(data, evaluation, detect=not skip_detectors, workers=workers, engine=engine)
         page = opened.state().folder(record) / "report.html"
-        out.result(record.model_dump(mode="json"), show.scrubbed(record), f"[dim]report[/] {escape(str(page))}")
+        out.result(record.model_dump(mode="json"), show.scrubbed(record), styled("[dim]report[/] {}", page))
 
 
 @app.command()
@@ -243,7 +255,9 @@ def promote(
         record = opened.promote(package)
         out.result(
             record.model_dump(mode="json"),
-            f"[bold green]{record.status}[/]: package sha256:{record.package}, {'; '.join(record.decisions)}",
+            styled(
+                "[bold green]{}[/]: package sha256:{}, {}", record.status, record.package, "; ".join(record.decisions)
+            ),
         )
 
 
@@ -261,7 +275,7 @@ def load(
         questions = questions or [line.strip() for line in sys.stdin if line.strip()]
         answers = model.generate(questions) if questions else []
         pairs = [{"question": q, "answer": a} for q, a in zip(questions, answers, strict=True)]
-        out.result(pairs, *(f"[dim]{escape(pair['question'])}[/]\n{escape(pair['answer'])}" for pair in pairs))
+        out.result(pairs, *(part for pair in pairs for part in (styled("[dim]{}", pair["question"]), pair["answer"])))
 
 
 app.command("generate", help="The same as `sdk load`.", hidden=True)(load)
@@ -288,11 +302,20 @@ def verify(
         verified = Project.open(project, on_progress=bars, root=root).verify()
         out.result(
             verified.model_dump(mode="json"),
-            f"[bold green]Verified[/] {verified.events} events, {verified.records} records, {verified.files} files, "
-            f"{verified.packages} packages, {verified.approvals} decisions.",
-            *(f"[yellow]note:[/] {escape(note)}" for note in verified.notes),
-            f"[dim]Root {verified.root}. Keep it elsewhere, and the checkpoint below: they show a project that was "
-            "replaced, and a log that was cut.",
+            styled(
+                "[bold green]Verified[/] {} events, {} records, {} files, {} packages, {} decisions.",
+                verified.events,
+                verified.records,
+                verified.files,
+                verified.packages,
+                verified.approvals,
+            ),
+            *map(show.note, verified.notes),
+            styled(
+                "[dim]Root {}. Keep it elsewhere, and the checkpoint below: they show a project that was replaced, and "
+                "a log that was cut.",
+                verified.root,
+            ),
         )
         out.verbatim(verified.checkpoint.strip())
 
@@ -306,12 +329,13 @@ def ui(
     with output(False) as out:
         opened = Project.open(project)
         command, variables = opened.ui_command(port)
-        out.show(f"MLflow UI on [bold]http://127.0.0.1:{port}[/]  (Ctrl-C ends it)")
+        out.show(styled("MLflow UI on [bold]http://127.0.0.1:{}[/]  (Ctrl-C ends it)", port))
         release = opened.state().find_latest(Release)
         if release is not None:
             for name, page in show.mlflow_pages(release).items():
-                out.console.print(f"[dim]{name:<14}[/] http://127.0.0.1:{port}/{page}", soft_wrap=True)
-        raise typer.Exit(run_in_front(command, variables))
+                out.console.print(styled("[dim]{:<14}[/] http://127.0.0.1:{}/{}", name, port, page), soft_wrap=True)
+        access = [name for value in variables.values() for name in access_to(value)]
+        raise typer.Exit(run_in_front(command, variables, access))
 
 
 @app.command()
@@ -320,4 +344,4 @@ def doctor(project: ProjectOption = HERE, json: JsonOption = False) -> None:
 
     with output(json) as out:
         facts = examine(project)
-        out.result(facts, show.grid([(name, escape(str(value))) for name, value in facts.items()]))
+        out.result(facts, show.grid([(name, str(value)) for name, value in facts.items()]))

@@ -10,16 +10,17 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
 from sdk import crypto
+from sdk.characters import visible
 from sdk.cli import leak_check as show_leaks
 from sdk.cli import quantities, show, show_advice
 from sdk.cli.advise import CANNOT, AccuracyOption, MaxLossOption, conflicts
 from sdk.cli.app import JsonOption, Output, app, given, output
 from sdk.cli.progress import Bars
+from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy
 from sdk.project import Project
@@ -136,7 +137,7 @@ def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: 
         others.append(f"--policy {policy}, where it has {charter.policy}")
     if others:
         raise InvalidInput(f"{folder} is a project made otherwise; name another folder, or leave these out.", others)
-    out.show(f"[dim]Going on with the project in {escape(str(folder))}; what is done is not done again.")
+    out.show(styled("[dim]Going on with the project in {}; what is done is not done again.", folder))
     return project
 
 
@@ -147,8 +148,10 @@ def _play_approver(out: Output, project: Project) -> str:
         crypto.save_key(crypto.SigningKey.random(), path)
     project.enroll(PLAYED, f"file:{path}")
     out.show(
-        "[yellow]This run plays both trainer and approver, with two keys.[/] In your firm the approver is another "
-        "person, whose key you never see.\n"
+        styled(
+            "[yellow]This run plays both trainer and approver, with two keys.[/] In your firm the approver is another "
+            "person, whose key you never see.\n"
+        )
     )
     return f"file:{path}"
 
@@ -178,23 +181,29 @@ def _summary(project: Project, result: Result) -> RenderableType:
     before, after = scores.base["all"].exact_match, scores.adapted["all"].exact_match
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
     recall = scrubbed.recall_planted
-    sdk, folder = _command(), escape(str(project.root))
+    sdk, folder = visible(_command()), visible(str(project.root))
     rows: list[tuple[str, RenderableType]] = [
-        ("advice", f"[bold]{show.METHODS[run.settings.method]}[/]: {advice.reasons['method']}"),
+        ("advice", styled("[bold]{}[/]: {}", show.METHODS[run.settings.method], advice.reasons["method"])),
         ("personal data", ", ".join(f"{kind} {count}" for kind, count in kinds)),
         ("", f"{recall.found} of {recall.planted} planted spans removed ({recall.found / max(1, recall.planted):.1%})"),
-        ("loss", f"{losses[0]:.2f} [cyan]{show.sparkline(losses)}[/] {losses[-1]:.2f}"),
+        ("loss", styled("{:.2f} [cyan]{}[/] {:.2f}", losses[0], show.sparkline(losses), losses[-1])),
         (
             "exact match",
-            f"{before.value:.2f} before, [bold green]{after.value:.2f}[/] after ({after.low:.2f} to {after.high:.2f})",
+            styled(
+                "{:.2f} before, [bold green]{:.2f}[/] after ({:.2f} to {:.2f})",
+                before.value,
+                after.value,
+                after.low,
+                after.high,
+            ),
         ),
         *_leaks_said(result.leaks),
         ("package", f"sha256:{result.release.package}"),
-        ("MLflow", f"model {escape(result.release.model_name)} version {result.release.version}"),
+        ("MLflow", visible(f"model {result.release.model_name} version {result.release.version}")),
     ]
     if result.approval is None:
         rows += [
-            ("approved by", "[yellow]nobody yet"),
+            ("approved by", styled("[yellow]nobody yet")),
             (
                 "next",
                 f"`{sdk} approve -p {folder} --key file:KEY --reason …` by somebody enrolled with `{sdk} keys enroll`",
@@ -202,17 +211,20 @@ def _summary(project: Project, result: Result) -> RenderableType:
         ]
     else:
         rows += [
-            ("approved by", f"{escape(result.approval.approver)} (key {result.approval.key_fingerprint[:16]})"),
+            ("approved by", visible(f"{result.approval.approver} (key {result.approval.key_fingerprint[:16]})")),
         ]
     if result.verified:
         rows += [
-            ("audit log", f"[bold green]verifies[/]: {result.verified.events} events, {result.verified.files} files"),
+            (
+                "audit log",
+                styled("[bold green]verifies[/]: {} events, {} files", result.verified.events, result.verified.files),
+            ),
             ("look", f"`{sdk} ui -p {folder}` opens MLflow: model, loss curve, report.html"),
             ("next", f"`{sdk} history -p {folder}`, `{sdk} load -p {folder} 'your question'`"),
             ("", f"another model or machine: `{sdk} advise --model llama-3.1-8b --gpu 'rtx 4090'`"),
             ("", f"your own rows: `{sdk} run mine --data rows.jsonl --eval questions.jsonl`"),
         ]
-    return show.grid([(name, Text.from_markup(value) if isinstance(value, str) else value) for name, value in rows])
+    return show.grid(rows)
 
 
 def _leaks_said(leaks: Leaks | None) -> list[tuple[str, RenderableType]]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from sdk import crypto
+from sdk.characters import visible
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output
+from sdk.cli.terminal import styled
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.project import Project
 from sdk.store import write_atomic
@@ -52,15 +53,19 @@ def new(
         if isinstance(key, crypto.Secret):
             out.result(
                 {"private": str(path), "key_id": key.key_id},
-                f"Encryption key [bold]{escape(str(path))}[/] (keep it). Id {key.key_id}.",
+                styled("Encryption key [bold]{}[/] (keep it). Id {}.", path, key.key_id),
             )
             return
         public = path.with_name(path.name + ".pub")
         write_atomic(public, key.public_pem.encode())
         out.result(
             {"private": str(path), "public": str(public), "fingerprint": key.fingerprint},
-            f"Private key [bold]{escape(str(path))}[/] (keep it), public key {escape(str(public))} (hand it out). "
-            f"Fingerprint {key.fingerprint}.",
+            styled(
+                "Private key [bold]{}[/] (keep it), public key {} (hand it out). Fingerprint {}.",
+                path,
+                public,
+                key.fingerprint,
+            ),
         )
 
 
@@ -86,7 +91,7 @@ def enroll(
         member = Project.open(project).enroll(name, key, roles=roles, valid_until=until)
         out.result(
             member.model_dump(mode="json"),
-            f"{escape(name)} is {' and '.join(member.roles)}; key {member.key_id[:16]}.",
+            styled("{} is {}; key {}.", name, " and ".join(member.roles), member.key_id[:16]),
         )
 
 
@@ -105,7 +110,7 @@ def revoke(
         revoked = Project.open(project).revoke(key, reason=reason)
         out.result(
             [member.model_dump(mode="json") for member in revoked],
-            *(f"Revoked: {escape(member.name)}, key {member.key_id[:16]} ({reason})." for member in revoked),
+            *(styled("Revoked: {}, key {} ({}).", member.name, member.key_id[:16], reason) for member in revoked),
         )
 
 
@@ -121,7 +126,8 @@ def rotate(
     """Put another key in the place of one of the project's own. Rotating encryption touches no weights. An event."""
     with output(json) as out:
         member = Project.open(project).rotate(kind, key)
-        out.result(member.model_dump(mode="json"), f"The {kind} key is now {member.key_id[:16]}, {escape(key)}.")
+        said = styled("The {} key is now {}, {}.", kind, member.key_id[:16], key)
+        out.result(member.model_dump(mode="json"), said)
 
 
 @keys.command("list")
@@ -141,8 +147,11 @@ def trust(
         Project.open(project).save_trust(path)
         out.result(
             {"trust": str(path)},
-            f"Wrote [bold]{escape(str(path))}[/]. Where the model is served, name it in SDK_TRUST, and correct the "
-            "base's folder and the key's URI for that machine.",
+            styled(
+                "Wrote [bold]{}[/]. Where the model is served, name it in SDK_TRUST, and correct the base's folder and "
+                "the key's URI for that machine.",
+                path,
+            ),
         )
 
 
@@ -153,13 +162,13 @@ def _table(members: tuple[Member, ...]) -> Table:
     for member in members:
         revocation = member.revoked
         table.add_row(
-            escape(member.name),
+            visible(member.name),
             ", ".join(member.roles),
-            escape(member.key_id[:16]),
+            member.key_id[:16],
             member.algorithm,
             member.valid_from[:10],
             _last_day(member),
-            f"[red]{revocation.time[:10]} ({revocation.reason})" if revocation else "",
+            styled("[red]{} ({})", revocation.time[:10], revocation.reason) if revocation else "",
         )
     return table
 

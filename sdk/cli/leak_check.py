@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
+from sdk.cli.terminal import styled
 from sdk.records import Leaks
 
 
@@ -33,12 +34,15 @@ def leaks(record: Leaks) -> RenderableType:
         ("AUC against twins", [one.auc.text(2) for one in models], "0.50"),
         ("found at 1 % false positives", [one.tpr.text(2) for one in models], "0.01"),
     ):
-        table.add_row(name, f"[bold]{values[0]}", values[1], chance)
+        table.add_row(name, Text(values[0], "bold"), values[1], chance)
     passes = "an unknown number of" if record.passes is None else f"{record.passes:.3g}"
     return Group(
         table,
-        Text.from_markup(
-            f"[dim]the run saw each canary {passes} times, scrubbed; the control {record.control_passes:.3g} times, in "
-            f"plain. {len(record.adapted.twin_losses)} twins; intervals are 95 %, by bootstrap"
+        styled(
+            "[dim]the run saw each canary {} times, scrubbed; the control {:.3g} times, in plain. {} twins; intervals "
+            "are 95 %, by bootstrap",
+            passes,
+            record.control_passes,
+            len(record.adapted.twin_losses),
         ),
     )

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from sdk.characters import visible
 from sdk.cli.app import JsonOption, app, output
+from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput, Refused
 from sdk.policy import Explained, differences, explained, read_policy, run_cases
 from sdk.project.charter import find_policy
@@ -22,7 +24,7 @@ COLOURS = {"stricter": "green", "looser": "red", "other": "yellow"}
 
 
 def _shown(value: Any) -> str:
-    return escape(value if isinstance(value, str) else jsonlib.dumps(value, ensure_ascii=False))
+    return visible(value if isinstance(value, str) else jsonlib.dumps(value, ensure_ascii=False))
 
 
 @policy.command()
@@ -40,7 +42,7 @@ def check(
                 faults += [error.message, *error.faults]
         if faults:
             raise InvalidInput("Not every policy is well formed.", faults)
-        out.result(names, *(f"{escape(name)}: every key is there and known." for name in names))
+        out.result(names, *(styled("{}: every key is there and known.", name) for name in names))
 
 
 @policy.command()
@@ -54,8 +56,7 @@ def diff(
         changes = differences(read_policy(find_policy(before)), read_policy(find_policy(after)))
         table = Table("key", "before", "after", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for each in changes:
-            colour = COLOURS[each.change]
-            change = "" if each.change == "other" else f"[{colour}]{each.change}[/]"
+            change = "" if each.change == "other" else Text(each.change, COLOURS[each.change])
             table.add_row(each.key, _shown(each.before), _shown(each.after), change)
         out.result([each.model_dump(mode="json") for each in changes], table if changes else "No key differs.")
 
@@ -71,15 +72,15 @@ def explain(
         keys = explained(policy)
         out.result(
             {"policy": policy.name, "note": policy.note, "keys": [each.model_dump(mode="json") for each in keys]},
-            f"[bold]{escape(policy.name)}[/]: {escape(policy.title)}",
-            escape(policy.note),
+            styled("[bold]{}[/]: {}", policy.name, policy.title),
+            styled("{}", policy.note),
             *(_explanation(each) for each in keys),
         )
 
 
-def _explanation(key: Explained) -> str:
-    cited = f"\n  follows from {escape('; '.join(key.cited))}" if key.cited else ""
-    return f"\n[bold]{key.key}[/]: {_shown(key.value)}\n  {escape(key.meaning)}\n  read by {key.steps}{cited}"
+def _explanation(key: Explained) -> Text:
+    cited = styled("\n  follows from {}", "; ".join(key.cited)) if key.cited else ""
+    return styled("\n[bold]{}[/]: {}\n  {}\n  read by {}{}", key.key, _shown(key.value), key.meaning, key.steps, cited)
 
 
 @policy.command("test")
@@ -97,4 +98,4 @@ def run(
             faults += [f"{tested.name}: {fault}" for fault in failed]
         if faults:
             raise Refused("The policies do not say what their cases expect.", faults)
-        out.result(passed, *(f"{name}: {number} cases as expected." for name, number in passed.items()))
+        out.result(passed, *(styled("{}: {} cases as expected.", name, number) for name, number in passed.items()))

@@ -15,11 +15,12 @@ from rich.progress import (
     SpinnerColumn,
     Task,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Column
 from rich.text import Text
+
+from sdk.characters import visible
 
 GAP = "  "
 NARROW = 100  # columns
@@ -59,7 +60,7 @@ class Figures:
         known = [name for name in FIGURES if name in figures]
         others = [name for name in figures if name not in FIGURES and name not in UNSHOWN]
         self._parts = {name: FIGURES[name][0](figures[name]) for name in known}
-        self._parts |= {name: f"{name} {_number(figures[name])}" for name in others}
+        self._parts |= {name: f"{visible(name)} {_number(figures[name])}" for name in others}
         self._leaving = sorted(self._parts, key=lambda name: FIGURES[name][1] if name in FIGURES else len(FIGURES))
 
     def fitting(self, width: int) -> str:
@@ -78,6 +79,17 @@ class Figures:
         return Measurement(0, min(len(self._line(self._leaving)), options.max_width))
 
 
+class _WhatColumn(ProgressColumn):
+    """What is going on; other processes and other people's file names have a part in it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._width = width
+
+    def render(self, task: Task) -> Text:
+        return Text(visible(task.description).ljust(self._width), style="bold")
+
+
 class _FiguresColumn(ProgressColumn):
     def render(self, task: Task) -> Figures:
         return Figures(task.fields["figures"])
@@ -90,7 +102,7 @@ class Bars:
         wide = console.width >= NARROW
         self._progress = Progress(
             SpinnerColumn(table_column=Column(no_wrap=True)),
-            TextColumn("[bold]{task.description:<10}" if wide else "[bold]{task.description}"),
+            _WhatColumn(10 if wide else 0),
             BarColumn(bar_width=16 if wide else 10, table_column=Column(no_wrap=True)),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sdk.characters import is_unseen, visible
 from sdk.cli.app import Output
 from sdk.cli.show import grid
+from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.project import Project
 from sdk.records import Review
@@ -23,12 +24,12 @@ if TYPE_CHECKING:  # both bring numpy, which a command line that only advises do
 
 # What stands in place of a value: <PERSON_1>, <PERSON_k1a2b3c4d_0123…>, and what a mask hides.
 PLACEHOLDER = r"<[A-Z][A-Z0-9_]*_(?:\d+|k[0-9a-f]+_[0-9a-f]+)>|\*{2,}"
-HELP = """\
+HELP = styled("""\
 Is there personal data left that should be gone? Coloured is what already stands in place of some.
   [bold]n[/]              nothing, or nothing more: the next row
   [bold]the text[/]       copied or typed as it is shown; one a line; [bold]PERSON: the text[/] says its kind
   [bold]u[/]              undo the marks of this row
-  [bold]q[/]              stop here; the same command goes on another time"""
+  [bold]q[/]              stop here; the same command goes on another time""")
 
 
 def review(
@@ -67,14 +68,18 @@ class Dialogue:
                     return marks
                 case "u":
                     marks.clear()
-                    self.console.print("[dim]No mark is left in this row.")
+                    self.console.print(styled("[dim]No mark is left in this row."))
                 case "" | "?":
                     self.console.print(HELP)
                 case _:
                     self._mark(row, answer, marks)
 
     def _ask(self, marked: bool) -> str:
-        question = "[bold]more? text, n for no, u, q[/] > " if marked else "[bold]missed? text, n for none, q[/] > "
+        more, first = (
+            styled("[bold]more? text, n for no, u, q[/] > "),
+            styled("[bold]missed? text, n for none, q[/] > "),
+        )
+        question = more if marked else first
         try:
             return self.console.input(question).strip()
         except EOFError:
@@ -84,16 +89,16 @@ class Dialogue:
         try:
             places = row.locate(answer)
         except InvalidInput as error:
-            self.console.print(f"[yellow]{error.message}")
+            self.console.print(styled("[yellow]{}", error.message))
             return
         marks += places
-        self.console.print(f"[green]marked[/], {len(places)} " + ("place" if len(places) == 1 else "places"))
+        self.console.print(styled("[green]marked[/], {} {}", len(places), "place" if len(places) == 1 else "places"))
 
 
 def shown(row: ReviewRow) -> RenderableType:
     body = Text()
     for label, content in row.texts:
-        body.append(f"{label}\n", style="dim")
+        body.append(f"{visible(label)}\n", style="dim")
         body.append_text(_text(content))
         body.append("\n")
     body.rstrip()
@@ -103,7 +108,8 @@ def shown(row: ReviewRow) -> RenderableType:
 
 def _text(content: str) -> Text:
     """Colour the placeholders; no character of the row can steer the terminal or hide."""
-    safe = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in content)
+    # One character for one, so that a mark that is typed as it is shown finds its place.
+    safe = "".join("�" if each not in "\n\t" and is_unseen(each) else each for each in content)
     text = Text(safe)
     text.highlight_regex(PLACEHOLDER, "bold cyan")
     return text
@@ -111,12 +117,12 @@ def _text(content: str) -> Text:
 
 def reviewed(record: Review) -> RenderableType:
     whole = record.n == record.population
-    claim = f"[bold]{record.bound:.3%}[/] of the rows at most hold a miss"
+    how = " (all of them were looked at)" if whole else " (95 %, Clopper-Pearson)"
     rows: list[tuple[str, RenderableType]] = [
-        ("bound", claim + (" (all of them were looked at)" if whole else " (95 %, Clopper-Pearson)")),
+        ("bound", styled("[bold]{:.3%}[/] of the rows at most hold a miss{}", record.bound, how)),
         ("misses", f"{record.misses} of {record.n:,} rows drawn from {record.population:,} at even chance"),
         ("further", f"{record.extra_misses} of {record.extra:,} rows drawn to find more misses; not in the bound"),
-        ("reviewer", Text(record.reviewer)),
+        ("reviewer", visible(record.reviewer)),
     ]
     if record.marks:
         rows.append(("next", f"{record.marks} marks are test rows of the next `sdk scrub`; add to recognizers.yaml"))

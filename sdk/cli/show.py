@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from sdk.approve import Verdict
 from sdk.audit import Event
+from sdk.characters import visible
+from sdk.cli.terminal import styled
 from sdk.errors import SHOWN_FAULTS
 from sdk.records import Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
 
@@ -56,18 +57,18 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
         planted = scrubbed.recall_by_kind.get(kind)
         found = f"{planted.found}/{planted.planted}" if planted else ""
         count = scrubbed.counts[kind]
-        table.add_row(kind, str(count), f"[cyan]{bar(count, max(scrubbed.counts.values()))}", found)
+        table.add_row(visible(kind), str(count), Text(bar(count, max(scrubbed.counts.values())), "cyan"), found)
     recall = scrubbed.recall_planted
     share = f"{recall.found / recall.planted:.1%}" if recall.planted else "nothing planted"
     rows = ", ".join(f"{count} {split}" for split, count in scrubbed.rows.items())
     formats = ", ".join(f"{split}: {layout}" for split, layout in scrubbed.formats.items())
     behind = f"; {scrubbed.canaries} canaries planted for the leak check" if scrubbed.canaries else ""
     return Group(
-        Text.from_markup(f"[dim]read[/] {rows} rows ({formats}); {scrubbed.rows_changed} rows changed{behind}"),
+        styled("[dim]read[/] {} rows ({}); {} rows changed{}", rows, formats, scrubbed.rows_changed, behind),
         table,
-        Text.from_markup(f"[bold]recall on planted spans {share}[/] ({recall.found} of {recall.planted})"),
+        styled("[bold]recall on planted spans {}[/] ({} of {})", share, recall.found, recall.planted),
         *_left_out(scrubbed),
-        Text.from_markup("[dim]found: by the surest kind where two overlap; recall: removed under whatever kind"),
+        styled("[dim]found: by the surest kind where two overlap; recall: removed under whatever kind"),
     )
 
 
@@ -75,11 +76,11 @@ def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
     if scrubbed.quarantined:
         left = [f"{one.row} ({one.error})" for one in scrubbed.quarantined]
         shown = ", ".join(left[:SHOWN_FAULTS]) + (" …" if len(left) > SHOWN_FAULTS else "")
-        yield Text(f"left out, since they could not be scanned: {len(left)} rows: {shown}", style="yellow")
+        yield styled("[yellow]left out, since they could not be scanned: {} rows: {}", len(left), shown)
     if scrubbed.duplicates:
         yield Text(f"{scrubbed.duplicates} rows repeat an earlier one exactly", style="dim")
     if scrubbed.name_columns:
-        yield Text(f"taken for columns of names: {', '.join(scrubbed.name_columns)}", style="dim")
+        yield styled("[dim]taken for columns of names: {}", ", ".join(scrubbed.name_columns))
 
 
 def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
@@ -90,20 +91,21 @@ def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
         for piece, in_loss in row:
             text.append(piece, style="bold green" if in_loss else "dim")
         lines.append(Panel(text, padding=(0, 1), border_style="dim"))
-    return Group(
-        Text.from_markup("Rows as they will be trained; [bold green]loss on this[/], [dim]not on this[/]:"), *lines
-    )
+    return Group(styled("Rows as they will be trained; [bold green]loss on this[/], [dim]not on this[/]:"), *lines)
 
 
 def run(run: Run) -> RenderableType:
     losses = [point.loss for point in run.losses]
     expected = run.tokens_per_second_predicted
-    rows = [
+    rows: list[tuple[str, RenderableType]] = [
         (
             "method",
             f"{METHODS[run.settings.method]}, {_adapter(run.settings)}, {run.trainable_parameters:,} parameters",
         ),
-        ("loss", f"{losses[0]:.3f} [cyan]{sparkline(losses)}[/] {losses[-1]:.3f} in {run.steps} steps"),
+        (
+            "loss",
+            styled("{:.3f} [cyan]{}[/] {:.3f} in {} steps", losses[0], sparkline(losses), losses[-1], run.steps),
+        ),
         (
             "time",
             f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"
@@ -115,10 +117,22 @@ def run(run: Run) -> RenderableType:
         held = [point.loss for point in run.validation]
         best = f", lowest at step {run.best_step}" if run.best_step is not None else ""
         kept = " (kept)" if run.settings.load_best_model_at_end else ""
-        shown = f"{held[0]:.3f} [cyan]{sparkline(held)}[/] {held[-1]:.3f} on {run.validation_rows} held-out rows"
-        rows.insert(2, ("validation", f"{shown}{best}{kept}"))
+        shown = styled(
+            "{:.3f} [cyan]{}[/] {:.3f} on {} held-out rows{}{}",
+            held[0],
+            sparkline(held),
+            held[-1],
+            run.validation_rows,
+            best,
+            kept,
+        )
+        rows.insert(2, ("validation", shown))
     figures = grid([("run", run.digest[:12]), *rows])
-    return Group(figures, *(Text.from_markup(f"[yellow]note:[/] {escape(note)}") for note in run.notes))
+    return Group(figures, *map(note, run.notes))
+
+
+def note(text: str) -> Text:
+    return styled("[yellow]note:[/] {}", text)
 
 
 def _adapter(settings: TrainSettings) -> str:
@@ -136,19 +150,20 @@ def scores(scores: Scores) -> RenderableType:
         table.add_column(column, no_wrap=True)
     for name, before in scores.base.items():
         after = scores.adapted[name]
-        cells = [f"{name} ({after.questions})"]
+        cells: list[RenderableType] = [f"{visible(name)} ({after.questions})"]
         for old, new in ((before.exact_match, after.exact_match), (before.f1, after.f1)):
-            cells += [f"{old.value:.2f} → [bold green]{new.value:.2f}", f"[dim]{new.low:.2f} to {new.high:.2f}"]
-        table.add_row(*cells, f"{before.perplexity:,.1f} → [bold green]{after.perplexity:,.1f}")
-    return Group(table, Text.from_markup("[dim]base model → adapted model; intervals by bootstrap"))
+            cells.append(styled("{:.2f} → [bold green]{:.2f}", old.value, new.value))
+            cells.append(styled("[dim]{:.2f} to {:.2f}", new.low, new.high))
+        table.add_row(*cells, styled("{:,.1f} → [bold green]{:,.1f}", before.perplexity, after.perplexity))
+    return Group(table, styled("[dim]base model → adapted model; intervals by bootstrap"))
 
 
 def release(release: Release) -> RenderableType:
     return grid(
         [
             ("package", f"sha256:{release.package}"),
-            ("model version", f"{release.model_name} version {release.version} in {release.tracking_uri}"),
-            ("run", release.run_id),
+            ("model version", visible(f"{release.model_name} version {release.version} in {release.tracking_uri}")),
+            ("run", visible(release.run_id)),
         ]
     )
 
@@ -175,9 +190,12 @@ VERBS: dict[Decision, tuple[str, str]] = {
 
 def approval(approval: Approval) -> RenderableType:
     style, verb = VERBS[approval.decision]
-    return Text.from_markup(
-        f"[{style}]{verb}[/] by [bold]{escape(approval.approver)}[/] (key {approval.key_fingerprint[:16]}): "
-        f"{escape(approval.reason)}"
+    return styled(
+        "{} by [bold]{}[/] (key {}): {}",
+        Text(verb, style),
+        approval.approver,
+        approval.key_fingerprint[:16],
+        approval.reason,
     )
 
 
@@ -186,9 +204,10 @@ def verdict(verdict: Verdict) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for reason in verdict.reasons:
-        table.add_row("[green]✓" if reason.holds else "[red]✗", escape(f"{reason.rule}: {reason.text}"))
-    head = "[bold green]may be served" if verdict.allowed else "[bold yellow]may not be served"
-    return Group(Text.from_markup(f"{head}[/]: package sha256:{verdict.package}"), table)
+        holds = styled("[green]✓") if reason.holds else styled("[red]✗")
+        table.add_row(holds, visible(f"{reason.rule}: {reason.text}"))
+    head = styled("[bold green]may be served") if verdict.allowed else styled("[bold yellow]may not be served")
+    return Group(styled("{}: package sha256:{}", head, verdict.package), table)
 
 
 def history(events: Sequence[Event]) -> RenderableType:
@@ -202,14 +221,14 @@ def history(events: Sequence[Event]) -> RenderableType:
         table.add_row(
             str(event.seq),
             event.time[:19].replace("T", " "),
-            event.actor,
-            event.action,
-            f"[{styles[event.phase]}]{event.phase}",
-            event.policy,
-            what,
+            visible(event.actor),
+            visible(event.action),
+            Text(event.phase, styles[event.phase]),
+            visible(event.policy),
+            visible(what),
         )
     return table
 
 
 def title(console: Console, text: str) -> None:
-    console.rule(f"[bold]{text}", align="left", style="dim")
+    console.rule(Text(text, "bold"), align="left", style="dim")

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from sdk.characters import visible
 from sdk.cli.picture import Band, Bar, Part, Stack
 from sdk.cli.show import METHODS, grid
+from sdk.cli.terminal import styled
 from sdk.records import Advice, Alternative, Range, Reliability, Speed, TrainSettings
 
 Verdict = Literal["fits", "need not met", "uncertain", "does not fit"]
@@ -41,11 +42,13 @@ def advice(advice: Advice) -> RenderableType:
         _memory(advice),
         _time(advice),
         _accuracy(advice),
-        *_listed("How far such predictions were off", "•", [_off(reliability) for reliability in advice.reliability]),
+        *_listed(
+            "How far such predictions were off", Text("•"), [_off(reliability) for reliability in advice.reliability]
+        ),
         _settings(advice),
         *_not_taken(advice.alternatives),
-        *_listed("What would flip the choice", "•", advice.flips),
-        *_listed("", "[yellow]note:", advice.notes),
+        *_listed("What would flip the choice", Text("•"), advice.flips),
+        *_listed("", styled("[yellow]note:"), advice.notes),
     ]
     return Group(*(part for section in sections for part in (section, "")))
 
@@ -77,17 +80,19 @@ def _headline(advice: Advice) -> RenderableType:
     machine, free = advice.hardware, advice.available_gib
     where = f"{machine.gpu_count} x {machine.gpu}" if machine.gpu_count else f"CPU, {machine.cpu_cores} cores"
     spare, at_worst = free - advice.memory.total, free - advice.memory_high.total
-    answers: dict[Verdict, str] = {
-        "fits": f"[bold green]It fits[/]: at worst {at_worst:.1f} GiB stay free",
-        "need not met": f"[bold yellow]It fits, but {' and '.join(_unmet(advice)) or 'a need is not met'}[/]",
-        "uncertain": f"[bold yellow]Uncertain[/]: {spare:.1f} GiB are expected to stay free, at worst {-at_worst:.1f} "
-        "are missing",
-        "does not fit": f"[bold red]It does not fit[/]: {-spare:.1f} GiB are missing",
+    unmet = " and ".join(_unmet(advice)) or "a need is not met"
+    answers: dict[Verdict, Text] = {
+        "fits": styled("[bold green]It fits[/]: at worst {:.1f} GiB stay free", at_worst),
+        "need not met": styled("[bold yellow]It fits, but {}[/]", unmet),
+        "uncertain": styled(
+            "[bold yellow]Uncertain[/]: {:.1f} GiB are expected to stay free, at worst {:.1f} are missing",
+            spare,
+            -at_worst,
+        ),
+        "does not fit": styled("[bold red]It does not fit[/]: {:.1f} GiB are missing", -spare),
     }
-    return Text.from_markup(
-        f"[bold]{METHODS[advice.settings.method]}[/] for {escape(advice.shape.name)} on {escape(where)}\n"
-        + answers[verdict(advice)]
-    )
+    method = METHODS[advice.settings.method]
+    return styled("[bold]{}[/] for {} on {}\n{}", method, advice.shape.name, where, answers[verdict(advice)])
 
 
 def _unmet(advice: Advice) -> Iterator[str]:
@@ -120,8 +125,10 @@ def _memory(advice: Advice) -> RenderableType:
     for name, value in terms.items():
         pattern, style = TERMS[name]
         numbers = [f"{number:.{digits}f}" for number in (low[name], value, high[name])]
-        table.add_row(f"[{style}]{pattern}[/] {name}", *numbers, Bar(value, max(whole, band.high), style))
-    table.add_row("[bold]  peak", *(f"[bold]{number:.{digits}f}" for number in band), _shown_by_driver(advice))
+        label = styled("{} {}", Text(pattern, style), name)
+        table.add_row(label, *numbers, Bar(value, max(whole, band.high), style))
+    peaks = [Text(f"{number:.{digits}f}", "bold") for number in band]
+    table.add_row(Text("  peak", "bold"), *peaks, _shown_by_driver(advice))
     where = f"each of {advice.settings.gpus} GPUs" if advice.settings.gpus > 1 else "one GPU"
     return Group(
         _title(f"Peak memory on {where}" if machine.gpu_count else "Peak memory of the process"),
@@ -130,8 +137,8 @@ def _memory(advice: Advice) -> RenderableType:
     )
 
 
-def _shown_by_driver(advice: Advice) -> str:
-    return f"[dim]{advice.device_gib:.1f} as nvidia-smi shows it" if advice.hardware.gpu_count else ""
+def _shown_by_driver(advice: Advice) -> RenderableType:
+    return styled("[dim]{:.1f} as nvidia-smi shows it", advice.device_gib) if advice.hardware.gpu_count else ""
 
 
 def _off(reliability: Reliability) -> str:
@@ -148,15 +155,15 @@ def _time(advice: Advice) -> RenderableType:
     if speed is None:
         return Group(_title("Time"), Text("Nothing is known of this hardware's speed.", style="dim"))
     rows: list[tuple[str, RenderableType]] = [
-        ("speed", f"[bold]{_range(speed.tokens_per_second)}[/] tokens/s; {escape(speed.basis)}"),
+        ("speed", styled("{} tokens/s; {}", _range(speed.tokens_per_second), speed.basis)),
         ("step", f"{_duration(speed.step_seconds / 3600)} each{_steps(advice, speed)}"),
     ]
     if speed.hours:
         low, expected, high = map(_duration, (speed.hours.low, speed.hours.expected, speed.hours.high))
-        time = f"[bold]{expected}[/] ({low} to {high})"
+        time = styled("[bold]{}[/] ({} to {})", expected, low, high)
         if needs.deadline_hours:
-            met = "[green]met" if deadline_met(advice) else "[yellow]missed"
-            time += f"; deadline {_duration(needs.deadline_hours)}: {met}[/]"
+            met = styled("[green]met") if deadline_met(advice) else styled("[yellow]missed")
+            time = styled("{}; deadline {}: {}", time, _duration(needs.deadline_hours), met)
         rows.append(("time", time))
     if speed.kwh is not None:
         rows.append(("energy", f"{speed.kwh:,.2f} kWh at the GPUs' board power"))
@@ -174,8 +181,8 @@ def _steps(advice: Advice, speed: Speed) -> str:
     return f", {speed.steps:,} in all: {settings.num_train_epochs:g} epochs{rows}{tokens}"
 
 
-def _range(value: Range) -> str:
-    return f"{value.expected:,.0f}[/] ({value.low:,.0f} to {value.high:,.0f})[bold]"
+def _range(value: Range) -> Text:
+    return styled("[bold]{:,.0f}[/] ({:,.0f} to {:,.0f})", value.expected, value.low, value.high)
 
 
 def _duration(hours: float) -> str:
@@ -187,36 +194,41 @@ def _duration(hours: float) -> str:
 
 def _accuracy(advice: Advice) -> RenderableType:
     accuracy = advice.accuracy
-    rows: list[tuple[str, RenderableType]] = [("need", f"{_need(advice)}{escape(accuracy.why)}")]
+    rows: list[tuple[str, RenderableType]] = [("need", styled("{}{}", _need(advice), accuracy.why))]
     if accuracy.method != "lora":  # which loses nothing against itself
-        expected = f"[bold]{percent(accuracy.loss)}[/] of its score expected"
-        rows.insert(0, ("lost", f"{expected} ({percent(accuracy.low)} to {percent(accuracy.high)})"))
+        shares = [percent(share) for share in (accuracy.loss, accuracy.low, accuracy.high)]
+        rows.insert(0, ("lost", styled("[bold]{}[/] of its score expected ({} to {})", *shares)))
     parts: list[RenderableType] = [_title("Accuracy against 16-bit LoRA"), grid(rows)]
     if accuracy.evidence:
         text = ("evidence", "method, model", "what", "source")
         table = columns("evidence", "method, model", "what", "16-bit", "method", "lost", "source", left=text)
         for row in accuracy.evidence:
-            texts = [escape(text) for text in (row.kind, f"{row.method}, {row.model}", row.what)]
-            table.add_row(*texts, f"{row.lora:g}", f"{row.value:g}", percent(row.loss), f"[dim]{escape(row.source)}")
+            texts = [visible(text) for text in (row.kind, f"{row.method}, {row.model}", row.what)]
+            source = styled("[dim]{}", row.source)
+            table.add_row(*texts, f"{row.lora:g}", f"{row.value:g}", percent(row.loss), source)
         parts.append(table)
     return Group(*parts)
 
 
-def _need(advice: Advice) -> str:
+def _need(advice: Advice) -> Text:
     needs, met = advice.needs, advice.accuracy.meets_need
     stated: str | None = needs.accuracy or needs.application_type
     if needs.max_loss is not None:
         stated = f"at most {percent(needs.max_loss)} lost"
     if stated is None and met is not False:
-        return ""
-    said = {True: "[green]met[/]", False: "[red]not met[/]", None: "[yellow]the evidence cannot say[/]"}[met]
-    return f"{stated}: {said}; " if stated else f"{said}; "
+        return Text()
+    said = {
+        True: styled("[green]met"),
+        False: styled("[red]not met"),
+        None: styled("[yellow]the evidence cannot say"),
+    }[met]
+    return styled("{}: {}; ", stated, said) if stated else styled("{}; ", said)
 
 
 def _settings(advice: Advice) -> RenderableType:
     table = columns("setting", "value", "why", left=("setting", "value", "why"))
     for name, reason in advice.reasons.items():
-        table.add_row(name, str(getattr(advice.settings, name)), f"[dim]{escape(reason)}")
+        table.add_row(visible(name), visible(str(getattr(advice.settings, name))), styled("[dim]{}", reason))
     return table
 
 
@@ -227,8 +239,8 @@ def _not_taken(alternatives: Sequence[Alternative]) -> Iterator[RenderableType]:
     for other in alternatives:
         speed = "" if other.tokens_per_second is None else f"{other.tokens_per_second:,.0f}"
         loss = "" if other.loss is None else percent(other.loss)
-        memory = f"{other.memory_gib:.1f}" if other.fits else f"[red]{other.memory_gib:.1f}"
-        table.add_row(candidate(other), memory, speed, loss, f"[dim]{escape(other.reason)}")
+        memory = Text(f"{other.memory_gib:.1f}", "" if other.fits else "red")
+        table.add_row(candidate(other), memory, speed, loss, styled("[dim]{}", other.reason))
     yield table
 
 
@@ -236,12 +248,12 @@ def _title(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def _listed(title: str, mark: str, lines: Sequence[str]) -> Iterator[RenderableType]:
+def _listed(title: str, mark: Text, lines: Sequence[str]) -> Iterator[RenderableType]:
     if not lines:
         return
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for line in lines:
-        table.add_row(mark, escape(line))
+        table.add_row(mark, visible(line))
     yield Group(_title(title), table) if title else table

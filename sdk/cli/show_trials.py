@@ -7,11 +7,11 @@ from statistics import median
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.text import Text
 
 from sdk.cli.picture import Band, IntervalBar, axis
 from sdk.cli.show_advice import candidate, columns, percent
+from sdk.cli.terminal import styled
 from sdk.records import Calibration, Interval, Pilot, Run
 
 
@@ -93,12 +93,13 @@ def calibration(record: Calibration) -> RenderableType:
         seconds = Compared(probe.predicted_seconds, probe.measured_seconds)
         table.add_row(candidate(probe.settings), *pair.cells(digits), *seconds.cells(2))
     tokens = " or ".join(f"{count:,}" for count in sorted({probe.tokens for probe in record.probes}))
-    title = f"[bold]One pass of the longest row, {tokens} tokens,[/] forward and backward"
     failed = [probe for probe in record.probes if probe.error]
     return Group(
-        Text.from_markup(f"{title}, of {escape(record.base_name)}"),
+        styled(
+            "[bold]One pass of the longest row, {} tokens,[/] forward and backward, of {}", tokens, record.base_name
+        ),
         table,
-        *(Text.from_markup(f"[yellow]{candidate(one.settings)}:[/] {escape(one.error)}") for one in failed),
+        *(styled("[yellow]{}:[/] {}", candidate(one.settings), one.error) for one in failed),
     )
 
 
@@ -117,7 +118,7 @@ def pilot(record: Pilot) -> RenderableType:
         *_intervals("lost against 16-bit LoRA", names, lost, percent),
         costs,
         "",
-        *(Text.from_markup(f"[yellow]not tried: {name}:[/] {escape(why)}") for name, why in record.left_out.items()),
+        *(styled("[yellow]not tried: {}:[/] {}", name, why) for name, why in record.left_out.items()),
         Text("Intervals are 95 %, by bootstrap.", style="dim"),
     )
 
@@ -138,7 +139,7 @@ def _intervals(
     table.add_column(f"{shown(ends[0])} to {shown(ends[1])}", ratio=1, no_wrap=True)
     for name, band in zip(names, bands, strict=True):
         if band:
-            numbers = (f"[bold]{shown(band.expected)}", shown(band.low), shown(band.high))
+            numbers = (Text(shown(band.expected), "bold"), shown(band.low), shown(band.high))
             table.add_row(name, *numbers, IntervalBar(band, ends))
     yield from (table, "")
 
@@ -157,7 +158,10 @@ def _summary(what: str, compared: Sequence[Compared]) -> RenderableType:
     if off is None:
         return Text(f"{what}: nothing to compare yet", style="dim")
     runs = "1 run" if off.runs == 1 else f"{off.runs} runs"
-    return Text.from_markup(
-        f"{what}: on {runs} here the prediction was off by [bold]{percent(off.median)}[/] at the median, "
-        f"[bold]{percent(off.worst)}[/] at worst"
+    return styled(
+        "{}: on {} here the prediction was off by [bold]{}[/] at the median, [bold]{}[/] at worst",
+        what,
+        runs,
+        percent(off.median),
+        percent(off.worst),
     )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
 
@@ -29,4 +28,4 @@ def documents(
     """
     with working(project, json) as (output, opened):
         paths = opened.documents(out, form)
-        output.result([str(path) for path in paths], *(escape(str(path)) for path in paths))
+        output.result([str(path) for path in paths], *map(str, paths))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -11,7 +10,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 from sdk.documents.gaps import SAID
-from sdk.html import page
+from sdk.html import escape, page
 
 FENCE = "---\n"  # around a model card's metadata
 STYLE = """<style>

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError, Undefined
 from markupsafe import Markup
 
+from sdk.characters import visible
 from sdk.documents.gaps import COUNT, MARK, Absent, number_gaps
 from sdk.errors import InvalidInput
 from sdk.intervals import share
@@ -23,9 +23,8 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
 def plain(text: str) -> str:
-    """Write text as one line without control characters."""
-    kept = ("" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co"} and c not in "\t\n\r" else c for c in text)
-    return " ".join("".join(kept).split())
+    """Write text as one line in which every character can be seen."""
+    return visible(" ".join(text.split()))
 
 
 def escaped(text: str) -> Markup:

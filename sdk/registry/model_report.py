@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from sdk.html import cards, page, section, table
+from sdk.html import cards, escape, page, section, table
 from sdk.records import Leaks, Outcome, Run
 from sdk.registry.entry import SHARE, Adaptation, primary
 

@@ -237,11 +237,10 @@ def test_the_ui_and_its_workers(trap: Trap, tmp_path: Path) -> None:
             wait_until(lambda: answers(f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"))
         finally:
             for child in psutil.Process().children():
-                if any("mlflow" in word for word in child.cmdline()):
+                if "sdk.registry.viewer" in child.cmdline():
                     child.terminate()
             thread.join(SECONDS)
-    trap.check("mlflow")
-    trap.check("uvicorn")
+    trap.check("sdk.registry.viewer")
     assert not [line for line in trap.command_lines.values() if password in line]
 
 
@@ -277,6 +276,8 @@ def test_what_children_need_is(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         ("sqlite:///x.db", set()),
         ("https://mlflow.example.com", {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"}),
         ("postgresql+psycopg2://db/mlflow", {"PGPASSWORD"}),
+        ("s3://bucket/artifacts", {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}),
+        ("true", set()),
     ],
 )
 def test_a_password_goes_to_the_child_that_needs_it(
