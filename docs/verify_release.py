@@ -123,15 +123,41 @@ def climb(line, index, size, path):
     return digest(b"\1", path[-1], climb(line, index - half, size - half, path[:-1]))
 
 
+def grow(first, size, path, known, whole=True):
+    """The roots of `first` leaves and of `size` that a consistency proof leads to (RFC 6962, 2.1.2)."""
+    if first == size:
+        need(len(path) == (0 if whole else 1), "the proof has another number of hashes")
+        return (known, known) if whole else (path[0], path[0])
+    half = 1 << (size - 1).bit_length() - 1
+    if first <= half:
+        earlier, later = grow(first, half, path[:-1], known, whole)
+        return earlier, digest(b"\1", later, path[-1])
+    earlier, later = grow(first - half, size - half, path[:-1], known, False)
+    return digest(b"\1", path[-1], earlier), digest(b"\1", path[-1], later)
+
+
+def stricter(one, other):
+    """Of each key of approvals the stricter value of two policies."""
+    days = [each["valid_days"] for each in (one, other) if each["valid_days"]]
+    least = {key: max(one[key], other[key]) for key in ("reviews", "approvals", "min_reason_length")}
+    separate = bool(one.get("separate_duties") or other.get("separate_duties"))
+    trainer = one["trainer_may_approve"] and other["trainer_may_approve"]
+    return least | {"trainer_may_approve": trainer, "separate_duties": separate, "valid_days": min(days, default=None)}
+
+
 class Release:
     def __init__(self, release, root, log):
         self.package, self.governance, self.root, self.log = release / "package", release / "governance", root, log
 
     def check_rings(self):
-        self.rings, self.members, before = [], {}, None
+        self.rings, self.members, self.versions, before = [], {}, [], None
         for number, envelope in enumerate(read_numbered(self.governance / "ring"), 1):
             name = f"key ring {number}"
-            ring = parse(decode(json.loads(envelope)["payload"]), name, "members previous project time version")
+            ring = parse(decode(json.loads(envelope)["payload"]), name)
+            need(
+                ring.keys() - {"log", "rules"} == {"members", "previous", "project", "time", "version"},
+                f"{name}: {ring}",
+            )
             now, before = {one["key_id"]: one for one in ring["members"]}, before or ring
             payload, owner = open_envelope(envelope, RING, self.members or now, name)
             self.rings.append(digest(payload).hex())
@@ -153,8 +179,22 @@ class Release:
                     same and kept, f"{name} takes out, renames or takes back the revocation of the key of {old['name']}"
                 )
             need(moment(ring["time"]) >= moment(before["time"]), f"{name} is older than the one before")
+            self.check_rules_named(ring, name)
             self.members, before = now, ring
         return f"{len(self.rings)}, the first is the root, each signed by an owner of the one before"
+
+    def check_rules_named(self, ring, name):
+        """A version names the log that its owner saw, the first one none; rules stay named; a name is of one text."""
+        rules, log = ring.get("rules"), ring.get("log")
+        before = self.versions[-1] if self.versions else {}
+        need(log is None if not before else log or not rules, f"{name} names a log, or none, against its place")
+        need(log is None or log["size"] > 0, f"{name} names an empty log")
+        need(rules or not before.get("rules"), f"{name} names no rules any more")
+        need(not before.get("log") or (log and log["size"] >= before["log"]["size"]), f"{name} is over a shorter log")
+        for known in (each["rules"] for each in self.versions if rules and "rules" in each):
+            same = known["policy"] != rules["policy"] or known["policy_digest"] == rules["policy_digest"]
+            need(same, f"{name} calls another policy {rules['policy']}")
+        self.versions.append(ring)
 
     def check_package(self):
         """OpenSSF Model Signing 1.0; all of the bundle but the signature proper follows from files and key."""
@@ -185,7 +225,7 @@ class Release:
         listed = [{"path": name, "sha256": value, "size": len(self.data[name])} for name, value in files]
         need(manifest["files"] == listed, "it lists other files than are there")
         need((PLAIN in self.data) == (manifest["wrapped_data_key"] is None), "it says otherwise whether it is sealed")
-        self.policy_digest = manifest["policy_digest"]
+        self.policy_digest, self.domain_digest = manifest["policy_digest"], manifest["domain_digest"]
         return f"package {self.identity}, version {manifest['version']}"
 
     def open_checkpoint(self, note):
@@ -200,23 +240,72 @@ class Release:
             marked = [each for each in ours if each[:4] == digest(f"{origin}\n\1".encode(), raw)[:4]]
             if marked and (member["revoked"] or {}).get("reason") != "compromised":
                 check_signature(member["public_key"], f"{body}\n".encode(), marked[0][4:], "the checkpoint")
+                need(
+                    int(size) <= self.limit(member["key_id"]), "its key was replaced before the log had so many events"
+                )
                 return int(size), decode(root)
         raise ValueError("the checkpoint is not signed by a key of the log")
 
-    def check_promotion(self):
-        """C2SP tlog-proof."""
-        line, proof = read(self.governance / "promotion.json"), read(self.governance / "promotion.proof")
+    def limit(self, key_id):
+        """How many events a key of the log that was replaced may have signed for: those that the owner saw then."""
+        for ring in self.versions:
+            if "log" in ring and any(each["key_id"] == key_id and each["revoked"] for each in ring["members"]):
+                return ring["log"]["size"]
+        return 2**63
+
+    def prove(self, name):
+        """C2SP tlog-proof: the event, and size and root of the log that it is in."""
+        line, proof = read(self.governance / f"{name}.json"), read(self.governance / f"{name}.proof")
         head, _, note = proof.partition(b"\n\n")
-        self.size, self.tree = self.open_checkpoint(note)
+        size, tree = self.open_checkpoint(note)
         (kind, place, *path), event = head.decode().split("\n"), json.loads(line)
         index = event["seq"]
-        need([kind, place] == ["c2sp.org/tlog-proof@v1", f"index {index}"], "promotion.proof is of another event")
-        root = climb(line, index, self.size, [decode(text) for text in path]) if 0 <= index < self.size else None
-        need(root == self.tree, "promotion.json is not in the log of the checkpoint")
+        need([kind, place] == ["c2sp.org/tlog-proof@v1", f"index {index}"], f"{name}.proof is of another event")
+        root = climb(line, index, size, [decode(text) for text in path]) if 0 <= index < size else None
+        need(root == tree, f"{name}.json is not in the log of the checkpoint")
+        return event, (size, tree)
+
+    def check_promotion(self):
+        event, (self.size, self.tree) = self.prove("promotion")
+        index = event["seq"]
         need((event["action"], event["phase"]) == ("promote", "finished"), "it is the event of another step")
         self.promoted, self.now = event["objects"], max(datetime.now(UTC), moment(event["time"]))
         need(in_force(self.trainer, event["time"]), "the trainer's key does not count, or did not then")
         return f"event {index} of {self.size}, recorded {event['time']}"
+
+    def check_rules(self):
+        """The log goes on from what owners saw; by them the policy was in force at the event of the sealing."""
+        need("rules" in self.versions[-1], "no owner has put rules in force: `sdk init --adopt` in the project")
+        proofs = parse(read(self.governance / "consistency.json"), "consistency.json")
+        for number, log in ((ring["version"], ring["log"]) for ring in self.versions if "log" in ring):
+            path = [decode(text) for text in proofs[str(log["size"])]] if log["size"] != self.size else []
+            known = bytes.fromhex(log["root"])
+            roots = grow(log["size"], self.size, path, known) if log["size"] <= self.size else None
+            need(roots == (known, self.tree), f"the log does not go on from that of key ring {number}")
+        sealing, head = self.prove("sealing")
+        record, package = read(self.governance / "package.json"), sealing["objects"].get("record")
+        need(
+            head == (self.size, self.tree) and digest(record).hex() == package,
+            "it was sealed in another log, or another package",
+        )
+        need((sealing["action"], sealing["phase"]) == ("seal", "finished"), "it is the event of another step")
+        said, terms, before = json.loads(record), [], None
+        need((said["kind"], said["package"]) == ("package", self.identity), "package.json is of another package")
+        for ring in (ring for ring in self.versions if "rules" in ring):
+            if not terms or ring["rules"] != terms[-1][1]:
+                if terms and ring["rules"]["policy_digest"] != terms[-1][1]["policy_digest"]:
+                    before = terms[-1][1]
+                terms.append((ring["log"]["size"] if terms else 0, ring["rules"], before))
+        begin, rules, before = [term for term in terms if term[0] <= sealing["seq"]][-1]
+        over = (rules["policy_digest"], rules["domain_digest"])
+        need(over == (self.policy_digest, self.domain_digest), f"{rules['policy']} was in force when it was sealed")
+        self.replaced = read(self.governance / "policy-before.json") if before else None
+        need(not before or digest(self.replaced).hex() == before["policy_digest"], "policy-before.json is another one")
+        return f"{rules['policy']}, in force from event {begin}; sealed by event {sealing['seq']}"
+
+    def owns(self, member):
+        owners = [one for one in self.members.values() if "owner" in one["roles"]]
+        return any(member["key_id"] == one["key_id"] or member["name"] == one["name"] for one in owners)
 
     def read_decision(self, place, envelope):
         name = f"decision {place + 1}"
@@ -237,7 +326,9 @@ class Release:
         by_trainer = one.decision in ("review", "approve") and one.person == self.trainer["name"]
         in_time = before < one.time and one.made <= self.now and in_force(one.member, one.time)
         explained = len(one.reason.strip()) >= self.rules["min_reason_length"]
-        return in_time and explained and (self.rules["trainer_may_approve"] or not by_trainer)
+        shared = by_trainer or (one.decision in ("review", "approve") and self.owns(one.member))
+        may = self.rules["trainer_may_approve"] or not by_trainer
+        return in_time and explained and may and not (self.rules["separate_duties"] and shared)
 
     def check_decisions(self):
         """The last decision of each person stands. Forbidding takes a role, allowing all that `allows` asks for."""
@@ -249,7 +340,10 @@ class Release:
         rests_on = [self.promoted[key] for key in sorted(self.promoted) if key.startswith("decision.")]
         need([digest(each).hex() for each in envelopes[: len(rests_on)]] == rests_on, "it rests on other decisions")
         need(self.promoted.get("ring") in self.rings, "it was promoted under a key ring that is not here")
-        self.rules, stands, said_at, seen = json.loads(policy)["approve"], {}, {}, set()
+        own = json.loads(policy)["approve"]
+        self.rules = stricter(own, json.loads(self.replaced)["approve"] if self.replaced else own)
+        need(not (self.rules["separate_duties"] and self.owns(self.trainer)), "owner and trainer are one person")
+        stands, said_at, seen = {}, {}, set()
         for one in (self.read_decision(place, envelope) for place, envelope in enumerate(envelopes)):
             if one.over != over or one.content in seen or not ROLES[one.decision] & set(one.member["roles"]):
                 continue
@@ -285,7 +379,7 @@ def main(arguments=None):
     parser.add_argument("--root", required=True, help="SHA-256 of the project's first key ring")
     parser.add_argument("--log", type=Path, help="folder of the audit log")
     release = Release(**vars(parser.parse_args(arguments)))
-    steps = ("rings", "package", "manifest", "promotion", "decisions", "log")
+    steps = ("rings", "package", "manifest", "promotion", "rules", "decisions", "log")
     for number, step in enumerate(steps if release.log else steps[:-1], 1):
         try:
             print(f"{number} {step}: {getattr(release, f'check_{step}')()}")

@@ -25,10 +25,10 @@ from cryptography.hazmat.backends.openssl import backend
 import sdk.serve.admit
 from sdk import crypto
 from sdk.approve import Decision, Digests, sign_decision
-from sdk.audit import Audit, Checkpoint, Event
+from sdk.audit import Audit, Checkpoint, Event, write_consistency
 from sdk.audit.checkpoint import write_checkpoint, write_proof
 from sdk.audit.segments import segment_name
-from sdk.audit.tree import Frontier, inclusion_ranges, leaf_hashes, range_frontiers
+from sdk.audit.tree import Frontier, consistency_ranges, inclusion_ranges, leaf_hashes, range_frontiers
 from sdk.crypto import floe, keyring
 from sdk.model import base_digest
 from sdk.model.adapter import check_config
@@ -108,6 +108,13 @@ def prove(lines: Sequence[bytes], index: int, origin: str, key: crypto.Signer) -
     frontiers = range_frontiers([leaf_hashes(list(lines))], {whole, *path})
     note = write_checkpoint(Checkpoint(len(lines), frontiers[whole].root()), origin, key)
     return write_proof(index, [frontiers[part].root() for part in path], note)
+
+
+def grown(lines: Sequence[bytes], size: int) -> list[bytes]:
+    """The hashes that show that the log goes on from its first `size` events."""
+    parts = consistency_ranges(size, len(lines)) if size < len(lines) else []
+    frontiers = range_frontiers([leaf_hashes(list(lines))], parts)
+    return [frontiers[part].root() for part in parts]
 
 
 @dataclass
@@ -209,11 +216,14 @@ class Maker:
         self.start = datetime.now(UTC) - timedelta(days=draw.randrange(2, 1000))
         self.lines: list[bytes] = []
         self._make_base()
-        self.rings = self._found()
-        self.origin = log_origin(self.rings[0].digest)
         document = yaml.safe_load((shipped("policies") / "default.yaml").read_text())
         document["approve"] |= {"reviews": 1, "approvals": 2}
         self.policy = Policy.model_validate(document)
+        self.domain = hex_of(draw)
+        self.sealed: dict[str, tuple[int, bytes]] = {}  # package -> event of its sealing, its record
+        self.seen: list[int] = []  # events in the log when releases were begun
+        self.rings = self._found()
+        self.origin = log_origin(self.rings[0].digest)
         self.report = hex_of(draw)
         for number in range(draw.randrange(2, 7)):
             self.record(f"step-{number}", draw.choice(["started", "finished", "refused", "failed"]))
@@ -241,8 +251,11 @@ class Maker:
             keyring.wrapping_member("the key", keys.secret.key_id, start),
             keyring.signing_member("Leo", ["owner", "approver"], keys.left.public_pem, start),
         ]
-        first = keyring.create_ring("project", members, start)
-        second = first
+        rules = self.in_force(self.policy)
+        first = keyring.create_ring("project", members, start, rules)
+        self.record("init", "started")
+        self.record("init", "finished")
+        second, seen = first, self.head()
         for name, role, key in (
             ("Rita", "reviewer", keys.reviewer),
             ("Ada", "approver", keys.first),
@@ -250,9 +263,23 @@ class Maker:
         ):
             member = keyring.signing_member(name, [role], key.public_pem, start)  # type: ignore[list-item]
             second = keyring.Ring(
-                **{**keyring.add(second, member, start).model_dump(), "version": 2, "previous": first.digest}
+                **{**keyring.add(second, member, start, seen).model_dump(), "version": 2, "previous": first.digest}
             )
-        return first, second, keyring.revoke(second, keys.left.fingerprint, "left", start + timedelta(minutes=1))
+        self.record("enroll", "finished")
+        at = start + timedelta(minutes=1)
+        return first, second, keyring.revoke(second, keys.left.fingerprint, "left", at, self.head())
+
+    def in_force(self, policy: Policy, domain: str | None = None) -> keyring.InForce:
+        return keyring.InForce(
+            policy=policy.name,
+            policy_digest=policy.digest,
+            domain="finance@1",
+            domain_digest=domain or self.domain,
+        )
+
+    def head(self) -> keyring.LogHead:
+        """The log as an owner sees it now."""
+        return keyring.LogHead(size=len(self.lines), root=tree_root(self.lines).hex())
 
     def ring_files(self) -> list[bytes]:
         return [keyring.sign_ring(each, self.keys.owner) for each in self.rings]
@@ -307,7 +334,7 @@ class Maker:
             policy=self.policy.name,
             policy_digest=self.policy.digest,
             domain="finance@1",
-            domain_digest=hex_of(draw),
+            domain_digest=self.domain,
             prompt="Answer in short.",
             max_new_tokens=draw.randrange(1, 500),
             code={"python": "3.11.7", "torch": "2.9.0"},
@@ -323,6 +350,9 @@ class Maker:
         made = seal(trained, self.base, self.facts(version), self.keys.trainer, "Tess", wrapper, out)
         tree = read_tree(out / PACKAGE, PACKAGE)
         tree["governance/provenance.dsse.json"] = (out / "provenance.dsse.json").read_bytes()
+        self.record("seal", "started")
+        self.sealed[made.package] = len(self.lines), made.to_bytes()
+        self.record("seal", "finished", {"record": made.digest})
         return tree, made.package
 
     def decide(
@@ -373,11 +403,24 @@ class Maker:
             "governance/policy.json": canonical_json(self.policy.model_dump(mode="json")),
             "governance/report.sha256": self.report.encode(),
             "governance/promotion.json": self.lines[promotion],
-            "governance/promotion.proof": prove(self.lines, promotion, self.origin, self.keys.log),
+            **self.proofs(package, promotion),
+        }
+
+    def proofs(self, package: str, promotion: int, lines: Sequence[bytes] | None = None) -> Tree:
+        """What is proven under one checkpoint: promotion, sealing, and that the log only grew."""
+        lines, (sealing, record) = lines or self.lines, self.sealed[package]
+        sizes = {*(ring.log.size for ring in self.rings if ring.log), *self.seen[:1]}
+        return {
+            "governance/promotion.proof": prove(lines, promotion, self.origin, self.keys.log),
+            "governance/package.json": record,
+            "governance/sealing.json": lines[sealing],
+            "governance/sealing.proof": prove(lines, sealing, self.origin, self.keys.log),
+            "governance/consistency.json": write_consistency({size: grown(lines, size) for size in sizes}),
         }
 
     def release(self, version: int, weights: bytes, plain: bool = False) -> Release:
         served = self.checkpoint(self.lines)
+        self.seen.append(len(self.lines))
         tree, identity = self.package(version, weights, plain)
         tree |= self.governance(identity, self.decisions(identity))
         return Release(tree, self.rings[0].digest, served, self.base, self.folder, self.folder)

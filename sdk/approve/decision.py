@@ -100,11 +100,13 @@ def decide(
     return sign_decision(statement, digests, signer)
 
 
-def decision_facts(decision: Meaning, reason: str, by_trainer: bool) -> Deciding:
-    """Return what a policy's rules judge of a decision. Who trained the model may still reject it or withdraw."""
+def decision_facts(decision: Meaning, reason: str, by_trainer: bool, by_owner: bool) -> Deciding:
+    """Return what a policy's rules judge of a decision. Owners, and who trained the model, may reject and withdraw."""
     length = len(reason.strip())
     if decision in ("review", "approve"):
-        return Allowing(reason_length=length, approver_is_trainer=by_trainer)
+        duties = [name for name, has in (("trainer", by_trainer), ("owner", by_owner)) if has]
+        shared = " and ".join([*duties, "reviewer" if decision == "review" else "approver"]) if duties else ""
+        return Allowing(reason_length=length, approver_is_trainer=by_trainer, shared_duties=shared)
     return Deciding(reason_length=length)
 
 
@@ -143,3 +145,8 @@ def read_decision(envelope: bytes, ring: Ring, name: str) -> tuple[Decision, Dig
             expected=f"a decision by the holder of the key {key_id}",
         )
     return decision, digests, member
+
+
+def is_owner(ring: Ring, member: Member) -> bool:
+    """Tell whether a key is an owner's, or its holder has another one that is; revoked ones count as well."""
+    return any(owner.key_id == member.key_id or owner.name == member.name for owner in ring.with_role("owner"))

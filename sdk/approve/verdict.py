@@ -2,14 +2,16 @@
 
 `judge` reads no clock, disk or environment: the same case has the same verdict everywhere and always.
 
-1. There is a policy, a key ring, a report, and a trainer whom the ring knows.
+1. There is a policy, which the owner had put in force when the package was sealed, a key ring, a report, and a trainer
+   whom the ring knows. Of approvals counts, key by key, the stricter of this policy and the one that it replaced. Where
+   it says so, the trainer is no owner.
 2. Every decision is a genuine one: canonical, signed by a key in the ring, by the person it names. One that is not is a
    reason to refuse, whatever else there is.
 3. Only decisions over these very digests of package, policy and report count.
 4. What allows (a review, an approval, lifting a rejection) counts only from a key that had its role, was valid and is
    not revoked, with reason enough, dated after what the same person said before and not after now; reviews and
-   approvals not from who trained. What forbids (a rejection, withdrawing an approval) needs no more than to be genuine
-   and of a key with a role for it.
+   approvals not from who trained, nor from an owner where the policy separates duties. What forbids (a rejection,
+   withdrawing an approval) needs no more than to be genuine and of a key with a role for it.
 5. The last decision of each person stands. People are counted, not keys.
 6. A rejection that stands refuses. Reviews and approvals end when they say so or when the policy does.
 7. There are as many reviews as the policy asks for, and as many approvals that came after them.
@@ -25,13 +27,37 @@ from typing import Literal
 
 from pydantic import Field
 
-from sdk.approve.decision import Decision, Digests, decision_facts, has_role, read_decision, to_statement
+from sdk.approve.decision import (
+    Decision,
+    Digests,
+    decision_facts,
+    has_role,
+    is_owner,
+    read_decision,
+    to_statement,
+)
 from sdk.crypto.keyring import Member, Ring, why_not_valid
 from sdk.errors import Refused, Tampered
-from sdk.policy import ApprovalsCounted, Policy, ReviewsCounted, violations
+from sdk.policy import (
+    ApprovalsCounted,
+    Policy,
+    ReviewsCounted,
+    TrainerKnown,
+    loosened,
+    stricter_approvals,
+    violations,
+)
 from sdk.records import Frozen, sha256
 
 NOT_COUNTED = "does not count"
+
+
+@dataclass(frozen=True)
+class InForceWhenSealed:
+    """Whether the owner had put the package's policy in force when it was sealed, as the key rings and the log say."""
+
+    fault: str | None  # why not; None: they had
+    before: Policy | None  # the policy that it replaced; None: it was the first
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,7 @@ class Case:
 
     package: str  # SHA-256 of the package's manifest
     policy: Policy | None
+    in_force: InForceWhenSealed
     report: str  # SHA-256 of the report
     ring: Ring | None  # the newest version
     decisions: tuple[bytes, ...]  # DSSE envelopes in the order of the audit log
@@ -83,7 +110,8 @@ class _Court:
     """
 
     def __init__(self, case: Case, policy: Policy, ring: Ring) -> None:
-        self.case, self.policy, self.ring = case, policy, ring
+        self.case, self.ring = case, ring
+        self.policy = stricter_approvals(policy, case.in_force.before)
         self.digests = Digests.model_construct(package=case.package, policy=policy.digest, report=case.report)
         trainer = ring.find(case.trainer)
         self.trainer = trainer.name if trainer else None
@@ -126,7 +154,7 @@ class _Court:
         """
         said, member = heard.said, heard.member
         by_trainer = member.key_id == self.case.trainer or member.name == self.trainer
-        facts = decision_facts(said.decision, said.reason, by_trainer)
+        facts = decision_facts(said.decision, said.reason, by_trainer, is_owner(self.ring, member))
         broken = [f"{rule}: {text}" for rule, text in violations(self.policy, facts).items()]
         why = why_not_valid(member, heard.time)
         if why is not None:
@@ -209,11 +237,22 @@ class _Court:
             else "nobody rejects it",
         )
         return [
+            *self.duties(),
             self.reviewed(reviews),
             self.approved(approvals),
             no_rejection,
             *(self.reasons[number] for number in sorted(self.reasons)),
         ]
+
+    def duties(self) -> list[Reason]:
+        """Judge by rule 1 whether the trainer is no owner. Nothing is said where the policy does not ask for it."""
+        trainer = self.ring.find(self.case.trainer)
+        if not self.policy.approve.separate_duties or trainer is None:
+            return []
+        facts = TrainerKnown(shared_duties="owner and trainer" if is_owner(self.ring, trainer) else "")
+        rule = "approve.separate_duties"
+        text = violations(self.policy, facts).get(rule)
+        return [Reason(rule=rule, holds=text is None, text=text or "owner and trainer are two persons")]
 
     def reviewed(self, reviews: list[_Heard]) -> Reason:
         number = _people(reviews)
@@ -253,6 +292,12 @@ def _preconditions(case: Case) -> list[Reason]:
             "there is a key ring",
             "there is no key ring, so nobody may approve; see `sdk keys list`",
         ),
+        (
+            "in force",
+            case.in_force.fault is None,
+            "the owner had put the policy in force when the package was sealed",
+            str(case.in_force.fault),
+        ),
         ("digests", digests, "package and report are named", "package or report is not named by its SHA-256"),
         (
             "trainer",
@@ -265,9 +310,20 @@ def _preconditions(case: Case) -> list[Reason]:
     return [Reason(rule=rule, holds=holds, text=yes if holds else no) for rule, holds, yes, no in checks]
 
 
+def _loosened(case: Case) -> list[Reason]:
+    """Say where the policy is looser than the one that it replaced; the stricter of the two counts for approvals."""
+    policy, before = case.policy, case.in_force.before
+    looser = loosened(before, policy) if policy is not None and before is not None else []
+    if policy is None or before is None or not looser:
+        return []
+    text = f"{policy.name} is looser than {before.name}, which it replaced ({'; '.join(looser)})"
+    return [Reason(rule="looser policy", holds=True, text=f"{text}; of approvals the stricter counts")]
+
+
 def judge(case: Case) -> Verdict:
     """Judge a case: every reason, those that hold as well; allowed only if there is none that does not."""
     reasons = _preconditions(case)
+    reasons += _loosened(case)
     if case.policy is not None and case.ring is not None and case.now.tzinfo is not None:
         reasons += _Court(case, case.policy, case.ring).verdict()
     return Verdict(package=case.package, allowed=all(reason.holds for reason in reasons), reasons=tuple(reasons))

@@ -123,10 +123,26 @@ def verify_proof(line: bytes, proof: bytes, origin: str, public_pem: str, name: 
 
     line: the event's bytes without the line end; proof: as `Audit.prove` writes it; Tampered names `name`.
     """
+    number, hashes, note = _read_proof(proof, name)
+    checkpoint = read_checkpoint(note, origin, public_pem, name)
+    check_inclusion(leaf_hashes([line])[0], number, checkpoint.size, hashes, checkpoint.root, name)
+    event = parse(line, name)
+    if event.seq != number:
+        raise Tampered(f"{name}: event {event.seq} stands at the place of event {number}.", remedy=Remedy.PROOF)
+    return event, checkpoint.size
+
+
+def read_index(proof: bytes, name: str) -> tuple[int, bytes]:
+    """Return which event a proof is about, and the note with its checkpoint; nothing is proven yet."""
+    number, _, note = _read_proof(proof, name)
+    return number, note
+
+
+def _read_proof(proof: bytes, name: str) -> tuple[int, list[bytes], bytes]:
+    """Return the event's number, the hashes from its sibling upwards, and the checkpoint's note."""
     head, separator, note = proof.partition(b"\n\n")
     if not separator or len(head) > MAX_NOTE_BYTES:
         raise Tampered(f"{name} is not a proof.", remedy=Remedy.PROOF)
-    checkpoint = read_checkpoint(note, origin, public_pem, name)
     try:
         first, index, *encoded = head.decode("ascii").split("\n")
         hashes = [from_b64(text) for text in encoded[: MAX_PROOF_HASHES + 1]]
@@ -135,8 +151,4 @@ def verify_proof(line: bytes, proof: bytes, origin: str, public_pem: str, name: 
     word, _, number = index.partition(" ")
     if first != PROOF_HEAD or word != "index" or not SIZE.fullmatch(number) or len(hashes) > MAX_PROOF_HASHES:
         raise Tampered(f"{name} is not a proof.", remedy=Remedy.PROOF)
-    check_inclusion(leaf_hashes([line])[0], int(number), checkpoint.size, hashes, checkpoint.root, name)
-    event = parse(line, name)
-    if event.seq != int(number):
-        raise Tampered(f"{name}: event {event.seq} stands at the place of event {number}.", remedy=Remedy.PROOF)
-    return event, checkpoint.size
+    return int(number), hashes, note

@@ -12,7 +12,8 @@ What is proven, in this order, and named in one error with all its faults:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from sdk.audit.segments import (
     read_part,
     segment_name,
 )
-from sdk.audit.tree import Frontier, inclusion_ranges, leaf_hashes, range_frontiers
+from sdk.audit.tree import Frontier, Range, consistency_ranges, inclusion_ranges, leaf_hashes, range_frontiers
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.store import ASIDE
 
@@ -77,6 +78,14 @@ class Proven(NamedTuple):
     frontier: Frontier
 
 
+class History(NamedTuple):
+    """What was proven under one checkpoint: events by their lines, and the log's earlier sizes."""
+
+    lines: list[bytes]
+    inclusion: list[bytes]  # a C2SP tlog-proof for each line
+    consistency: dict[int, list[bytes]]  # earlier size -> hashes
+
+
 class LogReader:
     """The log in one folder. `events` reads; `check` and `verify` prove; `prove` shows one event."""
 
@@ -109,10 +118,13 @@ class LogReader:
                 )
         return events
 
-    def check(self, public_pem: str) -> list[Event]:
-        """Read every event, after all that `verify` proves. Tampered names every fault."""
+    def check(self, public_pem: str, signed: Mapping[str, Checkpoint] | None = None) -> list[Event]:
+        """Read every event, after all that `verify` proves. Tampered names every fault.
+
+        signed: name -> what the log was once, as others have signed it; each must be a beginning of it, as a holder's.
+        """
         lines: list[bytes] = []
-        self._proven(self._look(), public_pem, lines)
+        self._proven(self._look(), public_pem, lines, signed)
         return [parse(line, f"{self.folder} event {number}") for number, line in enumerate(lines)]
 
     def verify(self, public_pem: str) -> Verification:
@@ -128,20 +140,28 @@ class LogReader:
 
     def prove(self, seq: int) -> tuple[bytes, bytes]:
         """Return the event's line, and the proof for `verify_proof` that it is in the log (a C2SP tlog-proof)."""
+        proven = self.prove_history([seq], [])
+        return proven.lines[0], proven.inclusion[0]
+
+    def prove_history(self, seqs: Sequence[int], sizes: Iterable[int]) -> History:
+        """Prove events, and that the log goes on from what it was at earlier sizes, all under one checkpoint."""
         files = self._look()
         checkpoint = read_body(files.note, self.origin, str(self.checkpoint_path))
-        if not 0 <= seq < checkpoint.size:
-            raise InvalidInput(f"There is no event {seq}; the log has {checkpoint.size} events, counted from 0.")
-        wanted: list[bytes] = []
+        unknown = [seq for seq in seqs if not 0 <= seq < checkpoint.size]
+        if unknown:
+            raise InvalidInput(f"There is no event {unknown[0]}; the log has {checkpoint.size} events, counted from 0.")
+        wanted: dict[int, bytes] = {}
 
         def hashes() -> Iterator[list[bytes]]:
             for place, _, lines in read_lines(self.folder, files.segments, checkpoint.size):
-                if place.size - len(lines) <= seq < place.size:
-                    wanted.append(lines[seq - place.size])  # a negative index, counted from the segment's end
+                first = place.size - len(lines)
+                wanted.update({seq: lines[seq - first] for seq in seqs if first <= seq < place.size})
                 yield leaf_hashes(lines)
 
-        whole, path = (0, checkpoint.size), inclusion_ranges(seq, checkpoint.size)
-        frontiers = range_frontiers(hashes(), {whole, *path})
+        whole = (0, checkpoint.size)
+        paths = [inclusion_ranges(seq, checkpoint.size) for seq in seqs]
+        grown = {size: consistency_ranges(size, checkpoint.size) for size in sizes if 0 < size < checkpoint.size}
+        frontiers = range_frontiers(hashes(), {whole, *chain(*paths, *grown.values())})
         if frontiers[whole].root() != checkpoint.root:
             raise Tampered(
                 f"{self.folder} has been altered: the root of its events is not the checkpoint's.",
@@ -149,7 +169,15 @@ class LogReader:
                 expected=checkpoint.root.hex(),
                 found=frontiers[whole].root().hex(),
             )
-        return wanted[0], write_proof(seq, [frontiers[part].root() for part in path], files.note)
+
+        def roots(parts: Sequence[Range]) -> list[bytes]:
+            return [frontiers[part].root() for part in parts]
+
+        return History(
+            [wanted[seq] for seq in seqs],
+            [write_proof(seq, roots(path), files.note) for seq, path in zip(seqs, paths, strict=True)],
+            {size: roots(parts) for size, parts in grown.items()},
+        )
 
     def check_holder(self, note: bytes, public_pem: str, name: str) -> Checkpoint:
         """Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
@@ -183,10 +211,17 @@ class LogReader:
             raise Tampered(f"{self.checkpoint_path} is missing.", named, remedy=Remedy.LOG)
         return Files(note, segments, holders)
 
-    def _proven(self, files: Files, public_pem: str, keep: list[bytes] | None = None) -> Proven:
+    def _proven(
+        self,
+        files: Files,
+        public_pem: str,
+        keep: list[bytes] | None = None,
+        signed: Mapping[str, Checkpoint] | None = None,
+    ) -> Proven:
         """Prove steps 2 to 6 of the module's list; `keep` gets every line of the log."""
         checkpoint = read_checkpoint(files.note, self.origin, public_pem, str(self.checkpoint_path))  # 2
         held, faults = self._held(files, public_pem)
+        held |= signed or {}
         try:
             known, end = self._frontiers(files, checkpoint.size, held, keep)  # 3
         except Tampered as error:

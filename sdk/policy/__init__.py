@@ -6,7 +6,7 @@ that leaves one open is malformed, and nothing is done under it.
 """
 
 from sdk.policy.cases import run_cases
-from sdk.policy.compare import Difference, Explained, differences, explained
+from sdk.policy.compare import Difference, Explained, differences, explained, loosened, stricter_approvals
 from sdk.policy.files import read_policy, read_yaml, validation_faults
 from sdk.policy.moments import (
     MOMENTS,
@@ -23,6 +23,7 @@ from sdk.policy.moments import (
     LeaksUnchecked,
     Moment,
     ReviewsCounted,
+    TrainerKnown,
 )
 from sdk.policy.rule_keys import KEYS
 from sdk.policy.rules import RULES, require, violations
@@ -64,12 +65,15 @@ __all__ = [
     "ReviewsCounted",
     "RuleSource",
     "ScrubRules",
+    "TrainerKnown",
     "differences",
     "explained",
+    "loosened",
     "read_policy",
     "read_yaml",
     "require",
     "run_cases",
+    "stricter_approvals",
     "validation_faults",
     "violations",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sdk.policy.rule_keys import KEYS, Change
-from sdk.policy.schema import Policy, policy_keys
+from sdk.policy.schema import Policy, policy_keys, policy_value
 from sdk.records import Frozen
 
 
@@ -32,6 +32,7 @@ def _values(policy: Policy) -> dict[str, Any]:
     for room, value in policy.model_dump(mode="json").items():
         known = {f"{room}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {room: value}
         values |= known
+    values.setdefault("approve.separate_duties", policy.approve.separate_duties)  # which is left out where not given
     values["sources"] = [
         f"{each.rule} ({each.version}, {each.date}): {', '.join(each.keys)}" for each in policy.sources
     ]
@@ -66,3 +67,22 @@ def explained(policy: Policy) -> list[Explained]:
         )
         for key, field in policy_keys().items()
     ]
+
+
+def loosened(before: Policy, after: Policy) -> list[str]:
+    """Say every key in which the second policy is the looser, one line each; none: in no way that can be told."""
+    return [
+        f"{each.key}: {each.before}, now {each.after}" for each in differences(before, after) if each.change == "looser"
+    ]
+
+
+def stricter_approvals(policy: Policy, before: Policy | None) -> Policy:
+    """Return the policy with, for each key of approvals, the stricter value of the two."""
+    if before is None:
+        return policy
+    kept = {
+        each.key.removeprefix("approve."): policy_value(before, each.key)
+        for each in differences(before, policy)
+        if each.key.startswith("approve.") and each.change == "looser"
+    }
+    return policy.model_copy(update={"approve": policy.approve.model_copy(update=kept)})

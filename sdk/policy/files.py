@@ -74,8 +74,17 @@ def validation_faults(error: ValidationError) -> list[str]:
     ]
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: Path, adopted: bool = False) -> Policy:
+    """Read a policy; InvalidInput lists every key that is missing, unknown or malformed.
+
+    adopted: one that a project has taken in before, and that may lack the key which 0.1.0 did not know.
+    """
     try:
-        return Policy.model_validate(read_yaml(path, MAX_BYTES))
+        policy = Policy.model_validate(read_yaml(path, MAX_BYTES))
     except ValidationError as error:
         raise InvalidInput(f"Policy {path} is malformed; see policies/README.md.", validation_faults(error)) from None
+    if policy.approve.separate_duties is None and not adopted:
+        raise InvalidInput(
+            f"Policy {path} is malformed; see policies/README.md.", ["approve.separate_duties: Field required"]
+        )
+    return policy

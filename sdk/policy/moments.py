@@ -87,6 +87,10 @@ class ApproversPart(Fact):
     approver_is_trainer: bool = Field(description="who decides has trained the model")
 
 
+class Duties(Fact):
+    shared_duties: str = Field(description="what else of owner, trainer and approver the same person is; empty: none")
+
+
 class ReviewCount(Fact):
     reviews: int = Field(description="distinct reviewers whose reviews count")
 
@@ -150,8 +154,14 @@ class Deciding(ReasonLength, Moment):
     step = "approve"
 
 
-class Allowing(ApproversPart, Deciding):
+class Allowing(ApproversPart, Duties, Deciding):
     """A review or an approval."""
+
+    step = "approve"
+
+
+class TrainerKnown(Duties, Moment):
+    """When it is known who trained what is to be approved."""
 
     step = "approve"
 
@@ -175,6 +185,7 @@ MOMENTS: tuple[type[Moment], ...] = (
     LeaksChecked,
     Deciding,
     Allowing,
+    TrainerKnown,
     ReviewsCounted,
     ApprovalsCounted,
 )

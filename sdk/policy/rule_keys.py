@@ -54,7 +54,7 @@ def _other(before: Any, after: Any) -> Change:
 HIGHER = _ranked(lambda value: value)
 LOWER = _ranked(lambda value: -value)
 LOWER_NOT_NULL = _ranked(lambda value: float("-inf") if value is None else -value)
-TRUE, FALSE = HIGHER, LOWER
+TRUE, FALSE = _ranked(bool), LOWER
 MORE, FEWER = _held(wider_is_stricter=True), _held(wider_is_stricter=False)
 REFUSE = _ranked(lambda value: value == "refuse")
 ACTION = _ranked(lambda value: {"keep": 0, "delete": 2}.get(value, 1))  # what is left: all, something, nothing
@@ -98,6 +98,7 @@ KEYS: dict[str, Key] = {
     "approve.reviews": Key("approve, load", HIGHER),
     "approve.approvals": Key("approve, load", HIGHER),
     "approve.trainer_may_approve": Key("approve, load", FALSE),
+    "approve.separate_duties": Key("approve, load", TRUE),
     "approve.min_reason_length": Key("approve, load", HIGHER),
     "approve.valid_days": Key("approve, load", LOWER_NOT_NULL, "approve"),
     "audit.retention_years": Key("audit", HIGHER, "audit"),

@@ -17,6 +17,7 @@ from sdk.policy.moments import (
     Distinction,
     DistinctionAtLowRate,
     DomainFloors,
+    Duties,
     Exposure,
     Extraction,
     Fact,
@@ -149,6 +150,11 @@ RULES: dict[str, Rule] = {
         ApproversPart,
         lambda limit, fact: limit or not fact.approver_is_trainer,
         "who trained a model may not review or approve it; have somebody else decide with a key of their own",
+    ),
+    "approve.separate_duties": _rule(
+        Duties,
+        lambda limit, fact: not limit or not fact.shared_duties,
+        "the same person is {shared_duties}; owner, trainer and approver must be three, each with a key of their own",
     ),
     "approve.reviews": _rule(
         ReviewCount,

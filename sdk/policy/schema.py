@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from pydantic.fields import FieldInfo
 
 from sdk.records import Frozen, Method, canonical_json, sha256
@@ -93,10 +93,23 @@ class ApproveRules(Frozen):
     reviews: int = Field(ge=0, description="distinct reviewers whose review must come before the approvals")
     approvals: int = Field(ge=0, description="distinct approvers whose approvals a package needs")
     trainer_may_approve: bool = Field(description="who trained the model may review and approve it too")
+    separate_duties: bool | None = Field(
+        default=None,
+        description="owner, trainer and approvers must be different persons with different keys; null: as false, and "
+        "only in what 0.1.0 has written",
+    )
     min_reason_length: int = Field(ge=1, description="characters in the reason of a decision")
     valid_days: int | None = Field(
         ge=1, le=36_500, description="days that a review or an approval counts; null: no end"
     )
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the key that 0.1.0 did not know where it is not given, so that its policies keep their digests."""
+        values: dict[str, Any] = serialize(self)
+        if self.separate_duties is None:
+            del values["separate_duties"]
+        return values
 
 
 class AuditRules(Frozen):

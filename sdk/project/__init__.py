@@ -366,14 +366,19 @@ class Project:
     # -- files and keys -----------------------------------------------------------------------------------------------
 
     def adopt(self, *, domain: str | Path | None = None, policy: str | Path | None = None) -> None:
-        """Take in changed files: another domain or policy, or edits made in the project's own copies. An event.
+        """Put changed files in force: another domain or policy, or edits made in the project's own copies. An event.
 
-        What was sealed before stays under the policy that it was sealed under.
+        The owner's key signs it, in the next version of the key ring; without that key it is refused, and so is another
+        text under a policy's name that stood for one before. What was sealed before stays under the policy that it was
+        sealed under. A project of 0.1.0, whose key ring names no rules, gets those that it works under.
         """
-        from sdk.project.amending import adopt_files
+        from sdk.project.amending import adopt_files, tell_of_champion
 
         with self._working() as state:
+            before = state.ring
             adopt_files(state, domain, policy)
+            if state.ring != before:
+                tell_of_champion(state)
 
     def enroll(
         self, name: str, key: str, *, roles: Sequence[Role] = ("approver",), valid_until: datetime | None = None

@@ -14,12 +14,15 @@ from sdk.crypto.keyring import (
     Ring,
     Role,
     add,
+    put_in_force,
     replace,
+    require_same_text,
     revoke,
     signing_member,
     wrapping_member,
 )
 from sdk.errors import InvalidInput
+from sdk.policy import Policy, loosened, read_policy
 from sdk.project.charter import (
     ENCRYPTION_NAME,
     adopt_domain,
@@ -27,6 +30,7 @@ from sdk.project.charter import (
     find_domain,
     find_policy,
     read_public_pem,
+    rules_of,
     wrap_secret,
     write_ring,
 )
@@ -35,22 +39,29 @@ from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Package, Release, Rewrapped
 from sdk.seal import PACKAGE, key_context, open_package
+from sdk.store import file_ref
 
 OwnKey = Literal["signing", "log", "encryption", "owner"]
 ROLES: dict[OwnKey, Role] = {"signing": "trainer", "log": "log", "encryption": "encryption", "owner": "owner"}
 
 
-def amend(state: ProjectState, action: str, changes: Mapping[str, Any], ring: Ring | None = None) -> None:
+def amend(
+    state: ProjectState,
+    action: str,
+    changes: Mapping[str, Any],
+    ring: Ring | None = None,
+    detail: Mapping[str, str] | None = None,
+) -> None:
     """Write a new charter and, where given, a new key ring that an owner signs; an event, if anything changes.
 
-    changes: fields of the charter.
+    changes: fields of the charter; detail: what the event says of it.
     """
     if ring is not None:
         changes = {**changes, "ring": ring.digest}
     charter = state.charter.model_copy(update=dict(changes))
     if charter == state.charter:
         return
-    with recorded(state, action, {"ring": ring.digest} if ring else {}) as results:
+    with recorded(state, action, {"ring": ring.digest} if ring else {}, detail=detail) as results:
         if ring is not None:
             write_ring(state.root, ring, state.owner())
             state.rings = (*state.rings, ring)
@@ -59,11 +70,31 @@ def amend(state: ProjectState, action: str, changes: Mapping[str, Any], ring: Ri
 
 
 def adopt_files(state: ProjectState, domain: str | Path | None, policy: str | Path | None) -> None:
-    """Take in a domain or a policy, or the edits that were made in the project's own copies."""
+    """Put a domain or a policy in force, or the edits that were made in the project's own copies: the owner signs it.
+
+    Everything that could refuse it comes before the first file is copied.
+    """
+    state.owner()
     settings = find_domain(domain) if domain is not None else state.domain_folder
     source = settings if domain is not None else state.domain_source
-    policy_file = find_policy(policy) if policy is not None else state.root / state.charter.policy_file.path
-    amend(state, "init", {**adopt_domain(state.root, source, settings), **adopt_policy(state.root, policy_file)})
+    file = find_policy(policy) if policy is not None else state.root / state.charter.policy_file.path
+    unchanged = policy is None and file_ref(file, state.root) == state.charter.policy_file
+    rules = read_policy(file, adopted=unchanged)
+    require_same_text(state.rings, rules_of(rules, dict(state.charter)))
+    changes = {**adopt_domain(state.root, source, settings), **adopt_policy(state.root, file, rules)}
+    in_force, ring = rules_of(rules, changes), None
+    if in_force != state.ring.rules:
+        ring = put_in_force(state.rings, in_force, datetime.now(UTC), state.log_head())
+    amend(state, "init", changes, ring, _what_loosens(state, rules))
+
+
+def _what_loosens(state: ProjectState, policy: Policy) -> dict[str, str]:
+    """Say for the event in what a policy is looser than the one in force; nothing where it is not."""
+    if state.ring.rules is None or state.ring.rules.policy_digest == policy.digest:
+        return {}
+    before = state.policy_of(state.ring.rules.policy_digest)
+    looser = loosened(before, policy)
+    return {"looser": f"{policy.name} than {before.name}: {'; '.join(looser)}"} if looser else {}
 
 
 def enroll_member(
@@ -76,7 +107,7 @@ def enroll_member(
         return known
     at = datetime.now(UTC)
     member = signing_member(name, roles, public, at, valid_until)
-    amend(state, "enroll", {}, add(state.ring, member, at))
+    amend(state, "enroll", {}, add(state.ring, member, at, state.log_head()))
     return member
 
 
@@ -93,7 +124,7 @@ def revoke_keys(state: ProjectState, key: str, reason: RevocationReason) -> list
         if not left:
             raise InvalidInput(f"The project uses this key; put another in its place: `sdk keys rotate {role} URI`.")
     for key_id in ids:
-        amend(state, "revoke", {}, revoke(state.ring, key_id, reason, datetime.now(UTC)))
+        amend(state, "revoke", {}, revoke(state.ring, key_id, reason, datetime.now(UTC), state.log_head()))
     return [member for member in state.ring.members if member.key_id in ids]
 
 
@@ -112,7 +143,7 @@ def rotate_key(state: ProjectState, kind: OwnKey, key: str) -> Member:
     if old is None:
         raise InvalidInput(f"The project's {kind} key is not in its key ring; enroll and revoke instead.")
     member = signing_member(old.name, old.roles, signer.public_pem, at)
-    amend(state, "rotate", {field: key}, replace(state.ring, old.key_id, member, at))
+    amend(state, "rotate", {field: key}, replace(state.ring, old.key_id, member, at, state.log_head()))
     return member
 
 
@@ -120,7 +151,7 @@ def _rotate_encryption(state: ProjectState, key: str, at: datetime) -> Member:
     """Wrap the data keys anew first: until the charter names the new key, everything still opens with the old one."""
     old, new, secret = state.wrapper(), crypto.open_wrapper(key, state.root), state.secret()
     member = wrapping_member(ENCRYPTION_NAME, new.key_id, at)
-    ring = replace(state.ring, old.key_id, member, at)
+    ring = replace(state.ring, old.key_id, member, at, state.log_head())
     perform(state, rewrap_request(state, new, ring))
     amend(state, "rotate", {"encryption_key": key, "wrapped_secret": wrap_secret(new, secret)}, ring)
     return member

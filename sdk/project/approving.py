@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sdk import crypto
-from sdk.approve import decide, decision_facts, read_decision
+from sdk.approve import decide, decision_facts, is_owner, read_decision
 from sdk.errors import Refused
 from sdk.project.gather import report_digest
 from sdk.project.inputs import settings_digest
@@ -61,7 +61,7 @@ def approve_request(
         )
 
     by_trainer = member.name in {trainer.name for trainer in state.ring.with_role("trainer")}
-    before = decision_facts(decision, reason, by_trainer)
+    before = decision_facts(decision, reason, by_trainer, is_owner(state.ring, member))
     return Request(Approval, inputs, work, before, actor=(member.name, f"key:{member.key_id}"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sdk import crypto
 from sdk.audit import Audit
-from sdk.crypto.keyring import Ring, create_ring, sign_ring, signing_member, wrapping_member
+from sdk.crypto.keyring import InForce, Ring, create_ring, sign_ring, signing_member, wrapping_member
 from sdk.domain import DATA, SETTINGS, read_domain, require_files
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy, validation_faults
@@ -27,6 +27,7 @@ from sdk.store import (
     folder_refs,
     held_checkpoint,
     log_origin,
+    refs_digest,
     shipped,
     write_atomic,
 )
@@ -83,14 +84,23 @@ def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
     }
 
 
-def adopt_policy(root: Path, source: Path) -> dict[str, Any]:
-    """Copy a policy into the project. Return the charter's fields about it."""
-    rules = read_policy(source)
+def adopt_policy(root: Path, source: Path, policy: Policy) -> dict[str, Any]:
+    """Copy a policy, as it was read from `source`, into the project. Return the charter's fields about it."""
     file = root / "policy.yaml"
     if source.resolve() != file.resolve():
         shutil.copyfile(source, file)
-    keep_policy(root, rules)
-    return {"policy": rules.name, "policy_file": file_ref(file, root)}
+    keep_policy(root, policy)
+    return {"policy": policy.name, "policy_file": file_ref(file, root)}
+
+
+def rules_of(policy: Policy, fields: Mapping[str, Any]) -> InForce:
+    """Return what a key ring says of a policy and a domain. fields: the charter's about the domain."""
+    return InForce(
+        policy=policy.name,
+        policy_digest=policy.digest,
+        domain=fields["domain"],
+        domain_digest=refs_digest((*fields["domain_files"], *fields["domain_data"])),
+    )
 
 
 def keep_policy(root: Path, policy: Policy) -> None:
@@ -151,7 +161,7 @@ def open_keys(root: Path, uris: KeyURIs) -> ProjectKeys:
     return keys
 
 
-def first_ring(project: str, keys: ProjectKeys, trainer: str) -> Ring:
+def first_ring(project: str, keys: ProjectKeys, trainer: str, rules: InForce) -> Ring:
     at = datetime.now(UTC)
     members = (
         signing_member(OWNER_NAME, ("owner",), keys.owner.public_pem, at),
@@ -159,7 +169,7 @@ def first_ring(project: str, keys: ProjectKeys, trainer: str) -> Ring:
         signing_member(LOG_NAME, ("log",), keys.log.public_pem, at),
         wrapping_member(ENCRYPTION_NAME, keys.wrapper.key_id, at),
     )
-    return create_ring(project, members, at)
+    return create_ring(project, members, at, rules)
 
 
 def write_ring(root: Path, ring: Ring, owner: crypto.Signer) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sdk import crypto
 from sdk.audit import account
+from sdk.crypto.keyring import Ring
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.model import base_name, open_base, resolve_base
 from sdk.policy import BeforeCreate, read_policy, require
 from sdk.project.charter import (
     KeyURIs,
+    ProjectKeys,
     adopt_domain,
     adopt_policy,
     find_domain,
@@ -21,6 +24,7 @@ from sdk.project.charter import (
     first_ring,
     make_charter,
     open_keys,
+    rules_of,
     wrap_secret,
     write_first_events,
     write_ring,
@@ -50,9 +54,11 @@ def create_folder(
     try:
         source = find_domain(domain)
         new_domain = adopt_domain(making, source, source)
-        new_policy = adopt_policy(making, find_policy(policy or read_domain(source).policy))
+        policy_file = find_policy(policy or read_domain(source).policy)
+        rules = read_policy(policy_file)
+        new_policy = adopt_policy(making, policy_file, rules)
         from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
-        require(read_policy(making / "policy.yaml"), BeforeCreate(from_hub=from_hub))
+        require(rules, BeforeCreate(from_hub=from_hub))
         with open_base(base) as opened:
             base_folder, digest = opened.path, opened.digest()
         fields = {
@@ -65,7 +71,8 @@ def create_folder(
             "heads": tuple(str(Path(head).resolve()) for head in heads),
             "tracking_uri": tracking_uri,
         }
-        charter = _write_keys_and_log(making, root.resolve().name, uris, trainer or account(), fields)
+        ring = partial(first_ring, trainer=trainer or account(), rules=rules_of(rules, new_domain))
+        charter = _write_keys_and_log(making, root.resolve().name, uris, ring, fields)
         if root.exists():
             root.rmdir()
         making.rename(root)
@@ -75,10 +82,16 @@ def create_folder(
         raise
 
 
-def _write_keys_and_log(making: Path, name: str, uris: KeyURIs, trainer: str, fields: dict[str, object]) -> Charter:
+def _write_keys_and_log(
+    making: Path,
+    name: str,
+    uris: KeyURIs,
+    make_ring: Callable[[str, ProjectKeys], Ring],
+    fields: dict[str, object],
+) -> Charter:
     """Write the keys, the first key ring, the charter and the log's first events. `fields` are the charter's others."""
     keys = open_keys(making, uris)
-    ring = first_ring(name, keys, trainer)
+    ring = make_ring(name, keys)
     secret = crypto.Secret.random()
     charter = make_charter(
         name=name,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sdk import crypto
-from sdk.approve import Case, Verdict, judge
-from sdk.audit import Event
-from sdk.errors import InvalidInput
+from sdk.approve import Case, InForceWhenSealed, Verdict, judge
+from sdk.audit import Event, write_consistency
+from sdk.crypto.keyring import find_term
+from sdk.errors import InvalidInput, Refused
 from sdk.project.state import ProjectState
-from sdk.records import Approval, Package, Release, Rewrapped, canonical_json, sha256
+from sdk.records import Approval, Package, Publication, Release, Rewrapped, canonical_json, sha256
 from sdk.seal import Manifest, key_context
-from sdk.serve.evidence import Evidence, find_trainer
+from sdk.serve.evidence import Evidence, Sealing, find_trainer
 from sdk.store import RINGS
 
 
@@ -59,6 +60,21 @@ def objects_of(state: ProjectState, release: Release) -> dict[str, str]:
     }
 
 
+def sealing_event(state: ProjectState, package: Package) -> Event:
+    """Return the event of a package's sealing: the first, where the same was asked for again."""
+    return next(event for event in state.finished(Package.step) if event.objects["record"] == package.digest)
+
+
+def in_force_when_sealed(state: ProjectState, package: Package) -> InForceWhenSealed:
+    """Tell whether the owner had put a package's policy and domain in force when it was sealed."""
+    digests = package.inputs["policy"], package.inputs["domain"]
+    try:
+        before = find_term(state.rings, *digests, sealing_event(state, package).seq).before
+    except Refused as refused:
+        return InForceWhenSealed(refused.message, None)
+    return InForceWhenSealed(None, None if before is None else state.policy_of(before.policy_digest))
+
+
 def judge_release(state: ProjectState, release: Release) -> Verdict:
     """Judge whether a release may be served now, with every reason for and against."""
     package = state.lineage(Package, release, "package")
@@ -66,6 +82,7 @@ def judge_release(state: ProjectState, release: Release) -> Verdict:
         Case(
             package=release.package,
             policy=state.policy_of(package.inputs["policy"]),
+            in_force=in_force_when_sealed(state, package),
             report=report_digest(release),
             ring=state.ring,
             decisions=tuple(one.envelope.encode() for one in decisions_on(state, release.package)),
@@ -98,14 +115,40 @@ def data_key(state: ProjectState, package: Package, manifest: Manifest) -> crypt
 def gather(state: ProjectState, release: Release, promotion: Event) -> Evidence:
     """Gather the files that let a machine without the project see that this release was approved and promoted."""
     package = state.lineage(Package, release, "package")
-    line, proof = state.audit.prove(promotion.seq)
-    rewrapped = rewrapped_key(state, package)
+    seen = {ring.log.size for ring in state.rings if ring.log is not None} | published_sizes(state)
+    history = state.audit.prove_history([promotion.seq, sealing_event(state, package).seq], seen)
+    rewrapped, before = rewrapped_key(state, package), in_force_when_sealed(state, package).before
     return Evidence(
-        rings=tuple(path.read_bytes() for path in sorted((state.root / RINGS).iterdir())),
+        rings=tuple((state.root / RINGS / f"{ring.version:04}.dsse.json").read_bytes() for ring in state.rings),
         policy=canonical_json(state.policy_of(package.inputs["policy"]).model_dump(mode="json")),
         report=report_digest(release),
         decisions=tuple(one.envelope.encode() for one in decisions_on(state, release.package)),
-        line=line,
-        proof=proof,
+        line=history.lines[0],
+        proof=history.inclusion[0],
         data_key=canonical_json({"wrapped": rewrapped}) if rewrapped else None,
+        sealing=Sealing(
+            record=package.to_bytes(),
+            line=history.lines[1],
+            proof=history.inclusion[1],
+            consistency=write_consistency(history.consistency),
+        ),
+        policy_before=None if before is None else canonical_json(before.model_dump(mode="json")),
     )
+
+
+def published_sizes(state: ProjectState) -> set[int]:
+    """Return how many events the log may have had when MLflow was told of a release: what a machine may have served.
+
+    That is once the event of the beginning stood there, and before that of the end: others that only read may have
+    written theirs in between.
+    """
+    sizes, begun = set(), None
+    for event in state.events:
+        if event.action != Publication.step:
+            continue
+        if begun is not None and event.phase != "started":
+            sizes |= set(range(begun + 1, event.seq + 1))
+        begun = event.seq if event.phase == "started" else None
+        if begun is not None:
+            sizes.add(begun + 1)
+    return sizes

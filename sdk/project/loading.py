@@ -45,5 +45,6 @@ def trust_of(state: ProjectState) -> Trust:
         base=state.charter.base,
         encryption_key=state.charter.encryption_key,
         keys=state.root.resolve(),
+        ring=state.ring.digest,
         served=None,
     )

@@ -15,20 +15,21 @@ unrecorded/REQUEST/         runs that could not be recorded; nothing goes on fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
 from sdk import crypto
-from sdk.audit import Audit, Event, Phase, clock_faults, keep_until
-from sdk.crypto.keyring import Ring, first_that_holds, open_rings
+from sdk.audit import Audit, Checkpoint, Event, Phase, clock_faults, keep_until, read_body
+from sdk.crypto.keyring import LogHead, Ring, first_that_holds, open_rings
 from sdk.data.base_folder import PinnedBase
 from sdk.domain import Domain, read_domain
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, read_policy
 from sdk.records import Charter, FileRef, Record, StepRecord, canonical_json, sha256
+from sdk.serve.governing import require_within_limit
 from sdk.store import (
     EMBEDDED,
     POLICIES,
@@ -70,6 +71,15 @@ def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
     return open_rings([file.read_bytes() for file in files], root, str(folder))
 
 
+def _seen_by_owners(rings: Sequence[Ring], folder: Path) -> dict[str, Checkpoint]:
+    """Return what the audit log was when owners signed key rings: it must have gone on from there."""
+    return {
+        f"{folder} version {ring.version}": Checkpoint(ring.log.size, bytes.fromhex(ring.log.root))
+        for ring in rings
+        if ring.log is not None
+    }
+
+
 class ProjectState:
     """One reading of the project's folder; its log has been verified.
 
@@ -87,9 +97,11 @@ class ProjectState:
         origin, held = log_origin(self.rings[0].digest), held_checkpoint(self.rings[0].digest)
         self.audit = Audit(root / "audit", origin, [held])
         # under the newest key of the log, or the one before where the log has not been taken over by the new one
-        keys = self.rings[-1].log_keys()
-        self._log_pem, self.events = first_that_holds(keys, lambda pem: (pem, self.audit.check(pem)))
+        keys, seen = self.rings[-1].log_keys(), _seen_by_owners(self.rings, root / RINGS)
+        self._log_pem, self.events = first_that_holds(keys, lambda pem: (pem, self.audit.check(pem, seen)))
         self.charter = self._charter(self.events)
+        self.rings = self._in_force()
+        require_within_limit(self.rings, self._log_pem, len(self.events), str(self.audit.checkpoint_path))
         if self.charter.heads:  # which only the events could name
             self.audit = Audit(root / "audit", origin, [held, *(Path(head) for head in self.charter.heads)])
             self.audit.verify(self._log_pem)
@@ -118,13 +130,34 @@ class ProjectState:
             )
         return charter
 
+    def _in_force(self) -> tuple[Ring, ...]:
+        """Return the key rings up to the one in force. One more may be left over, of a change that was cut off."""
+        digests = [ring.digest for ring in self.rings]
+        if self.charter.ring not in digests:
+            raise Tampered(
+                f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.",
+                remedy=Remedy.PROJECT,
+                expected=self.charter.ring,
+                found=f"{len(digests)} others, the newest {digests[-1]}",
+            )
+        rings = self.rings[: digests.index(self.charter.ring) + 1]
+        if len(self.rings) > len(rings) + 1:
+            raise Tampered(f"{self.root / RINGS} holds key rings that the audit log does not name.", remedy=Remedy.LOG)
+        return rings
+
+    def log_head(self) -> LogHead:
+        """Return the audit log as it is now, for the owner to sign."""
+        head = read_body(self.audit.checkpoint(), self.audit.origin, str(self.audit.checkpoint_path))
+        return LogHead(size=head.size, root=head.root.hex())
+
     def check_checkpoint(self, note: bytes, name: str) -> None:
         """Raise Tampered, naming `name`, unless this checkpoint, kept anywhere, is of a beginning of the log.
 
         Also one by a key that was found compromised later: a forged one would be of another log.
         """
         keys = self.rings[-1].log_keys(also_compromised=True)
-        first_that_holds(keys, lambda pem: self.audit.check_holder(note, pem, name))
+        pem, head = first_that_holds(keys, lambda pem: (pem, self.audit.check_holder(note, pem, name)))
+        require_within_limit(self.rings, pem, head.size, name)
 
     def keep_until(self) -> str:
         """Return the day before which the policy lets nobody delete the log; ISO 8601."""
@@ -138,15 +171,7 @@ class ProjectState:
     @property
     def ring(self) -> Ring:
         """Return the key ring in force."""
-        for ring in self.rings:
-            if ring.digest == self.charter.ring:
-                return ring
-        raise Tampered(
-            f"{self.root / RINGS} lacks the key ring {self.charter.ring[:12]}, which is in force.",
-            remedy=Remedy.PROJECT,
-            expected=self.charter.ring,
-            found=f"{len(self.rings)} others, the newest {self.rings[-1].digest}",
-        )
+        return self.rings[-1]
 
     @property
     def domain_folder(self) -> Path:
@@ -160,8 +185,17 @@ class ProjectState:
         return PinnedBase(self.charter.base, self.charter.base_digest)
 
     def policy(self) -> Policy:
+        """Return the policy in force, as the project adopted it and, if its key ring names one, the owner signed it."""
         self._check_adopted()
-        return read_policy(self.root / self.charter.policy_file.path)
+        policy, signed = read_policy(self.root / self.charter.policy_file.path, adopted=True), self.ring.rules
+        if signed is not None and policy.digest != signed.policy_digest:
+            raise Tampered(
+                f"{self.root / self.charter.policy_file.path} is not the policy that the owner has put in force.",
+                remedy=Remedy.ADOPT,
+                expected=signed.policy_digest,
+                found=policy.digest,
+            )
+        return policy
 
     def policy_of(self, digest: str) -> Policy:
         """Read a policy that is or was in force, by its digest."""
@@ -182,7 +216,16 @@ class ProjectState:
             raise Tampered(f"{path} is a policy of another version of this package.", remedy=Remedy.PROJECT) from None
 
     def domain(self) -> Domain:
+        """Return the domain in force, as the project adopted it and, if its key ring names one, the owner signed it."""
         self._check_adopted()
+        signed = self.ring.rules
+        if signed is not None and self.domain_digest() != signed.domain_digest:
+            raise Tampered(
+                f"{self.domain_folder} is not the domain that the owner has put in force.",
+                remedy=Remedy.ADOPT,
+                expected=signed.domain_digest,
+                found=self.domain_digest(),
+            )
         return read_domain(self.domain_folder)
 
     def domain_digest(self) -> str:

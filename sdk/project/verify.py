@@ -7,16 +7,19 @@
 5. the base model is the one that was adapted
 6. every package: signature, manifest, files, provenance
 7. every decision: what its record says is what its envelope signs, by a key of the key ring
-8. every release: MLflow says what its record says and nothing besides; the model's aliases point to what was promoted
+8. what was promoted was sealed under rules that the owner had put in force
+9. every release: MLflow says what its record says and nothing besides; the model's aliases point to what was promoted
    and registered last
 """
 
 from __future__ import annotations
 
 from sdk.approve import read_decision
+from sdk.crypto.keyring import Term, terms
 from sdk.errors import Remedy, Tampered, another
 from sdk.model import open_base
-from sdk.project.gather import trainer_pem
+from sdk.policy import loosened
+from sdk.project.gather import in_force_when_sealed, trainer_pem
 from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, standing_of
 from sdk.project.state import ProjectState
 from sdk.records import (
@@ -121,6 +124,47 @@ def check_approvals(state: ProjectState) -> int:
     return len(approvals)
 
 
+def check_promoted(state: ProjectState) -> None:
+    """Check step 8. What 0.1.0 promoted, before the owner had signed any rules, is for the notes."""
+    signed = [ring for ring in state.rings if ring.rules is not None]
+    if not signed:
+        return
+    first = signed[0].log.size if signed[0].log is not None else 0
+    for event in state.finished("promote"):
+        release = state.records.get(Release, event.objects["release"])
+        fault = in_force_when_sealed(state, state.lineage(Package, release, "package")).fault
+        if fault is not None and event.seq >= first:
+            raise Tampered(f"Event {event.seq} promotes a package that must not be. {fault}", remedy=Remedy.LOG)
+
+
+def _note_on_term(state: ProjectState, term: Term) -> str | None:
+    """Say in what a policy is looser than the one that it replaced. None if it is not."""
+    if term.before is None:
+        return None
+    policy, before = state.policy_of(term.rules.policy_digest), state.policy_of(term.before.policy_digest)
+    looser = "; ".join(loosened(before, policy))
+    return looser and (
+        f"{policy.name}, in force from event {term.begin}, is looser than {before.name}, which it replaced: {looser}. "
+        f"What was sealed under it needs of approvals what the stricter of the two asks."
+    )
+
+
+def notes_on_rules(state: ProjectState) -> list[str]:
+    """Return what a reader of the project should know of the rules: none signed, loosened, or of a package's own."""
+    if state.ring.rules is None:
+        return [
+            f"The key ring names no rules in force, as 0.1.0 left it: nothing shows that the owner allowed "
+            f"{state.charter.policy}, and no release is served. The owner runs `sdk init {state.root} --adopt`, which "
+            "signs the policy and the domain that the project works under, and publishes the champion again."
+        ]
+    notes = [note for term in terms(state.rings) if (note := _note_on_term(state, term))]
+    for package in state.distinct(Package):
+        fault = in_force_when_sealed(state, package).fault
+        if fault is not None:
+            notes.append(f"Package {package.package[:12]} cannot be served. {fault}")
+    return notes
+
+
 def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
     """Check step 2: every policy that something was done under, and the one in force, lies under its digest."""
     kept = {path.name.removesuffix(".json") for path in (state.root / POLICIES).iterdir() if path.suffix != ASIDE}
@@ -136,7 +180,7 @@ def check_base(state: ProjectState) -> None:
 
 
 def check_registry(state: ProjectState, release: Release) -> None:
-    """Check step 8 for a release. The checkpoints that MLflow holds must be of this very log, too."""
+    """Check step 9 for a release. The checkpoints that MLflow holds must be of this very log, too."""
     tracking = Tracking(state.root, state.charter.tracking_uri)
     package = state.lineage(Package, release, "package")
     publications = [one for one in state.all(Publication) if one.release == release.digest]
@@ -151,14 +195,14 @@ def check_registry(state: ProjectState, release: Release) -> None:
 
 
 def check_registered_model(state: ProjectState, releases: list[Release]) -> None:
-    """Check step 8 for the model. Where none was promoted, or MLflow is yet to be told, no version is its champion."""
+    """Check step 9 for the model. Where none was promoted, or MLflow is yet to be told, no version is its champion."""
     champions = [one for one in state.all(Publication) if one.status == "champion"]
     version = state.records.get(Release, champions[-1].release).version if champions else None
     check_model(Tracking(state.root, state.charter.tracking_uri), releases, version)
 
 
 def verify_project(state: ProjectState, registry: bool) -> Verified:
-    """Check steps 2 to 8; step 1 was done when the log was read. registry=False leaves out step 8."""
+    """Check steps 2 to 9; step 1 was done when the log was read. registry=False leaves out step 9."""
     state.policy()
     state.domain()
     state.check_keys()
@@ -167,6 +211,7 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
     files = check_files(state, records)
     check_base(state)
     packages, approvals = check_packages(state), check_approvals(state)
+    check_promoted(state)
     releases = state.distinct(Release) if registry else []
     for release in releases:
         check_registry(state, release)
@@ -181,5 +226,5 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
         root=state.charter.root,
         checkpoint=state.audit.checkpoint().decode(),
         keep_until=state.keep_until(),
-        notes=tuple(state.notes()),
+        notes=(*state.notes(), *notes_on_rules(state)),
     )

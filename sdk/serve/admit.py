@@ -5,13 +5,15 @@
  3. signature: the package's OMS signature is by a trainer of the ring
  4. manifest: its identity, and every file of the package
  5. revocation: the trainer's key is not one whose signatures count no more
- 6. approvals: the policy is the manifest's, and the verdict over all decisions under the ring in force is yes
- 7. log proof: the promotion is in the log, and names this package, policy, report and these decisions in this order
- 8. freshness: the log has not become shorter, nor the release older, than what this machine has served
- 9. decrypt: into memory
-10. base: the one that is named here, never one that a file of the package names, and of the manifest's digest
-11. load what step 10 has opened, and attach the adapter
-12. wipe the plain weights, remember what was served
+ 6. rules: the log goes on from what owners saw when they signed key rings, and the manifest's policy was in force by
+    them at the event of the sealing
+ 7. approvals: the verdict over all decisions, under that policy and the ring in force, is yes
+ 8. log proof: the promotion is in the log, and names this package, policy, report and these decisions in this order
+ 9. freshness: log, key rings and promotion go on from what this machine has served
+10. decrypt: into memory
+11. base: the one that is named here, never one that a file of the package names, and of the manifest's digest
+12. load what step 11 has opened, and attach the adapter
+13. wipe the plain weights, remember what was served
 
 It raises Tampered, or Refused with every reason, at the first step that fails; nothing is served then.
 """
@@ -32,8 +34,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
-from sdk.audit import Event, read_checkpoint, verify_proof
-from sdk.crypto.keyring import Member, Ring, first_that_holds, open_rings, why_not_valid
+from sdk.audit import Event
+from sdk.crypto.keyring import Member, Ring, open_rings, why_not_valid
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
 from sdk.model import PinnedBase, open_base, resolve_base
 from sdk.model.adapted import AdaptedModel, load_adapted
@@ -42,16 +44,17 @@ from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
 from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, unseal, wipe
 from sdk.seal.folder import list_files, read_file
 from sdk.serve.evidence import (
+    DATA_KEY,
     LINE,
     POLICY,
-    PROOF,
     Evidence,
     find_trainer,
     read_evidence,
     read_policy_bytes,
     read_wrapped,
 )
-from sdk.store import log_origin, state_folder, write_atomic
+from sdk.serve.governing import check_fresh, prove_promotion, prove_rules, write_served
+from sdk.store import log_origin, state_folder
 
 GOVERNANCE = "governance"  # folder of a release beside its package
 TRUST = "SDK_TRUST"
@@ -64,6 +67,9 @@ class Trust(Frozen):
     base: str = Field(description="the base model: embedded, or its folder on this machine")
     encryption_key: str = Field(description="URI of the key that unwraps the package's data key")
     keys: Path = Field(description="folder from which a relative file: URI is taken")
+    ring: Sha256 | None = Field(
+        default=None, description="digest of a key ring that a release must bring; None: by 0.1.0"
+    )
     served: Path | None = Field(description="file that remembers what was served; None: the caller has the whole log")
 
 
@@ -88,12 +94,12 @@ def trust_from_environment() -> Trust:
 
 
 def admit(folder: Path, trust: Trust) -> AdaptedModel:
-    """Load the model of a release's folder, as MLflow gives it out, after the twelve steps above."""
+    """Load the model of a release's folder, as MLflow gives it out, after the steps above."""
     return admit_package(folder / PACKAGE, read_evidence(folder / GOVERNANCE), trust)
 
 
 def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str | None = None) -> AdaptedModel:
-    """Load a package's model after the twelve steps above.
+    """Load a package's model after the steps above.
 
     expected: the package's identity, where the caller knows which it must be.
     """
@@ -103,29 +109,36 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
         trainer = find_trainer(ring, _claimed_signer(folder), "The package")
         manifest = open_package(folder, None, str(trainer.public_key), expected)  # 3, 4
         identity = sha256((folder / MANIFEST).read_bytes())
-        promotion, size = _proven(evidence, ring, trust)
+        promotion, log = prove_promotion(evidence, rings, log_origin(trust.root))
         _check_standing(trainer, promotion)  # 5
-        policy = read_policy_bytes(evidence.policy, manifest.policy_digest, POLICY)
-        _check_approvals(evidence, ring, policy, identity, trainer, promotion)  # 6
-        _check_promotion(promotion, evidence, rings, identity, policy)  # 7
-        _check_fresh(evidence, ring, trust, size)  # 8
-        wrapped = read_wrapped(evidence.data_key, "data-key.json") if evidence.data_key else manifest.wrapped_data_key
-        key = None
-        if wrapped is not None:
-            key = crypto.open_wrapper(trust.encryption_key, trust.keys).unwrap(
-                wrapped, key_context(manifest.package_id)
-            )
-        config, weights = unseal(folder, manifest, key)  # 9
+        policy = read_policy_bytes(evidence.policy, manifest.policy_digest, POLICY, "the package was sealed under")
+        in_force = prove_rules(evidence, rings, log, manifest, identity)  # 6
+        now = max(datetime.now(UTC), datetime.fromisoformat(promotion.time))  # a clock that is set back gains nothing
+        case = Case(identity, policy, in_force, evidence.report, ring, evidence.decisions, trainer.key_id, now)
+        require_allowed(judge(case))  # 7
+        _check_promotion(promotion, evidence, rings, identity, policy)  # 8
+        _check_rings(rings, trust)
+        if trust.served is not None:
+            check_fresh(trust.served, evidence, rings, log, promotion)  # 9
+        config, weights = unseal(folder, manifest, _data_key(evidence, manifest, trust))  # 10
         try:
-            with open_base(_pinned_base(trust, manifest)) as base:  # 10
+            with open_base(_pinned_base(trust, manifest)) as base:  # 11
                 model = load_adapted(
                     base, _method(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
-                )  # 11
+                )  # 12
         finally:
-            wipe(weights)  # 12
+            wipe(weights)  # 13
         if trust.served is not None:
-            write_atomic(trust.served, _checkpoint_of(evidence.proof))
+            write_served(trust.served, log, promotion, rings)
     return model
+
+
+def _data_key(evidence: Evidence, manifest: Manifest, trust: Trust) -> crypto.Secret | None:
+    """Unwrap the package's data key. None if its weights are not encrypted."""
+    wrapped = read_wrapped(evidence.data_key, DATA_KEY) if evidence.data_key else manifest.wrapped_data_key
+    if wrapped is None:
+        return None
+    return crypto.open_wrapper(trust.encryption_key, trust.keys).unwrap(wrapped, key_context(manifest.package_id))
 
 
 @contextmanager
@@ -149,27 +162,12 @@ def _claimed_signer(folder: Path) -> str:
         raise Tampered(f"The package has no {MANIFEST} that names its signing key.", remedy=Remedy.COPY) from None
 
 
-def _proven(evidence: Evidence, ring: Ring, trust: Trust) -> tuple[Event, int]:
-    """Prove the promotion's event by a key of the log. Returns it, and the size of the log that it was proven in."""
-    name = f"{LINE} with {PROOF}"
-    return first_that_holds(
-        ring.log_keys(), lambda pem: verify_proof(evidence.line, evidence.proof, log_origin(trust.root), pem, name)
-    )
-
-
 def _check_standing(trainer: Member, promotion: Event) -> None:
     why = why_not_valid(trainer, datetime.fromisoformat(promotion.time))
     if why is not None:
         raise Tampered(
             f"The key of {trainer.name}, who signed the package, does not count: {why}.", remedy=Remedy.RELEASE
         )
-
-
-def _check_approvals(
-    evidence: Evidence, ring: Ring, policy: Policy, identity: str, trainer: Member, promotion: Event
-) -> None:
-    now = max(datetime.now(UTC), datetime.fromisoformat(promotion.time))  # a clock that is set back gains nothing
-    require_allowed(judge(Case(identity, policy, evidence.report, ring, evidence.decisions, trainer.key_id, now)))
 
 
 def _check_promotion(
@@ -198,28 +196,14 @@ def _check_promotion(
         raise Tampered(f"{LINE} is the promotion of something else.", faults, remedy=Remedy.RELEASE)
 
 
-def _checkpoint_of(proof: bytes) -> bytes:
-    return proof.partition(b"\n\n")[2]
-
-
-def _check_fresh(evidence: Evidence, ring: Ring, trust: Trust, size: int) -> None:
-    """Tampered unless the log has grown since the release that this machine served last, or it is that release again.
-
-    The key of the remembered checkpoint may have been found compromised since: this machine checked it when it counted.
-    """
-    if trust.served is None or not trust.served.exists():
-        return
-    note = trust.served.read_bytes()
-    if note == _checkpoint_of(evidence.proof):
-        return
-    keys = ring.log_keys(also_compromised=True)
-    served = first_that_holds(keys, lambda pem: read_checkpoint(note, log_origin(trust.root), pem, str(trust.served)))
-    if served.size >= size:
+def _check_rings(rings: tuple[Ring, ...], trust: Trust) -> None:
+    """Tampered where the release lacks the key ring that was in force when the trust file was written."""
+    if trust.ring is not None and trust.ring not in {ring.digest for ring in rings}:
         raise Tampered(
-            "The release is older than one that this machine has served: it is not the newest.",
+            "The release lacks the key ring that was in force when the trust file of this machine was written.",
             remedy=Remedy.RELEASE,
-            expected=f"a log of more than {served.size} events",
-            found=f"{size} events",
+            expected=trust.ring,
+            found=f"{len(rings)} others, the newest {rings[-1].digest}",
         )
 
 
@@ -238,4 +222,4 @@ def _method(manifest: Manifest) -> Method:
 
 def trust_bytes(trust: Trust) -> bytes:
     """Write the trust file that `read_trust` reads."""
-    return canonical_json(trust.model_dump(mode="json", include={"root", "base", "encryption_key"})) + b"\n"
+    return canonical_json(trust.model_dump(mode="json", include={"root", "base", "encryption_key", "ring"})) + b"\n"

@@ -3,10 +3,15 @@
 provenance.dsse.json      how the package came about, by the trainer's key
 ring/0001.dsse.json …     every key ring, each signed by an owner of the one before
 policy.json               the policy that the package was sealed under, canonical JSON
+policy-before.json        the policy that this one replaced, where it did
 report.sha256             digest of the report that the deciders saw
 decisions/0001.dsse.json … every decision over the package, in the order of the log
 promotion.json            the promotion's line of the audit log
 promotion.proof           proof that the line is in the log, with a signed checkpoint (C2SP tlog-proof)
+package.json              the package's record, which the sealing's event names
+sealing.json, .proof      the sealing's line of the audit log, and its proof under the same checkpoint
+consistency.json          proofs that the log of this checkpoint goes on from what it was when owners signed key rings,
+                          and when releases were published (RFC 6962, 2.1.2)
 data-key.json             the package's data key under the encryption key in force, where that is not the manifest's
 """
 
@@ -32,8 +37,25 @@ POLICY, REPORT, LINE, PROOF, DATA_KEY = (
     "promotion.proof",
     "data-key.json",
 )
+BEFORE, RECORD, SEALING, SEALING_PROOF, CONSISTENCY = (
+    "policy-before.json",
+    "package.json",
+    "sealing.json",
+    "sealing.proof",
+    "consistency.json",
+)
 DECISIONS = "decisions"
 LIMIT = 16 * 2**20  # bytes of one file; the largest, a key ring, has some hundred bytes a member
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """What shows when a package was sealed, and that the log has only grown since what others have seen of it."""
+
+    record: bytes  # the package's, canonical JSON
+    line: bytes
+    proof: bytes
+    consistency: bytes
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,8 @@ class Evidence:
     line: bytes
     proof: bytes
     data_key: bytes | None = None
+    sealing: Sealing | None = None  # None: published by 0.1.0
+    policy_before: bytes | None = None
 
 
 def find_trainer(ring: Ring, fingerprint: str, name: str) -> Member:
@@ -69,6 +93,12 @@ def _files(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield PROOF, evidence.proof
     if evidence.data_key is not None:
         yield DATA_KEY, evidence.data_key
+    if evidence.policy_before is not None:
+        yield BEFORE, evidence.policy_before
+    if evidence.sealing is not None:
+        sealing = evidence.sealing
+        yield from ((RECORD, sealing.record), (SEALING, sealing.line), (SEALING_PROOF, sealing.proof))
+        yield CONSISTENCY, sealing.consistency
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> None:
@@ -115,15 +145,29 @@ def read_evidence(folder: Path) -> Evidence:
         decisions=_numbered(folder / DECISIONS),
         line=_read(folder / LINE),
         proof=_read(folder / PROOF),
-        data_key=_read(folder / DATA_KEY) if os.path.lexists(folder / DATA_KEY) else None,
+        data_key=_read_if_there(folder / DATA_KEY),
+        sealing=_read_sealing(folder),
+        policy_before=_read_if_there(folder / BEFORE),
     )
 
 
-def read_policy_bytes(data: bytes, digest: str, name: str) -> Policy:
-    """Read the policy with this digest; Tampered: it is another one."""
+def _read_if_there(path: Path) -> bytes | None:
+    return _read(path) if os.path.lexists(path) else None
+
+
+def _read_sealing(folder: Path) -> Sealing | None:
+    """Read the files about the sealing: all, or none, as 0.1.0 published."""
+    names = (RECORD, SEALING, SEALING_PROOF, CONSISTENCY)
+    if not any(os.path.lexists(folder / name) for name in names):
+        return None
+    return Sealing(*(_read(folder / name) for name in names))
+
+
+def read_policy_bytes(data: bytes, digest: str, name: str, meant: str) -> Policy:
+    """Read the policy with this digest; Tampered: it is another one. meant: which one it should be, for messages."""
     if sha256(data) != digest:
         raise Tampered(
-            f"{name} is not the policy that the package was sealed under.",
+            f"{name} is not the policy that {meant}.",
             remedy=Remedy.RELEASE,
             expected=digest,
             found=sha256(data),

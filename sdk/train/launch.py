@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 
 from sdk import processes
+from sdk.data.base_folder import Base, PinnedBase
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.hardware import cpu_cores
 from sdk.records import Frozen, OnProgress, Run, TrainSettings
@@ -88,13 +89,19 @@ def train(job: Job, on_progress: OnProgress, nodes: int = 1, rendezvous: str = "
         on_progress(f"memory ran out: micro-batches of 1/{2**job.halvings}", 0, None, {})
 
 
+def _with_whole_path(base: Base) -> Base:
+    if isinstance(base, PinnedBase):
+        return base._replace(place=str(_with_whole_path(base.place)))
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
+
+
 def _with_whole_paths(job: Job) -> Job:
     """Return the job with absolute paths, since the processes that do it work in another folder."""
     return replace(
         job,
         data=job.data.resolve() if isinstance(job.data, Path) else job.data,
         out=job.out.resolve(),
-        base=str(Path(job.base).resolve()) if Path(job.base).is_dir() else job.base,
+        base=_with_whole_path(job.base),
         earlier=job.earlier and replace(job.earlier, folder=job.earlier.folder.resolve()),
     )
 

@@ -272,7 +272,7 @@ def enroll(bench: Bench, draw: Random) -> keyring.Ring:
     last = bench.maker.rings[-1]
     at = bench.maker.start.fromisoformat(last.time)
     roles = draw.choice([["approver"], ["trainer"], ["owner"], ["reviewer", "approver"]])
-    return keyring.add(last, keyring.signing_member("Eve", roles, bench.keys.stranger.public_pem, at), at)
+    return keyring.add(last, keyring.signing_member("Eve", roles, bench.keys.stranger.public_pem, at), at, last.log)
 
 
 @tampers("release", word="is not signed by who may")
@@ -290,7 +290,8 @@ def a_key_ring_by_a_stranger(case: Release, draw: Random, bench: Bench) -> None:
 @tampers("release", word="another one")
 def the_last_key_ring_forked_by_an_owner(case: Release, draw: Random, bench: Bench) -> None:
     second, at = bench.maker.rings[1], bench.maker.start.fromisoformat(bench.maker.rings[2].time)
-    fork = keyring.revoke(second, bench.keys.left.fingerprint, draw.choice(["superseded", "compromised"]), at)
+    why = draw.choice(["superseded", "compromised"])
+    fork = keyring.revoke(second, bench.keys.left.fingerprint, why, at, bench.maker.rings[2].log)  # type: ignore[arg-type]
     set_rings(case, [*rings_of(case)[:2], keyring.sign_ring(fork, bench.keys.owner)])
 
 

@@ -8,15 +8,14 @@ from random import Random
 
 from sdk import crypto
 from sdk.crypto import keyring
-from sdk.records import canonical_json
+from sdk.records import canonical_json, sha256
 from tests.clean_releases import (
     Log,
     Release,
     manifest_of,
-    prove,
 )
 from tests.tampering.evidence import decide, decisions_of, enroll, rings_of, set_decisions, set_rings
-from tests.tampering.kit import LINE, PROOF, Bench, accepted, content, flip
+from tests.tampering.kit import LINE, MANIFEST, PROOF, Bench, accepted, content, flip
 from tests.tampering.log import put_back
 from tests.tampering.package import bundle_of, put_bundle
 
@@ -76,7 +75,8 @@ def a_signature_of_an_unknown_key_under_the_proof(case: Release, draw: Random, b
 @accepted("release", "a later proof of the same promotion is as good")
 def a_proof_in_a_longer_log(case: Release, draw: Random, bench: Bench) -> None:
     lines = bench.maker.lines
-    case.tree[PROOF] = prove(lines, lines.index(content(case.tree, LINE)), bench.maker.origin, bench.keys.log)
+    package = sha256(content(case.tree, MANIFEST))
+    case.tree |= bench.maker.proofs(package, lines.index(content(case.tree, LINE)))
 
 
 @accepted(

@@ -346,7 +346,7 @@ def a_field_of_the_manifest_signed_by_the_trainer_after_approval(case: Release, 
     _resign(case, bench.keys.trainer, **_changed_field(case.tree, draw))
 
 
-@tampers("release", Refused, word="may not be used")
+@tampers("release", word="is not the sealing of this package")
 def the_version_lowered_by_the_trainer_after_approval(case: Release, draw: Random, bench: Bench) -> None:
     _resign(case, bench.keys.trainer, version=draw.choice([1, 2]))
 
