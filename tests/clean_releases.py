@@ -409,13 +409,14 @@ class Maker:
     def proofs(self, package: str, promotion: int, lines: Sequence[bytes] | None = None) -> Tree:
         """What is proven under one checkpoint: promotion, sealing, and that the log only grew."""
         lines, (sealing, record) = lines or self.lines, self.sealed[package]
-        sizes = {*(ring.log.size for ring in self.rings if ring.log), *self.seen[:1]}
+        sizes = {ring.log.size for ring in self.rings if ring.log}
         return {
             "governance/promotion.proof": prove(lines, promotion, self.origin, self.keys.log),
             "governance/package.json": record,
             "governance/sealing.json": lines[sealing],
             "governance/sealing.proof": prove(lines, sealing, self.origin, self.keys.log),
             "governance/consistency.json": write_consistency({size: grown(lines, size) for size in sizes}),
+            "governance/published.json": write_consistency({size: grown(lines, size) for size in self.seen[:1]}),
         }
 
     def release(self, version: int, weights: bytes, plain: bool = False) -> Release:

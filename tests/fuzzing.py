@@ -24,7 +24,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from sdk import crypto
-from sdk.approve import Case, judge, read_decision, require_allowed
+from sdk.approve import Case, InForceWhenSealed, judge, read_decision, require_allowed
 from sdk.audit import read_checkpoint, verify_proof
 from sdk.audit.event import parse, places
 from sdk.crypto import dsse, floe, keyring
@@ -47,6 +47,7 @@ SECONDS = 1.0
 BYTES = 1 << 20  # what parsers need for themselves, whatever the input
 BYTES_OF_ADMISSION = 3 << 20  # with a segment's buffer and what is hashed at a time, 1 MiB each
 SAMPLE = 500  # every so many inputs, memory is looked at
+IN_FORCE = InForceWhenSealed(None, None)
 LARGEST = 1 << 18  # bytes of an input
 KEPT = 64  # inputs of a target that are kept because they made it say something new,
 KEPT_BYTES = 6_000  # and are shorter than this
@@ -348,7 +349,7 @@ def _governance_targets(desk: _Desk) -> list[Target]:
     def signed_decision(data: bytes) -> object:
         by = (keys.first, keys.reviewer, keys.second, keys.trainer)[zlib.crc32(data) % 4]
         given = (*decisions[:2], dsse.sign_envelope(dsse.INTOTO, data, by))
-        case = Case(desk.package, policy, maker.report, desk.ring, given, keys.trainer.fingerprint, now)
+        case = Case(desk.package, policy, IN_FORCE, maker.report, desk.ring, given, keys.trainer.fingerprint, now)
         return require_allowed(judge(case))
 
     texts = desk.ring.public_keys()
@@ -367,7 +368,7 @@ def _governance_targets(desk: _Desk) -> list[Target]:
         Target("next key ring, signed", 6, _payloads(rings), next_ring),
         Target("decision", 8, decisions, lambda data: read_decision(data, desk.ring, "x")),
         Target("decision, signed, and its verdict", 3, _payloads(decisions), signed_decision, (Refused,)),
-        Target("policy in JSON", 4, [policy_json], lambda data: read_policy_bytes(data, sha256(data), "x")),
+        Target("policy in JSON", 4, [policy_json], lambda data: read_policy_bytes(data, sha256(data), "x", "y")),
         Target("data key", 10, [canonical_json({"wrapped": wrapped.decode()})], lambda data: read_wrapped(data, "x")),
         Target("wrapped key", 8, [wrapped], unwrap),
         Target("public key", 8, seeds, lambda data: crypto.algorithm(_pem(data, "PUBLIC KEY").decode())),

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sdk import crypto
 from sdk.approve import Decision, Digests, sign_decision
-from sdk.audit import Audit
+from sdk.audit import Audit, read_body, write_consistency
 from sdk.crypto import keyring
 from sdk.records import canonical_json, sha256
 from sdk.seal import oms
@@ -114,27 +114,49 @@ def reseal(package: Path, signer: crypto.Signer, **changes: object) -> str:
     return digests["manifest.json"]
 
 
+def head_of(log: Audit) -> keyring.LogHead:
+    """What an owner sees of a log."""
+    size, root = read_body(log.checkpoint(), log.origin, "the checkpoint")
+    return keyring.LogHead(size=size, root=root.hex())
+
+
+def in_force(bench: Bench, policy: dict[str, Any]) -> keyring.InForce:
+    """The policy with the domain of the bench's release."""
+    rules = bench.rings[0].rules
+    assert rules
+    named = {"policy": f"{policy['id']}@{policy['version']}", "policy_digest": sha256(canonical_json(policy))}
+    return rules.model_copy(update=named)
+
+
 def make(bench: Bench, plan: Plan, folder: Path) -> Path:
     """A release of its own log: the project's package under a changed policy, with these people and decisions."""
     release, governance = Path(shutil.copytree(bench.release, folder / "release")), folder / "release/governance"
     start = datetime.fromisoformat(bench.rings[-1].time)
-    rings = [bench.rings[-1]]
+    log = Audit(folder / "audit", log_origin(bench.trust.root))
+    (folder / "audit").mkdir()
+    for number in range(5):
+        log.append(bench.keys.log, f"step-{number}", "started", {}, "default@3", {})
+    rings, head = [bench.rings[0]], head_of(log)
+    policy = json.loads((governance / "policy.json").read_bytes())
+    policy["approve"] |= plan.approve
+    for _ in range(2):  # the second takes the place of one that asks for the same, so that it alone counts
+        write(governance / "policy-before.json", canonical_json(policy))
+        policy["version"] += 1
+        rings.append(keyring.put_in_force(rings, in_force(bench, policy), start, head))
     for member in enroll(bench, start):
-        rings.append(keyring.add(rings[-1], member, start))
+        rings.append(keyring.add(rings[-1], member, start, head))
     named = {"trainer": bench.keys.trainer, "log": bench.keys.log, **SIGNERS}
     for label, (reason, after) in plan.revoked.items():
         at = start + timedelta(seconds=after)
-        changed = keyring.revoke(rings[-1], named[label].fingerprint, reason, max(at, start))  # type: ignore[arg-type]
+        changed = keyring.revoke(rings[-1], named[label].fingerprint, reason, max(at, start), head)  # type: ignore[arg-type]
         members = [one.model_dump(mode="json") for one in changed.members]
         for one in members:
             if one["key_id"] == named[label].fingerprint:
                 one["revoked"]["time"] = keyring.timestamp(at)
         rings.append(keyring.Ring.model_validate({**changed.model_dump(mode="json"), "members": members}))
     by = {"owner": bench.keys.owner, **named}[plan.ring_by]
-    before = [file.read_bytes() for file in sorted((governance / "ring").iterdir())]
+    before = [sorted((governance / "ring").iterdir())[0].read_bytes()]
     write_all(governance / "ring", [*before, *(keyring.sign_ring(each, by) for each in rings[1:])])
-    policy = json.loads((governance / "policy.json").read_bytes())
-    policy["approve"] |= plan.approve
     write(governance / "policy.json", canonical_json(policy))
     signer = {"trainer": bench.keys.trainer, **SIGNERS}[plan.sealed_by]
     changes = {"policy_digest": sha256(canonical_json(policy)), "signing_key": signer.fingerprint}
@@ -149,7 +171,7 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
             decision=said.decision,  # type: ignore[arg-type]
             reason=said.reason,
             person=said.person or people.get(key.fingerprint, "Nobody"),
-            policy="default@2",
+            policy="default@3",
             time=keyring.timestamp(at),
             expires=None if said.ends is None else keyring.timestamp(start + timedelta(seconds=said.ends)),
         )
@@ -159,15 +181,17 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
     objects = {**digests.model_dump(), "ring": rings[-1].digest}
     objects |= {f"decision.{i:04}": sha256(envelope) for i, envelope in enumerate(decisions, 1)}
     wanted = {name: value for name, value in {**objects, **plan.objects}.items() if value is not None}
-    log = Audit(folder / "audit", log_origin(bench.trust.root))
-    (folder / "audit").mkdir()
-    for number in range(5):
-        log.append(bench.keys.log, f"step-{number}", "started", {}, "default@2", {})
+    record = canonical_json({**json.loads((governance / "package.json").read_bytes()), "package": identity})
+    sealing = log.append(bench.keys.log, "seal", "finished", {"record": sha256(record)}, "default@3", {})
     action, phase = plan.action
-    event = log.append(bench.keys.log, action, phase, wanted, "default@2", {})  # type: ignore[arg-type]
-    log.append(bench.keys.log, "publish", "started", {}, "default@2", {})
-    line, proof = log.prove(event.seq)
-    write(governance / "promotion.json", line)
-    write(governance / "promotion.proof", proof)
+    event = log.append(bench.keys.log, action, phase, wanted, "default@3", {})  # type: ignore[arg-type]
+    log.append(bench.keys.log, "publish", "started", {}, "default@3", {})
+    history = log.prove_history([event.seq, sealing.seq], [head.size])
+    for name, line, proof in zip(("promotion", "sealing"), history.lines, history.inclusion, strict=True):
+        write(governance / f"{name}.json", line)
+        write(governance / f"{name}.proof", proof)
+    write(governance / "package.json", record)
+    write(governance / "consistency.json", write_consistency(history.consistency))
+    write(governance / "published.json", write_consistency({}))
     write_all(governance / "decisions", [*decisions, *(sign(said) for said in plan.later)])
     return release

@@ -14,7 +14,18 @@ import pytest
 import yaml
 
 from sdk import crypto
-from sdk.approve import Case, Decision, Digests, Verdict, decide, judge, read_decision, require_allowed, sign_decision
+from sdk.approve import (
+    Case,
+    Decision,
+    Digests,
+    InForceWhenSealed,
+    Verdict,
+    decide,
+    judge,
+    read_decision,
+    require_allowed,
+    sign_decision,
+)
 from sdk.approve.decision import PREDICATE_TYPE, to_statement
 from sdk.crypto import dsse, keyring
 from sdk.crypto.keyring import Member, Ring, timestamp
@@ -42,6 +53,7 @@ PEOPLE = {  # label of a key -> (person, roles)
 }
 KEYS = {label: crypto.LogKey.random() if label == "log" else crypto.SigningKey.random() for label in PEOPLE}
 STRANGER = crypto.SigningKey.random()
+ALLOWED = InForceWhenSealed(None, None)  # the owner had put the policy in force, and none before it
 
 
 def day(number: float) -> datetime:
@@ -66,7 +78,11 @@ def policy(start: str = "finance", **changes: Any) -> Policy:
 
 
 FINANCE, TWO, REVIEWED = policy(), policy(approvals=2), policy(approvals=2, reviews=1)
-LAB, TRAINER_MAY, THIRTY = policy("unsafe-lab"), policy(trainer_may_approve=True), policy(valid_days=30)
+LAB, TRAINER_MAY, THIRTY = (
+    policy("unsafe-lab"),
+    policy(trainer_may_approve=True, separate_duties=False),
+    policy(valid_days=30),
+)
 GOOD = "The scores, the findings and the lineage were looked at."
 
 
@@ -94,7 +110,7 @@ def say(
 
 
 def case(*decisions: bytes, under: Policy | None = FINANCE, rings: Ring | None = RING, **fields: Any) -> Case:
-    given = Case(PACKAGE, under, REPORT, rings, decisions, KEYS["tom"].fingerprint, NOW)
+    given = Case(PACKAGE, under, ALLOWED, REPORT, rings, decisions, KEYS["tom"].fingerprint, NOW)
     return replace(given, **fields)
 
 

@@ -128,7 +128,7 @@ def case_package(_: Path) -> None:
 
 
 def case_policy(_: Path) -> None:
-    read_policy_bytes(b"two", sha256(b"one"), "policy.json")
+    read_policy_bytes(b"two", sha256(b"one"), "policy.json", "the package was sealed under")
 
 
 def case_release(tmp_path: Path) -> None:

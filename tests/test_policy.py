@@ -28,6 +28,7 @@ from sdk.policy import (
     Moment,
     Policy,
     ReviewsCounted,
+    TrainerKnown,
     differences,
     explained,
     read_policy,
@@ -185,6 +186,7 @@ TURNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "leaks.max_tpr": (0.2, 0.3, {"tpr": 0.25}),
     "approve.min_reason_length": (11, 10, {"reason_length": 10}),
     "approve.trainer_may_approve": (False, True, {"approver_is_trainer": True}),
+    "approve.separate_duties": (True, False, {"shared_duties": "owner and approver"}),
     "approve.reviews": (2, 1, {"reviews": 1}),
     "approve.approvals": (2, 1, {"approvals": 1}),
 }
@@ -207,7 +209,8 @@ HARMLESS: dict[type[Moment], Moment] = {
         LeaksUnchecked(),
         LeaksChecked(exposure_bits=1.0, extracted=0, canaries=32, auc=0.5, tpr=0.0),
         Deciding(reason_length=999),
-        Allowing(reason_length=999, approver_is_trainer=False),
+        Allowing(reason_length=999, approver_is_trainer=False, shared_duties=""),
+        TrainerKnown(shared_duties=""),
         ReviewsCounted(reviews=99),
         ApprovalsCounted(approvals=99),
     )
@@ -271,7 +274,8 @@ CHECKED: dict[type[Moment], set[str]] = {
         "leaks.max_tpr",
     },
     Deciding: {"approve.min_reason_length"},
-    Allowing: {"approve.min_reason_length", "approve.trainer_may_approve"},
+    Allowing: {"approve.min_reason_length", "approve.trainer_may_approve", "approve.separate_duties"},
+    TrainerKnown: {"approve.separate_duties"},
     ReviewsCounted: {"approve.reviews"},
     ApprovalsCounted: {"approve.approvals"},
 }
@@ -452,6 +456,7 @@ STRICTER: dict[str, tuple[Any, Any]] = {  # key -> (a value, a stricter one)
     "approve.reviews": (0, 1),
     "approve.approvals": (1, 2),
     "approve.trainer_may_approve": (True, False),
+    "approve.separate_duties": (False, True),
     "approve.min_reason_length": (10, 20),
     "approve.valid_days": (None, 365),
     "audit.retention_years": (3, 6),

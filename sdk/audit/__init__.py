@@ -12,13 +12,14 @@ from sdk.audit.checkpoint import Checkpoint, read_body, read_checkpoint, read_in
 from sdk.audit.consistency import Proofs, check_continues, read_consistency, write_consistency
 from sdk.audit.event import Decision, Event, Phase, account, clock_faults, keep_until
 from sdk.audit.log import Audit
-from sdk.audit.reader import Verification
+from sdk.audit.reader import History, Verification
 
 __all__ = [
     "Audit",
     "Checkpoint",
     "Decision",
     "Event",
+    "History",
     "Phase",
     "Proofs",
     "Verification",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sdk import crypto
 from sdk.approve import Case, InForceWhenSealed, Verdict, judge
-from sdk.audit import Event, write_consistency
+from sdk.audit import Event, History, write_consistency
 from sdk.crypto.keyring import find_term
 from sdk.errors import InvalidInput, Refused
 from sdk.project.state import ProjectState
@@ -115,8 +115,8 @@ def data_key(state: ProjectState, package: Package, manifest: Manifest) -> crypt
 def gather(state: ProjectState, release: Release, promotion: Event) -> Evidence:
     """Gather the files that let a machine without the project see that this release was approved and promoted."""
     package = state.lineage(Package, release, "package")
-    seen = {ring.log.size for ring in state.rings if ring.log is not None} | published_sizes(state)
-    history = state.audit.prove_history([promotion.seq, sealing_event(state, package).seq], seen)
+    seen, published = {ring.log.size for ring in state.rings if ring.log is not None}, published_sizes(state)
+    history = state.audit.prove_history([promotion.seq, sealing_event(state, package).seq], seen | published)
     rewrapped, before = rewrapped_key(state, package), in_force_when_sealed(state, package).before
     return Evidence(
         rings=tuple((state.root / RINGS / f"{ring.version:04}.dsse.json").read_bytes() for ring in state.rings),
@@ -130,10 +130,15 @@ def gather(state: ProjectState, release: Release, promotion: Event) -> Evidence:
             record=package.to_bytes(),
             line=history.lines[1],
             proof=history.inclusion[1],
-            consistency=write_consistency(history.consistency),
+            consistency=_consistency(history, seen),
+            published=_consistency(history, published),
         ),
         policy_before=None if before is None else canonical_json(before.model_dump(mode="json")),
     )
+
+
+def _consistency(history: History, sizes: set[int]) -> bytes:
+    return write_consistency({size: hashes for size, hashes in history.consistency.items() if size in sizes})
 
 
 def published_sizes(state: ProjectState) -> set[int]:

@@ -10,8 +10,8 @@ promotion.json            the promotion's line of the audit log
 promotion.proof           proof that the line is in the log, with a signed checkpoint (C2SP tlog-proof)
 package.json              the package's record, which the sealing's event names
 sealing.json, .proof      the sealing's line of the audit log, and its proof under the same checkpoint
-consistency.json          proofs that the log of this checkpoint goes on from what it was when owners signed key rings,
-                          and when releases were published (RFC 6962, 2.1.2)
+consistency.json          proofs that the log of this checkpoint goes on from what it was when owners signed key rings
+published.json            the same from what it was when releases were published: for machines that have served one
 data-key.json             the package's data key under the encryption key in force, where that is not the manifest's
 """
 
@@ -37,12 +37,13 @@ POLICY, REPORT, LINE, PROOF, DATA_KEY = (
     "promotion.proof",
     "data-key.json",
 )
-BEFORE, RECORD, SEALING, SEALING_PROOF, CONSISTENCY = (
+BEFORE, RECORD, SEALING, SEALING_PROOF, CONSISTENCY, PUBLISHED = (
     "policy-before.json",
     "package.json",
     "sealing.json",
     "sealing.proof",
     "consistency.json",
+    "published.json",
 )
 DECISIONS = "decisions"
 LIMIT = 16 * 2**20  # bytes of one file; the largest, a key ring, has some hundred bytes a member
@@ -56,6 +57,7 @@ class Sealing:
     line: bytes
     proof: bytes
     consistency: bytes
+    published: bytes
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _files(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     if evidence.sealing is not None:
         sealing = evidence.sealing
         yield from ((RECORD, sealing.record), (SEALING, sealing.line), (SEALING_PROOF, sealing.proof))
-        yield CONSISTENCY, sealing.consistency
+        yield from ((CONSISTENCY, sealing.consistency), (PUBLISHED, sealing.published))
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> None:
@@ -157,7 +159,7 @@ def _read_if_there(path: Path) -> bytes | None:
 
 def _read_sealing(folder: Path) -> Sealing | None:
     """Read the files about the sealing: all, or none, as 0.1.0 published."""
-    names = (RECORD, SEALING, SEALING_PROOF, CONSISTENCY)
+    names = (RECORD, SEALING, SEALING_PROOF, CONSISTENCY, PUBLISHED)
     if not any(os.path.lexists(folder / name) for name in names):
         return None
     return Sealing(*(_read(folder / name) for name in names))

@@ -31,6 +31,7 @@ from sdk.serve.evidence import (
     CONSISTENCY,
     LINE,
     PROOF,
+    PUBLISHED,
     RECORD,
     SEALING,
     SEALING_PROOF,
@@ -194,5 +195,5 @@ def check_fresh(path: Path, evidence: Evidence, rings: tuple[Ring, ...], log: Pr
             expected=served.ring,
             found=rings[served.rings - 1].digest,
         )
-    proofs = read_consistency(evidence.sealing.consistency, CONSISTENCY) if evidence.sealing else {}
-    check_continues(seen, log.head, proofs, f"{CONSISTENCY}, from the release that this machine served last")
+    proofs = read_consistency(evidence.sealing.published, PUBLISHED) if evidence.sealing else {}
+    check_continues(seen, log.head, proofs, f"{PUBLISHED}, from the release that this machine served last")

@@ -198,6 +198,7 @@ AREAS: dict[str, tuple[str, tuple[type[SDKError], ...], Callable[[Any, Random], 
     "sealing's line": ("release", (Tampered,), lambda case, draw: "governance/sealing.json"),
     "sealing's proof": ("release", (Tampered,), lambda case, draw: "governance/sealing.proof"),
     "proofs of consistency": ("release", (Tampered,), lambda case, draw: "governance/consistency.json"),
+    "proofs from earlier publications": ("release", (Tampered,), lambda case, draw: "governance/published.json"),
     "log's lines": ("log", (Tampered,), segment_path),
     "log's checkpoint": ("log", (Tampered,), lambda case, draw: "audit/checkpoint"),
 }
