@@ -141,6 +141,7 @@ class Release:
     base: Path
     keys: Path
     folder: Path  # in memory: where the files are put
+    ring: str | None = None  # the key ring that the machine's trust file names
 
     def copy(self) -> Release:
         return replace(self, tree=dict(self.tree))
@@ -150,7 +151,14 @@ class Release:
         write_tree(self.tree, self.folder / "release")
         served = self.folder / "served"
         served.write_bytes(self.served)
-        trust = Trust(root=self.root, base=str(self.base), encryption_key="file:key", keys=self.keys, served=served)
+        trust = Trust(
+            root=self.root,
+            base=str(self.base),
+            encryption_key="file:key",
+            keys=self.keys,
+            ring=self.ring,
+            served=served,
+        )
         with patch.object(sdk.serve.admit, "load_adapted", _not_loaded):
             return str(admit(self.folder / "release", trust))
 
@@ -222,6 +230,7 @@ class Maker:
         self.domain = hex_of(draw)
         self.sealed: dict[str, tuple[int, bytes]] = {}  # package -> event of its sealing, its record
         self.seen: list[int] = []  # events in the log when releases were begun
+        self.shown = 1  # of how many of these later releases bring a proof
         self.rings = self._found()
         self.origin = log_origin(self.rings[0].digest)
         self.report = hex_of(draw)
@@ -409,14 +418,16 @@ class Maker:
     def proofs(self, package: str, promotion: int, lines: Sequence[bytes] | None = None) -> Tree:
         """What is proven under one checkpoint: promotion, sealing, and that the log only grew."""
         lines, (sealing, record) = lines or self.lines, self.sealed[package]
-        sizes = {ring.log.size for ring in self.rings if ring.log}
+        sizes, shown = {ring.log.size for ring in self.rings if ring.log}, self.seen[: self.shown]
         return {
             "governance/promotion.proof": prove(lines, promotion, self.origin, self.keys.log),
             "governance/package.json": record,
             "governance/sealing.json": lines[sealing],
             "governance/sealing.proof": prove(lines, sealing, self.origin, self.keys.log),
             "governance/consistency.json": write_consistency({size: grown(lines, size) for size in sizes}),
-            "governance/published.json": write_consistency({size: grown(lines, size) for size in self.seen[:1]}),
+            "governance/published.json": write_consistency(
+                {size: grown(lines, size) for size in self.seen[: self.shown]}
+            ),
         }
 
     def release(self, version: int, weights: bytes, plain: bool = False) -> Release:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk import Project, Tampered
+from sdk import Project, Refused, Tampered
 from sdk.project.gather import gather
 from sdk.records import Advice, Approval, Package, Publication, Record, Release, Run, Scores, Scrubbed
 from sdk.seal import PACKAGE
@@ -40,8 +40,10 @@ def test_its_log_its_records_and_its_files_verify(project: Project) -> None:
         1,
         1,
     )
-    [note] = verified.notes
-    assert "holds no checkpoint" in note
+    unseen, unsigned = verified.notes
+    assert "holds no checkpoint" in unseen
+    assert "names no rules in force" in unsigned
+    assert f"sdk init {project.root} --adopt" in unsigned
 
 
 @pytest.mark.parametrize("kind", [Advice, Approval, Package, Publication, Release, Run, Scores, Scrubbed])
@@ -53,7 +55,8 @@ def test_its_records_are_read_as_they_were_written(project: Project, kind: type[
         assert project.state().records.get(kind, digest).to_bytes() == texts[digest]
 
 
-def test_its_release_is_served_from_files(project: Project) -> None:
+def served(project: Project) -> str:
+    """What the champion answers, admitted from files as a machine without the project does."""
     state = project.state()
     release, promotion = state.latest(Release), state.finished("promote")[-1]
     package = state.lineage(Package, release, "package")
@@ -66,10 +69,34 @@ def test_its_release_is_served_from_files(project: Project) -> None:
     )
     folder = state.folder(package) / PACKAGE
     model = admit_package(folder, gather(state, release, promotion), trust, package.package)
-    assert model.generate("What is the accounting equation?")
+    return model.generate("What is the accounting equation?")
+
+
+def test_its_release_is_served_from_files(project: Project) -> None:
+    """Once the owner has signed the rules that it was sealed under, with one command."""
+    with pytest.raises(Refused, match=r"names no policy that is in force.*sdk init --adopt"):
+        served(project)
+    project.adopt()
+    state = project.state()
+    assert (len(state.rings), state.ring.rules is not None, state.ring.log is not None) == (3, True, True)
+    assert not any("names no rules" in note for note in project.verify().notes)
+    assert served(project)
+    project.adopt()  # nothing is left to sign
+    assert len(project.state().rings) == 3
+
+
+def test_its_rings_keep_their_digests(project: Project) -> None:
+    assert project.state().rings[0].digest == ROOT
+
+
+def test_its_policies_keep_their_digests(project: Project) -> None:
+    names = [path.stem for path in (project.root / "policies").iterdir()]
+    assert names
+    assert [project.state().policy_of(name).digest for name in names] == names
 
 
 def test_its_release_is_loaded_and_shown_where_it_lies_now(project: Project) -> None:
+    project.adopt()
     assert project.load().generate("What is the accounting equation?")
     release = project.state().latest(Release)
     report = project.root / "mlartifacts" / release.run_id / "artifacts" / "report.html"

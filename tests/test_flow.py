@@ -93,6 +93,9 @@ def test_edits_count_after_they_were_adopted(workshop: Workshop, tmp_path: Path)
     path.write_text(path.read_text().replace("approvals: 1", "approvals: 2"))
     with pytest.raises(Tampered, match=r"policy\.yaml.*--adopt"):
         project.advise()
+    with pytest.raises(InvalidInput, match="raise the policy's version"):
+        project.adopt()
+    path.write_text(path.read_text().replace("version: 3", "version: 4"))
     project.adopt()
     assert project.state().policy().approve.approvals == 2
     assert project.advise()

@@ -15,11 +15,11 @@ REASON = "Scores, lineage and findings were looked at."
 
 
 def write_policy(path: Path, start: str = "default", **changes: object) -> Path:
-    """A shipped policy with keys changed, named as `room__key=value`."""
+    """A shipped policy with keys changed, named as `room__key=value`, or `version`."""
     document = yaml.safe_load((shipped("policies") / f"{start}.yaml").read_text())
     for name, value in changes.items():
-        room, key = name.split("__")
-        document[room][key] = value
+        room, _, key = name.rpartition("__")
+        (document[room] if room else document)[key] = value
     path.write_text(yaml.safe_dump(document))
     return path
 

@@ -56,7 +56,10 @@ def init(
         str | None, typer.Option(help="MLflow server or database.", show_default="a database in the project")
     ] = None,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="In an existing project: take in changed domain or policy files.")
+        bool,
+        typer.Option(
+            "--adopt", help="In an existing project: put changed domain or policy files in force, by the owner's key."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -356,12 +356,12 @@ def the_version_lowered_by_a_stranger(case: Release, draw: Random, bench: Bench)
     _resign(case, bench.keys.stranger, version=draw.choice([1, 2]))
 
 
-@tampers("release", Refused, word="may not be used")
+@tampers("release", word="is not the sealing of this package")
 def another_base_named_by_the_trainer_after_approval(case: Release, draw: Random, bench: Bench) -> None:
     _resign(case, bench.keys.trainer, base_digest=hex_of(draw))
 
 
-@tampers("release", Refused, word="may not be used")
+@tampers("release", word="is not the sealing of this package")
 def another_wrapped_key_by_the_trainer_after_approval(case: Release, draw: Random, bench: Bench) -> None:
     _resign(case, bench.keys.trainer, wrapped_data_key=manifest_of(bench.older.tree).wrapped_data_key)
 

@@ -8,7 +8,7 @@ from random import Random
 from sdk import crypto
 from sdk.audit import Event
 from sdk.errors import Refused, Tampered
-from sdk.records import canonical_json
+from sdk.records import canonical_json, sha256
 from sdk.seal import key_context
 from tests.clean_releases import (
     Link,
@@ -20,6 +20,7 @@ from tests.clean_releases import (
 from tests.tampering.kit import (
     EDITS,
     LINE,
+    MANIFEST,
     PROOF,
     Bench,
     content,
@@ -93,8 +94,9 @@ def the_proof_and_line_of_another_event(case: Release, draw: Random, bench: Benc
 def the_event_that_began_the_promotion(case: Release, draw: Random, bench: Bench) -> None:
     lines = bench.maker.lines
     index = lines.index(content(case.tree, LINE)) - 1
-    size = draw.randrange(index + 1, len(lines) + 1)
-    case.tree[LINE], case.tree[PROOF] = lines[index], prove(lines[:size], index, bench.maker.origin, bench.keys.log)
+    package = sha256(content(case.tree, MANIFEST))
+    case.tree[LINE] = lines[index]
+    case.tree |= bench.maker.proofs(package, index, lines[: draw.randrange(index + 1, len(lines) + 1)])
 
 
 @tampers("release", word="not signed by the log's key")
