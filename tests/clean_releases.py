@@ -418,7 +418,7 @@ class Maker:
     def proofs(self, package: str, promotion: int, lines: Sequence[bytes] | None = None) -> Tree:
         """What is proven under one checkpoint: promotion, sealing, and that the log only grew."""
         lines, (sealing, record) = lines or self.lines, self.sealed[package]
-        sizes, shown = {ring.log.size for ring in self.rings if ring.log}, self.seen[: self.shown]
+        sizes = {ring.log.size for ring in self.rings if ring.log}
         return {
             "governance/promotion.proof": prove(lines, promotion, self.origin, self.keys.log),
             "governance/package.json": record,
