@@ -236,6 +236,14 @@ def test_cut_off_again_and_again(root: Path) -> None:
     pytest.fail("never completed")
 
 
+def test_a_version_that_a_lost_answer_left_goes(root: Path) -> None:
+    release, made = registered(root)
+    again = everything(root).create_model_version("claims", f"runs:/{release.run_id}/release", release.run_id)
+    assert str(again.version) == "2"
+    assert registered(root)[0] == release
+    assert_one_of_everything(everything(root), release, made)
+
+
 def test_half_an_artifact_is_sent_again(root: Path) -> None:
     release, made = registered(root)
     stored = artifact(root, release, f"release/{WEIGHTS}")

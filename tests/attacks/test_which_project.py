@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sdk import InvalidInput, Project, SDKError, StepFailed, Tampered
 from sdk.cli.app import app
 from sdk.records import Release
 from sdk.store import pin_root, pinned_root, state_folder
+from tests.servers import free_port, serving
 from tests.workshop import Workshop
 
 
@@ -172,6 +174,15 @@ def test_an_auditor_finds_what_was_altered_in_a_read_only_mount(copy: Project, t
     for mounted in mount(copy.root, tmp_path / "mnt" / "claims", "ro"):
         with pytest.raises(Tampered, match=r"report\.html has been altered"):
             Project(mounted).verify()
+
+
+def test_the_pages_open_on_a_read_only_mount_too(mounted_read_only: Path, tmp_path: Path) -> None:
+    project, port = Project(mounted_read_only), free_port()
+    command, variables = project.ui_command(port)
+    run = report(project).parents[1].name
+    for address in serving(command, port, tmp_path, variables):
+        with urllib.request.urlopen(f"{address}/get-artifact?path=report.html&run_uuid={run}") as answer:
+            assert answer.read() == report(project).read_bytes()
 
 
 def test_a_database_that_cannot_be_written_to_is_read_in_a_copy(copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
