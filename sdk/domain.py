@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from sdk.errors import InvalidInput
-from sdk.policy import read_yaml, validation_faults
+from sdk.policy import parse_yaml, validation_faults
 from sdk.records import Accuracy, Frozen
+from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
-SETTINGS = ("domain.yaml", "recognizers.yaml")
+SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
 DATA = ("train.jsonl", "eval.jsonl")
 
 
@@ -37,7 +38,7 @@ class Domain(Frozen):
     policy: str = Field(description="name of the policy that a project of this domain starts with")
 
 
-def require_files(folder: Path, names: Sequence[str]) -> None:
+def require_files(folder: Path, names: Iterable[str]) -> None:
     missing = [f"{name} is missing" for name in names if not (folder / name).is_file()]
     if missing:
         raise InvalidInput(f"{folder} is not a domain; copy one with `sdk init --domain-from`.", missing)
@@ -46,11 +47,17 @@ def require_files(folder: Path, names: Sequence[str]) -> None:
 def read_domain(folder: Path) -> Domain:
     """Read the settings of a domain; its data are read by the step that scrubs them."""
     require_files(folder, SETTINGS)
+    path = folder / "domain.yaml"
+    return parse_domain(FileBytes(path, read_regular(path, SETTINGS["domain.yaml"])))
+
+
+def parse_domain(file: FileBytes) -> Domain:
+    """Read the settings of a domain from its domain.yaml. InvalidInput lists every fault."""
     try:
-        domain = Domain.model_validate(read_yaml(folder / "domain.yaml"))
+        domain = Domain.model_validate(parse_yaml(file.data, file.path))
     except ValidationError as error:
-        raise InvalidInput(f"{folder / 'domain.yaml'} is malformed.", validation_faults(error)) from None
+        raise InvalidInput(f"{file.path} is malformed.", validation_faults(error)) from None
     unknown = sorted(set(domain.floors) - {"all", *domain.languages})
     if unknown or not domain.floors:
-        raise InvalidInput(f"{folder / 'domain.yaml'}: floors must name 'all' or a language of the domain.", unknown)
+        raise InvalidInput(f"{file.path}: floors must name 'all' or a language of the domain.", unknown)
     return domain

@@ -20,9 +20,9 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from sdk.data import Row, answer, conversation, read_rows
+from sdk.data import Row, RowsFile, answer, conversation, read_rows
 from sdk.domain import Domain
-from sdk.errors import InvalidInput, StepFailed
+from sdk.errors import StepFailed
 from sdk.model import Base, Chat, Encoded, attach_adapter, encode_rows, generate_ids, load_base
 from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
 
@@ -45,7 +45,7 @@ class Answered:
 
 
 def evaluate(
-    data: Path,
+    data: RowsFile | Path,
     base: Base,
     method: Method,
     adapter_config: Mapping[str, Any],
@@ -62,8 +62,6 @@ def evaluate(
     """
     began = time.monotonic()
     rows = read_rows(data).rows
-    if not rows:
-        raise InvalidInput(f"{data} holds no questions.")
     model, tokenizer = load_base(base, method)
     chat = Chat(tokenizer)
     encoded = encode_rows(chat, rows, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))

@@ -14,6 +14,7 @@ import hashlib
 import heapq
 import itertools
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,10 +23,11 @@ from pathlib import Path
 
 from sdk.crypto import Secret
 from sdk.data import Held, Message, Planted, Row
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, Remedy
 from sdk.intervals import rows_needed, upper_bound
-from sdk.records import Review, Scrubbed, Stratum, canonical_json, sha256
-from sdk.store import check_ref, write_atomic
+from sdk.records import FileRef, Review, Scrubbed, Stratum, canonical_json, sha256
+from sdk.regular_files import ROW_BYTES, TABLE_BYTES, HashedFile, read_regular, require_size
+from sdk.store import read_ref, write_atomic
 
 MISSES = "misses.enc"
 MISSED = "MISSED"  # kind of a mark whose kind was not said
@@ -118,7 +120,7 @@ def draw(folder: Path, scrubbed: Scrubbed, rows: int) -> Sample:
 
     The files are streamed. Of each stratum the rows of the lowest ranks are kept; a rank is a hash of the place.
     """
-    found = _rows_with_findings(check_ref(folder, scrubbed.ledger))
+    found = {json.loads(line)["row"] for _, line in _lines(folder, scrubbed.ledger)}
     extra = max(1, round(rows * EXTRA))
     lowest: dict[str, list[tuple[bytes, Place]]] = defaultdict(list)
     sizes: Counter[str] = Counter()
@@ -131,10 +133,12 @@ def draw(folder: Path, scrubbed: Scrubbed, rows: int) -> Sample:
             yield _rank(seed, place), place
 
     for split, ref in sorted(scrubbed.data.items()):
-        lines = itertools.islice(_lines(check_ref(folder, ref)), scrubbed.rows[split])  # canaries stand behind the rows
+        lines = _lines(folder, ref)
         while chunk := list(itertools.islice(lines, 4096)):
             by_part: dict[str, list[Place]] = defaultdict(list)
             for index, line in chunk:
+                if index >= scrubbed.rows[split]:  # canaries stand behind the rows; they are read for the digest
+                    continue
                 row = json.loads(line)
                 part = f"{row['language']}, {FOUND if row['id'] in found else BARE}"
                 by_part[part].append((split, index))
@@ -164,13 +168,12 @@ def _further(lowest: Mapping[str, Sequence[tuple[bytes, Place]]], used: Collecti
     return chosen
 
 
-def _rows_with_findings(ledger: Path) -> set[str]:
-    return {json.loads(line)["row"] for _, line in _lines(ledger)}
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
-        yield from enumerate(line for line in file if line.strip())
+def _lines(folder: Path, ref: FileRef) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a recorded file, with their numbers. Tampered at the end where it is not the recorded one."""
+    with HashedFile(folder / ref.path, Remedy.PROJECT) as file:
+        require_size(file.raw, file.path, ref.size, Remedy.PROJECT)
+        yield from enumerate(line for line in file.lines(ROW_BYTES) if line.strip())
+        file.require(ref.sha256)
 
 
 def read_drawn(folder: Path, scrubbed: Scrubbed, places: Collection[Place]) -> dict[Place, Row]:
@@ -178,7 +181,7 @@ def read_drawn(folder: Path, scrubbed: Scrubbed, places: Collection[Place]) -> d
     return {
         (split, index): Row.model_validate_json(line)
         for split, ref in scrubbed.data.items()
-        for index, line in _lines(folder / ref.path)
+        for index, line in _lines(folder, ref)
         if (split, index) in wanted
     }
 
@@ -218,10 +221,11 @@ class ReviewProgress:
         self.path = folder / f"{scrubbed[:16]}-{sha256(reviewer.encode())[:8]}.enc"
         self._context = f"review progress 1 {scrubbed} {reviewer}".encode()
         self._secret = secret
-        self.marks: Marks = self._read() if self.path.is_file() else {}
+        self.marks: Marks = self._read() if os.path.lexists(self.path) else {}
 
     def _read(self) -> Marks:
-        stored = json.loads(self._secret.unseal(self.path.read_bytes(), self._context, str(self.path)))
+        data = read_regular(self.path, TABLE_BYTES, Remedy.PROJECT)
+        stored = json.loads(self._secret.unseal(data, self._context, str(self.path)))
         return {(split, index): tuple(Planted.model_validate(span) for span in spans) for split, index, spans in stored}
 
     def mark(self, place: Place, spans: tuple[Planted, ...]) -> None:
@@ -295,10 +299,8 @@ def read_misses(folder: Path, review: Review, secret: Secret) -> Held | None:
     for ref in review.files:
         if ref.path != MISSES:
             continue
-        path = check_ref(folder, ref)
-        rows = tuple(
-            Row.model_validate(row) for row in json.loads(secret.unseal(path.read_bytes(), _CONTEXT, str(path)))
-        )
+        path, data = folder / ref.path, read_ref(folder, ref, TABLE_BYTES)
+        rows = tuple(Row.model_validate(row) for row in json.loads(secret.unseal(data, _CONTEXT, str(path))))
         return Held(
             path=path,
             container="jsonl",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,9 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sdk.durable import fsync_folder
+from sdk.durable import create_anew, create_file, fsync_folder, lock_file, write_all
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered
 from sdk.records import FileRef, Record, canonical_json, sha256
+from sdk.regular_files import (
+    KEY_BYTES,
+    RECORD_BYTES,
+    digest_regular,
+    open_regular,
+    read_if_there,
+    read_regular,
+    require_size,
+    size_of,
+)
 
 R = TypeVar("R", bound=Record)
 EMBEDDED = "embedded"
@@ -27,6 +36,7 @@ PROVENANCE = "provenance.dsse.json"  # of the package; it lies beside that folde
 SPOOL = "spool.jsonl"
 # What was seen while training ran, in MLflow's sections. Shown, not claimed: no record has it.
 LIVE_SECTIONS = ("live/", "system/")
+_COPIED = 1 << 20  # bytes at a time
 
 
 def shipped(kind: str) -> Path:
@@ -115,10 +125,9 @@ def pinned_root(folder: Path) -> str | None:
 
 def _read_pin(pin: Path) -> str | None:
     try:
-        return pin.read_text(encoding="ascii")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
+        note = read_if_there(pin, KEY_BYTES)
+        return None if note is None else note.decode("ascii")
+    except (InvalidInput, UnicodeDecodeError) as error:
         raise StepFailed(
             f"{pin} cannot be read ({type(error).__name__}); mend it, or set SDK_STATE_HOME to a folder for "
             "what this machine remembers of projects."
@@ -139,9 +148,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     aside = path.with_name(path.name + ASIDE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
+        with create_anew(aside) as file:
+            write_all(file, data)
             os.fsync(file.fileno())
         aside.rename(path)
         fsync_folder(path.parent)
@@ -152,15 +160,37 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def file_ref(path: Path, root: Path) -> FileRef:
-    """Measure a file: its path below the root, its size and its SHA-256."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRef(path=path.relative_to(root).as_posix(), size=path.stat().st_size, sha256=digest)
+    """Measure a file: its path below the root, its size and its SHA-256. InvalidInput: it is a link or no file."""
+    size, digest = digest_regular(path)
+    return FileRef(path=path.relative_to(root).as_posix(), size=size, sha256=digest)
+
+
+def bytes_ref(path: str, data: bytes) -> FileRef:
+    """Describe a file by the bytes that were read of it or will be written to it."""
+    return FileRef(path=path, size=len(data), sha256=sha256(data))
+
+
+def copy_file(source: Path, target: Path, remedy: Remedy | None = None, size: int | None = None) -> None:
+    """Copy a regular file of any size to a new name; a link or a file of another size is not copied.
+
+    Raises as open_regular does; StepFailed where it cannot be written.
+    """
+    with open_regular(source, remedy) as read:
+        require_size(read, source, size, remedy)
+        left = size_of(read)  # what is appended meanwhile is not copied
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with create_file(target) as written:
+                while left and (part := read.read(min(left, _COPIED))):
+                    write_all(written, part)
+                    left -= len(part)
+        except OSError as error:
+            raise StepFailed(f"{source} cannot be copied to {target}: {error.strerror}.") from error
 
 
 def folder_refs(folder: Path) -> tuple[FileRef, ...]:
     """Measure every file below the folder, in the order of the paths. InvalidInput: there are links."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     links = [f"{path.relative_to(folder)} is a link" for path in paths if path.is_symlink()]
     if links:
         raise InvalidInput(f"{folder} holds links; replace them by files.", links)
@@ -171,20 +201,32 @@ def refs_digest(refs: tuple[FileRef, ...]) -> str:
     return sha256(canonical_json([ref.model_dump(mode="json") for ref in refs]))
 
 
-def check_ref(root: Path, ref: FileRef) -> Path:
-    """Return the path of a file that is as it was recorded; Tampered names it when it is missing or altered."""
+def check_ref(root: Path, ref: FileRef, remedy: Remedy = Remedy.PROJECT) -> Path:
+    """Return the path of a file that is as it was recorded; Tampered names it when it is missing or altered.
+
+    For files that are only compared, or that their reader compares again; what is to be read is read by read_ref.
+    """
     path = root / ref.path
-    if path.is_symlink() or not path.is_file():
-        raise Tampered(f"{path} is missing.", remedy=Remedy.PROJECT, expected=f"a file of SHA-256 {ref.sha256}")
-    present = file_ref(path, root)
-    if present != ref:
+    _require_digest(path, ref.sha256, digest_regular(path, remedy, ref.size)[1], remedy)
+    return path
+
+
+def read_ref(root: Path, ref: FileRef, limit: int, remedy: Remedy = Remedy.PROJECT) -> bytes:
+    """Read a file as it was recorded: the bytes that are returned are those that were compared. Else Tampered."""
+    path = root / ref.path
+    data = read_regular(path, limit, remedy)
+    _require_digest(path, ref.sha256, sha256(data), remedy)
+    return data
+
+
+def _require_digest(path: Path, expected: str, found: str, remedy: Remedy) -> None:
+    if found != expected:
         raise Tampered(
             f"{path} has been altered: its SHA-256 is not the recorded one.",
-            remedy=Remedy.PROJECT,
-            expected=ref.sha256,
-            found=present.sha256,
+            remedy=remedy,
+            expected=expected,
+            found=found,
         )
-    return path
 
 
 @contextmanager
@@ -192,10 +234,10 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a lock that one process has at a time; a second one is told so at once. It ends with its process."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        file = lock_file(path)
     except OSError as error:
         raise StepFailed(
-            f"{path} cannot be opened: {error.strerror}. In a folder that is read-only, `sdk verify` alone can work."
+            f"{path} cannot be locked: {error.strerror}. In a folder that is read-only, `sdk verify` alone can work."
         ) from error
     with file:
         try:
@@ -219,12 +261,7 @@ class Records:
     def get(self, kind: type[R], digest: str) -> R:
         """Read a record. Tampered: it is missing, altered or of another kind; InvalidInput: another version's."""
         path = self.folder / f"{digest}.json"
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise Tampered(
-                f"{path} is missing.", remedy=Remedy.PROJECT, expected=f"a record of {kind.__name__.lower()}"
-            ) from None
+        data = read_regular(path, RECORD_BYTES, Remedy.PROJECT)
         if sha256(data) != digest:
             raise Tampered(
                 f"{path} has been altered: its SHA-256 is not its name.",

@@ -112,7 +112,7 @@ def _is_holder(audit: Audit, path: Path) -> bool:
 FAULTS: list[tuple[str, Fault]] = [
     ("the lock cannot be opened", _fault(os, "open", _is("lock"), _raises(errno.EACCES))),
     ("the lock is not granted", _fault(fcntl, "flock", _is("lock"), _raises(errno.ENOLCK))),
-    ("the checkpoint cannot be read", _fault(Path, "read_bytes", _is("checkpoint"), _raises(errno.EIO))),
+    ("the checkpoint cannot be read", _fault(os, "open", _is("checkpoint"), _raises(errno.EIO))),
     ("the key does not sign", _unsigned),
     ("a holder cannot be opened", _fault(os, "open", _is_holder, _raises(errno.EROFS))),
     ("the segment cannot be opened", _fault(os, "open", _is_segment, _raises(errno.EMFILE))),

@@ -260,14 +260,14 @@ def test_what_cannot_be_recorded_is_told_and_the_log_goes_on(
 def test_what_cannot_be_read_is_not_taken_for_damage(tmp_path: Path) -> None:
     audit = log(tmp_path)
 
-    original = Path.open
+    original = os.open
 
-    def unreadable(path: Path, *given: object, **more: object) -> object:
-        if path.suffix == ".jsonl":
+    def unreadable(path: Path, *given: object, **more: object) -> int:
+        if Path(path).suffix == ".jsonl":
             raise OSError(5, "Input/output error")
-        return original(path, *given, **more)  # type: ignore[call-overload]
+        return original(path, *given, **more)  # type: ignore[arg-type]
 
-    with patch.object(Path, "open", unreadable):
+    with patch.object(os, "open", unreadable):
         for read in (audit.events, lambda: audit.check(KEY.public_pem), lambda: audit.prove(1)):
             with pytest.raises(StepFailed, match=r"00000001\.jsonl cannot be read"):
                 read()

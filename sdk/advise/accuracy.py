@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sdk.advise.layers import parameters
 from sdk.records import Accuracy, Comparison, ExpectedAccuracy, Method, ModelShape, Needs, Pilot
+from sdk.regular_files import read_shipped
 
 EVIDENCE = Path(__file__).with_name("evidence.json")
 
@@ -66,7 +67,7 @@ class SourcedComparison(NamedTuple):
 @cache
 def comparisons() -> tuple[SourcedComparison, ...]:
     found = []
-    for row in json.loads(EVIDENCE.read_text(encoding="utf-8")):
+    for row in json.loads(read_shipped(EVIDENCE)):
         billions, task, rank = row.pop("billions"), row.pop("task"), row.pop("rank")
         lost = row["value"] - row["lora"] if row.pop("lower_is_better") else row["lora"] - row["value"]
         found.append(SourcedComparison(Comparison(loss=lost / row["lora"], **row), billions, task, rank))

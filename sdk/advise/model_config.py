@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,8 +21,9 @@ from sdk.advise.layers import parameters
 from sdk.advise.parts import listed
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape
+from sdk.regular_files import open_regular, read_regular
 
-CONFIG_BYTES = 1 << 20  # no published config.json comes near
+SHAPE_BYTES = 1 << 20  # of a config.json; no published one comes near
 HEADER_BYTES = 100 << 20  # what the safetensors library itself accepts
 WEIGHT_FILES = 1000
 LAYERS = 10_000
@@ -219,8 +218,6 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     faults: list[str] = []
     try:
         config = json.loads(_bytes(path), object_pairs_hook=_once(faults))
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):  # broken UTF-8, broken JSON, numbers of thousands of digits, deep nesting
         raise InvalidInput(f"{path} is not valid JSON; fetch it again.") from None
     if not isinstance(config, dict):
@@ -229,20 +226,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _bytes(path: Path) -> bytes:
-    with _open(path) as file:
-        data = file.read(CONFIG_BYTES + 1)
-    if len(data) > CONFIG_BYTES:
-        raise InvalidInput(f"{path} is larger than {CONFIG_BYTES >> 10} KiB, so it is no config.json.")
-    return data
-
-
-def _open(path: Path) -> BinaryIO:
-    """Open a regular file; a FIFO or a device would keep an ordinary open() or read() waiting."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InvalidInput(f"{path} is no file; name a folder with a config.json.")
-    return open(descriptor, "rb")
+    return read_regular(path.resolve(), SHAPE_BYTES)  # a hub's cache is made of links
 
 
 def _once(faults: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
@@ -281,7 +265,7 @@ def _parameters_in_files(folder: Path) -> int | None:
 
 def _header(path: Path, budget: int) -> bytes:
     """Read the header, JSON after its length in 8 bytes."""
-    with _open(path) as file:
+    with open_regular(path.resolve()) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > budget:
             raise ValueError

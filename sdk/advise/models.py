@@ -10,6 +10,7 @@ from typing import Any
 from sdk.advise.model_config import read_shape, shape_of
 from sdk.lookup import key, unknown
 from sdk.records import ModelShape
+from sdk.regular_files import read_shipped
 from sdk.store import EMBEDDED, embedded_base
 
 # Words that name a vendor or a variant of one shape: "meta-llama/Llama-3.1-8B-Instruct" is "llama318b".
@@ -50,7 +51,7 @@ def _key(name: str) -> str:
 @cache
 def _entries() -> dict[str, dict[str, Any]]:
     """Key of a name -> an entry of the catalogue: name, aliases, source, and of its config.json what counts."""
-    entries = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
+    entries = json.loads(read_shipped(Path(__file__).with_name("models.json")))
     return {_key(name): entry for entry in entries for name in (entry["name"], *entry.get("aliases", ()))}
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from sdk.records import Hardware, Reliability, TrainSettings
+from sdk.regular_files import read_shipped
 
 MEASURED = Path(__file__).with_name("measured.json")
 
@@ -14,7 +15,7 @@ MEASURED = Path(__file__).with_name("measured.json")
 @cache
 def _measured() -> dict[str, dict[str, Reliability]]:
     """Read how far off predictions were: memory and speed -> method -> reliability."""
-    read = json.loads(MEASURED.read_text(encoding="utf-8"))
+    read = json.loads(read_shipped(MEASURED))
     return {
         what: {method: Reliability.model_validate(value) for method, value in by_method.items()}
         for what, by_method in read.items()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sdk.durable import open_own
 from sdk.errors import StepFailed
 
 LOCK = "lock"
@@ -24,7 +25,7 @@ def write_lock(folder: Path) -> Iterator[None]:
     StepFailed after LOCK_SECONDS; OSError when there can be no lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, fcntl.LOCK_EX):
+    with _held(folder / LOCK, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX):
         yield
 
 
@@ -34,8 +35,8 @@ def read_lock(folder: Path) -> Iterator[None]:
 
     A copy of a log that nobody writes needs no lock, and has none when only segments and checkpoint were copied.
     """
-    if (folder / LOCK).exists():
-        with _held(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW, fcntl.LOCK_SH):
+    if os.path.lexists(folder / LOCK):
+        with _held(folder / LOCK, os.O_RDONLY, fcntl.LOCK_SH):
             yield
     else:
         yield
@@ -43,16 +44,13 @@ def read_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, flags: int, operation: int) -> Iterator[None]:
-    descriptor = os.open(path, flags, 0o644)
-    try:
+    with open_own(path, flags) as file:
         deadline = time.monotonic() + LOCK_SECONDS
-        while not _try(descriptor, operation):
+        while not _try(file.fileno(), operation):
             if time.monotonic() > deadline:
                 raise StepFailed(f"{path} is held by another process; end it (`fuser {path}` names it), then repeat.")
             time.sleep(PAUSE_SECONDS)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _try(descriptor: int, operation: int) -> bool:

@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from sdk.audit.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -21,10 +22,11 @@ from sdk.audit.reader import Files, LogReader, Proven, read_file, read_holder
 from sdk.audit.segments import SEGMENT_BYTES, Place, read_lines, segment_name, write_lines
 from sdk.audit.tree import EMPTY_ROOT, Frontier, leaf_hashes
 from sdk.crypto import Signer
+from sdk.durable import create_anew
 from sdk.errors import Remedy, StepFailed, Tampered
 from sdk.store import ASIDE, write_atomic
 
-Opened = tuple[Path, Path, int]  # a holder, the file that takes its place, and that file's descriptor
+Opened = tuple[Path, Path, FileIO]  # a holder, and the open file that takes its place with its name
 
 
 class Audit(LogReader):
@@ -161,20 +163,18 @@ class Audit(LogReader):
         opened: list[Opened] = []
         try:
             for path, aside in self._asides:
-                opened.append(
-                    (path, aside, os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644))
-                )
+                opened.append((path, aside, create_anew(aside)))
             yield opened
         finally:
-            for _, _, descriptor in opened:
-                os.close(descriptor)
+            for _, _, file in opened:
+                file.close()
 
 
 def _hand_out(holders: Sequence[Opened], note: bytes) -> None:
     """Write the note to every holder. Not synced: a power cut takes the newest copy at most, and the log has it."""
-    for path, aside, descriptor in holders:
+    for path, aside, file in holders:
         try:
-            if os.write(descriptor, note) != len(note):
+            if os.write(file.fileno(), note) != len(note):
                 raise OSError(errno.ENOSPC, "the write stopped short")
             aside.rename(path)
         except OSError as error:

@@ -33,6 +33,7 @@ from sdk.audit.segments import (
 )
 from sdk.audit.tree import Frontier, Range, consistency_ranges, inclusion_ranges, leaf_hashes, range_frontiers
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
+from sdk.regular_files import NOTE_BYTES, read_if_there
 from sdk.store import ASIDE
 
 
@@ -284,10 +285,7 @@ class LogReader:
 
 
 def read_file(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+    return read_if_there(path, NOTE_BYTES, Remedy.LOG)
 
 
 def read_holder(path: Path) -> bytes | None:

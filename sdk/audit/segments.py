@@ -16,8 +16,9 @@ from typing import NamedTuple
 from sdk.audit.event import places
 from sdk.audit.group import MAX_COMMIT
 from sdk.audit.lock import LOCK
-from sdk.durable import fsync_folder
-from sdk.errors import Remedy, StepFailed, Tampered
+from sdk.durable import fsync_folder, open_own
+from sdk.errors import Remedy, Tampered
+from sdk.regular_files import LOG_PART_BYTES, read_span
 from sdk.store import ASIDE
 
 SEGMENT_BYTES = 64 * 2**20  # a segment that has reached it gets no more events
@@ -62,12 +63,14 @@ def list_segments(folder: Path) -> dict[int, int]:
 
 def read_part(path: Path, begin: int, end: int) -> bytes:
     """Read the bytes from `begin` to `end`. StepFailed when it cannot be read: then nothing is known of it."""
-    try:
-        with path.open("rb") as file:
-            file.seek(begin)
-            return file.read(end - begin)
-    except OSError as error:
-        raise StepFailed(f"{path} cannot be read: {error.strerror}.") from error
+    if end - begin > LOG_PART_BYTES:
+        raise Tampered(
+            f"{path} is larger than a segment of the log can be.",
+            remedy=Remedy.LOG,
+            expected=f"at most {LOG_PART_BYTES} bytes",
+            found=f"{end} bytes",
+        )
+    return read_span(path, begin, end, Remedy.LOG)
 
 
 def read_lines(
@@ -139,14 +142,12 @@ def leftover_faults(folder: Path, leftover: bytes, size: int) -> list[str]:
 def write_lines(folder: Path, place: Place, data: bytes) -> None:
     """Make the lines durable at the place; what stood behind it goes. OSError if that fails."""
     path = folder / segment_name(place.first)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
+    with open_own(path, os.O_WRONLY | os.O_CREAT) as file:
+        descriptor = file.fileno()
         if os.fstat(descriptor).st_size != place.offset:
             os.ftruncate(descriptor, place.offset)
         if os.pwrite(descriptor, data, place.offset) != len(data):  # a full disk is short before it is an error
             raise OSError(errno.ENOSPC, "the write stopped short")
         getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has only the latter
-    finally:
-        os.close(descriptor)
     if not place.offset:
         fsync_folder(folder)  # the new file's name

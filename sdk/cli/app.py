@@ -18,6 +18,7 @@ from sdk.cli.progress import Bars
 from sdk.cli.terminal import Terminal, json_text, styled
 from sdk.errors import SDKError
 from sdk.project import Project
+from sdk.regular_files import KEY_BYTES, read_regular
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 advice: it does not fit or a need is not met; 2 bad input or wrong order; 3 refused by policy or
@@ -104,7 +105,7 @@ def unlock(uri: str) -> None:
     path = Path(name)
     if scheme != "file" or crypto.PASSPHRASE in os.environ or not sys.stdin.isatty() or not path.is_file():
         return
-    if crypto.is_protected(path.read_bytes()):
+    if crypto.is_protected(read_regular(path, KEY_BYTES)):
         os.environ[crypto.PASSPHRASE] = typer.prompt(f"Passphrase of {visible(name)}", hide_input=True, err=True)
 
 

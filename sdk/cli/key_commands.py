@@ -17,7 +17,6 @@ from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output
 from sdk.cli.terminal import styled
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.project import Project
-from sdk.store import write_atomic
 
 keys = typer.Typer(help="Make keys, and say in the signed key ring who may do what with theirs.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
@@ -44,6 +43,8 @@ def new(
     """Make a key: a private file of mode 0600 and, for signing, a public one to hand out."""
     with output(json) as out:
         key = MAKE[kind]()
+        public = path.with_name(path.name + ".pub")
+        crypto.require_no_files(path, public)
         secret = None
         if passphrase:
             secret = os.environ.get(crypto.PASSPHRASE) or typer.prompt(
@@ -56,8 +57,7 @@ def new(
                 styled("Encryption key [bold]{}[/] (keep it). Id {}.", path, key.key_id),
             )
             return
-        public = path.with_name(path.name + ".pub")
-        write_atomic(public, key.public_pem.encode())
+        crypto.save_public_key(key, public)
         out.result(
             {"private": str(path), "public": str(public), "fingerprint": key.fingerprint},
             styled(

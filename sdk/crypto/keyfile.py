@@ -1,4 +1,9 @@
-"""Keys in files of mode 0600 and in environment variables."""
+"""Keys in files of mode 0600 and in environment variables.
+
+A key file is a regular file of the user that runs this, which nobody else may read: whoever owns a file can change its
+mode and its bytes, and a link leads to a file that somebody else can choose. A container gets its key as such a file
+(in Kubernetes: one that an init container copied, or a volume mounted with subPath and its user's mode), or as `env:`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from sdk.crypto.passphrase import is_protected, protect, unprotect
 from sdk.crypto.secret import Secret
 from sdk.crypto.signing import UNREADABLE, LogKey, SigningKey
-from sdk.durable import fsync_folder
+from sdk.durable import create_file, fsync_folder, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
+from sdk.regular_files import KEY_BYTES, open_regular, read_opened
 
 PASSPHRASE = "SDK_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 
@@ -45,16 +51,24 @@ def _from_environment(uri: str, name: str) -> bytes:
 
 def read_private_file(path: Path, name: str) -> bytes:
     """Read a file that only its owner can read. InvalidInput, which says `name`, for any other and for none."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise InvalidInput(f"{name} can be read by others (mode {mode:04o}); run `chmod 600` on it.")
-            return file.read()
-    except OSError as error:
-        raise InvalidInput(f"{name} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise InvalidInput(f"{name} has a zero byte in its path.") from None
+    with open_regular(path, name=name) as file:
+        status = os.fstat(file.fileno())
+        mode, user = stat.S_IMODE(status.st_mode), os.geteuid()
+        if status.st_uid != user:
+            raise InvalidInput(
+                f"{name} belongs to another user (uid {status.st_uid}, this is {user}), who could read and change it; "
+                "make a copy of your own."
+            )
+        if mode & 0o077:
+            raise InvalidInput(f"{name} can be read by others (mode {mode:04o}); run `chmod 600` on it.")
+        return read_opened(file, path, KEY_BYTES)
+
+
+def require_no_files(*paths: Path) -> None:
+    """Raise InvalidInput where anything lies at one of the paths, a link to nowhere among it."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise InvalidInput(f"{path} exists; keys are never overwritten. Name another file.")
 
 
 def open_private(uri: str, folder: Path) -> SigningKey | LogKey:
@@ -92,23 +106,26 @@ def save_key(key: SigningKey | LogKey | Secret, path: Path, passphrase: bytes | 
     data = key.expose().hex().encode() + b"\n" if isinstance(key, Secret) else key.private_pem()
     if passphrase is not None:
         data = protect(data, passphrase)
-    if os.path.lexists(path):
-        raise InvalidInput(f"{path} exists; keys are never overwritten. Name another file.")
+    _write_new(path, data, 0o600)
+
+
+def save_public_key(key: SigningKey | LogKey, path: Path) -> None:
+    """Write the public key, in PEM format, as a new file for everybody to read; never over another."""
+    _write_new(path, key.public_pem.encode(), 0o644)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    require_no_files(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_new(path, data)
-    except OSError as error:
+        file = create_file(path, mode)
+    except OSError as error:  # among them that something was put there a moment ago
         raise StepFailed(f"The key {path} cannot be written: {error.strerror}.") from None
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+        with file:
+            write_all(file, data)
             os.fsync(file.fileno())
         fsync_folder(path.parent)
-    except OSError:
+    except OSError as error:
         path.unlink()
-        raise
+        raise StepFailed(f"The key {path} cannot be written: {error.strerror}.") from None

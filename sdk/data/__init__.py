@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
-from sdk.data.source import Held, RowSource, open_rows, read_rows
+from sdk.data.source import Held, RowsFile, RowSource, open_rows, read_rows
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
 from sdk.store import write_atomic
@@ -22,6 +22,7 @@ __all__ = [
     "Planted",
     "Row",
     "RowSource",
+    "RowsFile",
     "Table",
     "ToolCall",
     "answer",

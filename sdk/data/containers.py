@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow
@@ -14,9 +13,12 @@ import pyarrow.parquet
 
 from sdk.data.layouts import KNOWN, LAYOUTS, METADATA, find_layout, shown
 from sdk.data.rows import Faults, Raw, Twice, json_value
+from sdk.errors import InvalidInput
+from sdk.regular_files import MIB, ROWS_BYTES, HashedFile
 
 BOM = b"\xef\xbb\xbf"
 BATCH = 256  # rows of a Parquet file in memory at once
+MEAN_ROW_BYTES = MIB  # of a Parquet file, uncompressed: its batches are held in memory, and packed zeros take no room
 # Columns of a CSV file that are written as JSON.
 _AS_JSON = {"spans": "a list", "messages": "a list", "conversations": "a list", "metadata": "an object"}
 Piece = Raw | str  # a row's columns, or what is wrong at this place
@@ -37,41 +39,40 @@ def _not_utf8(number: int, error: UnicodeDecodeError) -> str:
     return f"line {number}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
 
 
-def _text(path: Path, faults: Faults) -> str:
-    return "\n".join(_lines(path.read_bytes().removeprefix(BOM), faults))
+def _text(file: HashedFile, faults: Faults) -> str:
+    return "\n".join(_lines(file.whole(ROWS_BYTES).removeprefix(BOM), faults))
 
 
-def _read_jsonl(path: Path, skip: int = 0) -> Iterator[Piece]:
-    with path.open("rb") as file:
-        for number, data in enumerate(file, 1):
-            if skip and (data.removeprefix(BOM) if number == 1 else data).strip():
-                skip -= 1
-                continue
-            try:
-                line = (data.removeprefix(BOM) if number == 1 else data).removesuffix(b"\n").decode()
-            except UnicodeDecodeError as error:
-                yield _not_utf8(number, error)
-                continue
-            if not line.strip():
-                continue
-            try:
-                value = json_value(line)
-            except ValueError as error:
-                yield f"line {number}: {str(error).replace('line 1 ', '')}"
-                continue
-            if isinstance(value, dict):
-                yield Raw(f"line {number}", value)
-            else:
-                yield f"line {number}: must be a JSON object, one row on one line"
+def _read_jsonl(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+    for number, data in enumerate(file.lines(), 1):
+        if skip and (data.removeprefix(BOM) if number == 1 else data).strip():
+            skip -= 1
+            continue
+        try:
+            line = (data.removeprefix(BOM) if number == 1 else data).removesuffix(b"\n").decode()
+        except UnicodeDecodeError as error:
+            yield _not_utf8(number, error)
+            continue
+        if not line.strip():
+            continue
+        try:
+            value = json_value(line)
+        except ValueError as error:
+            yield f"line {number}: {str(error).replace('line 1 ', '')}"
+            continue
+        if isinstance(value, dict):
+            yield Raw(f"line {number}", value)
+        else:
+            yield f"line {number}: must be a JSON object, one row on one line"
 
 
-def _read_json(path: Path, skip: int = 0) -> Iterator[Piece]:
-    yield from islice(_all_json(path), skip, None)
+def _read_json(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+    yield from islice(_all_json(file), skip, None)
 
 
-def _all_json(path: Path) -> Iterator[Piece]:
+def _all_json(file: HashedFile) -> Iterator[Piece]:
     faults: Faults = []
-    text = _text(path, faults)
+    text = _text(file, faults)
     if faults:
         yield from faults
         return
@@ -99,13 +100,13 @@ def _header_faults(columns: list[str], where: str) -> Faults:
     return [f"{where}: {fault}" for fault in faults]
 
 
-def _read_csv(path: Path, skip: int = 0) -> Iterator[Piece]:
-    yield from islice(_all_csv(path), skip, None)
+def _read_csv(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+    yield from islice(_all_csv(file), skip, None)
 
 
-def _all_csv(path: Path) -> Iterator[Piece]:
+def _all_csv(file: HashedFile) -> Iterator[Piece]:
     faults: Faults = []
-    text = _text(path, faults)
+    text = _text(file, faults)
     if faults:
         yield from faults
         return
@@ -141,29 +142,46 @@ def _csv_row(cells: dict[str, str], where: str) -> Iterator[Piece]:
     yield Raw(where, fields)
 
 
-def _read_parquet(path: Path, skip: int = 0) -> Iterator[Piece]:
+def _read_parquet(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+    """Read a file that is jumped about in: it is hashed before and after, and nobody may have written to it between."""
+    state, digest = file.state, file.through()
+    yield from _parquet_pieces(file, skip)
+    if file.through() != digest or file.state != state:
+        raise InvalidInput(f"{file.path} was changed while it was read; run again when nobody writes to it.")
+
+
+def _parquet_pieces(file: HashedFile, skip: int) -> Iterator[Piece]:
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        table = pyarrow.parquet.ParquetFile(file.raw)
     except (pyarrow.ArrowException, OSError):
         yield "not a whole Parquet file; write it again"
         return
-    with file:
-        wrong = _header_faults(file.schema_arrow.names, "header")
-        if wrong:
-            yield from wrong
-            return
-        groups, number = list(range(file.num_row_groups)), 0
-        while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
-            number += file.metadata.row_group(groups.pop(0)).num_rows
-        try:
-            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups, use_threads=False):
-                for row in range(batch.num_rows):
-                    number += 1
-                    if number <= skip:
-                        continue
-                    yield from _parquet_row(batch, row, f"row {number}")
-        except (pyarrow.ArrowException, OSError):
-            yield f"not a whole Parquet file: row {number + 1} cannot be read; write it again"
+    wrong = _header_faults(table.schema_arrow.names, "header") or _group_faults(table.metadata)
+    if wrong:
+        yield from wrong
+        return
+    groups, number = list(range(table.num_row_groups)), 0
+    while groups and number + table.metadata.row_group(groups[0]).num_rows <= skip:
+        number += table.metadata.row_group(groups.pop(0)).num_rows
+    try:
+        for batch in table.iter_batches(batch_size=BATCH, row_groups=groups, use_threads=False):
+            for row in range(batch.num_rows):
+                number += 1
+                if number <= skip:
+                    continue
+                yield from _parquet_row(batch, row, f"row {number}")
+    except (pyarrow.ArrowException, OSError):
+        yield f"not a whole Parquet file: row {number + 1} cannot be read; write it again"
+
+
+def _group_faults(metadata: Any) -> Faults:
+    """List the groups of rows that hold, uncompressed, more for each row than one can need."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return [
+        f"row group {number}: {group.total_byte_size} bytes in {group.num_rows} rows; no row needs {MEAN_ROW_BYTES}"
+        for number, group in enumerate(groups, 1)
+        if group.total_byte_size > MEAN_ROW_BYTES * max(1, group.num_rows)
+    ]
 
 
 def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
@@ -179,7 +197,7 @@ def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
 class ContainerReader(Protocol):
     """skip: rows of a sound file that are passed over. Those of JSONL and Parquet hold a part of the file in memory."""
 
-    def __call__(self, path: Path, skip: int = 0) -> Iterator[Piece]: ...
+    def __call__(self, file: HashedFile, skip: int = 0) -> Iterator[Piece]: ...
 
 
 CONTAINERS: dict[str, ContainerReader] = {

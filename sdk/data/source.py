@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +14,16 @@ import numpy as np
 from sdk.data.containers import BOM, CONTAINERS
 from sdk.data.layouts import Builder, named
 from sdk.data.rows import Container, Layout, Raw, Row, Table
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.records import canonical_json
+from sdk.regular_files import HashedFile
 
-_CHUNK = 1 << 20  # bytes
+
+class RowsFile(NamedTuple):
+    """A file of rows, and the digest that its bytes must have when it is read."""
+
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,16 @@ class RowSource:
         return self.rows_from(0)
 
     def rows_from(self, first: int) -> Iterator[Row]:
-        """Read the rows from this one on, which counts from 0."""
+        """Read the rows from this one on, which counts from 0. What is read to its end is what was checked."""
         build = Builder(self.layout, first).build
-        for raw in CONTAINERS[self.path.suffix.lower()](self.path, first):
-            row = build(raw)[1] if isinstance(raw, Raw) else None
-            if row is None:
+        with HashedFile(self.path) as file:
+            for raw in CONTAINERS[self.path.suffix.lower()](file, first):
+                row = build(raw)[1] if isinstance(raw, Raw) else None
+                if row is None:
+                    raise self._changed()
+                yield row
+            if file.sha256 != self.sha256:
                 raise self._changed()
-            yield row
-        if _digest(self.path)[0] != self.sha256:
-            raise self._changed()
 
     def _changed(self) -> InvalidInput:
         return InvalidInput(f"{self.path} was changed while it was read; run again when nobody writes to it.")
@@ -77,10 +83,18 @@ def open_rows(path: Path) -> RowSource:
     return _open(path, None)
 
 
-def read_rows(path: Path) -> Table:
-    """Check a file as open_rows() does, and return all rows, in memory."""
+def read_rows(file: Path | RowsFile) -> Table:
+    """Check a file as open_rows() does, and return all rows, in memory. Tampered: it is not the recorded one."""
+    path, recorded = file if isinstance(file, RowsFile) else (file, None)
     rows: list[Row] = []
     source = _open(path, rows)
+    if recorded not in (None, source.sha256):
+        raise Tampered(
+            f"{path} has been altered: its SHA-256 is not the recorded one.",
+            remedy=Remedy.PROJECT,
+            expected=recorded,
+            found=source.sha256,
+        )
     return Table.model_construct(
         container=source.container, layout=source.layout, rows=tuple(rows), sha256=source.sha256
     )
@@ -94,33 +108,30 @@ class _Fault(NamedTuple):
 def _open(path: Path, kept: list[Row] | None) -> RowSource:
     if path.suffix.lower() not in CONTAINERS:
         raise InvalidInput(f"{path}: this kind of file cannot be read; use one of {', '.join(CONTAINERS)}.")
-    try:
-        digest, blank = _digest(path)
-        if blank:
-            raise InvalidInput(f"{path} is empty; it needs at least one row.")
-        return _checked(path, digest, kept)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
+    with HashedFile(path) as file:
+        try:
+            return _checked(file, kept)
+        except InvalidInput:
+            if _is_blank(path):
+                raise InvalidInput(f"{path} is empty; it needs at least one row.") from None
+            raise
 
 
-def _digest(path: Path) -> tuple[str, bool]:
-    """Return the SHA-256, and whether there is nothing but white space."""
-    digest, blank = hashlib.sha256(), True
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            blank = blank and not chunk.removeprefix(BOM).strip()
-    return digest.hexdigest(), blank
+def _is_blank(path: Path) -> bool:
+    """Tell whether there is nothing but white space."""
+    with HashedFile(path) as file:
+        return not any(line.removeprefix(BOM).strip() for line in file.lines())
 
 
-def _checked(path: Path, digest: str, kept: list[Row] | None) -> RowSource:
+def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
+    path = file.path
     suffix = path.suffix.lower()
     builder = Builder()
     faults: list[_Fault] = []
     ids, contents = array("q"), array("q")  # hashes
     languages: Counter[str] = Counter()
     labelled = False
-    for raw in CONTAINERS[suffix](path):
+    for raw in CONTAINERS[suffix](file):
         if not isinstance(raw, Raw):
             faults.append(_Fault(len(ids), raw))
             continue
@@ -134,7 +145,7 @@ def _checked(path: Path, digest: str, kept: list[Row] | None) -> RowSource:
         labelled |= bool(row.spans)
         if kept is not None:
             kept.append(row)
-    faults = sorted([*faults, *_given_twice(path, ids)], key=lambda fault: fault.row)
+    faults = sorted([*faults, *_given_twice(path, file.sha256, ids)], key=lambda fault: fault.row)
     if faults:
         texts = [fault.text for fault in faults]
         raise InvalidInput(f"{path}: {len(texts)} faults; mend them all and run again.", texts)
@@ -145,7 +156,7 @@ def _checked(path: Path, digest: str, kept: list[Row] | None) -> RowSource:
         container=suffix.removeprefix("."),  # type: ignore[arg-type] # CONTAINERS has no other
         layout=builder.layout,
         count=len(ids),
-        sha256=digest,
+        sha256=file.sha256,
         languages=dict(sorted(languages.items())),
         labelled=labelled,
         duplicates=len(contents) - len(np.unique(np.frombuffer(contents, np.int64))),
@@ -158,7 +169,7 @@ def _content_hash(row: Row) -> int:
     return hash(canonical_json(row.model_dump(include={"messages", "metadata", "topic"})))
 
 
-def _given_twice(path: Path, ids: array[int]) -> list[_Fault]:
+def _given_twice(path: Path, digest: str, ids: array[int]) -> list[_Fault]:
     """List ids that stand twice. Hashes of eight bytes a row tell whether one may; if so, the file is read again."""
     values, counts = np.unique(np.frombuffer(ids, np.int64), return_counts=True)
     suspects = set(values[counts > 1].tolist())
@@ -166,15 +177,18 @@ def _given_twice(path: Path, ids: array[int]) -> list[_Fault]:
         return []
     builder, faults, number = Builder(), [], 0
     seen: dict[str, str] = {}
-    for raw in CONTAINERS[path.suffix.lower()](path):
-        if not isinstance(raw, Raw):
-            continue
-        number += 1
-        row_id = builder.build(raw)[0]
-        if hash(row_id) not in suspects:
-            continue
-        if row_id in seen:
-            where = named(raw, row_id, number)
-            faults.append(_Fault(number - 1, f"{where}: the same id as {seen[row_id]}; give each row an id of its own"))
-        seen.setdefault(row_id, raw.where)
+    with HashedFile(path) as file:
+        for raw in CONTAINERS[path.suffix.lower()](file):
+            if not isinstance(raw, Raw):
+                continue
+            number += 1
+            row_id = builder.build(raw)[0]
+            if hash(row_id) not in suspects:
+                continue
+            if row_id in seen:
+                where = named(raw, row_id, number)
+                twice = f"{where}: the same id as {seen[row_id]}; give each row an id of its own"
+                faults.append(_Fault(number - 1, twice))
+            seen.setdefault(row_id, raw.where)
+        file.require(digest)
     return faults

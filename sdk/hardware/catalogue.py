@@ -15,6 +15,7 @@ from sdk.errors import InvalidInput
 from sdk.hardware.nvidia import pcie_gbs
 from sdk.lookup import NEAREST, key, unknown
 from sdk.records import Backend, Frozen, Hardware
+from sdk.regular_files import read_shipped
 
 FILE = Path(__file__).with_name("accelerators.json")
 CAPABILITY_WITH_BF16 = (8, 0)  # Ampere
@@ -164,7 +165,7 @@ def bitsandbytes_on(capability: tuple[int, int] | None) -> tuple[Literal["4bit",
 
 @cache
 def accelerators() -> tuple[Accelerator, ...]:
-    entries: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))
+    entries: list[dict[str, Any]] = json.loads(read_shipped(FILE))
     whole = [Accelerator.model_validate(entry) for entry in entries]
     return tuple(part for entry in whole for part in (entry, *entry.slices()))
 

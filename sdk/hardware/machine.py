@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sdk.errors import InvalidInput
 from sdk.hardware.catalogue import bitsandbytes_on, has_bf16, of_driver
 from sdk.hardware.nvidia import Gpu, power_and_link, visible_gpus
 from sdk.records import Hardware
+from sdk.regular_files import SHIPPED_BYTES, read_regular
 
 GIB = 2**30
 MIG = " MIG "  # in the name that the driver gives to a part of a GPU
@@ -112,8 +114,8 @@ def _cpu_has_bf16(root: Path = Path("/")) -> bool:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        return read_regular(path, SHIPPED_BYTES).decode(errors="replace").splitlines()
+    except InvalidInput:
         return []
 
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from sdk.advise import predict
 from sdk.crypto import Secret
-from sdk.data import read_rows
+from sdk.data import RowsFile, read_rows
 from sdk.data.base_folder import base_from_json
 from sdk.data.canaries import is_canary
-from sdk.errors import SDKError, StepFailed
+from sdk.errors import Remedy, SDKError, StepFailed
 from sdk.evaluate import RESAMPLES, SEED, ask, bootstrap, mean_losses
 from sdk.measure.trials import TrialSetup, one_sentence
 from sdk.model import Chat, attach_adapter, encode_rows, learned, load_base
@@ -35,12 +35,14 @@ from sdk.records import (
     Piloted,
     TrainSettings,
 )
+from sdk.regular_files import PROGRESS_BYTES, read_regular
 from sdk.seal import read_adapter
 from sdk.store import write_atomic
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.engine import use_row_attention
 from sdk.train.isolated import answer, run_isolated
+from sdk.train.job import rows_of, rows_request
 from sdk.train.validation import hold_out
 
 HELD_OUT = 0.1
@@ -50,7 +52,7 @@ LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
 class Questions(NamedTuple):
     """What each candidate is asked: scrubbed rows in a file, the score that counts, and how long answers may be."""
 
-    path: Path
+    data: RowsFile | Path
     metric: Literal["exact_match", "f1"]
     max_new_tokens: int
 
@@ -123,7 +125,7 @@ def pilot(
     setup: TrialSetup,
     planned: Sequence[TrainSettings],
     left_out: Mapping[str, str],
-    data: Path,
+    data: RowsFile | Path,
     questions: Questions,
     secret: Secret | None,
     out: Path,
@@ -135,8 +137,8 @@ def pilot(
     Raises StepFailed where no candidate could be tried.
     """
     request = {
-        "data": str(data.resolve()),
-        "evaluation": str(questions.path.resolve()),
+        "data": rows_request(data),
+        "evaluation": rows_request(questions.data),
         "base": setup.base,
         "prompt": setup.prompt,
         "metric": questions.metric,
@@ -167,7 +169,7 @@ def pilot(
 def _try_candidate(setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path) -> TrialResult:
     figures = folder.with_suffix(".json")
     if figures.exists():
-        return TrialResult.model_validate_json(figures.read_bytes())
+        return TrialResult.model_validate_json(read_regular(figures, PROGRESS_BYTES, Remedy.PROJECT))
 
     def tell(what: str, done: int, total: int | None, shown: Mapping[str, float]) -> None:
         setup.on_progress(f"{what} ({settings.method})", done, total, shown)
@@ -214,7 +216,7 @@ def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
 def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     settings = TrainSettings.model_validate(request["settings"])
     base, prompt = base_from_json(request["base"]), request["prompt"]
-    data, out = Path(request["data"]), Path(request["out"])
+    data, out = rows_of(request["data"]), Path(request["out"])
     secret = Secret(bytes.fromhex(request["secret"])) if request["secret"] else None
     job = Job(data, base, prompt, settings, out, ONLY_THE_LAST_CHECKPOINT, secret)
     run = train(job, on_progress)
@@ -228,7 +230,7 @@ def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str
     losses = mean_losses(adapted, held, tokenizer.pad_token_id)
     if not all(map(math.isfinite, losses)):
         raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")
-    questions = read_rows(Path(request["evaluation"])).rows
+    questions = read_rows(rows_of(request["evaluation"])).rows
     encoded = encode_rows(chat, questions, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
     answered, _ = ask(adapted, chat, questions, encoded, prompt, request["max_new_tokens"], on_progress)
     lengths = [len(row.input_ids) for row in trained]

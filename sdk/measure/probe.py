@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdk.advise import predict
+from sdk.data import RowsFile
 from sdk.errors import SDKError, StepFailed
 from sdk.measure.trials import TrialSetup, one_sentence
 from sdk.model import base_name
@@ -16,7 +17,7 @@ from sdk.records import Calibration, Lengths, Needs, Probed, TrainSettings
 from sdk.train.one_pass import PassMeasurement, measure
 
 
-def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: Path) -> Calibration:
+def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: RowsFile | Path) -> Calibration:
     """Measure memory and time of each candidate's largest micro-batch of the rows in `data`; failures are recorded."""
     probes = []
     for number, settings in enumerate(candidates):
@@ -26,7 +27,7 @@ def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: Path) ->
     return Calibration(hardware=setup.hardware, base_name=base_name(setup.base), probes=tuple(probes))
 
 
-def _probe_candidate(setup: TrialSetup, candidate: TrainSettings, data: Path) -> Probed:
+def _probe_candidate(setup: TrialSetup, candidate: TrainSettings, data: RowsFile | Path) -> Probed:
     settings = candidate.model_copy(update={"gpus": 1})
     predicted = predict(setup.shape, settings, setup.hardware, setup.needs).memory.total
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from sdk.errors import InvalidInput
-from sdk.policy.files import MAX_BYTES, read_policy, read_yaml, validation_faults
+from sdk.policy.files import read_policy, read_yaml, validation_faults
 from sdk.policy.rules import RULES, violations_by_name
 from sdk.policy.schema import Policy
 from sdk.records import Frozen
@@ -39,7 +39,7 @@ class Examples(Frozen):
 def run_cases(path: Path) -> tuple[Policy, int, list[str]]:
     """Return the policy of a file of cases, their number, and what came out otherwise than they say, one line each."""
     try:
-        examples = Examples.model_validate(read_yaml(path, MAX_BYTES))
+        examples = Examples.model_validate(read_yaml(path))
     except ValidationError as error:
         raise InvalidInput(f"{path} is no file of policy cases.", validation_faults(error)) from None
     policy = read_policy(path.parent / examples.policy)

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from sdk.errors import InvalidInput
 from sdk.policy.schema import Policy
+from sdk.regular_files import YAML_BYTES, decoded, read_regular
 
 # PyYAML's errors, and what its constructors let through for a scalar that is not what its tag says
 _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
-MAX_BYTES = 65_536  # of a policy or a file of cases; those that ship have 4 KiB, and PyYAML reads 60 KB a second
 MAX_BRACKETS = 100  # PyYAML's time grows with the square of how deep brackets are nested
 
 
@@ -49,18 +49,16 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path, max_bytes: int | None = None) -> Any:
-    """Read the document in a YAML file. Raises InvalidInput, which names file, line and what is wrong."""
+def read_yaml(path: Path, limit: int = YAML_BYTES) -> Any:
+    """Read the document in a YAML file of at most `limit` bytes. Raises InvalidInput as parse_yaml does."""
+    return parse_yaml(read_regular(path, limit), path)
+
+
+def parse_yaml(data: bytes, path: Path) -> Any:
+    """Read a YAML document from the bytes of the file `path`. InvalidInput names file, line and what is wrong."""
+    text = decoded(data, path)
     try:
-        if max_bytes is not None and path.stat().st_size > max_bytes:
-            raise InvalidInput(f"{path} has more than {max_bytes} bytes.")
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        raise InvalidInput(f"{path} does not exist.") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8.") from None
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -75,12 +73,16 @@ def validation_faults(error: ValidationError) -> list[str]:
 
 
 def read_policy(path: Path, adopted: bool = False) -> Policy:
-    """Read a policy; InvalidInput lists every key that is missing, unknown or malformed.
+    return parse_policy(read_regular(path, YAML_BYTES), path, adopted)
+
+
+def parse_policy(data: bytes, path: Path, adopted: bool = False) -> Policy:
+    """Read a policy from the bytes of the file `path`. InvalidInput lists every key that is missing or malformed.
 
     adopted: one that a project has taken in before, and that may lack the key which 0.1.0 did not know.
     """
     try:
-        policy = Policy.model_validate(read_yaml(path, MAX_BYTES))
+        policy = Policy.model_validate(parse_yaml(data, path))
     except ValidationError as error:
         raise InvalidInput(f"Policy {path} is malformed; see policies/README.md.", validation_faults(error)) from None
     if policy.approve.separate_duties is None and not adopted:

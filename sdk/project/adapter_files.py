@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,9 @@ from sdk.errors import InvalidInput
 from sdk.project.gather import data_key, trainer_pem
 from sdk.project.state import ProjectState
 from sdk.records import Package, Run
-from sdk.seal import PACKAGE, open_package, read_adapter, unseal
-from sdk.store import check_ref
+from sdk.regular_files import ADAPTER_BYTES
+from sdk.seal import ADAPTER, CONFIG, PACKAGE, WEIGHTS, open_package, unseal
+from sdk.store import read_ref
 
 
 def open_adapter(state: ProjectState, run: Run) -> tuple[Mapping[str, Any], bytes]:
@@ -26,7 +28,5 @@ def open_adapter(state: ProjectState, run: Run) -> tuple[Mapping[str, Any], byte
         manifest = open_package(folder, package, trainer_pem(state, package), None)
         config, weights = unseal(folder, manifest, data_key(state, package, manifest))
         return config, bytes(weights)
-    folder = state.folder(run)
-    for ref in run.adapter:
-        check_ref(folder, ref)
-    return read_adapter(folder)
+    files = {ref.path: read_ref(state.folder(run), ref, ADAPTER_BYTES) for ref in run.adapter}
+    return json.loads(files[f"{ADAPTER}/{CONFIG}"]), files[f"{ADAPTER}/{WEIGHTS}"]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
-from sdk.data import read_rows
+from sdk.data import RowsFile, read_rows
 from sdk.data.lengths import count_tokens, measure_lengths
 from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware
@@ -25,9 +25,9 @@ _STEP = 64  # tokens that room is given in
 
 
 class RowsForAdvice(NamedTuple):
-    path: Path  # what advice measures
+    path: RowsFile  # what advice measures
     origin: str  # digest of the file that scrubbing takes
-    scrubbed: Path | None  # what scrubbing made of that file
+    scrubbed: RowsFile | None  # what scrubbing made of that file
 
 
 def find_rows(state: ProjectState, data: str | Path | None) -> RowsForAdvice:
@@ -41,14 +41,14 @@ def find_rows(state: ProjectState, data: str | Path | None) -> RowsForAdvice:
     origin = file_ref(path, path.parent).sha256
     scrubbed = state.find_latest(Scrubbed)
     if scrubbed is None:
-        return RowsForAdvice(path, origin, None)
-    result = state.folder(scrubbed) / scrubbed.data["train"].path
+        return RowsForAdvice(RowsFile(path, origin), origin, None)
+    result = state.rows(scrubbed, "train")
     if data is None and scrubbed.inputs["train"] != origin:
         return RowsForAdvice(result, scrubbed.inputs["train"], result)
-    return RowsForAdvice(path, origin, result if scrubbed.inputs["train"] == origin else None)
+    return RowsForAdvice(RowsFile(path, origin), origin, result if scrubbed.inputs["train"] == origin else None)
 
 
-def row_lengths(state: ProjectState, path: Path) -> Lengths:
+def row_lengths(state: ProjectState, path: RowsFile) -> Lengths:
     return measure_lengths(read_rows(path).rows, state.base_folder(), state.domain().prompt)
 
 
@@ -87,7 +87,7 @@ def make_needs(
     return needs
 
 
-def _too_long(state: ProjectState, path: Path, most: int) -> list[str]:
+def _too_long(state: ProjectState, path: RowsFile, most: int) -> list[str]:
     rows = read_rows(path).rows
     counted = zip(rows, count_tokens(rows, state.base_folder(), state.domain().prompt), strict=True)
     return [

@@ -22,7 +22,7 @@ from sdk.crypto.keyring import (
     wrapping_member,
 )
 from sdk.errors import InvalidInput
-from sdk.policy import Policy, loosened, read_policy
+from sdk.policy import Policy, loosened, parse_policy
 from sdk.project.charter import (
     ENCRYPTION_NAME,
     adopt_domain,
@@ -38,8 +38,9 @@ from sdk.project.gather import data_key, last_promotion, trainer_pem
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Package, Release, Rewrapped
+from sdk.regular_files import YAML_BYTES, read_regular
 from sdk.seal import PACKAGE, key_context, open_package
-from sdk.store import file_ref
+from sdk.store import bytes_ref
 
 OwnKey = Literal["signing", "log", "encryption", "owner"]
 ROLES: dict[OwnKey, Role] = {"signing": "trainer", "log": "log", "encryption": "encryption", "owner": "owner"}
@@ -78,10 +79,11 @@ def adopt_files(state: ProjectState, domain: str | Path | None, policy: str | Pa
     settings = find_domain(domain) if domain is not None else state.domain_folder
     source = settings if domain is not None else state.domain_source
     file = find_policy(policy) if policy is not None else state.root / state.charter.policy_file.path
-    unchanged = policy is None and file_ref(file, state.root) == state.charter.policy_file
-    rules = read_policy(file, adopted=unchanged)
+    data = read_regular(file, YAML_BYTES)
+    unchanged = policy is None and bytes_ref(state.charter.policy_file.path, data) == state.charter.policy_file
+    rules = parse_policy(data, file, adopted=unchanged)
     require_same_text(state.rings, rules_of(rules, dict(state.charter)))
-    changes = {**adopt_domain(state.root, source, settings), **adopt_policy(state.root, file, rules)}
+    changes = {**adopt_domain(state.root, source, settings), **adopt_policy(state.root, file, data, rules)}
     in_force, ring = rules_of(rules, changes), None
     if in_force != state.ring.rules:
         ring = put_in_force(state.rings, in_force, datetime.now(UTC), state.log_head())

@@ -14,15 +14,18 @@ from pydantic import ValidationError
 from sdk import crypto
 from sdk.audit import Audit
 from sdk.crypto.keyring import InForce, Ring, create_ring, sign_ring, signing_member, wrapping_member
-from sdk.domain import DATA, SETTINGS, read_domain, require_files
+from sdk.domain import DATA, SETTINGS, parse_domain, read_domain, require_files
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy, validation_faults
 from sdk.records import Charter, canonical_json
+from sdk.regular_files import KEY_BYTES, FileBytes, read_regular, read_text
 from sdk.store import (
     POLICIES,
     RINGS,
     SECRET_CONTEXT,
     Records,
+    bytes_ref,
+    copy_file,
     file_ref,
     folder_refs,
     held_checkpoint,
@@ -68,29 +71,34 @@ def find_policy(policy: str | Path) -> Path:
 def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
     """Copy a domain's settings, but never its data, into the project. Return the charter's fields about it."""
     require_files(source, DATA)
-    read = read_domain(settings)
+    require_files(settings, SETTINGS)
+    files = {name: read_regular(settings / name, limit) for name, limit in SETTINGS.items()}
+    read = parse_domain(FileBytes(settings / "domain.yaml", files["domain.yaml"]))
     folder = root / "domain"
     if settings.resolve() != folder.resolve():
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in SETTINGS:
-            shutil.copyfile(settings / name, folder / name)
+        for name, data in files.items():
+            write_atomic(folder / name, data)
+    # of the bytes that were read: what somebody puts in their place meanwhile is not what was adopted
+    refs = {ref.path: ref for ref in folder_refs(folder)} | {
+        name: bytes_ref(name, data) for name, data in files.items()
+    }
     is_shipped = source.resolve().parent == shipped("domains").resolve()
     return {
         "domain": f"{read.name}@{read.version}",
-        "domain_files": folder_refs(folder),
+        "domain_files": tuple(ref for _, ref in sorted(refs.items())),
         "domain_source": source.name if is_shipped else str(source.resolve()),
         "domain_data": tuple(file_ref(source / name, source) for name in DATA),
     }
 
 
-def adopt_policy(root: Path, source: Path, policy: Policy) -> dict[str, Any]:
-    """Copy a policy, as it was read from `source`, into the project. Return the charter's fields about it."""
+def adopt_policy(root: Path, source: Path, data: bytes, policy: Policy) -> dict[str, Any]:
+    """Copy a policy into the project, by the bytes that it was read from. Return the charter's fields about it."""
     file = root / "policy.yaml"
     if source.resolve() != file.resolve():
-        shutil.copyfile(source, file)
+        write_atomic(file, data)
     keep_policy(root, policy)
-    return {"policy": policy.name, "policy_file": file_ref(file, root)}
+    return {"policy": policy.name, "policy_file": bytes_ref(file.name, data)}
 
 
 def rules_of(policy: Policy, fields: Mapping[str, Any]) -> InForce:
@@ -182,10 +190,11 @@ def wrap_secret(wrapper: crypto.Wrapper, secret: crypto.Secret) -> str:
 
 def read_public_pem(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
+        return read_regular(path, KEY_BYTES).decode("ascii")
+    except (InvalidInput, UnicodeDecodeError) as error:
+        why = f" {error.message}" if isinstance(error, InvalidInput) else ""
         raise InvalidInput(
-            f"{path} is not a readable public key in PEM format; name it, or a key URI (file:…)."
+            f"{path} is not a readable public key in PEM format; name it, or a key URI (file:…).{why}"
         ) from None
 
 
@@ -216,8 +225,9 @@ def copy_domain(domain: str | Path, folder: Path) -> None:
         raise InvalidInput(f"{folder} exists; name a new folder.")
     source = find_domain(domain)
     name = read_domain(source).name
-    shutil.copytree(source, folder)
+    for ref in folder_refs(source):  # which refuses links: one could bring any file of this user's along
+        copy_file(source / ref.path, folder / ref.path)
     described = folder / "domain.yaml"
-    text = described.read_text(encoding="utf-8")
-    described.write_text(text.replace(f"name: {name}\n", f"name: {folder.name.lower()}\n", 1), encoding="utf-8")
+    text = read_text(described, SETTINGS[described.name])
+    write_atomic(described, text.replace(f"name: {name}\n", f"name: {folder.name.lower()}\n", 1).encode())
     read_domain(folder)

@@ -13,7 +13,7 @@ from sdk.crypto.keyring import Ring
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.model import base_name, open_base, resolve_base
-from sdk.policy import BeforeCreate, read_policy, require
+from sdk.policy import BeforeCreate, parse_policy, require
 from sdk.project.charter import (
     KeyURIs,
     ProjectKeys,
@@ -30,6 +30,7 @@ from sdk.project.charter import (
     write_ring,
 )
 from sdk.records import Charter
+from sdk.regular_files import YAML_BYTES, read_regular
 from sdk.store import EMBEDDED, pin_root, require_no_link
 
 
@@ -55,8 +56,9 @@ def create_folder(
         source = find_domain(domain)
         new_domain = adopt_domain(making, source, source)
         policy_file = find_policy(policy or read_domain(source).policy)
-        rules = read_policy(policy_file)
-        new_policy = adopt_policy(making, policy_file, rules)
+        data = read_regular(policy_file, YAML_BYTES)
+        rules = parse_policy(data, policy_file)
+        new_policy = adopt_policy(making, policy_file, data, rules)
         from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
         require(rules, BeforeCreate(from_hub=from_hub))
         with open_base(base) as opened:

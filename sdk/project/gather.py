@@ -9,7 +9,7 @@ from sdk.approve import Case, InForceWhenSealed, Verdict, judge
 from sdk.audit import Event, History, write_consistency
 from sdk.crypto.keyring import find_term
 from sdk.errors import InvalidInput, Refused
-from sdk.project.state import ProjectState
+from sdk.project.state import ProjectState, read_ring_files
 from sdk.records import Approval, Package, Publication, Release, Rewrapped, canonical_json, sha256
 from sdk.seal import Manifest, key_context
 from sdk.serve.evidence import Evidence, Sealing, find_trainer
@@ -119,7 +119,7 @@ def gather(state: ProjectState, release: Release, promotion: Event) -> Evidence:
     history = state.audit.prove_history([promotion.seq, sealing_event(state, package).seq], seen | published)
     rewrapped, before = rewrapped_key(state, package), in_force_when_sealed(state, package).before
     return Evidence(
-        rings=tuple((state.root / RINGS / f"{ring.version:04}.dsse.json").read_bytes() for ring in state.rings),
+        rings=read_ring_files(state.root / RINGS)[: len(state.rings)],
         policy=canonical_json(state.policy_of(package.inputs["policy"]).model_dump(mode="json")),
         report=report_digest(release),
         decisions=tuple(one.envelope.encode() for one in decisions_on(state, release.package)),

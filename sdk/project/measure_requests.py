@@ -14,7 +14,6 @@ from sdk.project.inputs import CANARIES, common_inputs
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
 from sdk.records import Leaks, OnProgress, Run, Scores, Scrubbed
-from sdk.seal import read_adapter
 
 
 def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Scores]:
@@ -24,9 +23,9 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
     scrubbed = state.lineage(Scrubbed, run, "scrubbed")
 
     def work(folder: Path) -> Scores:
-        config, weights = read_adapter(state.folder(run))
+        config, weights = open_adapter(state, run)
         return evaluate(
-            data=state.folder(scrubbed) / scrubbed.data["eval"].path,
+            data=state.rows(scrubbed, "eval"),
             base=state.pinned_base(),
             method=run.settings.method,
             adapter_config=config,

@@ -16,9 +16,10 @@ from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_dig
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
 from sdk.records import OnProgress, Review, Scrubbed
+from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
 from sdk.scrub.parallel import in_processes, in_this_process
-from sdk.store import check_ref, file_ref
+from sdk.store import file_ref, read_ref
 
 
 def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
@@ -65,7 +66,7 @@ def scrub_request(
     def work(folder: Path) -> Scrubbed:
         return sdk.scrub.scrub(
             sources=sources,
-            recognizers=state.domain_folder / "recognizers.yaml",
+            recognizers=state.recognizers(),
             rules=policy.scrub,
             detect=detect,
             token_key=tokens.expose(),
@@ -138,7 +139,7 @@ def reveal_value(state: ProjectState, token: str, reason: str) -> str:
                 [f"scrub.reversible: {kind} is not among the kinds that may be reversed"],
             )
         tables = [
-            check_ref(state.folder(record), ref)
+            FileBytes(state.folder(record) / ref.path, read_ref(state.folder(record), ref, TABLE_BYTES))
             for record in reversed(state.all(Scrubbed))
             for ref in record.files
             if ref.path == sdk.scrub.TOKEN_TABLE

@@ -81,9 +81,10 @@ def seal_request(state: ProjectState, evaluated: Evaluated) -> Request[Package]:
         shutil.rmtree(folder, ignore_errors=True)  # what an interruption left was encrypted under a lost data key
         wrapper = state.wrapper() if policy.seal.encrypt else None
         signed_by = holder.name if holder else ""
+        adapter = state.folder(run) / ADAPTER
         # The package's tokenizer is that of the recorded base, whatever lies in the base's folder by now.
         with open_base(state.pinned_base()) as opened, private_copy(opened) as tokenizer:
-            return seal(state.folder(run) / ADAPTER, tokenizer, facts, signer, signed_by, wrapper, folder)
+            return seal(adapter, tokenizer, facts, signer, signed_by, wrapper, folder, run.adapter)
 
     return Request(Package, inputs, work)
 

@@ -44,6 +44,6 @@ def dossier(state: ProjectState) -> Dossier:
 def sample_questions(state: ProjectState, count: int) -> list[tuple[str, str]]:
     """Return scrubbed evaluation questions with their reference answers, evenly taken from the file."""
     scrubbed = state.latest(Scrubbed)
-    rows = read_rows(state.folder(scrubbed) / scrubbed.data["eval"].path).rows
+    rows = read_rows(state.rows(scrubbed, "eval")).rows
     sample = [rows[i * len(rows) // count] for i in range(count)]
     return [(question(row), answer(row)) for row in sample]

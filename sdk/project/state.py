@@ -24,13 +24,23 @@ from pydantic import ValidationError
 from sdk import crypto
 from sdk.audit import Audit, Checkpoint, Event, Phase, clock_faults, keep_until, read_body
 from sdk.crypto.keyring import LogHead, Ring, first_that_holds, open_rings
+from sdk.data import RowsFile
 from sdk.data.base_folder import PinnedBase
-from sdk.domain import Domain, read_domain
+from sdk.domain import SETTINGS, Domain, parse_domain
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
-from sdk.policy import Policy, read_policy
-from sdk.records import Charter, FileRef, Record, StepRecord, canonical_json, sha256
+from sdk.policy import Policy, parse_policy
+from sdk.records import Charter, Record, Scrubbed, StepRecord, canonical_json, sha256
+from sdk.regular_files import (
+    ENVELOPE_BYTES,
+    POLICY_BYTES,
+    RECOGNIZERS_BYTES,
+    YAML_BYTES,
+    FileBytes,
+    read_regular,
+)
 from sdk.serve.governing import require_within_limit
 from sdk.store import (
+    ASIDE,
     EMBEDDED,
     POLICIES,
     RINGS,
@@ -38,11 +48,11 @@ from sdk.store import (
     Records,
     check_ref,
     embedded_base,
-    folder_refs,
     held_checkpoint,
     log_origin,
     pin_root,
     pinned_root,
+    read_ref,
     refs_digest,
     require_no_link,
     shipped,
@@ -62,13 +72,18 @@ DECISIONS: Mapping[Phase, Literal["", "permit", "deny"]] = {
 
 def read_rings(folder: Path, root: str | None) -> tuple[Ring, ...]:
     """Read every key ring, oldest first, each by an owner of the one before. root: digest of the first, if known."""
+    return open_rings(read_ring_files(folder), root, str(folder))
+
+
+def read_ring_files(folder: Path) -> tuple[bytes, ...]:
+    """Read the signed files of all key rings, oldest first. Tampered unless they are there without a gap, and alone."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     expected = [f"{number:04}.dsse.json" for number in range(1, len(files) + 1)]
     if not files or [file.name for file in files] != expected:
         raise Tampered(
             f"{folder} does not hold the key rings 0001 to the newest, and nothing else.", remedy=Remedy.PROJECT
         )
-    return open_rings([file.read_bytes() for file in files], root, str(folder))
+    return tuple(read_regular(file, ENVELOPE_BYTES, Remedy.PROJECT) for file in files)
 
 
 def _seen_by_owners(rings: Sequence[Ring], folder: Path) -> dict[str, Checkpoint]:
@@ -186,11 +201,13 @@ class ProjectState:
 
     def policy(self) -> Policy:
         """Return the policy in force, as the project adopted it and, if its key ring names one, the owner signed it."""
-        self._check_adopted()
-        policy, signed = read_policy(self.root / self.charter.policy_file.path, adopted=True), self.ring.rules
+        ref = self.charter.policy_file
+        data = read_ref(self.root, ref, YAML_BYTES, Remedy.ADOPT)
+        self._check_domain()
+        policy, signed = parse_policy(data, self.root / ref.path, adopted=True), self.ring.rules
         if signed is not None and policy.digest != signed.policy_digest:
             raise Tampered(
-                f"{self.root / self.charter.policy_file.path} is not the policy that the owner has put in force.",
+                f"{self.root / ref.path} is not the policy that the owner has put in force.",
                 remedy=Remedy.ADOPT,
                 expected=signed.policy_digest,
                 found=policy.digest,
@@ -200,25 +217,23 @@ class ProjectState:
     def policy_of(self, digest: str) -> Policy:
         """Read a policy that is or was in force, by its digest."""
         path = self.root / POLICIES / f"{digest}.json"
+        data = read_regular(path, POLICY_BYTES, Remedy.PROJECT)
+        if sha256(data) != digest:
+            raise Tampered(
+                f"{path} has been altered: its SHA-256 is not its name.",
+                remedy=Remedy.PROJECT,
+                expected=digest,
+                found=sha256(data),
+            )
         try:
-            data = path.read_bytes()
-            if sha256(data) != digest:
-                raise Tampered(
-                    f"{path} has been altered: its SHA-256 is not its name.",
-                    remedy=Remedy.PROJECT,
-                    expected=digest,
-                    found=sha256(data),
-                )
             return Policy.model_validate_json(data)
-        except FileNotFoundError:
-            raise Tampered(f"{path} is missing.", remedy=Remedy.PROJECT, expected="a policy") from None
         except ValidationError:
             raise Tampered(f"{path} is a policy of another version of this package.", remedy=Remedy.PROJECT) from None
 
     def domain(self) -> Domain:
         """Return the domain in force, as the project adopted it and, if its key ring names one, the owner signed it."""
-        self._check_adopted()
-        signed = self.ring.rules
+        read_ref(self.root, self.charter.policy_file, YAML_BYTES, Remedy.ADOPT)
+        settings, signed = self._check_domain(), self.ring.rules
         if signed is not None and self.domain_digest() != signed.domain_digest:
             raise Tampered(
                 f"{self.domain_folder} is not the domain that the owner has put in force.",
@@ -226,7 +241,11 @@ class ProjectState:
                 expected=signed.domain_digest,
                 found=self.domain_digest(),
             )
-        return read_domain(self.domain_folder)
+        return parse_domain(settings["domain.yaml"])
+
+    def recognizers(self) -> FileBytes:
+        """Return the domain's recognizers.yaml, as it was adopted."""
+        return self._check_domain()["recognizers.yaml"]
 
     def domain_digest(self) -> str:
         return refs_digest((*self.charter.domain_files, *self.charter.domain_data))
@@ -239,27 +258,24 @@ class ProjectState:
     def domain_data(self) -> Path:
         """Return the folder of the domain's own rows. Raises Tampered unless they are those that were adopted."""
         for ref in self.charter.domain_data:
-            self._adopted(self.domain_source, ref)
+            check_ref(self.domain_source, ref, Remedy.ADOPT)
         return self.domain_source
 
-    def _check_adopted(self) -> None:
-        self._adopted(self.root, self.charter.policy_file)
-        for ref in self.charter.domain_files:
-            self._adopted(self.domain_folder, ref)
-        if folder_refs(self.domain_folder) != self.charter.domain_files:
-            adopted = {ref.path for ref in self.charter.domain_files}
-            raise Tampered(
-                f"{self.domain_folder} holds files that the project has not adopted.",
-                sorted(ref.path for ref in folder_refs(self.domain_folder) if ref.path not in adopted),
-                remedy=Remedy.ADOPT,
+    def _check_domain(self) -> dict[str, FileBytes]:
+        """Read the domain's settings by name. Tampered unless they are those that were adopted, and no others."""
+        folder = self.domain_folder
+        files = {
+            ref.path: FileBytes(
+                folder / ref.path, read_ref(folder, ref, SETTINGS.get(ref.path, RECOGNIZERS_BYTES), Remedy.ADOPT)
             )
-
-    @staticmethod
-    def _adopted(folder: Path, ref: FileRef) -> None:
-        try:
-            check_ref(folder, ref)
-        except Tampered as error:
-            raise Tampered(error.finding, error.faults, remedy=Remedy.ADOPT) from None
+            for ref in self.charter.domain_files
+        }
+        present = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+        names = sorted(str(path.relative_to(folder)) for path in present if path.suffix != ASIDE)
+        added = [name for name in names if name not in files]
+        if added:
+            raise Tampered(f"{folder} holds files that the project has not adopted.", added, remedy=Remedy.ADOPT)
+        return files
 
     def _signer(self, uri: str, role: str) -> crypto.Signer:
         signer = crypto.open_signer(uri, self.root)
@@ -380,6 +396,11 @@ class ProjectState:
             if {name: digest for name, digest in event.objects.items() if name != "record"} == dict(inputs):
                 return self.records.get(kind, event.objects["record"])
         return None
+
+    def rows(self, scrubbed: Scrubbed, split: str) -> RowsFile:
+        """Return the scrubbed rows of a split, with the digest that whoever reads them compares."""
+        ref = scrubbed.data[split]
+        return RowsFile(self.folder(scrubbed) / ref.path, ref.sha256)
 
     def folder(self, record: StepRecord) -> Path:
         """Return where the files of a record are."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from sdk import processes
+from sdk.errors import Remedy
 from sdk.records import request_key
+from sdk.regular_files import FIGURES_BYTES, read_regular
 from sdk.store import SPOOL, write_atomic
 
 # At the end, for the last figures and the run's status.
@@ -74,5 +76,5 @@ class MetricsStream:
         if not self._spool.exists():
             return
         if not sent:
-            write_atomic(unsent(self._root, self._key), self._spool.read_bytes())
+            write_atomic(unsent(self._root, self._key), read_regular(self._spool, FIGURES_BYTES, Remedy.PROJECT))
         self._spool.unlink()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from sdk.advise import predict
+from sdk.data import RowsFile
 from sdk.errors import InvalidInput
 from sdk.policy import BeforeTrain, validation_faults
 from sdk.project.adapter_files import open_adapter
@@ -50,7 +51,7 @@ def train_request(
     secret = state.checkpoint_secret()
 
     def work(folder: Path) -> Run:
-        data = state.folder(scrubbed) / scrubbed.data["train"].path
+        data = state.rows(scrubbed, "train")
         memory_gib, tokens_per_second = _predictions(state, plan, data)
         job = Job(
             data=data,
@@ -107,7 +108,7 @@ def _plan(
     return _Plan(advice, scrubbed, settings, first, earlier, inputs)
 
 
-def _predictions(state: ProjectState, plan: _Plan, data: Path) -> tuple[float, float | None]:
+def _predictions(state: ProjectState, plan: _Plan, data: RowsFile) -> tuple[float, float | None]:
     """Predict peak memory, GiB, and tokens per second; None where nothing is known of the hardware's speed."""
     advice = plan.advice
     needs, calibration = advice.needs, None
@@ -162,6 +163,6 @@ def preview_rows(state: ProjectState, changes: Mapping[str, Any]) -> list[list[t
     """Return three scrubbed rows as pieces of text, each with whether the loss is taken on it."""
     settings = _override(state.latest(Advice).settings, changes)
     scrubbed = state.latest(Scrubbed)
-    data = state.folder(scrubbed) / scrubbed.data["train"].path
+    data = state.rows(scrubbed, "train")
     rows = preview(data, state.charter.base, state.domain().prompt, settings)
     return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]

@@ -58,7 +58,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
     planned = plan(setup, settings, minutes, steps, calibration)
     allowed = _allowed(setup.allow, settings)
     failed = sum(bool(allowed & earlier.left_out.keys()) for earlier in state.all(Pilot))
-    domain, folder = state.domain(), state.folder(scrubbed)
+    domain = state.domain()
     inputs = {
         **common_inputs(state),
         "base": state.charter.base_digest,
@@ -73,8 +73,8 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
             setup,
             planned,
             left_out,
-            data=folder / scrubbed.data["train"].path,
-            questions=Questions(folder / scrubbed.data["eval"].path, domain.metric, domain.max_new_tokens),
+            data=state.rows(scrubbed, "train"),
+            questions=Questions(state.rows(scrubbed, "eval"), domain.metric, domain.max_new_tokens),
             secret=secret,
             out=out,
         )

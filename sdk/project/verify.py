@@ -35,6 +35,7 @@ from sdk.records import (
     sha256,
 )
 from sdk.registry import Standing, Tracking, check_model, check_release, read_version
+from sdk.regular_files import ENVELOPE_BYTES, read_regular
 from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
 
@@ -91,7 +92,7 @@ def check_packages(state: ProjectState) -> int:
         folder, pem = state.folder(package), trainer_pem(state, package)
         manifest = open_package(folder / PACKAGE, package, pem, None)
         path = folder / PROVENANCE
-        check_provenance(path.read_bytes(), manifest, package.package, pem, str(path))
+        check_provenance(read_regular(path, ENVELOPE_BYTES, Remedy.PROJECT), manifest, package.package, pem, str(path))
     return len(packages)
 
 

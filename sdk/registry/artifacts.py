@@ -8,7 +8,6 @@ release/governance/             its provenance; from promotion on all that a loa
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,7 @@ from mlflow import MlflowClient
 
 from sdk.errors import Remedy, Tampered, short
 from sdk.records import FileRef
-from sdk.store import file_ref
+from sdk.store import copy_file, file_ref
 
 RELEASE_FOLDER = "release"
 GOVERNANCE_FOLDER = f"{RELEASE_FOLDER}/governance"
@@ -69,7 +68,8 @@ def send(client: MlflowClient, run_id: str, folder: str, files: Mapping[str, Pat
     for path, local in files.items():
         place = PurePosixPath(folder, path)
         with tempfile.TemporaryDirectory() as aside:
-            copy = Path(shutil.copyfile(local, Path(aside) / place.name))
+            copy = Path(aside) / place.name
+            copy_file(local, copy, Remedy.PROJECT)
             ref = file_ref(copy, copy.parent).model_copy(update={"path": str(place)})
             if present.get(ref.path) != ref:
                 client.log_artifact(run_id, str(copy), str(place.parent))

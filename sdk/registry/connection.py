@@ -29,6 +29,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from sdk.durable import lock_file
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.processes import python_command
 from sdk.records import Release
@@ -123,7 +124,7 @@ class Tracking:
         Several at once would all create the tables, and one that is killed would leave half of them.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{DATABASE}.lock").open("a") as lock:
+        with lock_file(self.folder / f".{DATABASE}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if (self.folder / DATABASE).exists():
                 return

@@ -11,8 +11,10 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from sdk.errors import InvalidInput
 from sdk.registry.connection import FAILURES
 from sdk.registry.runs import BATCH
+from sdk.regular_files import FIGURES_BYTES, open_regular, read_opened
 from sdk.store import LIVE_SECTIONS
 
 
@@ -48,13 +50,13 @@ class Sender:
     def _read(self) -> None:
         """Take in the whole lines that are new; all of them where the file was cut or replaced."""
         try:
-            with self._spool.open("rb") as file:
+            with open_regular(self._spool) as file:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._inode or status.st_size < self._offset:
                     self._inode, self._offset = status.st_ino, 0
                 file.seek(self._offset)
-                lines = file.read().splitlines(keepends=True)
-        except FileNotFoundError:
+                lines = read_opened(file, self._spool, FIGURES_BYTES).splitlines(keepends=True)
+        except InvalidInput:  # not there yet
             return
         for line in lines:
             if not line.endswith(b"\n"):

@@ -20,6 +20,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from sdk.durable import lock_file
 from sdk.errors import InvalidInput
 from sdk.registry.connection import FAILURES, Tracking
 from sdk.registry.entry import TRAIN_TAG
@@ -92,7 +93,7 @@ def main(options: Mapping[str, Any]) -> int:
     """Send one training's figures until it ends; return the exit status. `options`: as MetricsStream writes them."""
     folder = Path(options["folder"])
     # The sender of a run that was killed may not have ended yet; it must not set its status after the next has begun.
-    with (folder / "live.lock").open("a") as lock:
+    with lock_file(folder / "live.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         tracking, sender = Tracking(folder, options["uri"]), Sender(Path(options["spool"]))
         live = LiveRun(tracking, options["project"], options["key"], sender)

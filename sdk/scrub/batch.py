@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from pathlib import Path
 
 from sdk.crypto import Secret
 from sdk.data import Planted, Row, RowSource, row_line
 from sdk.errors import InvalidInput
 from sdk.policy import ScrubRules
 from sdk.records import canonical_json
+from sdk.regular_files import FileBytes
 from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, Leaf, Treatment, id_leaf, rebuild
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.replace.actions import Actions, Document
@@ -37,7 +37,7 @@ Found = Sequence[Span] | Exception
 class ScrubSetup:
     """What every process needs to do the same. It holds keys, so it travels through pipes and is never printed."""
 
-    recognizers: Path
+    recognizers: FileBytes = field(repr=False)
     rules: ScrubRules
     detect: bool
     token_key: bytes = field(repr=False)

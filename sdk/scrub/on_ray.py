@@ -64,7 +64,6 @@ def on_ray_actors(workers: int) -> BatchRunner:
     """Scrub on the cluster that RAY_ADDRESS names, else on one that is started here; batches come out in order."""
 
     def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
-        setup = replace(setup, recognizers=setup.recognizers.resolve())
         items = [{"batch": pickle.dumps(_place(batch))} for batch in todo]
         if not items:
             return

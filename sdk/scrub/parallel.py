@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import IO, Any
 
@@ -36,7 +35,6 @@ def in_processes(workers: int) -> BatchRunner:
     """Scrub in as many processes; batches come out in the order in which they go in."""
 
     def run(setup: ScrubSetup, todo: Iterable[Batch], detector: Detector | None) -> Iterator[ScrubbedBatch]:
-        setup = replace(setup, recognizers=setup.recognizers.resolve())
         idle: SimpleQueue[processes.Child] = SimpleQueue()
         children = [processes.start(__name__, stdout=processes.PIPE, defaults=ONE_THREAD) for _ in range(workers)]
         threads = ThreadPoolExecutor(workers)

@@ -12,12 +12,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from sdk.durable import fsync_folder
+from sdk.durable import create_anew, fsync_folder, open_own, write_all
 from sdk.errors import StepFailed
 from sdk.records import FileRef, canonical_json
+from sdk.regular_files import RECORD_BYTES, HashedFile, read_if_there
 from sdk.store import ASIDE, write_atomic
 
 JOURNAL = f"journal.json{ASIDE}"
@@ -27,12 +29,12 @@ _CHUNK = 1 << 20  # bytes
 @dataclass
 class _StagedFile:
     path: Path
-    file: IO[bytes]
+    file: FileIO
     size: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
     def append(self, data: bytes) -> None:
-        self.file.write(data)
+        write_all(self.file, data)
         self.digest.update(data)
         self.size += len(data)
 
@@ -45,7 +47,7 @@ class Staging:
         self._folder, self._names, self._request = folder, names, request
         self._files: dict[str, _StagedFile] = {}
 
-    def open(self) -> Any:
+    def begin(self) -> Any:
         """Return the state that the journal was written with; None where the work begins anew."""
         state = None
         try:
@@ -58,7 +60,7 @@ class Staging:
                 (self._folder / JOURNAL).unlink(missing_ok=True)
                 for name in self._names:
                     path = self._aside(name)
-                    self._files[name] = _StagedFile(path, path.open("wb"))
+                    self._files[name] = _StagedFile(path, create_anew(path))
         except OSError as error:
             raise self._failed(error) from error
         return state
@@ -95,10 +97,9 @@ class Staging:
             if name in kept
         }
 
-    def read(self, name: str) -> IO[bytes]:
+    def read(self, name: str) -> HashedFile:
         """Open what has been appended to the file, from its beginning."""
-        self._files[name].file.flush()
-        return self._files[name].path.open("rb")
+        return HashedFile(self._files[name].path)
 
     def discard(self) -> None:
         """Remove all files, as if the work had never begun."""
@@ -117,8 +118,8 @@ class Staging:
 
     def _journal(self) -> dict[str, Any] | None:
         try:
-            journal = json.loads((self._folder / JOURNAL).read_bytes())
-        except (FileNotFoundError, ValueError):
+            journal = json.loads(read_if_there(self._folder / JOURNAL, RECORD_BYTES) or b"")
+        except ValueError:
             return None
         sound = isinstance(journal, dict) and journal.get("request") == self._request
         return journal if sound and set(journal.get("files", ())) == set(self._names) else None
@@ -128,7 +129,7 @@ class Staging:
         path, digest, left = self._aside(name), hashlib.sha256(), was["size"]
         if not path.is_file():
             return False
-        file = path.open("r+b")
+        file = open_own(path, os.O_RDWR)
         while left and (chunk := file.read(min(left, _CHUNK))):
             digest.update(chunk)
             left -= len(chunk)
@@ -142,7 +143,6 @@ class Staging:
     def _sync(self) -> None:
         try:
             for one in self._files.values():
-                one.file.flush()
                 os.fsync(one.file.fileno())
         except OSError as error:
             raise self._failed(error) from error

@@ -22,7 +22,8 @@ from sdk.data import Held, Row, RowSource, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.policy import ScrubRules
-from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json
+from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
+from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.find.name_columns import name_columns, safe_paths
@@ -51,7 +52,7 @@ class _Part(NamedTuple):
 
 def scrub(
     sources: Mapping[str, Path],
-    recognizers: Path,
+    recognizers: FileBytes,
     rules: ScrubRules,
     detect: bool,
     token_key: bytes,
@@ -91,7 +92,7 @@ def scrub(
         _refuse(tally, planted, rules, opened, staging)
         if detect and rules.reversible and table_key is not None:
             with staging.read(_TABLE_LINES) as lines:
-                write_token_table(out, unsealed(lines, table_key, _TABLE_LINES), table_key)
+                write_token_table(out, unsealed(lines.lines(TABLE_BYTES), table_key, _TABLE_LINES), table_key)
         refs = staging.finish([name for name in names if name != _TABLE_LINES])
     finally:
         staging.close()
@@ -111,13 +112,17 @@ def _checked_detector(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
     detector = make_detector(setup)
     unseen = [name for name, kinds in setup.rules.identifiers.items() if not detector.kinds & set(kinds)]
     if setup.detect and unseen:
-        raise InvalidInput(f"{setup.recognizers} finds nothing of what scrub.identifiers names; add to it.", unseen)
+        raise InvalidInput(
+            f"{setup.recognizers.path} finds nothing of what scrub.identifiers names; add to it.", unseen
+        )
     foreign: Counter[str] = Counter()
     for part in parts:
         foreign.update({code: n for code, n in part.source.languages.items() if code not in detector.languages})
     if foreign:
         faults = [f"{count} rows of language {language}" for language, count in sorted(foreign.items())]
-        raise InvalidInput(f"{setup.recognizers} does not support every language of the rows; add it there.", faults)
+        raise InvalidInput(
+            f"{setup.recognizers.path} does not support every language of the rows; add it there.", faults
+        )
     return detector
 
 
@@ -125,7 +130,7 @@ def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row])
     """Return a digest of all that the written bytes follow from. It is keyed, because a key is part of that."""
     request = {
         "sources": [(part.split, part.source.sha256) for part in parts],
-        "recognizers": file_ref(setup.recognizers, setup.recognizers.parent).sha256,
+        "recognizers": sha256(setup.recognizers.data),
         "rules": setup.rules.model_dump(mode="json"),
         "detect": setup.detect,
         "canaries": [row.model_dump(mode="json") for row in canaries],
@@ -153,7 +158,7 @@ def _scrub_batches(
     run: BatchRunner,
 ) -> tuple[Tally, Tally, float]:
     """Scrub what is left to do. Return what was seen in all, what in the canaries, and the seconds that it took."""
-    state = staging.open()
+    state = staging.begin()
     tally = Tally() if state is None else Tally.from_json(state["tally"])
     planted = Tally()  # one batch and the last, so never begun in an earlier call
     done, before = (0, 0.0) if state is None else (state["rows"], state["seconds"])

@@ -41,7 +41,7 @@ from sdk.seal.manifest import (
     key_context,
     lock_digest,
 )
-from sdk.seal.package import open_package, read_adapter, seal, unseal
+from sdk.seal.package import open_package, read_adapter, seal, signed_sizes, unseal
 from sdk.seal.provenance import check_provenance
 from sdk.seal.tensors import Tensor
 from sdk.store import PACKAGE, PROVENANCE
@@ -66,6 +66,7 @@ __all__ = [
     "open_package",
     "read_adapter",
     "seal",
+    "signed_sizes",
     "unseal",
     "wipe",
 ]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 import unicodedata
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.errors import Remedy, StepFailed, Tampered
-from sdk.records import FileRef
+from sdk.errors import Remedy, Tampered
+from sdk.records import FileRef, sha256
+from sdk.regular_files import digest_regular, read_regular
 from sdk.seal.manifest import BOM, CONFIG, MANIFEST, SEALED_WEIGHTS, SIGNATURE, TOKENIZER, WEIGHTS
 
 ALWAYS = (CONFIG, BOM, MANIFEST, SIGNATURE)
@@ -69,39 +68,14 @@ def list_files(folder: Path) -> list[str]:
     return names
 
 
-def open_regular(path: Path) -> int:
-    """Open a file that is no link and nothing special; Tampered otherwise. Returns its descriptor.
-
-    O_NONBLOCK: a named pipe would else wait for a writer. The kind is asked of the descriptor, not of the path, so that
-    nobody can put something else in its place in between.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise Tampered(f"{path} is missing or cannot be opened: {error.strerror}.", remedy=Remedy.COPY) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Tampered(f"{path} is not a regular file.", remedy=Remedy.COPY)
-    return descriptor
-
-
 def read_file(folder: Path, name: str) -> tuple[FileRef, bytes | None]:
     """Measure a file, which is read once: its size and SHA-256, and its bytes if it is one of KEPT_BYTES."""
-    path, digest, size, limit = folder / name, hashlib.sha256(), 0, KEPT_BYTES.get(name)
-    kept: list[bytes] = []
-    with open(open_regular(path), "rb", buffering=0) as file:
-        view = memoryview(bytearray(min(CHUNK_BYTES, os.fstat(file.fileno()).st_size + 1)))
-        try:
-            while count := file.readinto(view):
-                digest.update(view[:count])
-                size += count
-                if limit is not None:
-                    kept.append(bytes(view[:count]))
-                    if size > limit:
-                        raise Tampered(f"{path} has been altered: it is larger than {limit} bytes.", remedy=Remedy.COPY)
-        except OSError as error:
-            raise StepFailed(f"{path} cannot be read: {error.strerror}.") from error
-    return FileRef(path=name, size=size, sha256=digest.hexdigest()), b"".join(kept) if limit is not None else None
+    path, limit = folder / name, KEPT_BYTES.get(name)
+    if limit is None:
+        size, digest = digest_regular(path, Remedy.COPY)
+        return FileRef(path=name, size=size, sha256=digest), None
+    data = read_regular(path, limit, Remedy.COPY)
+    return FileRef(path=name, size=len(data), sha256=sha256(data)), data
 
 
 def _is_large(path: Path) -> bool:

@@ -14,12 +14,13 @@ from typing import Any
 from sdk import crypto
 from sdk.crypto import floe
 from sdk.crypto.dsse import read_canonical
-from sdk.durable import fsync_folder
+from sdk.durable import create_anew, fsync_folder, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
 from sdk.records import FileRef, Package, canonical_json, sha256
+from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, open_regular, read_regular
 from sdk.seal import oms
 from sdk.seal.bom import check_bom, write_bom
-from sdk.seal.folder import list_files, open_regular, read_files
+from sdk.seal.folder import list_files, read_file, read_files
 from sdk.seal.manifest import (
     ADAPTER,
     BOM,
@@ -37,11 +38,14 @@ from sdk.seal.provenance import write_provenance
 from sdk.seal.tensors import Tensor, read_tensors
 from sdk.store import ASIDE, PACKAGE, PROVENANCE, write_atomic
 
+COPIED_BYTES = 64 << 20  # of a tokenizer's file; the largest that is published has 34 MB
+
 
 def read_adapter(training: Path) -> tuple[Mapping[str, Any], bytes]:
     """Read PEFT's configuration and the plain weights of a training run that has not been sealed yet."""
     folder = training / ADAPTER
-    return json.loads((folder / CONFIG).read_bytes()), (folder / WEIGHTS).read_bytes()
+    config = json.loads(read_regular(folder / CONFIG, CONFIG_BYTES, Remedy.PROJECT))
+    return config, read_regular(folder / WEIGHTS, ADAPTER_BYTES, Remedy.PROJECT)
 
 
 class _Hashing:
@@ -70,13 +74,11 @@ def _write_parts(path: Path, parts: Iterable[memoryview]) -> FileRef:
     """Write as write_atomic does, in parts that are hashed as they are written."""
     digest, size, aside = hashlib.sha256(), 0, path.with_name(path.name + ASIDE)
     try:
-        with aside.open("wb", buffering=0) as file:
+        with create_anew(aside) as file:
             for part in parts:
                 digest.update(part)
-                done = 0
-                while done < len(part):  # a disk that fills up takes part of it before it complains
-                    done += file.write(part[done:])
-                size += done
+                write_all(file, part)
+                size += len(part)
             os.fsync(file.fileno())
         aside.rename(path)
         fsync_folder(path.parent)
@@ -105,7 +107,7 @@ def _seal_weights(
     Every byte is read once: this thread writes it, and a second one adds it to the digest.
     """
     try:
-        with io.FileIO(source) as file, ThreadPoolExecutor(max_workers=1) as thread:
+        with open_regular(source, Remedy.PROJECT) as file, ThreadPoolExecutor(max_workers=1) as thread:
             size = os.fstat(file.fileno()).st_size
             tensors = read_tensors(file, size, str(source))
             file.seek(0)
@@ -126,11 +128,19 @@ def _write(folder: Path, name: str, data: bytes) -> FileRef:
 
 
 def _copy(source: Path, out: Path) -> FileRef:
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{source} cannot be read: {error.strerror}.") from None
-    return _write(out, source.name, data)
+    return _write(out, source.name, read_regular(source, COPIED_BYTES))
+
+
+def _require_trained(adapter: Path, digests: Mapping[str, str], recorded: Iterable[FileRef]) -> None:
+    for ref in recorded:
+        name = ref.path.rpartition("/")[2]
+        if digests.get(name) != ref.sha256:
+            raise Tampered(
+                f"{adapter / name} has been altered since it was trained.",
+                remedy=Remedy.PROJECT,
+                expected=ref.sha256,
+                found=digests.get(name, "no such file"),
+            )
 
 
 def seal(
@@ -141,11 +151,13 @@ def seal(
     signed_by: str,
     wrapper: crypto.Wrapper | None,
     out: Path,
+    recorded: Iterable[FileRef] = (),
 ) -> Package:
     """Write the package to `out`/package and its provenance beside it.
 
     adapter: folder of PEFT's two files; tokenizer: folder of the base, of which the tokenizer's files are copied;
-    wrapper: who wraps the data key; None leaves the weights in plain.
+    wrapper: who wraps the data key; None leaves the weights in plain; recorded: the adapter's files as training left
+    them, so that Tampered is raised before others are signed.
     """
     folder = out / PACKAGE
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +166,7 @@ def seal(
     files += [_copy(tokenizer / name, folder) for name in TOKENIZER if (tokenizer / name).is_file()]
     stored, plain_sha256, tensors = _seal_weights(adapter / WEIGHTS, folder, facts, data_key)
     files += [stored, _write(folder, BOM, write_bom(facts, plain_sha256))]
+    _require_trained(adapter, {CONFIG: files[0].sha256, WEIGHTS: plain_sha256}, recorded)
     manifest = Manifest(
         **facts.model_dump(),
         files=tuple(sorted(files, key=lambda ref: ref.path)),
@@ -248,6 +261,26 @@ def open_package(folder: Path, package: Package | None, public_pem: str, expecte
     return manifest
 
 
+def signed_sizes(folder: Path, public_pem: str) -> dict[str, int]:
+    """Return name -> bytes of each file of a package, as its signer signed them; only the small files are read.
+
+    It is asked before weights of any size are copied, and stands for none of the checks of `open_package`. Tampered
+    where the signature is not the key's, or is over another manifest.
+    """
+    signature, path = read_file(folder, SIGNATURE), folder / MANIFEST
+    signed = oms.verify(signature[1] or b"", public_pem, str(folder / SIGNATURE)).files
+    identity, data = read_file(folder, MANIFEST)
+    if signed.get(MANIFEST) != identity.sha256:
+        raise Tampered(
+            f"{path} has been altered: its SHA-256 is not the signed one.",
+            remedy=Remedy.COPY,
+            expected=signed.get(MANIFEST, "no such file"),
+            found=identity.sha256,
+        )
+    sizes = {ref.path: ref.size for ref in _read_manifest(data or b"", path).files}
+    return {**sizes, SIGNATURE: signature[0].size, MANIFEST: identity.size}
+
+
 def _read_config(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
     contents = read_files(folder, [CONFIG])
     if contents.refs[CONFIG] not in manifest.files:
@@ -277,7 +310,7 @@ def unseal(folder: Path, manifest: Manifest, data_key: crypto.Secret | None) -> 
         what = "is in plain and takes no" if data_key else "is encrypted; have it opened with its"
         raise InvalidInput(f"{path} {what} data key.")
     config = _read_config(folder, manifest)
-    with open(open_regular(path), "rb", buffering=0) as file:
+    with open_regular(path, Remedy.COPY) as file:
         size = os.fstat(file.fileno()).st_size
         sealed = next(ref.size for ref in manifest.files if ref.path == manifest.weights)
         if size != sealed:

@@ -1,7 +1,8 @@
 """Admit: decide whether a release may be served, from files alone, and then its model.
 
- 1. private: the package is copied into a folder of this process only (mode 0700); what is checked is what is used
- 2. key ring: version 1 is the pinned one, each further one is signed by an owner of the one before
+ 1. key ring: version 1 is the pinned one, each further one is signed by an owner of the one before
+ 2. private: once signature and sizes are sound by the small files alone, the package is copied into a folder of this
+    process only (mode 0700); what is checked from here on is what is used
  3. signature: the package's OMS signature is by a trainer of the ring
  4. manifest: its identity, and every file of the package
  5. revocation: the trainer's key is not one whose signatures count no more
@@ -22,9 +23,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -36,12 +36,13 @@ from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event
 from sdk.crypto.keyring import Member, Ring, open_rings, why_not_valid
-from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
+from sdk.errors import InvalidInput, Remedy, Tampered, another
 from sdk.model import PinnedBase, open_base, resolve_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.policy import Policy
 from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
-from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, unseal, wipe
+from sdk.regular_files import KEY_BYTES, read_regular
+from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, signed_sizes, unseal, wipe
 from sdk.seal.folder import list_files, read_file
 from sdk.serve.evidence import (
     DATA_KEY,
@@ -54,7 +55,7 @@ from sdk.serve.evidence import (
     read_wrapped,
 )
 from sdk.serve.governing import check_fresh, prove_promotion, prove_rules, write_served
-from sdk.store import log_origin, state_folder
+from sdk.store import copy_file, log_origin, state_folder
 
 GOVERNANCE = "governance"  # folder of a release beside its package
 TRUST = "SDK_TRUST"
@@ -76,11 +77,9 @@ class Trust(Frozen):
 def read_trust(path: Path) -> Trust:
     """Read a file that `sdk keys trust` wrote; InvalidInput says what is wrong with it."""
     try:
-        fields = json.loads(path.read_bytes())
+        fields = json.loads(read_regular(path, KEY_BYTES))
         root = str(fields["root"])
         return Trust(**fields, keys=path.resolve().parent, served=state_folder() / "served" / f"{root}.checkpoint")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InvalidInput(f"{path} is not a file that `sdk keys trust` wrote.") from None
 
@@ -103,12 +102,13 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
 
     expected: the package's identity, where the caller knows which it must be.
     """
-    with _private(package) as folder:  # 1
-        rings = open_rings(evidence.rings, trust.root, "the release's key rings")  # 2
-        ring = rings[-1]
-        trainer = find_trainer(ring, _claimed_signer(folder), "The package")
+    rings = open_rings(evidence.rings, trust.root, "the release's key rings")  # 1
+    ring = rings[-1]
+    names = list_files(package)  # a link, a special file or folders of any depth are not even copied
+    trainer = find_trainer(ring, _claimed_signer(package), "The package")
+    with _private(package, names, signed_sizes(package, str(trainer.public_key))) as folder:  # 2
         manifest = open_package(folder, None, str(trainer.public_key), expected)  # 3, 4
-        identity = sha256((folder / MANIFEST).read_bytes())
+        identity = sha256(canonical_json(manifest.model_dump(mode="json")))  # the one form, as was checked
         promotion, log = prove_promotion(evidence, rings, log_origin(trust.root))
         _check_standing(trainer, promotion)  # 5
         policy = read_policy_bytes(evidence.policy, manifest.policy_digest, POLICY, "the package was sealed under")
@@ -142,15 +142,15 @@ def _data_key(evidence: Evidence, manifest: Manifest, trust: Trust) -> crypto.Se
 
 
 @contextmanager
-def _private(package: Path) -> Iterator[Path]:
-    """Copy the package to where only this user can read it; links stay links, so that the checks see them."""
-    list_files(package)  # a link, a special file or folders of any depth are not even copied
+def _private(package: Path, names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[Path]:
+    """Copy the package's files, each of the size that was signed, to where only this user can read them."""
+    added = [f"{name} is not among the files of its manifest." for name in names if name not in sizes]
+    if added:
+        raise Tampered(f"{package} holds what was not signed.", added, remedy=Remedy.COPY)
     with tempfile.TemporaryDirectory(prefix="sdk-") as made:
         folder = Path(made) / PACKAGE
-        try:
-            shutil.copytree(package, folder, symlinks=True)
-        except (OSError, shutil.Error) as error:
-            raise StepFailed(f"{package} cannot be copied to a private folder ({type(error).__name__}).") from error
+        for name in names:
+            copy_file(package / name, folder / name, Remedy.COPY, sizes[name])
         yield folder
 
 

@@ -28,6 +28,7 @@ from sdk.crypto.keyring import Member, Ring
 from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.policy import Policy
 from sdk.records import canonical_json, sha256
+from sdk.regular_files import ENVELOPE_BYTES, read_if_there, read_regular
 from sdk.store import RINGS, write_atomic
 
 POLICY, REPORT, LINE, PROOF, DATA_KEY = (
@@ -46,7 +47,6 @@ BEFORE, RECORD, SEALING, SEALING_PROOF, CONSISTENCY, PUBLISHED = (
     "published.json",
 )
 DECISIONS = "decisions"
-LIMIT = 16 * 2**20  # bytes of one file; the largest, a key ring, has some hundred bytes a member
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,7 @@ def write_evidence(evidence: Evidence, folder: Path) -> None:
 
 
 def _read(path: Path) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise Tampered(
-            f"{path} is missing, or is no ordinary file; the release is not complete.", remedy=Remedy.RELEASE
-        )
-    size = path.stat().st_size
-    if size > LIMIT:
-        raise Tampered(
-            f"{path} is larger than anything that belongs to a release.",
-            remedy=Remedy.RELEASE,
-            expected=f"at most {LIMIT} bytes",
-            found=f"{size} bytes",
-        )
-    return path.read_bytes()
+    return read_regular(path, ENVELOPE_BYTES, Remedy.RELEASE)
 
 
 def _numbered(folder: Path) -> tuple[bytes, ...]:
@@ -147,14 +135,10 @@ def read_evidence(folder: Path) -> Evidence:
         decisions=_numbered(folder / DECISIONS),
         line=_read(folder / LINE),
         proof=_read(folder / PROOF),
-        data_key=_read_if_there(folder / DATA_KEY),
+        data_key=read_if_there(folder / DATA_KEY, ENVELOPE_BYTES, Remedy.RELEASE),
         sealing=_read_sealing(folder),
-        policy_before=_read_if_there(folder / BEFORE),
+        policy_before=read_if_there(folder / BEFORE, ENVELOPE_BYTES, Remedy.RELEASE),
     )
-
-
-def _read_if_there(path: Path) -> bytes | None:
-    return _read(path) if os.path.lexists(path) else None
 
 
 def _read_sealing(folder: Path) -> Sealing | None:

@@ -25,6 +25,7 @@ from sdk.crypto import fingerprint
 from sdk.crypto.keyring import Ring, find_term, first_that_holds, log_limit, terms
 from sdk.errors import Refused, Remedy, Tampered, another
 from sdk.records import canonical_json, sha256
+from sdk.regular_files import NOTE_BYTES, read_if_there
 from sdk.seal import Manifest
 from sdk.serve.evidence import (
     BEFORE,
@@ -139,9 +140,9 @@ class Served(NamedTuple):
 
 def read_served(path: Path) -> Served | None:
     """Read what was served last; None: nothing yet. 0.1.0 remembered the checkpoint only."""
-    if not path.exists():
+    data = read_if_there(path, NOTE_BYTES)
+    if data is None:
         return None
-    data = path.read_bytes()
     if not data.startswith(b"{"):
         return Served(data, -1, 0, None)
     try:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from sdk.crypto import NONCE_BYTES, TAG_BYTES, Secret
-from sdk.durable import fsync_folder
-from sdk.errors import StepFailed, Tampered
+from sdk.durable import create_file, fsync_folder, write_all
+from sdk.errors import Remedy, StepFailed, Tampered
 from sdk.records import canonical_json, sha256
+from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, read_regular
 
 _LIST = "checkpoint.json"
 _ASIDE = ".tmp"
@@ -81,7 +82,7 @@ class Checkpoints:
         for step in self._steps():
             try:
                 files = self._read(step)
-            except (OSError, ValueError, KeyError, TypeError, Tampered) as error:
+            except (OSError, ValueError, KeyError, TypeError, Tampered, StepFailed) as error:
                 why = error.strerror if isinstance(error, OSError) else "its bytes are not those that were written"
                 self.damaged.append(f"The checkpoint of step {step} is damaged ({why}) and was skipped.")
                 continue
@@ -128,7 +129,7 @@ class Checkpoints:
     def _read(self, step: int) -> dict[str, bytes] | None:
         """Read every file of a whole checkpoint. None if it is another run's."""
         folder = self._path(step)
-        listed = json.loads((folder / _LIST).read_bytes())
+        listed = json.loads(read_regular(folder / _LIST, CONFIG_BYTES, Remedy.PROJECT))
         if listed["key"] != self._key:
             return None
         hmac = listed.pop("hmac", None)
@@ -139,7 +140,7 @@ class Checkpoints:
         data_key = self._secret.derive("wrap").unwrap(listed["data_key"]) if self._secret else None
         files = {}
         for name, digest in listed["files"].items():
-            data = (folder / name).read_bytes()
+            data = read_regular(folder / name, ADAPTER_BYTES, Remedy.PROJECT)
             if sha256(data) != digest:
                 raise ValueError
             files[name] = self._opened(data_key, step, name, data) if data_key else data
@@ -176,10 +177,9 @@ def _chunk_key(data_key: Secret, name: str, number: int) -> Secret:
 def _write(path: Path, pieces: Iterator[bytes] | list[bytes]) -> str:
     """Write and flush the pieces to the disk, and return their SHA-256."""
     digest = hashlib.sha256()
-    with path.open("wb") as file:
+    with create_file(path) as file:
         for piece in pieces:
             digest.update(piece)
-            file.write(piece)
-        file.flush()
+            write_all(file, piece)
         os.fsync(file.fileno())
     return digest.hexdigest()

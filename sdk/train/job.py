@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sdk.crypto import Secret
-from sdk.data import Row, read_rows
+from sdk.data import Row, RowsFile, read_rows
 from sdk.data.base_folder import Base, base_from_json
 from sdk.records import TrainSettings, canonical_json, sha256
 from sdk.train.adapter_init import Adapter
@@ -22,8 +23,9 @@ ONLY_THE_LAST_CHECKPOINT = 1e9  # checkpoint_seconds of a run that nobody will c
 class Job:
     """All that decides what train() makes.
 
-    data: a file, or rows in memory, which then are written nowhere. prompt: system message of rows that have none.
-    checkpoint_seconds: least time between two checkpoints, more where writing one takes long; 0: one after every step.
+    data: a file, best with the digest that it must have, or rows in memory, which then are written nowhere. prompt:
+    system message of rows that have none. checkpoint_seconds: least time between two checkpoints, more where writing
+    one takes long; 0: one after every step.
     secret: what encrypts checkpoints; None leaves them in plain. earlier: a finished run to go on from. adapter: a
     finished one on the same base that this one begins with; None: PEFT's first weights. halvings: how often
     micro-batches are cut in two.
@@ -31,7 +33,7 @@ class Job:
     Other processes are told a job through memory and the process group, never by a file.
     """
 
-    data: Path | tuple[Row, ...] = field(repr=False)
+    data: RowsFile | Path | tuple[Row, ...] = field(repr=False)
     base: Base
     prompt: str = field(repr=False)
     settings: TrainSettings
@@ -44,11 +46,16 @@ class Job:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        return read_rows(self.data).rows if isinstance(self.data, Path) else self.data
+        """Read the rows. Raises Tampered where the file is not the one that `data` tells the digest of."""
+        return read_rows(self.data).rows if isinstance(self.data, Path | RowsFile) else self.data
 
     @property
     def data_digest(self) -> str:
-        return sha256(self.data.read_bytes() if isinstance(self.data, Path) else canonical_json(_dumped(self.data)))
+        if isinstance(self.data, RowsFile):
+            return self.data.sha256
+        if isinstance(self.data, Path):
+            return read_rows(self.data).sha256
+        return sha256(canonical_json(_dumped(self.data)))
 
     @property
     def folder(self) -> Path:
@@ -58,7 +65,7 @@ class Job:
     def to_bytes(self) -> bytes:
         """Return the job as JSON. It holds the rows and the secret: it is not for a file."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        data = str(self.data) if isinstance(self.data, Path) else _dumped(self.data)
+        data = rows_request(self.data) if isinstance(self.data, Path | RowsFile) else _dumped(self.data)
         values |= {"data": data, "out": str(self.out), "settings": self.settings.model_dump()}
         if self.secret is not None:
             values["secret"] = self.secret.expose().hex()
@@ -72,7 +79,7 @@ class Job:
     def from_bytes(cls, message: bytes) -> Job:
         values = json.loads(message)
         data = values["data"]
-        values["data"] = Path(data) if isinstance(data, str) else tuple(map(Row.model_validate, data))
+        values["data"] = rows_of(data) if isinstance(data, dict) else tuple(map(Row.model_validate, data))
         values["out"] = Path(values["out"])
         values["base"] = base_from_json(values["base"])
         values["settings"] = TrainSettings.model_validate(values["settings"])
@@ -85,6 +92,18 @@ class Job:
             config, weights = values["adapter"]
             values["adapter"] = (config, b64decode(weights))
         return cls(**values)
+
+
+def rows_request(data: Path | RowsFile) -> dict[str, str]:
+    """Say, for another process, where rows are and which digest they have."""
+    path, digest = data if isinstance(data, RowsFile) else (data, "")
+    return {"path": str(path.resolve()), "sha256": digest}
+
+
+def rows_of(request: Mapping[str, str]) -> Path | RowsFile:
+    """Return what rows_request was told."""
+    path = Path(request["path"])
+    return RowsFile(path, request["sha256"]) if request["sha256"] else path
 
 
 def _dumped(rows: tuple[Row, ...]) -> list[dict[str, Any]]:

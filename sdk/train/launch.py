@@ -21,9 +21,11 @@ from pydantic import Field
 
 from sdk import processes
 from sdk.data.base_folder import Base, PinnedBase
+from sdk.durable import create_file
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.hardware import cpu_cores
 from sdk.records import Frozen, OnProgress, Run, TrainSettings
+from sdk.regular_files import PROGRESS_BYTES, RECORD_BYTES, read_regular, read_span
 from sdk.train.failures import MemoryRanOut
 from sdk.train.job import Job
 from sdk.train.shard import check_settings
@@ -145,10 +147,10 @@ def _launch(job: Job, nodes: int, rendezvous: str, on_progress: OnProgress) -> R
         _, *others = processes.python_command(_TORCHRUN, *arguments)
         on_progress(f"waiting for {nodes - 1} hosts to run: {' '.join(['python', *others])}", 0, None, {})
     try:
-        with (folder / "log").open("wb") as log, _torchrun(arguments, job, nodes, log) as agent:
+        with create_file(folder / "log") as log, _torchrun(arguments, job, nodes, log) as agent:
             status = _follow(agent, folder / PROGRESS, on_progress)
         if status == 0 and (folder / RESULT).exists():
-            return Run.model_validate_json((folder / RESULT).read_bytes())
+            return Run.model_validate_json(read_regular(folder / RESULT, RECORD_BYTES))
         raise _reason(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -191,9 +193,7 @@ def _follow(agent: processes.Child, path: Path, on_progress: OnProgress) -> int:
     while True:
         status = agent.poll()  # before the file is read, so that nothing written before the end is missed
         if path.exists():
-            with path.open("rb") as file:
-                file.seek(read)
-                new = file.read()
+            new = read_span(path, read, read + PROGRESS_BYTES)
             whole = new[: new.rfind(b"\n") + 1]
             read += len(whole)
             for line in whole.splitlines():
@@ -213,13 +213,16 @@ def error_of(fault: Fault) -> SDKError | RuntimeError:
 
 def _reason(folder: Path) -> SDKError | RuntimeError:
     """Return the error that ended the others: one raised on purpose, else a bug, else that a process vanished."""
-    faults = [Fault.model_validate_json(path.read_bytes()) for path in sorted(folder.glob(ERROR.format("*")))]
+    faults = [
+        Fault.model_validate_json(read_regular(path, PROGRESS_BYTES)) for path in sorted(folder.glob(ERROR.format("*")))
+    ]
     for why in ("error", "bug"):
         for fault in faults:
             if fault.why == why:
                 return error_of(fault)
     if not faults and not (folder / PROGRESS).exists():
-        log = (folder / "log").read_text(errors="replace")[-2000:]
+        size = (folder / "log").stat().st_size
+        log = read_span(folder / "log", max(0, size - 2000), size).decode(errors="replace")
         return RuntimeError(f"The training processes did not start:\n{log}")
     return StepFailed(
         "A training process was ended from outside (killed, or the host's memory is too small). Run the same command "

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from sdk.durable import append_to
+from sdk.regular_files import FIGURES_BYTES, read_if_there
 from sdk.store import write_atomic
 
 
@@ -18,13 +20,13 @@ class MetricsLog:
 
     def begin(self, step: int) -> None:
         """Keep the lines up to the step that training goes on from; what came later is trained again."""
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        lines = (read_if_there(self._path, FIGURES_BYTES) or b"").splitlines(keepends=True)
         write_atomic(self._path, b"".join(line for line in lines if _step(line) <= step))
 
     def append(self, step: int, figures: Mapping[str, float]) -> None:
         # One write, so that a kill leaves a whole line or none. Not flushed to disk: a checkpoint does that.
         line = json.dumps({"step": step, "time": int(time.time() * 1000), **figures}, allow_nan=False) + "\n"
-        with self._path.open("ab", buffering=0) as file:
+        with append_to(self._path) as file:
             file.write(line.encode())
 
 

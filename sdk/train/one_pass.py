@@ -20,7 +20,7 @@ from transformers import (
     set_seed,
 )
 
-from sdk.data import read_rows
+from sdk.data import RowsFile, read_rows
 from sdk.data.base_folder import Base, base_from_json
 from sdk.model import Chat, Encoded, encode_rows, learned
 from sdk.records import Frozen, OnProgress, TrainSettings
@@ -29,6 +29,7 @@ from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.failures import failures, memory_of_steps
 from sdk.train.isolated import answer, run_isolated
+from sdk.train.job import rows_of, rows_request
 from sdk.train.methods import PROMPTS, check_settings
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.session import Session
@@ -46,13 +47,15 @@ class PassMeasurement(Frozen):
     learned: float = Field(description="share of the tokens that the loss is taken on")
 
 
-def measure(data: Path, base: Base, prompt: str, settings: TrainSettings, on_progress: OnProgress) -> PassMeasurement:
+def measure(
+    data: RowsFile | Path, base: Base, prompt: str, settings: TrainSettings, on_progress: OnProgress
+) -> PassMeasurement:
     """Measure two optimizer steps on the largest micro-batch of the rows in `data`, in a process of its own on one GPU.
 
     Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does not.
     """
     request = {
-        "data": str(data.resolve()),
+        "data": rows_request(data),
         "base": base,
         "prompt": prompt,
         "settings": settings.model_dump(mode="json"),
@@ -128,7 +131,7 @@ def _measure_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str,
     with failures(settings), PeakMemory() as memory:
         set_seed(settings.seed)
         model, tokenizer, _ = load(base_from_json(request["base"]), settings)
-        texts = read_rows(Path(request["data"])).rows
+        texts = read_rows(rows_of(request["data"])).rows
         rows = encode_rows(Chat(tokenizer), texts, request["prompt"], settings.max_length, learned(settings))
         loaded = memory.gib  # on a GPU measure_step() begins anew
         measured = measure_step(model, tokenizer, rows, settings)

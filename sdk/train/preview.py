@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from sdk.data import read_rows
+from sdk.data import RowsFile, read_rows
 from sdk.model import Encoded, encode_rows, learned, load_chat
 from sdk.records import Frozen, TrainSettings
 
@@ -26,7 +26,9 @@ class Preview(Frozen):
     segments: tuple[Segment, ...]
 
 
-def preview(data: Path, base: str, prompt: str, settings: TrainSettings, rows: int = 3) -> tuple[Preview, ...]:
+def preview(
+    data: RowsFile | Path, base: str, prompt: str, settings: TrainSettings, rows: int = 3
+) -> tuple[Preview, ...]:
     """Return the first rows of a scrubbed file as they will be trained; never to be stored.
 
     Raises InvalidInput where one of them cannot be trained, as the training step does.

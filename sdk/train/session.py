@@ -12,6 +12,7 @@ import torch
 
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
+from sdk.regular_files import FIGURES_BYTES, read_if_there
 from sdk.store import SPOOL, write_atomic
 from sdk.train.checkpoints import Checkpoints, TrainingCheckpoint
 from sdk.train.peak_memory import PeakMemory
@@ -86,7 +87,8 @@ class Session:
 
     def metrics(self) -> dict[str, bytes]:
         """Return the file of the figures up to now, as a checkpoint keeps it."""
-        return {SPOOL: self._metrics.read_bytes()} if self._metrics.exists() else {}
+        figures = read_if_there(self._metrics, FIGURES_BYTES)
+        return {} if figures is None else {SPOOL: figures}
 
     def restore_metrics(self) -> None:
         if self.start and SPOOL in self.start.files:

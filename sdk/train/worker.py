@@ -13,6 +13,7 @@ from types import TracebackType
 
 from torch.distributed import DistError
 
+from sdk.durable import append_to, write_all
 from sdk.errors import SDKError
 from sdk.hardened import forbid_dumps
 from sdk.store import write_atomic
@@ -31,13 +32,12 @@ def main(folder: Path, message: bytes) -> None:
     """
     process_group.join()
     job = Job.from_bytes(process_group.broadcast(message))
-    with (folder / PROGRESS).open("a", encoding="utf-8", buffering=1) as lines:
+    with append_to(folder / PROGRESS) as lines:
 
         def tell(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
             if process_group.is_main():
-                lines.write(
-                    ProgressLine(what=what, done=done, total=total, figures=dict(figures)).model_dump_json() + "\n"
-                )
+                line = ProgressLine(what=what, done=done, total=total, figures=dict(figures)).model_dump_json()
+                write_all(lines, line.encode() + b"\n")
 
         run = train_here(job, tell)
     if run is not None:

@@ -22,6 +22,7 @@ import regex
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpEngine
 
+from sdk.regular_files import FileBytes
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.ner_models import load_ner_models
 from sdk.scrub.find.recognizers import presidio_silenced, read_recognizers
@@ -97,7 +98,7 @@ class Detector:
 
     def __init__(
         self,
-        recognizers: Path,
+        recognizers: Path | FileBytes,
         score_threshold: float,
         recognizer: str = "embedded",
         row_seconds: float = ROW_SECONDS,

@@ -17,7 +17,8 @@ from presidio_analyzer.recognizer_registry.recognizers_loader_utils import (
 )
 
 from sdk.errors import InvalidInput
-from sdk.policy import read_yaml
+from sdk.policy import parse_yaml
+from sdk.regular_files import RECOGNIZERS_BYTES, FileBytes, read_regular
 from sdk.scrub.find import checksums, chinese_addresses, chinese_names, street_addresses
 from sdk.scrub.find.tagger import name_recognizer
 
@@ -62,9 +63,10 @@ def presidio_silenced() -> Iterator[Alarm]:
         logger.handlers, logger.propagate = kept
 
 
-def read_recognizers(path: Path) -> RecognizerRegistry:
+def read_recognizers(file: Path | FileBytes) -> RecognizerRegistry:
     """Read a recognizers.yaml. InvalidInput lists every fault, but only the first of those that Presidio finds."""
-    document = read_yaml(path)
+    path, data = file if isinstance(file, FileBytes) else (file, read_regular(file, RECOGNIZERS_BYTES))
+    document = parse_yaml(data, path)
     faults = _faults(document)
     if faults:
         raise InvalidInput(f"{path} is malformed; its format is that of Presidio's recognizer registry.", faults)

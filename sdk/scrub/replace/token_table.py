@@ -10,6 +10,7 @@ from pathlib import Path
 from sdk.crypto import Secret
 from sdk.errors import InvalidInput, OutOfOrder
 from sdk.records import canonical_json
+from sdk.regular_files import FileBytes
 from sdk.store import write_atomic
 
 TOKEN_TABLE = "vault.enc"  # noqa: S105 - a file's name
@@ -39,12 +40,12 @@ def kind_of(token: str) -> str:
     return match[1]
 
 
-def reveal(tables: Sequence[Path], token: str, secret: Secret) -> str:
+def reveal(tables: Sequence[FileBytes], token: str, secret: Secret) -> str:
     """Return the value behind a token, from the first of the tables that has it. OutOfOrder if there is no table."""
     if not tables:
         raise OutOfOrder("No scrubbing kept a sealed table; run `sdk scrub` under a policy with scrub.reversible.")
-    for path in tables:
-        table: dict[str, dict[str, str]] = json.loads(secret.unseal(path.read_bytes(), _CONTEXT, str(path)))
+    for path, data in tables:
+        table: dict[str, dict[str, str]] = json.loads(secret.unseal(data, _CONTEXT, str(path)))
         if token in table:
             return table[token]["value"]
     raise InvalidInput("The token stands in no sealed table of this project.")

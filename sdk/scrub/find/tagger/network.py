@@ -6,12 +6,14 @@ stays below 2**24 and is exact in float32, in whatever order a BLAS library adds
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sdk.regular_files import read_shipped
 from sdk.scrub.find.tagger.tokens import LEXICONS, Floats, Ints, bigram_feature, hash_word, word_features
 
 MOST_TYPES = 200_000  # words whose vectors are kept; then all are forgotten
@@ -43,7 +45,7 @@ class Network:
     """The layers of a weights file; `logits` gives a row of scores for each token."""
 
     def __init__(self, path: Path) -> None:
-        with np.load(path) as file:
+        with np.load(io.BytesIO(read_shipped(path))) as file:
             data: dict[str, Any] = {name: file[name] for name in file.files}
         self.labels: list[str] = [str(label) for label in data["labels"]]
         self.lexicons: Mapping[str, frozenset[int]] = {
