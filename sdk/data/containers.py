@@ -144,13 +144,7 @@ def _csv_row(cells: dict[str, str], where: str) -> Iterator[Piece]:
 
 def _read_parquet(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
     """Read a file that is jumped about in: it is hashed before and after, and nobody may have written to it between."""
-    state, digest = file.state, file.through()
-    yield from _parquet_pieces(file, skip)
-    if file.through() != digest or file.state != state:
-        raise InvalidInput(f"{file.path} was changed while it was read; run again when nobody writes to it.")
-
-
-def _parquet_pieces(file: HashedFile, skip: int) -> Iterator[Piece]:
+    state = file.state
     try:
         table = pyarrow.parquet.ParquetFile(file.raw)
     except (pyarrow.ArrowException, OSError):
@@ -160,6 +154,13 @@ def _parquet_pieces(file: HashedFile, skip: int) -> Iterator[Piece]:
     if wrong:
         yield from wrong
         return
+    digest = file.through()
+    yield from _parquet_rows(table, skip)
+    if file.through() != digest or file.state != state:
+        raise InvalidInput(f"{file.path} was changed while it was read; run again when nobody writes to it.")
+
+
+def _parquet_rows(table: Any, skip: int) -> Iterator[Piece]:
     groups, number = list(range(table.num_row_groups)), 0
     while groups and number + table.metadata.row_group(groups[0]).num_rows <= skip:
         number += table.metadata.row_group(groups.pop(0)).num_rows

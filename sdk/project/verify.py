@@ -10,6 +10,7 @@
 8. what was promoted was sealed under rules that the owner had put in force
 9. every release: MLflow says what its record says and nothing besides; the model's aliases point to what was promoted
    and registered last
+10. what lies in the folder besides: nothing in a link's place or in artifacts/; elsewhere it is named in a note
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sdk.errors import Remedy, Tampered, another
 from sdk.model import open_base
 from sdk.policy import loosened
 from sdk.project.gather import in_force_when_sealed, trainer_pem
+from sdk.project.inventory import check_inventory, unnamed
 from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, standing_of
 from sdk.project.state import ProjectState
 from sdk.records import (
@@ -42,11 +44,10 @@ from sdk.store import ASIDE, POLICIES, check_ref
 
 def check_records(state: ProjectState) -> list[StepRecord]:
     """Check step 3. Return every finished record."""
-    named = {event.objects["charter"] for event in state.events if "charter" in event.objects}
-    for digest in sorted(named):
-        state.records.get(Charter, digest)
     records = [record for kind in STEP_RECORDS for record in state.distinct(kind)]
-    named |= {record.digest for record in records}
+    named = named_records(state, records)
+    for digest in sorted(named - {record.digest for record in records}):
+        state.records.get(Charter, digest)
     present = {path.name.removesuffix(".json") for path in state.records.folder.iterdir() if path.suffix != ASIDE}
     # a record is stored just before its event; a crash between the two leaves one that nobody was told of
     extra = sorted(f"{name}.json" for name in present - named)
@@ -58,6 +59,12 @@ def check_records(state: ProjectState) -> list[StepRecord]:
     if missing:
         raise Tampered("Records are missing.", missing, remedy=Remedy.PROJECT)
     return records
+
+
+def named_records(state: ProjectState, records: list[StepRecord]) -> set[str]:
+    """Return the digests of the steps' records and of every charter."""
+    charters = {event.objects["charter"] for event in state.events if "charter" in event.objects}
+    return charters | {record.digest for record in records}
 
 
 def _left(record: StepRecord, sealed_under: set[str]) -> tuple[FileRef, ...]:
@@ -78,7 +85,7 @@ def check_files(state: ProjectState, records: list[StepRecord]) -> int:
         refs = _left(record, {policy for run, policy in sealed if run == record.digest})
         expected = {check_ref(folder, ref) for ref in refs}
         checked += len(refs)
-        present = {path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+        present = {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
         extra = sorted(str(path) for path in present - expected if path.suffix != ASIDE)
         if extra:
             raise Tampered(f"{folder} holds files that its record does not name.", extra, remedy=Remedy.PROJECT)
@@ -166,12 +173,16 @@ def notes_on_rules(state: ProjectState) -> list[str]:
     return notes
 
 
-def check_policies(state: ProjectState, records: list[StepRecord]) -> None:
-    """Check step 2: every policy that something was done under, and the one in force, lies under its digest."""
+def check_policies(state: ProjectState, records: list[StepRecord]) -> list[str]:
+    """Check step 2: every policy that something was done under, and the one in force, lies under its digest.
+
+    Return those that nothing was done under: one that was adopted and replaced unused, or one that somebody added.
+    """
     kept = {path.name.removesuffix(".json") for path in (state.root / POLICIES).iterdir() if path.suffix != ASIDE}
-    used = {record.inputs["policy"] for record in records if "policy" in record.inputs}
-    for digest in sorted({*kept, *used, state.policy().digest}):
+    used = {record.inputs["policy"] for record in records if "policy" in record.inputs} | {state.policy().digest}
+    for digest in sorted(kept | used):
         state.policy_of(digest)
+    return unnamed(state.root / POLICIES, used)
 
 
 def check_base(state: ProjectState) -> None:
@@ -208,7 +219,8 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
     state.domain()
     state.check_keys()
     records = check_records(state)
-    check_policies(state, records)
+    unused = check_policies(state, records)
+    added = check_inventory(state)
     files = check_files(state, records)
     check_base(state)
     packages, approvals = check_packages(state), check_approvals(state)
@@ -227,5 +239,11 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
         root=state.charter.root,
         checkpoint=state.audit.checkpoint().decode(),
         keep_until=state.keep_until(),
-        notes=(*state.notes(), *notes_on_rules(state)),
+        notes=(
+            *state.notes(),
+            *notes_on_rules(state),
+            *added,
+            *unused,
+            *unnamed(state.records.folder, named_records(state, records)),
+        ),
     )
