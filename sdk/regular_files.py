@@ -83,7 +83,7 @@ def _cannot_open(name: str, error: OSError, remedy: Remedy | None) -> NoReturn:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         why, in_place = "it does not exist.", "."
     elif error.errno in (errno.ELOOP, errno.EMLINK):  # Linux and macOS; FreeBSD
-        why, in_place = "it is a link; put the file itself there.", ": a link lies in its place."
+        why, in_place = "it is a link; put the file itself there.", ": a link lies in its place, no ordinary file."
     else:
         _cannot_read(name, error, remedy)
     if remedy is None:

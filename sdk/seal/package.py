@@ -271,11 +271,11 @@ def signed_sizes(folder: Path, public_pem: str) -> dict[str, int]:
     signed = oms.verify(signature[1] or b"", public_pem, str(folder / SIGNATURE)).files
     identity, data = read_file(folder, MANIFEST)
     if signed.get(MANIFEST) != identity.sha256:
+        fault = another(f"The SHA-256 of {MANIFEST}", signed.get(MANIFEST), identity.sha256)
         raise Tampered(
-            f"{path} has been altered: its SHA-256 is not the signed one.",
+            f"{path} has been altered: the files beside {SIGNATURE} are not those that were signed.",
+            [fault],
             remedy=Remedy.COPY,
-            expected=signed.get(MANIFEST, "no such file"),
-            found=identity.sha256,
         )
     sizes = {ref.path: ref.size for ref in _read_manifest(data or b"", path).files}
     return {**sizes, SIGNATURE: signature[0].size, MANIFEST: identity.size}

@@ -144,9 +144,9 @@ def _data_key(evidence: Evidence, manifest: Manifest, trust: Trust) -> crypto.Se
 @contextmanager
 def _private(package: Path, names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[Path]:
     """Copy the package's files, each of the size that was signed, to where only this user can read them."""
-    added = [f"{name} is not among the files of its manifest." for name in names if name not in sizes]
+    added = [f"{name} is not among the signed files." for name in names if name not in sizes]
     if added:
-        raise Tampered(f"{package} holds what was not signed.", added, remedy=Remedy.COPY)
+        raise Tampered(f"The files of {package} are not those that were signed.", added, remedy=Remedy.COPY)
     with tempfile.TemporaryDirectory(prefix="sdk-") as made:
         folder = Path(made) / PACKAGE
         for name in names:
