@@ -71,6 +71,19 @@ def open_regular(path: Path, remedy: Remedy | None = None, name: str | None = No
     return io.FileIO(descriptor)
 
 
+def open_folder(path: Path) -> int:
+    """Open a folder, whose files are then opened by their names in it. Returns its descriptor; raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def open_inside(folder: int, name: str) -> int:
+    """Open what has this name in an open folder, without following a link or waiting for a pipe; raises OSError.
+
+    Returns its descriptor; the caller asks of it what kind it is.
+    """
+    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+
+
 def _not_regular(name: str, remedy: Remedy | None) -> InvalidInput | Tampered:
     if remedy is None:
         return InvalidInput(f"{name} cannot be read: it is not a regular file.")

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from sdk.crypto.block_tags import BLOCK_BYTES, BlockTags
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.records import canonical_json, sha256
+from sdk.regular_files import open_folder, open_inside
 
 WEIGHTS = ".safetensors"
 # What a base consists of: everything that decides what the model computes from a text. Its digest is over these, so a
@@ -50,7 +51,6 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin.index.json")
 # A hub cache's snapshots/REVISION/NAME is a link to this, and to nothing else.
 _BLOB = re.compile(r"\.\./\.\./blobs/[0-9A-Za-z]+")
 _SMALL_BYTES = 128 << 20  # of a file that is no weights; the largest known tokenizer.json has 35 MB
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without O_NONBLOCK, a FIFO waits for ever
 
 
 class PinnedBase(NamedTuple):
@@ -147,7 +147,7 @@ class BaseFolder:
         self.faults: list[str] = []
         self._digest: str | None = None
         try:
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = open_folder(path)
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read as a base's folder ({error.strerror}).") from error
         try:
@@ -238,14 +238,14 @@ class BaseFolder:
 def _open_once(directory: int, name: str) -> int:
     """Open a file of the folder. Of links, only those that a hub cache has are followed, and only once."""
     try:
-        return os.open(name, _OPEN, dir_fd=directory)
+        return open_inside(directory, name)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         target = os.readlink(name, dir_fd=directory)
         if not _BLOB.fullmatch(target):
             raise OSError(errno.ELOOP, "it is a link") from error
-    return os.open(target, _OPEN, dir_fd=directory)
+    return open_inside(directory, target)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -25,6 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from sdk.data.template import CHARACTERS, GROWTH, MEMORY_BYTES, OVER, REFUSED
+from sdk.regular_files import KIB, read_regular
 
 
 class _Answers(Extension):
@@ -124,7 +125,7 @@ def _render(request: Mapping[str, Any], messages: list[dict[str, Any]]) -> tuple
 
 def main() -> None:
     """Answer each request, a line of JSON, with a line of JSON; processor time is limited anew for each."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    pages = int(read_regular(Path("/proc/self/statm"), KIB).split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES  # beyond what the interpreter itself has
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for line in sys.stdin.buffer:

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from sdk.data.base_folder import Base, BaseFolder, without_paths
+from sdk.durable import create_file, write_all
 from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
 from sdk.model.base_model import INDEX, open_base, read_json
@@ -78,7 +79,8 @@ def private_copy(opened: BaseFolder) -> Iterator[Path]:
                 settings = read_json(opened, name, [])
                 if without_paths(settings) != settings:
                     data = canonical_json(without_paths(settings))
-            (Path(private) / name).write_bytes(data)
+            with create_file(Path(private) / name) as file:
+                write_all(file, data)
         yield Path(private)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.processes import python_command
 from sdk.records import Release
 from sdk.registry.places import ARTIFACT_ROOT, ARTIFACTS, SERVERS, Client, Places, artifact_root
-from sdk.store import ASIDE
+from sdk.store import ASIDE, copy_file
 
 # Those of the variables above that hold for a server too.
 QUIET = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_LOGGING_LEVEL")
@@ -115,7 +114,7 @@ class Tracking:
         for suffix in _PARTS:
             part = database.with_name(database.name + suffix)
             if part.is_file() and not part.is_symlink():
-                shutil.copyfile(part, Path(aside.name, part.name))
+                copy_file(part, Path(aside.name, part.name), Remedy.PROJECT)
         return Client(_sqlite(Path(aside.name, DATABASE)), self.places, aside)
 
     def _create_database(self) -> None:
