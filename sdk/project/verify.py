@@ -214,7 +214,7 @@ def check_registered_model(state: ProjectState, releases: list[Release]) -> None
 
 
 def verify_project(state: ProjectState, registry: bool) -> Verified:
-    """Check steps 2 to 9; step 1 was done when the log was read. registry=False leaves out step 9."""
+    """Check steps 2 to 10; step 1 was done when the log was read. registry=False leaves out step 9."""
     state.policy()
     state.domain()
     state.check_keys()
