@@ -289,7 +289,7 @@ def test_the_package_and_mlflow_name_the_check(scrubbed: Project) -> None:
     assert metrics["leaks/auc.control"] == record.control.auc.value
     assert {"plots/leaks.png", "plots/leaks_roc.png"} <= {ref.path for ref in release.artifacts}
     report = (state.folder(release) / "report.html").read_text(encoding="utf-8")
-    assert f"{record.adapted.exposure.value:.3f} ({record.adapted.exposure.low:.3f} – " in report
+    assert f"{record.adapted.exposure.value:.3f} ({record.adapted.exposure.low:.3f} to " in report
     assert "Losses of planted values" in report
 
 

@@ -72,7 +72,7 @@ def test_what_it_says(made: Adaptation, plots: dict[str, bytes]) -> None:
     text = Page(render(made, plots)).text
     expected = [
         "0.01 → 0.75",
-        "0.700 (0.620 – 0.770)",
+        "0.700 (0.620 to 0.770)",
         "222 of 225",
         "CN_RESIDENT_ID",
         "qlora-4bit",
