@@ -102,7 +102,9 @@ class Trap:
                 continue
             assert MARK not in line
             assert MARK not in self.environments.get(pid, ""), line
-            assert self.folders.get(pid, str(processes.working_folder())) == str(processes.working_folder()), line
+            own = Path(self.folders.get(pid, processes.working_folder()))  # a child's children have one of the child's
+            assert own.name.startswith("sdk-children-"), line
+            assert own.parent == processes.working_folder().parent, line
             if pid in self.cores and "sdk.hardened" not in line:  # as torchrun's workers: they inherit it
                 assert self.cores[pid].split()[-3:-1] == ["0", "0"], line
 

@@ -104,6 +104,7 @@ def test_a_progress_bar_shows_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -
     out = io.StringIO()
     with mock.patch("sys.stderr", out):
         console = Terminal(160, stderr=True)
+        console.is_interactive = True
         console._force_terminal = True
         with Bars(console) as bars:
             bars(HOSTILE, 1, 2, {HOSTILE: 3.0})
