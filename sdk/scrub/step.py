@@ -23,7 +23,7 @@ from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.policy import ScrubRules
 from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
-from sdk.regular_files import TABLE_BYTES, FileBytes
+from sdk.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
 from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.find.name_columns import name_columns, safe_paths
@@ -52,7 +52,7 @@ class _Part(NamedTuple):
 
 def scrub(
     sources: Mapping[str, Path],
-    recognizers: FileBytes,
+    recognizers: Path | FileBytes,
     rules: ScrubRules,
     detect: bool,
     token_key: bytes,
@@ -80,6 +80,8 @@ def scrub(
         refuse_overlap(opened["train"], opened["eval"])
     secret = table_key.expose() if table_key else None
     # The switch is read here and travels with the setup: a worker's or an actor's environment may be another one.
+    if not isinstance(recognizers, FileBytes):
+        recognizers = FileBytes(recognizers, read_regular(recognizers, RECOGNIZERS_BYTES))
     setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, secret, {}, switched_on())
     detector = None
     if detect:

@@ -144,9 +144,10 @@ def _data_key(evidence: Evidence, manifest: Manifest, trust: Trust) -> crypto.Se
 @contextmanager
 def _private(package: Path, names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[Path]:
     """Copy the package's files, each of the size that was signed, to where only this user can read them."""
-    added = [f"{name} is not among the signed files." for name in names if name not in sizes]
-    if added:
-        raise Tampered(f"The files of {package} are not those that were signed.", added, remedy=Remedy.COPY)
+    faults = [f"{name} is missing." for name in sorted(sizes.keys() - set(names))]
+    faults += [f"{name} is not among the signed files." for name in names if name not in sizes]
+    if faults:
+        raise Tampered(f"The files of {package} are not those that were signed.", faults, remedy=Remedy.COPY)
     with tempfile.TemporaryDirectory(prefix="sdk-") as made:
         folder = Path(made) / PACKAGE
         for name in names:
