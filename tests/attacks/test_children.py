@@ -27,7 +27,7 @@ from sdk.scrub.parallel import in_processes
 from sdk.train import Job, train
 from sdk.train.one_pass import measure
 from tests.servers import free_port
-from tests.test_scrub import FINANCE, chat, rows_file, rules
+from tests.test_scrub import chat, rows_file, rules
 from tests.test_scrub import run as scrub_rows
 from tests.tiny import make_base, pairs, settings, write_rows
 from tests.waiting import SECONDS, wait_until
@@ -194,9 +194,8 @@ def test_scrubbing_processes(trap: Trap, tmp_path: Path) -> None:
     source = rows_file(
         tmp_path / "rows.jsonl", *(chat(f"r{i}", "Write to ada@example.com", "Yes.") for i in range(600))
     )
-    recognizers = Path(os.path.relpath(FINANCE / "recognizers.yaml"))
     with trap.watching():
-        scrubbed = scrub_rows(tmp_path, source, rules(), recognizers=recognizers, run=in_processes(2))
+        scrubbed = scrub_rows(tmp_path, source, rules(), run=in_processes(2))
     trap.check("sdk.scrub.parallel")
     assert scrubbed.rows_changed == 600
 
