@@ -10,7 +10,7 @@ from pathlib import Path
 from sdk.crypto import Secret
 from sdk.errors import InvalidInput, OutOfOrder
 from sdk.records import canonical_json
-from sdk.regular_files import FileBytes
+from sdk.regular_files import TABLE_BYTES, FileBytes, read_regular
 from sdk.store import write_atomic
 
 TOKEN_TABLE = "vault.enc"  # noqa: S105 - a file's name
@@ -40,11 +40,12 @@ def kind_of(token: str) -> str:
     return match[1]
 
 
-def reveal(tables: Sequence[FileBytes], token: str, secret: Secret) -> str:
+def reveal(tables: Sequence[Path | FileBytes], token: str, secret: Secret) -> str:
     """Return the value behind a token, from the first of the tables that has it. OutOfOrder if there is no table."""
     if not tables:
         raise OutOfOrder("No scrubbing kept a sealed table; run `sdk scrub` under a policy with scrub.reversible.")
-    for path, data in tables:
+    for one in tables:
+        path, data = one if isinstance(one, FileBytes) else (one, read_regular(one, TABLE_BYTES))
         table: dict[str, dict[str, str]] = json.loads(secret.unseal(data, _CONTEXT, str(path)))
         if token in table:
             return table[token]["value"]
