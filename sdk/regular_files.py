@@ -182,7 +182,12 @@ def read_text(path: Path, limit: int, remedy: Remedy | None = None) -> str:
 
 def read_shipped(path: Path) -> bytes:
     """Read a file of this package. Some installers link a package's files from a cache, so links are followed here."""
-    return read_regular(path.resolve(), SHIPPED_BYTES)
+    return read_regular(linked(path), SHIPPED_BYTES)
+
+
+def linked(path: Path) -> Path:
+    """Return what a path leads to, for the few files that may be links, as in a hub's cache. It need not exist."""
+    return Path(os.path.realpath(path))  # Path.resolve raises on links in a circle
 
 
 def decoded(data: bytes, path: Path, remedy: Remedy | None = None) -> str:

@@ -396,7 +396,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "empty": (b"", "not valid JSON"),
     "a list": (b"[]", "must hold an object"),
     "text_config no object": ({"text_config": 3}, "must be an object"),
-    "too large": (b" " * (1 << 20) + b"{}", "larger than 1024 KiB"),
+    "too large": (b" " * (1 << 20) + b"{}", "has more than 1048576 bytes"),
 }  # fmt: skip
 
 

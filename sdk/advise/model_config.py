@@ -21,7 +21,7 @@ from sdk.advise.layers import parameters
 from sdk.advise.parts import listed
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape
-from sdk.regular_files import open_regular, read_regular
+from sdk.regular_files import linked, open_regular, read_regular
 
 SHAPE_BYTES = 1 << 20  # of a config.json; no published one comes near
 HEADER_BYTES = 100 << 20  # what the safetensors library itself accepts
@@ -226,7 +226,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _bytes(path: Path) -> bytes:
-    return read_regular(path.resolve(), SHAPE_BYTES)  # a hub's cache is made of links
+    return read_regular(linked(path), SHAPE_BYTES)  # a hub's cache is made of links
 
 
 def _once(faults: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
@@ -265,7 +265,7 @@ def _parameters_in_files(folder: Path) -> int | None:
 
 def _header(path: Path, budget: int) -> bytes:
     """Read the header, JSON after its length in 8 bytes."""
-    with open_regular(path.resolve()) as file:
+    with open_regular(linked(path)) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > budget:
             raise ValueError

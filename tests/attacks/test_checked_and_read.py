@@ -21,12 +21,12 @@ import pytest
 import yaml
 
 import sdk.serve.admit
-from sdk import crypto
+from sdk import Project, crypto
 from sdk.crypto import keyring
 from sdk.data import RowsFile, open_rows, read_rows
 from sdk.errors import InvalidInput, SDKError, Tampered
 from sdk.project.adapter_files import open_adapter
-from sdk.project.charter import adopt_domain, adopt_policy
+from sdk.project.charter import adopt_domain
 from sdk.project.state import ProjectState, read_ring_files
 from sdk.records import Run, Scrubbed, sha256
 from sdk.review import draw
@@ -39,7 +39,7 @@ from tests.attacks.old_project import clean, project  # noqa: F401 - fixtures
 from tests.attacks.reading import OPENERS, ROOT, places
 from tests.clean_releases import Maker, Release, write_tree
 from tests.registry_records import SETTINGS
-from tests.workshop import cut_domain
+from tests.workshop import cut_domain, write_policy
 
 # -- every place -------------------------------------------------------------------------------------------------------
 
@@ -233,14 +233,12 @@ def test_the_adapter_that_is_opened_is_the_trained_one(tmp_path: Path) -> None:
 # -- what is taken in --------------------------------------------------------------------------------------------------
 
 
-def test_a_policy_is_adopted_as_it_was_read(project: Path, tmp_path: Path) -> None:  # noqa: F811
-    source = tmp_path / "mine.yaml"
-    source.write_bytes((project / "policy.yaml").read_bytes())
+def test_a_policy_is_adopted_as_it_was_read(tmp_path: Path) -> None:
+    source = write_policy(tmp_path / "mine.yaml", approve__approvals=2)
     with swapped(source, weaker_policy(source.read_bytes())):
-        fields = adopt_policy(tmp_path / "new", source)
-    kept = (tmp_path / "new" / "policy.yaml").read_bytes()
-    assert yaml.safe_load(kept)["approve"]["approvals"] == 1
-    assert fields["policy_file"].sha256 == sha256(kept)
+        project = Project.create(tmp_path / "new", domain=cut_domain(tmp_path / "domain"), policy=source)
+    assert project.state().policy().approve.approvals == 2
+    assert yaml.safe_load((project.root / "policy.yaml").read_bytes())["approve"]["approvals"] == 2
 
 
 def test_a_domain_is_adopted_as_it_was_read(tmp_path: Path) -> None:
