@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+import sdk.train.checkpoints
 from sdk import InvalidInput, StepFailed
 from sdk.crypto import Secret
 from sdk.records import LossPoint, Run, TrainSettings
@@ -241,7 +242,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 
     with monkeypatch.context() as patch:
         if failing == "write":
-            patch.setattr(Path, "open", full)
+            patch.setattr(sdk.train.checkpoints, "write_all", full)
         else:
             patch.setattr(os, failing, full)
         with pytest.raises(StepFailed, match=r"step 2 cannot be written: No space .* goes on from step 1"):
