@@ -278,8 +278,8 @@ def test_a_paused_review_goes_on_and_a_larger_one_asks_only_for_the_rest(scrubbe
 
 
 def test_another_reviewer_looks_for_themselves(scrubbed: Project) -> None:
-    first = scrubbed.review(blind, rows=30, reviewer="Ada")
-    second = scrubbed.review(honest, rows=30, reviewer="Grace")
+    first = scrubbed.review(blind, rows=100, reviewer="Ada")
+    second = scrubbed.review(honest, rows=100, reviewer="Grace")
     assert first is not None
     assert second is not None
     assert first.misses == 0 < second.misses
