@@ -247,6 +247,20 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def read_named(folder: Path, digest: str, limit: int) -> bytes:
+    """Read DIGEST.json of a project's folder, once. Tampered: it is missing, larger than `limit` bytes, or altered."""
+    path = folder / f"{digest}.json"
+    data = read_regular(path, limit, Remedy.PROJECT)
+    if sha256(data) != digest:
+        raise Tampered(
+            f"{path} has been altered: its SHA-256 is not its name.",
+            remedy=Remedy.PROJECT,
+            expected=digest,
+            found=sha256(data),
+        )
+    return data
+
+
 class Records:
     """The folder of records; a record's file name is its digest."""
 
@@ -261,14 +275,7 @@ class Records:
     def get(self, kind: type[R], digest: str) -> R:
         """Read a record. Tampered: it is missing, altered or of another kind; InvalidInput: another version's."""
         path = self.folder / f"{digest}.json"
-        data = read_regular(path, RECORD_BYTES, Remedy.PROJECT)
-        if sha256(data) != digest:
-            raise Tampered(
-                f"{path} has been altered: its SHA-256 is not its name.",
-                remedy=Remedy.PROJECT,
-                expected=digest,
-                found=sha256(data),
-            )
+        data = read_named(self.folder, digest, RECORD_BYTES)
         try:
             fields = json.loads(data)
             stored = fields.pop("kind")

@@ -52,6 +52,7 @@ from sdk.store import (
     log_origin,
     pin_root,
     pinned_root,
+    read_named,
     read_ref,
     refs_digest,
     require_no_link,
@@ -217,16 +218,8 @@ class ProjectState:
     def policy_of(self, digest: str) -> Policy:
         """Read a policy that is or was in force, by its digest."""
         path = self.root / POLICIES / f"{digest}.json"
-        data = read_regular(path, POLICY_BYTES, Remedy.PROJECT)
-        if sha256(data) != digest:
-            raise Tampered(
-                f"{path} has been altered: its SHA-256 is not its name.",
-                remedy=Remedy.PROJECT,
-                expected=digest,
-                found=sha256(data),
-            )
         try:
-            return Policy.model_validate_json(data)
+            return Policy.model_validate_json(read_named(self.root / POLICIES, digest, POLICY_BYTES))
         except ValidationError:
             raise Tampered(f"{path} is a policy of another version of this package.", remedy=Remedy.PROJECT) from None
 

@@ -66,7 +66,7 @@ class Entry:
 
     @property
     def version_tags(self) -> dict[str, str]:
-        """Those of the run, and the standing: a run's tags do not change any more."""
+        """The tags of the run, and the standing's, which a run has not: its tags do not change any more."""
         return {**self.tags, **self.standing.tags}
 
     def page(self, release: Release) -> str:
