@@ -206,17 +206,25 @@ def check_ref(root: Path, ref: FileRef, remedy: Remedy = Remedy.PROJECT) -> Path
 
     For files that are only compared, or that their reader compares again; what is to be read is read by read_ref.
     """
-    path = root / ref.path
+    path = _require_there(root, ref, remedy)
     _require_digest(path, ref.sha256, digest_regular(path, remedy, ref.size)[1], remedy)
     return path
 
 
 def read_ref(root: Path, ref: FileRef, limit: int, remedy: Remedy = Remedy.PROJECT) -> bytes:
     """Read a file as it was recorded: the bytes that are returned are those that were compared. Else Tampered."""
-    path = root / ref.path
+    path = _require_there(root, ref, remedy)
     data = read_regular(path, limit, remedy)
     _require_digest(path, ref.sha256, sha256(data), remedy)
     return data
+
+
+def _require_there(root: Path, ref: FileRef, remedy: Remedy) -> Path:
+    """Say of a file that is gone which one it was. What goes after this look is the reader's to tell."""
+    path = root / ref.path
+    if not os.path.lexists(path):
+        raise Tampered(f"{path} is missing.", remedy=remedy, expected=f"a file of SHA-256 {ref.sha256}")
+    return path
 
 
 def _require_digest(path: Path, expected: str, found: str, remedy: Remedy) -> None:

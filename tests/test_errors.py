@@ -39,12 +39,30 @@ def tampered_calls() -> list[tuple[str, ast.Call]]:
     ]
 
 
+HANDED_ON = ("remedy", "self._remedy")
+
+
+def test_a_remedy_that_is_handed_on_is_one() -> None:
+    parameters = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(argument.annotation) if argument.annotation else "")
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for argument in (*node.args.args, *node.args.kwonlyargs)
+        if argument.arg == "remedy"
+    ]
+    assert parameters
+    assert [place for place, kind in parameters if kind not in ("Remedy", "Remedy | None")] == []
+
+
 def test_every_tampered_gives_a_remedy() -> None:
     calls = tampered_calls()
     assert len(calls) > 100
     for place, call in calls:
         remedies = [keyword.value for keyword in call.keywords if keyword.arg == "remedy"]
         assert len(remedies) == 1, place
+        if ast.unparse(remedies[0]) in HANDED_ON:  # by who knows whose file it is; its type is held below
+            continue
         assert isinstance(remedies[0], ast.Attribute), place
         assert remedies[0].attr in Remedy.__members__, place
     with pytest.raises(TypeError, match="remedy"):
