@@ -136,9 +136,11 @@ def read_opened(file: io.FileIO, path: Path, limit: int, remedy: Remedy | None =
     too_large = f"{path} has more than {limit} bytes, which no such file needs."
     if size_of(file) > limit:
         raise _fault(too_large, remedy, f"at most {limit} bytes", size_of(file))
-    parts, left = [], limit + 1  # it may grow while it is read, and files of /proc say that they are empty
+    # A read makes room for all that it asks for, so it asks for little more than the file has. The file may grow while
+    # it is read, and files of /proc say that they are empty.
+    parts, left, at_once = [], limit + 1, min(size_of(file) + 1, _CHUNK)
     try:
-        while left and (part := file.read(min(left, _CHUNK))):
+        while left and (part := file.read(min(left, max(at_once, KIB)))):
             parts.append(part)
             left -= len(part)
     except OSError as error:

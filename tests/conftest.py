@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
@@ -23,6 +24,7 @@ from tests.workshop import Workshop, make_workshop, whole_way
 
 atexit.register(shutil.rmtree, os.environ["SDK_STATE_HOME"], ignore_errors=True)
 
+TESTS = Path(__file__).parent
 # Files that take longest, the longest first: then the two processes end at about the same time.
 LONGEST = """
     test_demo test_resume test_governance test_tamper test_flow test_registry test_fuzzing test_methods test_docs
@@ -36,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     left_out = slow()
     for item in items:
-        names = left_out.get(item.path.stem)
+        names = left_out.get(item.path.relative_to(TESTS).with_suffix("").as_posix())
         if names is not None and (not names or item.name.partition("[")[0] in names):
             item.add_marker(pytest.mark.slow)
 

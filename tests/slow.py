@@ -1,6 +1,6 @@
 """What `make test-fast` leaves out, by measure: tests and first uses of fixtures that take half a second or more.
 
-A file, and then `all` of it or the names of its tests without their `test_`.
+A file below tests/, and then `all` of it or the names of its tests without their `test_`.
 """
 
 SLOW = """
@@ -52,7 +52,7 @@ test_methods:
     a_project_continues_a_run_sealed_or_not going_on_ends_where_an_uninterrupted_run_ends
     learned_prompts_are_scored_and_generate_alone_as_in_a_batch watching_changes_nothing_of_training
     what_is_read_back_answers_as_what_was_trained
-test_mlflow_places:
+attacks/test_mlflow_places:
     no_place_but_the_projects_own_is_asked the_pages_change_nothing the_pages_fetch_nothing_from_elsewhere
     the_pages_show_the_files_of_the_copy_that_they_are_opened_on what_somebody_adds_is_named
 test_oms:
@@ -116,7 +116,7 @@ test_watch:
     a_run_that_was_killed_and_went_on_is_one_run_that_register_completes
     a_server_that_goes_and_comes_back_misses_nothing every_value_is_sent_once_however_the_spool_changes
     without_a_server_training_goes_on_and_register_brings_the_figures
-test_which_project: all
+attacks/test_which_project: all
 """
 
 

@@ -17,15 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from sdk import crypto
 from sdk.audit import Audit, Checkpoint, Event, Phase, clock_faults, keep_until, read_body
-from sdk.crypto.keyring import LogHead, Ring, first_that_holds, open_rings
-from sdk.data import RowsFile
-from sdk.data.base_folder import PinnedBase
+from sdk.crypto.keyring import LogHead, Ring, first_that_holds, open_rings, require_within_limit
 from sdk.domain import SETTINGS, Domain, parse_domain
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, parse_policy
@@ -38,7 +36,6 @@ from sdk.regular_files import (
     FileBytes,
     read_regular,
 )
-from sdk.serve.governing import require_within_limit
 from sdk.store import (
     ASIDE,
     EMBEDDED,
@@ -58,6 +55,10 @@ from sdk.store import (
     require_no_link,
     shipped,
 )
+
+if TYPE_CHECKING:  # both bring Arrow, which advice does without
+    from sdk.data import RowsFile
+    from sdk.data.base_folder import PinnedBase
 
 R = TypeVar("R", bound=StepRecord)
 T = TypeVar("T")
@@ -198,6 +199,8 @@ class ProjectState:
 
     def pinned_base(self) -> PinnedBase:
         """Return the base that this project adapts, with the digest that whoever loads it must find."""
+        from sdk.data.base_folder import PinnedBase
+
         return PinnedBase(self.charter.base, self.charter.base_digest)
 
     def policy(self) -> Policy:
@@ -392,6 +395,8 @@ class ProjectState:
 
     def rows(self, scrubbed: Scrubbed, split: str) -> RowsFile:
         """Return the scrubbed rows of a split, with the digest that whoever reads them compares."""
+        from sdk.data import RowsFile
+
         ref = scrubbed.data[split]
         return RowsFile(self.folder(scrubbed) / ref.path, ref.sha256)
 

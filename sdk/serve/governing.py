@@ -21,8 +21,7 @@ from sdk.audit import (
     read_index,
     verify_proof,
 )
-from sdk.crypto import fingerprint
-from sdk.crypto.keyring import Ring, find_term, first_that_holds, log_limit, terms
+from sdk.crypto.keyring import Ring, find_term, first_that_holds, require_within_limit, terms
 from sdk.errors import Refused, Remedy, Tampered, another
 from sdk.records import canonical_json, sha256
 from sdk.regular_files import NOTE_BYTES, read_if_there
@@ -65,18 +64,6 @@ def prove_promotion(evidence: Evidence, rings: tuple[Ring, ...], origin: str) ->
     event, pem = first_that_holds(rings[-1].log_keys(), check)
     require_within_limit(rings, pem, head.size, PROOF)
     return event, ProvenLog(origin, pem, note, head)
-
-
-def require_within_limit(rings: tuple[Ring, ...], pem: str, size: int, name: str) -> None:
-    """Tampered where a key that was replaced has signed for more events than the owner saw when they replaced it."""
-    limit = log_limit(rings, fingerprint(pem))
-    if limit is not None and size > limit:
-        raise Tampered(
-            f"{name} is signed by a key of the log that was replaced before the log had so many events.",
-            remedy=Remedy.LOG,
-            expected=f"at most {limit} events",
-            found=f"{size} events",
-        )
 
 
 def prove_rules(

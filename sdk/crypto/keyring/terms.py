@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sdk.crypto import fingerprint
 from sdk.crypto.keyring.ring import InForce, Ring
-from sdk.errors import Refused
+from sdk.errors import Refused, Remedy, Tampered
 
 ADOPT = "the owner puts it in force with `sdk init --adopt` in the project, which publishes the release again"
 
@@ -63,7 +64,7 @@ def find_term(rings: Sequence[Ring], policy: str, domain: str, sealed: int) -> T
     return within[0]
 
 
-def log_limit(rings: Sequence[Ring], key_id: str) -> int | None:
+def _log_limit(rings: Sequence[Ring], key_id: str) -> int | None:
     """Return how many events a key of the log may have signed for; None: it has no such limit.
 
     A key that was superseded, or whose holder left, counts up to the log that the owner saw when they revoked it. Where
@@ -74,3 +75,15 @@ def log_limit(rings: Sequence[Ring], key_id: str) -> int | None:
         if member is not None and member.revoked is not None and ring.log is not None:
             return ring.log.size
     return None
+
+
+def require_within_limit(rings: Sequence[Ring], pem: str, size: int, name: str) -> None:
+    """Tampered where a key that was replaced has signed for more events than the owner saw when they replaced it."""
+    limit = _log_limit(rings, fingerprint(pem))
+    if limit is not None and size > limit:
+        raise Tampered(
+            f"{name} is signed by a key of the log that was replaced before the log had so many events.",
+            remedy=Remedy.LOG,
+            expected=f"at most {limit} events",
+            found=f"{size} events",
+        )
