@@ -116,6 +116,8 @@ test_watch:
     a_run_that_was_killed_and_went_on_is_one_run_that_register_completes
     a_server_that_goes_and_comes_back_misses_nothing every_value_is_sent_once_however_the_spool_changes
     without_a_server_training_goes_on_and_register_brings_the_figures
+attacks/test_weaker_rules:
+    a_looser_policy_that_the_owner_put_in_force_is_told
 attacks/test_which_project: all
 """
 

@@ -21,6 +21,7 @@ from sdk.errors import InvalidInput, Refused, SDKError, Tampered
 from sdk.policy import Policy
 from sdk.records import canonical_json
 from tests.clean_releases import Maker, Release, Tree, grown, hex_of, numbered, tensors
+from tests.workshop import Workshop
 
 NOBODY: list[bytes] = []  # decisions: no approval at all
 
@@ -222,3 +223,23 @@ def test_proofs_of_another_log(insider: Insider) -> None:
 def test_the_same_name_for_another_text_is_refused_to_the_owner_too(insider: Insider) -> None:
     with pytest.raises(InvalidInput, match="raise the policy's version"):
         insider.owner_puts_in_force(insider.weak)
+
+
+# -- in the project ---------------------------------------------------------------------------------------------------
+
+
+def test_a_looser_policy_that_the_owner_put_in_force_is_told(workshop: Workshop, tmp_path: Path) -> None:
+    project, text = workshop.project("loosened"), workshop.policy.read_text()
+
+    def put_in_force(version: int, approvals: int) -> tuple[str, list[str]]:
+        policy = tmp_path / f"{version}.yaml"
+        changed = text.replace("approvals: 1", f"approvals: {approvals}").replace("version: 3", f"version: {version}")
+        policy.write_text(changed)
+        project.adopt(policy=policy)
+        event = [one for one in project.history() if (one.action, one.phase) == ("init", "started")][-1]
+        return event.detail.get("looser", ""), [note for note in project.verify().notes if "is looser than" in note]
+
+    assert put_in_force(4, approvals=3) == ("", [])
+    said, [note] = put_in_force(5, approvals=2)
+    assert "approve.approvals" in said
+    assert "approve.approvals" in note
