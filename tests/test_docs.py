@@ -7,6 +7,7 @@ A block that cannot run is preceded by `<!-- not run: reason -->`; the commands 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import re
@@ -318,6 +319,63 @@ def test_the_licence_is_the_one_declared() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+# -- the threat model -------------------------------------------------------------------------------------------------
+
+
+def security_section(title: str) -> str:
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section
+    return section[1]
+
+
+def rows_of_attacks() -> list[list[str]]:
+    """The rows of every table of attacks, by cell."""
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| attack \| outcome \| test \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert len(tables) == 8, "one for each attacker"
+    return [line.strip("| ").split(" | ") for table in tables for line in table.splitlines()]
+
+
+def tests_by_file() -> dict[str, set[str]]:
+    """The tests of each file below tests/, by the names that docs/security.md gives them."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len({file.stem for file in files}) == len(files), "a file's name alone must say which it is"
+    return {
+        file.stem: set(re.findall(r"^ *def test_(\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE))
+        for file in files
+    }
+
+
+def test_each_attack_has_an_outcome_and_a_test_that_exists() -> None:
+    tests, named = tests_by_file(), set()
+    for row in rows_of_attacks():
+        attack, outcome, shown = row
+        assert attack
+        assert re.match(r"prevented\b|detected\b|\*\*neither\*\*", outcome), row
+        if shown == "no test":
+            assert outcome.startswith("**neither**"), "what is prevented or detected has a test"
+        else:
+            assert re.fullmatch(r"`test_\w+::\w+`(, `test_\w+::\w+`)*", shown), row
+            named |= set(re.findall(r"`(test_\w+)::(\w+)`", shown))
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(test_\w+)::(\w+)", text)) == named, "a test is named outside of the tables"
+    assert [f"{file}::{test}" for file, test in sorted(named) if test not in tests.get(file, ())] == []
+
+
+@pytest.mark.parametrize(
+    ("title", "module"),
+    [("Loading", "sdk/serve/admit.py"), ("What one changed byte does", "sdk/project/verify.py")],
+)
+def test_the_steps_of_a_check_are_those_of_its_module(title: str, module: str) -> None:
+    described = ast.get_docstring(ast.parse((ROOT / module).read_text(encoding="utf-8"))) or ""
+    steps = re.findall(r"^ ?(\d+)\. ", described, re.MULTILINE)
+    assert steps == [str(number) for number in range(1, len(steps) + 1)]
+    section = security_section(title)
+    assert module in section
+    assert re.findall(r"^(\d+)\. ", section, re.MULTILINE) == steps
 
 
 # -- the page that is written by this file ----------------------------------------------------------------------------
