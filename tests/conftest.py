@@ -1,28 +1,31 @@
 """Everything runs offline and nothing reports home. A process has one thread: tests fill the other cores."""
 
-import atexit
+from __future__ import annotations
+
 import gc
 import os
-import shutil
-import tempfile
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
 os.environ["OMP_NUM_THREADS"] = "1"
-# what this machine remembers of projects goes to a folder of this run
-os.environ["SDK_STATE_HOME"] = tempfile.mkdtemp(prefix="sdk-state-")
 
 import pytest
 
-from sdk import Project
+from tests.shared import quick_databases, share_folder
 from tests.slow import slow
 from tests.waiting import SECONDS
-from tests.warm import warm_starts
-from tests.workshop import Workshop, make_workshop, whole_way
+from tests.warm import serve, warm_starts
 
-atexit.register(shutil.rmtree, os.environ["SDK_STATE_HOME"], ignore_errors=True)
+if TYPE_CHECKING:  # imported where they are used: the process that hands out tests does without
+    from sdk import Project
+    from tests.workshop import Workshop
+
+# what this machine remembers of projects goes to a folder of this run
+os.environ["SDK_STATE_HOME"] = str(share_folder() / "state")
 
 TESTS = Path(__file__).parent
 # Files that take longest, the longest first: then the two processes end at about the same time.
@@ -31,6 +34,11 @@ LONGEST = """
     test_leaks test_scrub test_refusals test_trial test_gpus test_secrets test_shipped test_server test_hub test_watch
     test_scrub_engine test_tampering test_verify_release test_tagger test_cli test_flavor test_seal
 """.split()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and sys.version_info < (3, 14):  # later servers ask for a key
+        serve()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _children() -> Iterator[None]:
     """They start warm, and the last figures of a training are waited for, however busy the machine is."""
-    with warm_starts(), mock.patch("sdk.project.streaming.GRACE_SECONDS", SECONDS):
+    with warm_starts(), quick_databases(), mock.patch("sdk.project.streaming.GRACE_SECONDS", SECONDS):
         yield
 
 
@@ -59,12 +67,16 @@ def _frozen() -> None:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    from tests.workshop import make_workshop
+
     return make_workshop(tmp_path_factory.mktemp("workshop"))
 
 
 @pytest.fixture(scope="session")
 def finished(workshop: Workshop) -> Project:
     """A project with an approved release. Tests leave it as they found it."""
+    from tests.workshop import whole_way
+
     project = workshop.project("finished")
     whole_way(project, workshop.approver("ada"))
     return project

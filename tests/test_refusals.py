@@ -163,7 +163,8 @@ def test_what_cannot_be_recorded_does_not_happen(workshop: Workshop, tmp_path: P
     assert made.train(max_steps=3).steps == 3
 
 
-def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path) -> None:
+def test_mlflow_down_loses_nothing(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.project.streaming.GRACE_SECONDS", 0.5)  # nobody will come for the last figures
     made = Project.create(
         tmp_path / "p",
         domain=workshop.domain,

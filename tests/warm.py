@@ -9,6 +9,7 @@ done already. Tests of a start as such hold `real_starts`.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import subprocess
 import sys
@@ -26,7 +27,14 @@ from unittest import mock
 from sdk.hardened import main as run_hardened
 from sdk.processes import python_command
 
-MODULES = ("sdk.registry.sender", "sdk.measure.pilot", "sdk.train.one_pass")
+MODULES = (
+    "sdk.registry.sender",
+    "sdk.measure.pilot",
+    "sdk.train.one_pass",
+    "sdk.data.template_child",
+    "sdk.scrub.parallel",
+)
+SERVER = "SDK_TESTS_FORK_SERVER"
 _real = False
 
 
@@ -34,7 +42,28 @@ _real = False
 def context() -> ForkServerContext:
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["tests.preloaded"])
+    if SERVER in os.environ:
+        _join(os.environ[SERVER])
     return made
+
+
+def serve() -> None:
+    """Start the fork server for this process and those that it starts: one for all of them."""
+    context()
+    multiprocessing.forkserver.ensure_running()
+    os.environ[SERVER] = _server()._forkserver_address
+
+
+def _join(address: str) -> None:
+    """Have this process, and what is forked from it, ask the server of another one."""
+    server = _server()
+    server._forkserver_address = address
+    server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # its owner's end is what keeps it alive
+    server.ensure_running = lambda: None
+
+
+def _server() -> Any:
+    return multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
 
 
 class _Descriptor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,17 @@ def parse_yaml(data: bytes, path: Path) -> Any:
     """Read a YAML document from the bytes of the file `path`. InvalidInput names file, line and what is wrong."""
     text = decoded(data, path)
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        return copy.deepcopy(_document(text))
     except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise InvalidInput(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+@lru_cache(maxsize=16)
+def _document(text: str) -> Any:
+    """Parse a document; once for the same text, since a process asks for its policy at every step."""
+    return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
 
 
 def validation_faults(error: ValidationError) -> list[str]:

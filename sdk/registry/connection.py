@@ -11,17 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-# MLflow reads these when it is imported and at every request. No telemetry, nothing printed. A request is never
-# repeated by itself: had the lost answer been that of a creation, it would create a second one.
-os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
-os.environ.update(MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
-os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-# Files go through the tracking server and nowhere else: not to an address that its answer names.
-os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
-os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
-
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from requests.exceptions import RequestException
@@ -35,7 +24,7 @@ from sdk.records import Release
 from sdk.registry.places import ARTIFACT_ROOT, ARTIFACTS, SERVERS, Client, Places, artifact_root
 from sdk.store import ASIDE, copy_file
 
-# Those of the variables above that hold for a server too.
+# Those of the variables that the package sets, and that hold for a server too.
 QUIET = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_LOGGING_LEVEL")
 BACKEND = "MLFLOW_BACKEND_STORE_URI"  # variable with the URI of the database that `sdk ui` shows
 DATABASE = "mlflow.db"

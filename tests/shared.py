@@ -1,0 +1,60 @@
+"""What is made once for the whole run and then used by every process of it.
+
+Where tests run in several processes, the one that hands them out names the folder, and the fork server of
+`tests.warm`, to the others by their environment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+FOLDER = "SDK_TESTS_SHARED"
+_NOWHERE = "file:///where-the-template-was-made"
+
+
+def share_folder() -> Path:
+    """Return the folder of this run; the first process to ask makes it, and removes it at its end."""
+    if FOLDER not in os.environ:
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="sdk-tests-")
+        atexit.register(shutil.rmtree, os.environ[FOLDER], ignore_errors=True)
+    return Path(os.environ[FOLDER])
+
+
+@contextmanager
+def quick_databases() -> Iterator[None]:
+    """A project's own MLflow database is a copy of one that MLflow made: its 50 migrations take more than a second."""
+    from mlflow.store.db import utils
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.engine import make_url
+
+    def make(uri: str, location: str) -> SimpleNamespace:
+        template, place = share_folder() / "mlflow.db", make_url(uri).database
+        assert place is not None
+        if not template.exists():
+            aside = template.with_name(f"{os.getpid()}.db")
+            SqlAlchemyStore(f"sqlite:///{aside}", _NOWHERE).engine.dispose()
+            aside.rename(template)
+        shutil.copyfile(template, place)
+        with closing(sqlite3.connect(place)) as database, database:
+            database.execute(
+                "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", (_NOWHERE, location)
+            )
+        return SimpleNamespace(engine=SimpleNamespace(dispose=lambda: None))
+
+    # what the newest migration is, is found by importing all of them, for each database that is opened
+    newest = cache(utils._get_latest_schema_revision)
+    with (
+        mock.patch("sdk.registry.connection.SqlAlchemyStore", make),
+        mock.patch("mlflow.store.db.utils._get_latest_schema_revision", newest),
+    ):
+        yield
