@@ -339,7 +339,7 @@ def rows_of_attacks() -> list[list[str]]:
     return [line.strip("| ").split(" | ") for table in tables for line in table.splitlines()]
 
 
-def tests_by_file() -> dict[str, set[str]]:
+def files_of_tests() -> dict[str, set[str]]:
     """The tests of each file below tests/, by the names that docs/security.md gives them."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     assert len({file.stem for file in files}) == len(files), "a file's name alone must say which it is"
@@ -350,7 +350,7 @@ def tests_by_file() -> dict[str, set[str]]:
 
 
 def test_each_attack_has_an_outcome_and_a_test_that_exists() -> None:
-    tests, named = tests_by_file(), set()
+    tests, named = files_of_tests(), set()
     for row in rows_of_attacks():
         attack, outcome, shown = row
         assert attack

@@ -22,6 +22,7 @@ from sdk.registry import Adaptation, Tracking, check_release, publish
 from sdk.registry.mlmodel import render_mlmodel
 from sdk.registry.register import register
 from sdk.store import file_ref
+from tests.copies import copy_with_mlflow
 from tests.registry_records import GOVERNANCE_FILES, PACKAGE_FILES, adaptation, make_governance, standing
 
 ASKED = ["What is the ratio?", "何时到期？"]
@@ -60,9 +61,9 @@ def promoted(tmp_path: Path, tracking: Tracking) -> tuple[Release, Adaptation, l
 
 
 def load(monkeypatch: pytest.MonkeyPatch, tracking: Tracking, uri: str) -> Any:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.backend)
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri(None)  # which other tests have set; that takes the variable away, too
     mlflow.set_registry_uri(None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.backend)
     return mlflow.pyfunc.load_model(uri)
 
 
@@ -185,7 +186,9 @@ class TestARealProject:
         self, finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """To a version that carries the champion's proofs and another package."""
-        name, tracking = finished.root.name, Tracking(finished.root)
+        copy_with_mlflow(finished.root, tmp_path / finished.root.name)
+        copy = Project(tmp_path / finished.root.name)
+        name, tracking = copy.root.name, Tracking(copy.root)
         client = tracking.connect()
         champion = client.get_model_version_by_alias(name, "champion")
         experiment = client.get_run(champion.run_id).info.experiment_id
@@ -196,25 +199,23 @@ class TestARealProject:
         client.log_artifacts(fake, str(release), "release")
         version = client.create_model_version(name, f"runs:/{fake}/release", fake).version
         client.set_registered_model_alias(name, "champion", str(version))
-        finished.save_trust(tmp_path / "trust.json")
-        shutil.copytree(finished.root / "keys", tmp_path / "keys")
-        try:
-            for trusting in ((flavor.PROJECT, str(finished.root)), (flavor.TRUST, str(tmp_path / "trust.json"))):
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.delenv(flavor.PROJECT, raising=False)
-                    patch.setenv(*trusting)
-                    with pytest.raises(Tampered):
-                        load(monkeypatch, tracking, f"models:/{name}@champion")
-                    with pytest.raises(Tampered):
-                        flavor.load_release(f"models:/{name}@champion")
-            with pytest.raises(Tampered, match=f"champion points to version {version}"):
-                finished.verify()
-        finally:
-            client.set_registered_model_alias(name, "champion", str(champion.version))
-            client.delete_model_version(name, str(version))
-            client.delete_run(fake)
-            shutil.rmtree(finished.root / "mlartifacts" / fake)
-        finished.verify()
+        copy.save_trust(tmp_path / "trust.json")
+        shutil.copytree(copy.root / "keys", tmp_path / "keys")
+        for trusting in ((flavor.PROJECT, str(copy.root)), (flavor.TRUST, str(tmp_path / "trust.json"))):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv(flavor.PROJECT, raising=False)
+                patch.setenv(*trusting)
+                with pytest.raises(Tampered):
+                    load(monkeypatch, tracking, f"models:/{name}@champion")
+                with pytest.raises(Tampered):
+                    flavor.load_release(f"models:/{name}@champion")
+        with pytest.raises(Tampered, match=f"champion points to version {version}"):
+            copy.verify()
+        client.set_registered_model_alias(name, "champion", str(champion.version))
+        client.delete_model_version(name, str(version))
+        client.delete_run(fake)
+        shutil.rmtree(copy.root / "mlartifacts" / fake)
+        copy.verify()
 
     @pytest.mark.parametrize("path", ["package/adapter_config.json", "package/model.sig", "governance/promotion.json"])
     def test_one_bit_in_the_store_and_nothing_is_served(

@@ -33,6 +33,7 @@ from sdk.scrub.parallel import in_processes, in_this_process
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.store import check_ref, shipped
+from tests.warm import real_starts
 
 KEY = bytes(range(32))
 TABLE_KEY = Secret(bytes(range(1, 33)))
@@ -437,7 +438,7 @@ def test_a_process_that_dies_is_told_and_what_was_done_stays(tmp_path: Path) -> 
                 if "sdk.scrub.parallel" in child.cmdline():
                     child.kill()
 
-    with pytest.raises(StepFailed, match="ended from outside"):
+    with real_starts(), pytest.raises(StepFailed, match="ended from outside"):
         run(tmp_path, source, rules(), on_progress=kill, run=in_processes(2))
     assert not (tmp_path / "out/train.jsonl").exists()
     assert run(tmp_path, source, rules()).rows == {"train": 3000}
