@@ -186,6 +186,7 @@ class TestARealProject:
         self, finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """To a version that carries the champion's proofs and another package."""
+        monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))  # the copy's log goes on, the original's does not
         copy_with_mlflow(finished.root, tmp_path / finished.root.name)
         copy = Project(tmp_path / finished.root.name)
         name, tracking = copy.root.name, Tracking(copy.root)
