@@ -313,8 +313,7 @@ def _preconditions(case: Case) -> list[Reason]:
 def _loosened(case: Case) -> list[Reason]:
     """Say where the policy is looser than the one that it replaced; the stricter of the two counts for approvals."""
     policy, before = case.policy, case.in_force.before
-    looser = loosened(before, policy) if policy is not None and before is not None else []
-    if policy is None or before is None or not looser:
+    if policy is None or before is None or not (looser := loosened(before, policy)):
         return []
     text = f"{policy.name} is looser than {before.name}, which it replaced ({'; '.join(looser)})"
     return [Reason(rule="looser policy", holds=True, text=f"{text}; of approvals the stricter counts")]

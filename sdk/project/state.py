@@ -248,8 +248,8 @@ class ProjectState:
 
     @property
     def domain_source(self) -> Path:
-        inside = shipped("domains") / self.charter.domain_source
-        return inside if inside.parent == shipped("domains") else Path(self.charter.domain_source)
+        """Return where the domain came from: a shipped one by its name, another by its absolute path."""
+        return shipped("domains") / self.charter.domain_source
 
     def domain_data(self) -> Path:
         """Return the folder of the domain's own rows. Raises Tampered unless they are those that were adopted."""

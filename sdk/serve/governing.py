@@ -21,7 +21,7 @@ from sdk.audit import (
     read_index,
     verify_proof,
 )
-from sdk.crypto.keyring import Ring, find_term, first_that_holds, require_within_limit, terms
+from sdk.crypto.keyring import Ring, find_term, first_that_holds, require_terms, require_within_limit
 from sdk.errors import Refused, Remedy, Tampered, another
 from sdk.records import canonical_json, sha256
 from sdk.regular_files import NOTE_BYTES, read_if_there
@@ -70,8 +70,7 @@ def prove_rules(
     evidence: Evidence, rings: tuple[Ring, ...], log: ProvenLog, manifest: Manifest, identity: str
 ) -> InForceWhenSealed:
     """Prove that the package's policy was in force when it was sealed. Refused where it was not, or none ever was."""
-    if not terms(rings):
-        find_term(rings, manifest.policy_digest, manifest.domain_digest, 0)
+    require_terms(rings)
     if evidence.sealing is None:
         raise Tampered(f"The release lacks {SEALING} and what belongs to it.", remedy=Remedy.RELEASE)
     proofs = read_consistency(evidence.sealing.consistency, CONSISTENCY)
@@ -176,12 +175,13 @@ def check_fresh(path: Path, evidence: Evidence, rings: tuple[Ring, ...], log: Pr
             older,
             remedy=Remedy.RELEASE,
         )
-    if served.ring is not None and rings[served.rings - 1].digest != served.ring:
+    brought = rings[served.rings - 1].digest
+    if served.ring is not None and brought != served.ring:
         raise Tampered(
             "The release brings other key rings than one that this machine has served.",
             remedy=Remedy.RELEASE,
             expected=served.ring,
-            found=rings[served.rings - 1].digest,
+            found=brought,
         )
     proofs = read_consistency(evidence.sealing.published, PUBLISHED) if evidence.sealing else {}
     check_continues(seen, log.head, proofs, f"{PUBLISHED}, from the release that this machine served last")

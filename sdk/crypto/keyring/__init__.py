@@ -34,7 +34,7 @@ from sdk.crypto.keyring.member import (
     why_not_valid,
 )
 from sdk.crypto.keyring.ring import MAX_MEMBERS, InForce, LogHead, Ring, first_that_holds
-from sdk.crypto.keyring.terms import Term, find_term, require_within_limit, terms
+from sdk.crypto.keyring.terms import Term, find_term, require_terms, require_within_limit, terms
 from sdk.crypto.keyring.versions import PAYLOAD_TYPE, open_rings, sign_ring
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "put_in_force",
     "replace",
     "require_same_text",
+    "require_terms",
     "require_within_limit",
     "revoke",
     "sign_ring",

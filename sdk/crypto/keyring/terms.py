@@ -41,27 +41,33 @@ def terms(rings: Sequence[Ring]) -> list[Term]:
     return listed
 
 
+def require_terms(rings: Sequence[Ring]) -> list[Term]:
+    """List what was in force; Refused where the owner never put anything in force."""
+    listed = terms(rings)
+    if not listed:
+        raise Refused(f"The key ring names no policy that is in force; {ADOPT}.")
+    return listed
+
+
 def find_term(rings: Sequence[Ring], policy: str, domain: str, sealed: int) -> Term:
     """Find the term in which a package was sealed; Refused where its rules were not in force then.
 
     policy, domain: their digests; sealed: number of the event that recorded the sealing.
     """
-    listed = terms(rings)
-    if not listed:
-        raise Refused(f"The key ring names no policy that is in force; {ADOPT}.")
-    under = [term for term in listed if term.rules.policy_digest == policy]
+    under = [term for term in require_terms(rings) if term.rules.policy_digest == policy]
     if not under:
         raise Refused(f"No owner has ever put the policy {policy[:12]} in force that the package was sealed under.")
-    name = under[0].rules.policy
-    within = [term for term in under if term.begin <= sealed and (term.end is None or sealed < term.end)]
-    if not within:
+    for term in under:
+        if term.begin <= sealed and (term.end is None or sealed < term.end):
+            break
+    else:
         spans = ", ".join(f"{term.begin} to {'now' if term.end is None else term.end - 1}" for term in under)
-        raise Refused(f"{name} was not in force when the package was sealed: event {sealed}, not of {spans}.")
-    if within[0].rules.domain_digest != domain:
         raise Refused(
-            f"The domain that the package was sealed with was not in force then, but {within[0].rules.domain}."
+            f"{term.rules.policy} was not in force when the package was sealed: event {sealed}, not of {spans}."
         )
-    return within[0]
+    if term.rules.domain_digest != domain:
+        raise Refused(f"The domain that the package was sealed with was not in force then, but {term.rules.domain}.")
+    return term
 
 
 def _log_limit(rings: Sequence[Ring], key_id: str) -> int | None:
