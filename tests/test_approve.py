@@ -154,6 +154,7 @@ TABLE = {
     "a key that is valid by then": Row(case(say("late", at=50))),
     "a key that was valid then": Row(case(say("until", at=49.9))),
     "the trainer's key is superseded later": Row(case(say("ada"), rings=revoked("tom", "superseded", 20))),
+    "an approval that is dated now": Row(case(say("ada", at=100))),
     "a reason of just the length": Row(case(say("ada", reason="x" * 20))),
     "beside one over another package": Row(case(say("bob", package=OTHER), say("ada")), text="over another package"),
     "a rejection of another package": Row(case(say("bob", "reject", package=OTHER), say("ada"))),
@@ -174,6 +175,9 @@ TABLE = {
     "the trainer's key is compromised": Row(case(under=LAB, rings=revoked("tom", "compromised", 20)), ("trainer",)),
     "a package that is not a digest": Row(case(under=LAB, package="latest"), ("digests",)),
     "a report that is missing": Row(case(under=LAB, report=""), ("digests",)),
+    "a policy that was not in force": Row(
+        case(say("ada"), in_force=InForceWhenSealed("no owner signed it", None)), ("in force",), "no owner signed it"
+    ),
     "a time without a zone": Row(case(say("ada"), now=datetime(2021, 3, 1)), ("now",)),
     # -- too few ----------------------------------------------------------------------------------------------------
     "one approval where two are needed": Row(case(say("ada", under=TWO), under=TWO), APPROVAL, "1 of 2"),
@@ -261,6 +265,9 @@ TABLE = {
     "a rejection is not lifted by what was said before it": Row(
         case(say("bob", "reject", 10), say("bob", at=9), say("ada")), ("rejection",), "not dated after"
     ),
+    "a rejection is not lifted by what was said at the same time": Row(
+        case(say("bob", "reject", 10), say("bob", at=10), say("ada")), ("rejection",), "not dated after"
+    ),
     "a rejection with a revoked key is not lifted by what was said before it": Row(
         case(say("ada", "reject", 12), say("ada2", at=10), say("bob"), rings=revoked("ada", "left", 11)), ("rejection",)
     ),
@@ -289,6 +296,9 @@ TABLE = {
     ),
     "the review stands first in the audit log and was made last": Row(
         reviewed(("rita", "review", 4), ("ada", "approve", 2), ("bob", "approve", 3)), APPROVAL
+    ),
+    "the review was made at the time of the approvals": Row(
+        reviewed(("rita", "review", 2), ("ada", "approve", 2), ("bob", "approve", 2)), APPROVAL, "before the reviews"
     ),
     "the review is by who approves": Row(
         reviewed(("both", "review", 1), ("both", "approve", 2), ("ada", "approve", 3)), REVIEW
@@ -349,6 +359,60 @@ def _never(*_: Any, **__: Any) -> Any:
 def test_the_empty_verdict_allows_nothing() -> None:
     with pytest.raises(Refused):
         require_allowed(Verdict(package=PACKAGE, allowed=True, reasons=()))
+    with pytest.raises(Refused):
+        require_allowed(Verdict(package=PACKAGE, allowed=False, reasons=judge(TABLE["one approval"].case).reasons))
+
+
+def test_of_two_policies_the_stricter_counts_for_approvals_and_a_looser_one_is_said() -> None:
+    looser = judge(case(say("ada"), in_force=InForceWhenSealed(None, TWO)))
+    assert against(looser) == ("approve.approvals",)
+    (said,) = [reason for reason in looser.reasons if reason.rule == "looser policy"]
+    assert (said.holds, "approve.approvals: 2, now 1" in said.text) == (True, True)
+    two = [say("ada", under=TWO), say("bob", under=TWO)]
+    for before in (None, TWO, FINANCE):
+        stricter = judge(case(*two, under=TWO, in_force=InForceWhenSealed(None, before)))
+        assert stricter.allowed
+        assert "looser policy" not in {reason.rule for reason in stricter.reasons}
+    nothing = judge(case(under=None, in_force=InForceWhenSealed(None, TWO)))
+    assert "looser policy" not in {reason.rule for reason in nothing.reasons}
+
+
+def test_counts_name_who_is_counted() -> None:
+    verdict = judge(reviewed(("rita", "review", 1), ("ada", "approve", 2), ("bob", "approve", 3)))
+    texts = {reason.rule: reason.text for reason in verdict.reasons}
+    assert texts["approve.reviews"] == "1 of 1 reviews that are needed: Rita"
+    assert texts["approve.approvals"] == "2 of 2 approvals that are needed: Ada, Bob"
+    none = {reason.rule: reason.text for reason in judge(case()).reasons}
+    assert none["approve.reviews"] == "0 of 0 reviews that are needed"
+    assert none["approve.separate_duties"] == "owner and trainer are two persons"
+    assert none["rejection"] == "nobody rejects it"
+    assert none["ring"] == "there is a key ring"
+
+
+def with_owner(label: str) -> Ring:
+    """The key ring in which this key is an owner's, too."""
+    owners = {**MEMBERS, label: MEMBERS[label].model_copy(update={"roles": (*MEMBERS[label].roles, "owner")})}
+    return keyring.create_ring("claims", list(owners.values()), START)
+
+
+def test_where_duties_are_separate_no_owner_trains() -> None:
+    for label in ("tom", "tom2"):  # the key that signed the package, and another one of the same person
+        verdict = judge(case(say("ada"), rings=with_owner(label)))
+        assert against(verdict) == ("approve.separate_duties",)
+        assert "the same person is owner and trainer" in "\n".join(reason.text for reason in verdict.reasons)
+        shared = judge(case(say("ada", under=TRAINER_MAY), under=TRAINER_MAY, rings=with_owner(label)))
+        assert "approve.separate_duties" not in {reason.rule for reason in shared.reasons}
+        assert shared.allowed
+    unknown = judge(case(under=FINANCE, trainer="0" * 64))
+    assert "approve.separate_duties" not in {reason.rule for reason in unknown.reasons}
+
+
+def test_where_duties_are_separate_no_owner_approves() -> None:
+    for label in ("ada", "ada2"):
+        verdict = judge(case(say("ada"), rings=with_owner(label)))
+        assert against(verdict) == APPROVAL
+        assert "the same person is owner and approver" in "\n".join(reason.text for reason in verdict.reasons)
+        assert judge(case(say("ada", under=TRAINER_MAY), under=TRAINER_MAY, rings=with_owner(label))).allowed
 
 
 def test_every_decision_has_a_reason_that_names_its_person() -> None:
