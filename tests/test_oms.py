@@ -187,6 +187,8 @@ LOOSER: dict[str, Callable[[dict[str, Any]], object]] = {
     "two signatures": lambda each: each["dsseEnvelope"].update(signatures=each["dsseEnvelope"]["signatures"] * 2),
     "another payload type": lambda each: each["dsseEnvelope"].update(payloadType="application/json"),
     "a field more": lambda each: each.update(more=1),
+    "an empty signature": lambda each: _sig(each).update(sig=""),
+    "an empty payload": lambda each: each["dsseEnvelope"].update(payload=""),
     "a signature with spaces": lambda each: _sig(each).update(sig=_sig(each)["sig"] + " "),
     "a signature in URL-safe base64": lambda each: _sig(each).update(
         sig=_sig(each)["sig"].replace("+", "-").replace("/", "_") + "="
@@ -232,7 +234,10 @@ STATEMENTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another order": lambda each: each["predicate"]["resources"].reverse(),
     "another digest of the whole": lambda each: each["subject"][0]["digest"].update(sha256="0" * 64),
     "a second subject": lambda each: each["subject"].append(each["subject"][0]),
+    "no subject": lambda each: each.update(subject=[]),
     "another name": lambda each: each["subject"][0].update(name="x"),
+    "no name": lambda each: each["subject"][0].update(name=""),
+    "a file without a name": lambda each: each["predicate"]["resources"][0].update(name=""),
     "another predicate": lambda each: each.update(predicateType="https://model_signing/Digests/v0.1"),
     "another statement": lambda each: each.update(_type="https://in-toto.io/Statement/v0.1"),
     "a path out of the folder": lambda each: each["predicate"]["resources"][0].update(name="../adapter_config.json"),
@@ -280,6 +285,20 @@ def test_the_signature_of_another_message_type_is_refused(tmp_path: Path) -> Non
     assert accepted_by_reference(folder)
     with pytest.raises(Tampered, match="does not match"):
         check(folder)
+
+
+def test_names_have_at_least_one_character() -> None:
+    payload = json.loads(_envelope(json.loads(oms.sign({"a": "0" * 64}, KEY))))
+    for place in (payload["subject"][0], payload["predicate"]["resources"][0]):
+        assert oms.read(_bundle_of(payload), "model.sig").statement.files == {"a": "0" * 64}
+        place["name"] = ""
+        with pytest.raises(Tampered, match="is not a signature"):
+            oms.read(_bundle_of(payload), "model.sig")
+        place["name"] = "a"
+
+
+def _bundle_of(payload: dict[str, Any]) -> bytes:
+    return oms._bundle(KEY.public_pem, canonical_json(payload), b"read, and not verified")
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"[" * 100_000, b'{"a":' * 50_000, b"\xff", b"null", b"1e999"])

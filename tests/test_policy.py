@@ -31,10 +31,12 @@ from sdk.policy import (
     TrainerKnown,
     differences,
     explained,
+    loosened,
     read_policy,
     read_yaml,
     require,
     run_cases,
+    stricter_approvals,
     violations,
 )
 from sdk.policy.rules import Rule
@@ -237,6 +239,35 @@ def test_turning_a_rule_turns_the_outcome(rule: str) -> None:
             require(Policy.model_validate(document), moment)
         assert caught.value.message == f"Policy unsafe-lab@{document['version']} refuses {moment.step}."
         assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "facts"),
+    [
+        ("scrub.min_recall", {"recall": 0.9}),
+        ("scrub.min_k", {"k": 4}),
+        ("scrub.max_miss_rate", {"miss_bound": 0.05}),
+        ("evaluate.min_questions", {"questions": 99}),
+        ("leaks.max_exposure_bits", {"exposure_bits": 2.6}),
+        ("leaks.max_extracted", {"extracted": 1}),
+        ("leaks.max_auc", {"auc": 0.8}),
+        ("leaks.max_tpr", {"tpr": 0.3}),
+        ("approve.min_reason_length", {"reason_length": 10}),
+        ("approve.reviews", {"reviews": 1}),
+        ("approve.approvals", {"approvals": 1}),
+    ],
+)
+def test_a_limit_that_is_just_kept_is_kept(rule: str, facts: dict[str, Any]) -> None:
+    policy = turned(rule, TURNS[rule][1])
+    for moment in moments_of(rule, facts):
+        require(policy, moment)
+
+
+def test_the_least_improvement_is_one() -> None:
+    policy = turned("evaluate.must_improve", True)
+    require(policy, HARMLESS[AfterEvaluate].model_copy(update={"improvement": 1e-9}))
+    with pytest.raises(Refused, match=r"evaluate\.must_improve"):
+        require(policy, HARMLESS[AfterEvaluate].model_copy(update={"improvement": -0.5}))
 
 
 @pytest.mark.parametrize("bound", [None, 1.0])
@@ -497,6 +528,22 @@ def test_where_no_value_is_stricter_nothing_is_claimed(key: str) -> None:
     one, other = (turned(key, value) for value in NEITHER[key])
     assert [(each.key, each.change) for each in differences(one, other)] == [(key, "other")]
     assert [(each.key, each.change) for each in differences(other, one)] == [(key, "other")]
+
+
+def test_of_two_policies_each_key_of_approvals_keeps_the_stricter_value_and_no_other_key_changes() -> None:
+    one, two = (turned("approve.approvals", number) for number in (1, 2))
+    assert stricter_approvals(one, two) == two
+    assert stricter_approvals(two, one) == stricter_approvals(two, None) == two
+    for key in STRICTER.keys() - {key for key in STRICTER if key.startswith("approve.")}:
+        loose, strict = (turned(key, value) for value in STRICTER[key])
+        assert stricter_approvals(loose, strict).model_dump() == loose.model_dump()
+        assert vars(stricter_approvals(loose, strict).approve) == vars(loose.approve)
+
+
+def test_what_is_looser_is_said_with_both_values() -> None:
+    loose, strict = (turned("scrub.min_k", value) for value in (1, 5))
+    assert loosened(strict, loose) == ["scrub.min_k: 5, now 1"]
+    assert loosened(loose, strict) == loosened(loose, loose) == []
 
 
 def test_names_notes_and_sources_differ_too() -> None:

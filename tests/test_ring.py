@@ -202,6 +202,7 @@ def test_what_is_no_ring_is_tampered_with(data: bytes) -> None:
         ({"roles": ["approver", "encryption"]}, "key of its own"),
         ({"valid_from": "2026-11-01"}, "must be UTC"),
         ({"valid_from": "2026-11-01T09:00:00.000+01:00"}, "must be UTC"),
+        ({"valid_from": "2026-11-01T09:00:00+00:00"}, "must be UTC"),
         ({"valid_from": "2026-13-01T09:00:00.000+00:00"}, "month"),
         ({"valid_from": "0001-01-01T00:00:00.000+23:00"}, "must be UTC"),
         ({"valid_until": timestamp(START)}, "not after"),
@@ -212,7 +213,8 @@ def test_what_is_no_ring_is_tampered_with(data: bytes) -> None:
     ],
 )
 def test_a_member_that_does_not_hold_together_is_malformed(fields: dict[str, object], message: str) -> None:
-    Member.model_validate(ada().model_dump())
+    for name in ("Ada", "A", "A" * 100):
+        Member.model_validate(ada().model_dump() | {"name": name})
     with pytest.raises(ValidationError, match=message):
         Member.model_validate(ada().model_dump() | fields)
 
@@ -261,6 +263,72 @@ def test_a_ring_without_an_owner_or_with_a_key_twice_is_malformed() -> None:
 def test_a_change_that_makes_no_sense_is_invalid(change: Callable[[Ring], Ring]) -> None:
     with pytest.raises(InvalidInput):
         change(first())
+
+
+def tom(at: float = 1) -> Member:
+    return keyring.signing_member("Tom", ["trainer"], ADA.public_pem, day(at))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: keyring.add(r, r.members[1], day(1)), "enroll another key"),
+        (lambda r: keyring.revoke(r, "0" * 64, "left", day(1)), "is not in the ring"),
+        (lambda r: keyring.replace(r, TRAINER.fingerprint, r.members[1], day(1)), "rotate to a new key"),
+        (lambda r: keyring.replace(r, TRAINER.fingerprint, ada(), day(1)), "one of the same name and roles"),
+        (
+            lambda r: keyring.replace(
+                keyring.revoke(r, TRAINER.fingerprint, "left", day(1)), TRAINER.fingerprint, tom(), day(2)
+            ),
+            "enroll the new one instead",
+        ),
+        (
+            lambda r: keyring.revoke(
+                keyring.revoke(r, TRAINER.fingerprint, "compromised", day(1)),
+                TRAINER.fingerprint,
+                "compromised",
+                day(2),
+            ),
+            r"revoked since .* \(compromised\)",
+        ),
+        (lambda r: keyring.add(r, ada(), START - timedelta(milliseconds=1)), "The clock stands before version 1"),
+    ],
+)
+def test_what_is_wrong_with_a_change_is_said(change: Callable[[Ring], Ring], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        change(first())
+
+
+def test_a_wrapping_key_may_have_an_end() -> None:
+    assert keyring.wrapping_member("Tom", "key", START, day(9)).valid_until == timestamp(day(9))
+    assert keyring.wrapping_member("Tom", "key", START).valid_until is None
+
+
+def test_an_owner_revokes_their_own_key_as_their_last_act() -> None:
+    one = keyring.add(first(), keyring.signing_member("Oskar", ["owner"], STRANGER.public_pem, START), START)
+    one = changed(one, version=1, previous=None)
+    two = keyring.revoke(one, OWNER.fingerprint, "left", day(1))
+    assert open_rings([sign_ring(one, OWNER), sign_ring(two, OWNER)], one.digest, "ring") == (one, two)
+
+
+def test_what_is_no_envelope_is_told_from_what_is_no_ring() -> None:
+    with pytest.raises(Tampered, match="version 1 is not an envelope of a key ring"):
+        open_rings([b'{"payload":1}'], None, "ring")
+    with pytest.raises(Tampered, match="version 1 is not a key ring in canonical JSON"):
+        open_rings([dsse.sign_envelope(keyring.PAYLOAD_TYPE, b"{}", OWNER)], None, "ring")
+    with pytest.raises(Tampered, match="ring is empty"):
+        open_rings([], None, "ring")
+
+
+def test_a_revocation_is_not_moved() -> None:
+    one = changed(keyring.add(first(), ada(), day(1)), version=1, previous=None)
+    two = keyring.revoke(one, ADA.fingerprint, "left", day(2))
+    three = keyring.add(two, keyring.wrapping_member("Tom", "key", day(3)), day(3))
+    good = [sign_ring(ring, OWNER) for ring in (one, two, three)]
+    assert open_rings(good, one.digest, "ring")[-1] == three
+    for fields in ({"time": timestamp(day(3)), "reason": "left"}, {"time": timestamp(day(2)), "reason": "superseded"}):
+        with pytest.raises(Tampered, match="takes back the revocation"):
+            open_rings([*good[:2], sign_ring(edited(three, revoked=fields), OWNER)], one.digest, "ring")
 
 
 def test_a_key_is_replaced_by_another_of_the_same_person() -> None:

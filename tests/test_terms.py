@@ -222,6 +222,7 @@ def test_a_policys_name_stands_for_one_text(rules: InForce, refused: bool) -> No
         ({"previous": "e" * 64}, "has none before it"),
         ({"version": 2, "log": head(1)}, "has none before it"),
         ({"project": ""}, "at least 1"),
+        ({"members": ()}, "at least 1 item"),
         ({"rules": FIRST.model_dump() | {"domain": ""}}, "at least 1"),
     ],
 )

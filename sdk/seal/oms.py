@@ -42,14 +42,14 @@ class _Material(_Strict):
 
 
 class _Signature(_Strict):
-    sig: str = Field(min_length=1)
+    sig: str
     keyid: Literal["", None] = None
 
 
 class _Envelope(_Strict):
-    payload: str = Field(min_length=1)
+    payload: str
     payload_type: Literal["application/vnd.in-toto+json"] = Field(alias="payloadType")
-    signatures: list[_Signature] = Field(min_length=1, max_length=1)
+    signatures: list[_Signature]
 
 
 class _Bundle(_Strict):
@@ -89,7 +89,7 @@ class Statement(_Strict):
     """What a bundle claims."""
 
     kind: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
-    subject: list[_Subject] = Field(min_length=1, max_length=1)
+    subject: list[_Subject]
     predicate_type: Literal["https://model_signing/signature/v1.0"] = Field(alias="predicateType")
     predicate: _Predicate
 
@@ -118,8 +118,10 @@ def read(data: bytes, name: str) -> Bundle:
     try:
         bundle = _Bundle.model_validate_json(data)
         payload = crypto.from_b64(bundle.envelope.payload)
-        signature = crypto.from_b64(bundle.envelope.signatures[0].sig)
+        [signed] = bundle.envelope.signatures
+        signature = crypto.from_b64(signed.sig)
         statement = Statement.model_validate_json(payload)
+        [subject] = statement.subject
     except (ValidationError, ValueError):
         raise Tampered(
             f"{name} is not a signature of OpenSSF Model Signing 1.0 by a key.", remedy=Remedy.COPY
@@ -128,12 +130,12 @@ def read(data: bytes, name: str) -> Bundle:
     if len(statement.files) != len(resources):
         raise Tampered(f"{name} names a file twice.", remedy=Remedy.COPY)
     whole = _root([each.digest for each in resources])
-    if statement.subject[0].digest.sha256 != whole:
+    if subject.digest.sha256 != whole:
         raise Tampered(
             f"{name} has been altered: its digest of the whole does not follow from its files.",
             remedy=Remedy.COPY,
             expected=whole,
-            found=statement.subject[0].digest.sha256,
+            found=subject.digest.sha256,
         )
     return Bundle(hint=bundle.material.public_key.hint, payload=payload, signature=signature, statement=statement)
 
