@@ -120,6 +120,8 @@ test_methods:
     high_ranks_on_a_4_bit_base learned_prompts_are_scored_and_generate_alone_as_in_a_batch
     the_penalty_of_adalora_counts_once_a_step the_validation_loss_is_the_mean_over_the_learned_tokens
     watching_changes_nothing_of_training what_is_read_back_answers_as_what_was_trained
+test_mutation:
+    a_mutant_is_killed_by_a_test_that_notices_it_and_by_no_other
 test_oms:
     the_reference_tool_accepts_what_we_sign_and_we_do
 test_policy:

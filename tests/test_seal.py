@@ -9,6 +9,7 @@ import socket
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rfc8785
@@ -16,6 +17,7 @@ import torch
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from model_signing import verifying
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from sdk import crypto
@@ -102,6 +104,19 @@ def data_key(manifest: Manifest) -> crypto.Secret | None:
 def refused(folder: Path, package: Package | None, match: str) -> None:
     with pytest.raises(Tampered, match=match):
         open_package(folder, package, KEY.public_pem, None)
+
+
+def test_a_manifest_counts_from_one() -> None:
+    for name in ("version", "max_new_tokens"):
+        assert Facts.model_validate(facts().model_dump() | {name: 1})
+        with pytest.raises(ValidationError, match=name):
+            Facts.model_validate(facts().model_dump() | {name: 0})
+
+
+def test_the_lock_is_over_every_distribution_that_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [{"Name": name, "Version": "1"} for name in ("B", "a", "a", None)]
+    monkeypatch.setattr("sdk.seal.manifest.distributions", lambda: [SimpleNamespace(metadata=each) for each in named])
+    assert lock_digest() == sha256(b"a==1\nb==1\n")
 
 
 @pytest.mark.parametrize("encrypt", [True, False])
