@@ -515,6 +515,27 @@ def test_every_key_is_compared_below() -> None:
     assert STRICTER.keys() | NEITHER.keys() == KEYS.keys()
 
 
+# the same with values that differ in one respect only
+MORE_STRICTER: list[tuple[str, Any, Any]] = [
+    ("scrub.actions", {"AGE": "keep", "IBAN_CODE": "mask"}, {"AGE": "delete", "IBAN_CODE": "mask"}),
+    ("scrub.identifiers", {"A": ["PERSON"]}, {"A": ["PERSON", "TITLE"]}),
+    ("scrub.max_miss_rate", 0.1, 0.05),
+    ("approve.valid_days", 365, 30),
+    ("scrub.default_action", "keep", "mask"),
+]
+
+
+@pytest.mark.parametrize(("key", "loose", "strict"), MORE_STRICTER)
+def test_what_stays_the_same_does_not_count(key: str, loose: Any, strict: Any) -> None:
+    assert [each.change for each in differences(turned(key, loose), turned(key, strict))] == ["stricter"]
+    assert [each.change for each in differences(turned(key, strict), turned(key, loose))] == ["looser"]
+
+
+def test_the_same_methods_in_another_order_are_no_stricter() -> None:
+    one, other = (turned("train.methods", value) for value in (["lora", "qlora-4bit"], ["qlora-4bit", "lora"]))
+    assert [each.change for each in differences(one, other)] == ["other"]
+
+
 @pytest.mark.parametrize("key", STRICTER)
 def test_which_of_two_values_is_stricter(key: str) -> None:
     loose, strict = (turned(key, value) for value in STRICTER[key])

@@ -31,8 +31,9 @@ def _held(wider_is_stricter: bool) -> Order:
 
     def order(before: Any, after: Any) -> Change:
         old, new = items(before), items(after)
-        if old < new or new < old:
-            return "stricter" if (old < new) == wider_is_stricter else "looser"
+        wider, narrower = old < new, new < old
+        if wider or narrower:
+            return "stricter" if wider == wider_is_stricter else "looser"
         return "other"
 
     return order

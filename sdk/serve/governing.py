@@ -175,13 +175,14 @@ def check_fresh(path: Path, evidence: Evidence, rings: tuple[Ring, ...], log: Pr
             older,
             remedy=Remedy.RELEASE,
         )
-    brought = rings[served.rings - 1].digest
-    if served.ring is not None and brought != served.ring:
-        raise Tampered(
-            "The release brings other key rings than one that this machine has served.",
-            remedy=Remedy.RELEASE,
-            expected=served.ring,
-            found=brought,
-        )
+    if served.ring is not None:
+        brought = rings[served.rings - 1].digest
+        if brought != served.ring:
+            raise Tampered(
+                "The release brings other key rings than one that this machine has served.",
+                remedy=Remedy.RELEASE,
+                expected=served.ring,
+                found=brought,
+            )
     proofs = read_consistency(evidence.sealing.published, PUBLISHED) if evidence.sealing else {}
     check_continues(seen, log.head, proofs, f"{PUBLISHED}, from the release that this machine served last")
