@@ -134,3 +134,47 @@ def test_public_consistency_proofs_are_judged_as_they_should_be() -> None:
         else:
             check_consistency(*given, str(path))
     assert len(vectors("consistency")) == 98
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 70])
+def test_the_roots_of_ranges_do_not_depend_on_how_the_leaves_come(chunk: int) -> None:
+    ranges = [(0, 70), (0, 1), (3, 11), (10, 10), (14, 15), (64, 70)]
+    chunks = [LEAVES[begin : begin + chunk] for begin in range(0, 70, chunk)]
+    frontiers = range_frontiers(chunks, ranges)
+    for low, high in ranges:
+        assert frontiers[low, high].size == high - low
+        assert frontiers[low, high].root() == root_by_definition(ENTRIES[low:high])
+
+
+def test_what_is_wrong_with_a_proof_is_said() -> None:
+    path = proof(inclusion_ranges(3, 7))
+    for index, size in ((-1, 7), (7, 7), (8, 7), (0, 0)):
+        with pytest.raises(Tampered, match=f"there is no event {index} in a log of {size} events"):
+            check_inclusion(LEAVES[3], index, size, path, root(7), "proof")
+    for more in ([*path, LEAVES[0]], [*path, *path]):
+        with pytest.raises(Tampered, match="too many hashes"):
+            check_inclusion(LEAVES[3], 3, 7, more, root(7), "proof")
+    for fewer in (path[:-1], []):
+        with pytest.raises(Tampered, match="too few hashes"):
+            check_inclusion(LEAVES[3], 3, 7, fewer, root(7), "proof")
+    for other in (b"", bytes(31), bytes(33)):
+        with pytest.raises(Tampered, match="not a SHA-256"):
+            check_inclusion(LEAVES[3], 3, 7, [other, *path[1:]], root(7), "proof")
+        with pytest.raises(Tampered, match="not a SHA-256"):
+            check_inclusion(other, 3, 7, path, root(7), "proof")
+    with pytest.raises(Tampered, match=f"Expected: {root(8).hex()[:12]}. Found: {root(7).hex()[:12]}"):
+        check_inclusion(LEAVES[3], 3, 7, path, root(8), "proof")
+
+
+def test_what_is_no_growth_is_said() -> None:
+    for first, second in ((0, 7), (-1, 7), (8, 7)):
+        with pytest.raises(Tampered, match=f"{first} events cannot be the beginning of {second}"):
+            check_consistency(first, second, [], (root(7), root(7)), "proof")
+    check_consistency(7, 7, [], (root(7), root(7)), "proof")
+    for hashes, roots in (([LEAVES[0]], (root(7), root(7))), ([], (root(7), root(6)))):
+        with pytest.raises(Tampered, match="two histories of the same 7 events"):
+            check_consistency(7, 7, hashes, roots, "proof")
+    with pytest.raises(Tampered, match="too few hashes"):
+        check_consistency(3, 7, [], (root(3), root(7)), "proof")
+    with pytest.raises(Tampered, match="no continuation of the earlier one"):
+        check_consistency(3, 7, proof(consistency_ranges(3, 7)), (root(4), root(7)), "proof")
