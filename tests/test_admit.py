@@ -74,7 +74,7 @@ def test_the_trust_file_is_the_one_that_the_environment_names(tmp_path: Path, mo
         read_trust(path)
 
 
-def test_a_machine_with_the_whole_log_remembers_nothing(maker: Maker) -> None:
+def test_a_machine_with_the_whole_log_remembers_nothing_and_another_begins_with_its_first_release(maker: Maker) -> None:
     case = release(maker)
     assert case.check()
     with (
@@ -83,7 +83,10 @@ def test_a_machine_with_the_whole_log_remembers_nothing(maker: Maker) -> None:
     ):
         trust = Trust(root=case.root, base=str(case.base), encryption_key="file:key", keys=case.keys, served=None)
         assert admit(case.folder / "release", trust) == "loaded"
-    assert not remembered.called
+        assert not remembered.called
+        first = trust.model_copy(update={"served": case.folder / "never-served"})
+        assert admit(case.folder / "release", first) == "loaded"
+        assert remembered.called
 
 
 def test_a_base_that_would_come_from_a_hub_is_not_fetched(maker: Maker) -> None:

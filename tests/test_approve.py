@@ -277,7 +277,11 @@ TABLE = {
     "a rejection that is dated after now stands": Row(
         case(say("ada", "reject", 200), say("ada", at=20), say("bob")), ("rejection",)
     ),
-    "withdrawn": Row(case(say("ada", at=10), say("ada", "withdraw", 11)), APPROVAL),
+    "withdrawn": Row(
+        case(say("ada", at=10), say("ada", "withdraw", 11)),
+        APPROVAL,
+        "approve by Ada: a later decision of the same person stands instead",
+    ),
     "withdrawn with hardly a reason": Row(case(say("ada", at=10), say("ada", "withdraw", 11, reason="x")), APPROVAL),
     "withdrawn with another key": Row(case(say("ada", at=10), say("ada2", "withdraw", 11)), APPROVAL),
     "withdrawn, and the approval replayed": Row(
@@ -375,6 +379,12 @@ def test_of_two_policies_the_stricter_counts_for_approvals_and_a_looser_one_is_s
         assert "looser policy" not in {reason.rule for reason in stricter.reasons}
     nothing = judge(case(under=None, in_force=InForceWhenSealed(None, TWO)))
     assert "looser policy" not in {reason.rule for reason in nothing.reasons}
+
+
+def test_a_refusal_names_the_decisions_that_do_not_count() -> None:
+    with pytest.raises(Refused) as caught:
+        require_allowed(judge(case(say("rita"), say("ada", "withdraw"))))
+    assert caught.value.faults[1:] == ("decision 1: approve by Rita: does not count, its key has no role for it",)
 
 
 def test_counts_name_who_is_counted() -> None:

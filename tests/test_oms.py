@@ -287,6 +287,13 @@ def test_the_signature_of_another_message_type_is_refused(tmp_path: Path) -> Non
         check(folder)
 
 
+def test_the_digest_of_the_whole_follows_from_the_files() -> None:
+    payload = json.loads(_envelope(json.loads(oms.sign({"a": "0" * 64}, KEY))))
+    payload["subject"][0]["digest"]["sha256"] = "1" * 64
+    with pytest.raises(Tampered, match=r"digest of the whole does not follow .* Found: 111111111111"):
+        oms.read(_bundle_of(payload), "model.sig")
+
+
 def test_names_have_at_least_one_character() -> None:
     payload = json.loads(_envelope(json.loads(oms.sign({"a": "0" * 64}, KEY))))
     for place in (payload["subject"][0], payload["predicate"]["resources"][0]):
