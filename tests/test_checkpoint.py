@@ -46,6 +46,8 @@ def refused(note: str, message: str) -> None:
 def test_a_note_says_size_and_root() -> None:
     assert read_body(NOTE, ORIGIN, "note") == read(NOTE.decode()) == Checkpoint(4, bytes(32))
     assert read_body(write_checkpoint(Checkpoint(0, bytes(32)), ORIGIN, KEY), ORIGIN, "note").size == 0
+    with pytest.raises(Tampered, match="of another log than other/log"):
+        read_body(NOTE, "other/log", "note")
 
 
 @pytest.mark.parametrize("size", ["", "-1", "-2", "+4", "04", " 4", "4 ", "1_0", "9" * 20, "four", "٤"])
