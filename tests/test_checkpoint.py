@@ -89,6 +89,7 @@ def test_a_note_has_128_kibibytes_and_no_more() -> None:
         "—",
         "",
     ],
+    ids=["another dash", "no name", "no signature", "a hint alone", "not base64", "a dash alone", "nothing"],
 )
 def test_a_malformed_signature_line(line: str) -> None:
     refused(f"{NOTE.decode()}{line}\n", "malformed signature line")
