@@ -31,6 +31,17 @@ def share_folder() -> Path:
 
 
 @contextmanager
+def folder_in_memory(for_all: bool = False) -> Iterator[Path]:
+    """A folder that is on no disk, where the machine has such. for_all: so are all that are made meanwhile."""
+    memory = Path("/dev/shm")
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True) as made,
+        mock.patch.object(tempfile, "tempdir", made if for_all else tempfile.tempdir),
+    ):
+        yield Path(made)
+
+
+@contextmanager
 def quick_databases() -> Iterator[None]:
     """A project's own MLflow database is a copy of one that MLflow made: its 50 migrations take more than a second."""
     from mlflow.store.db import utils

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,14 +20,15 @@ from sdk.records import canonical_json, sha256
 from sdk.seal import MANIFEST, PACKAGE
 from sdk.serve.admit import Trust, admit, read_trust, trust_from_environment
 from tests.clean_releases import Maker, Release, manifest_of, prove, tensors
+from tests.shared import folder_in_memory
 
 A = "a" * 64
 
 
 @pytest.fixture
 def maker() -> Iterator[Maker]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        made = Maker(Path(folder), Random(16))
+    with folder_in_memory() as folder:
+        made = Maker(folder, Random(16))
         made.shown = 99
         yield made
 

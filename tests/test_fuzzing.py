@@ -6,10 +6,8 @@ tests/benchmarks/fuzzing.py does the same with as many as wanted.
 from __future__ import annotations
 
 import gc
-import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -19,18 +17,15 @@ from sdk.crypto.keyring import PAYLOAD_TYPE
 from sdk.errors import Remedy, Tampered
 from sdk.records import canonical_json
 from tests.fuzzing import Finding, Fuzzer, Target, make_targets, mutate
+from tests.shared import folder_in_memory
 
 INPUTS = 200_000
-MEMORY = Path("/dev/shm")  # a file there is never on a disk
 
 
 @pytest.fixture(scope="module")
 def targets() -> Iterator[list[Target]]:
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as made:
-        tempfile.tempdir = made
-        yield make_targets(Path(made), Random(6))
-        tempfile.tempdir = before
+    with folder_in_memory(for_all=True) as made:
+        yield make_targets(made, Random(6))
 
 
 def shown(findings: list[Finding]) -> list[str]:

@@ -5,13 +5,13 @@ tests/benchmarks/tampering.py does the same 100,000 and 10,000 times.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from tests.shared import folder_in_memory
 from tests.tampering import (
     CLASSES,
     OUT_OF_SCOPE,
@@ -25,17 +25,13 @@ from tests.tampering import (
 
 ATTEMPTS = 12  # of each class
 CLEAN = 150
-MEMORY = Path("/dev/shm")  # a file there is never on a disk
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Where releases are put, and where admission puts its own copies."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as made:
-        tempfile.tempdir = made
-        yield Path(made)
-        tempfile.tempdir = before
+    with folder_in_memory(for_all=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,8 @@ Each attack is played from a clean release, with real keys and files, by who hol
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -19,13 +17,14 @@ from sdk.audit.checkpoint import Checkpoint, write_checkpoint
 from sdk.crypto import keyring
 from sdk.errors import SDKError, Tampered
 from tests.clean_releases import Maker, Release, grown, numbered, tensors, tree_root
+from tests.shared import folder_in_memory
 from tests.workshop import Workshop
 
 
 @pytest.fixture
 def maker() -> Iterator[Maker]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        made = Maker(Path(folder), Random(15))
+    with folder_in_memory() as folder:
+        made = Maker(folder, Random(15))
         made.shown = 99
         yield made
 

@@ -6,7 +6,6 @@ together the evidence as they like. Its honest twin is the same with the owner's
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from sdk.errors import InvalidInput, Refused, SDKError, Tampered
 from sdk.policy import Policy
 from sdk.records import canonical_json
 from tests.clean_releases import Maker, Release, Tree, grown, hex_of, numbered, tensors
+from tests.shared import folder_in_memory
 from tests.workshop import Workshop
 
 NOBODY: list[bytes] = []  # decisions: no approval at all
@@ -60,8 +60,8 @@ class Insider:
 
 @pytest.fixture
 def insider() -> Iterator[Insider]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        maker = Maker(Path(folder), Random(14))
+    with folder_in_memory() as folder:
+        maker = Maker(folder, Random(14))
         nobody = {"reviews": 0, "approvals": 0, "trainer_may_approve": True}
         weak = maker.policy.model_copy(update={"approve": maker.policy.approve.model_copy(update=nobody)})
         yield Insider(maker, maker.policy, weak)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -25,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from sdk.crypto import b64
 from tests.clean_releases import surroundings
 from tests.fuzzing import BYTES, BYTES_OF_ADMISSION, SAMPLE, SECONDS, Fuzzer, make_targets
+from tests.shared import folder_in_memory
 
 ROUND = 1_000_000  # inputs with the same release
 STEP = 5_000  # inputs between two looks at the file
 SHOWN, SHOWN_BYTES = 100, 3000  # findings, and the first bytes of each
-MEMORY = Path("/dev/shm")  # a file there is never on a disk
 
 
 def figures(rounds: list[Fuzzer], seconds: float) -> dict[str, Any]:
@@ -67,11 +66,10 @@ def main() -> None:
     command = f"python tests/benchmarks/fuzzing.py --inputs {given.inputs} --seed {given.seed}"
     head = {"command": command, "date": datetime.now(UTC).date().isoformat(), **surroundings()}
     begun, rounds, told = time.process_time(), list[Fuzzer](), dict[str, Any]()
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as made:
-        tempfile.tempdir = made
+    with folder_in_memory(for_all=True) as made:
         for start in range(0, given.inputs, STEP):
             if start % ROUND == 0:
-                folder = Path(made) / str(start)
+                folder = made / str(start)
                 rounds.append(Fuzzer(make_targets(folder, Random(f"{given.seed} {start}")), Random(given.seed + start)))
             rounds[-1].run(min(STEP, given.inputs - start))
             told = figures(rounds, time.process_time() - begun)

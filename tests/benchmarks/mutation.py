@@ -38,10 +38,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.clean_releases import surroundings
+from tests.shared import folder_in_memory
 from tests.warm import context
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMORY = Path("/dev/shm")  # a file there is never on a disk
 MOST_BYTES = 6 << 30  # of a process that runs tests
 ENOUGH = 0.95  # of the mutants are killed
 RELEASES = ("test_admit", "attacks/test_weaker_rules", "attacks/test_old_log_keys")
@@ -255,8 +255,7 @@ def _run_tests(mutant: Mutant | None, files: Sequence[str], folder: Path) -> Non
 
 def run_tests(mutant: Mutant | None, files: Sequence[str], seconds: float) -> tuple[str, str]:
     """Run tests with a mutant, or with everything as it is. Returns how they ended, and what pytest printed."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, ignore_cleanup_errors=True) as made:
-        folder = Path(made)
+    with folder_in_memory() as folder:
         process = context().Process(target=_run_tests, args=(mutant, files, folder))
         process.start()
         process.join(seconds)

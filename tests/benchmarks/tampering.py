@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -23,11 +22,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.clean_releases import surroundings
+from tests.shared import folder_in_memory
 from tests.tampering import CLASSES, OUT_OF_SCOPE, attempt, clean_faults, make_bench, rounds
 
 ASKED = ("tampered", "clean", "seed")
 PROJECT_LIFE = 1000  # attempts
-MEMORY = Path("/dev/shm")  # a file there is never on a disk
 
 
 class Report:
@@ -70,12 +69,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     given = parser.parse_args()
     report, by_class = Report(given.out, {name: getattr(given, name) for name in ASKED}), Counter[str]()
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as made:
-        tempfile.tempdir = made
+    with folder_in_memory(for_all=True) as made:
         bench = None
         for number, (name, seed) in enumerate(rounds(given.tampered)):
             if bench is None or not number % PROJECT_LIFE:
-                bench = make_bench(Path(made) / "bench", Random(f"{given.seed} {number}"))
+                bench = make_bench(made / "bench", Random(f"{given.seed} {number}"))
             outcome = attempt(name, bench, given.seed * 1_000_000 + seed)
             report.figures["tampered"] += 1
             by_class[name] += 1
@@ -85,7 +83,7 @@ def main() -> None:
             report.figures["attempts_by_class"] = dict(sorted(by_class.items()))
             report.write()
         for number in range(given.clean):
-            faults = clean_faults(Path(made) / "clean", Random(f"{given.seed} clean {number}"))
+            faults = clean_faults(made / "clean", Random(f"{given.seed} clean {number}"))
             report.figures["clean"] += 1
             if faults:
                 report.fault("clean_that_were_refused", f"clean {number}: {'; '.join(faults)}")
