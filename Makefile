@@ -34,12 +34,12 @@ docs: .venv/installed-dev
 
 .venv/installed: pyproject.toml | .venv/bin/python
 	@echo "Installing into .venv; about 2.3 GB and two to three minutes the first time."
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --no-compile --editable .
 	@touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	@echo "Installing into .venv, with what tests need; about 2.4 GB and two to three minutes the first time."
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@ .venv/installed
 
 clean:
