@@ -13,7 +13,7 @@ import sdk
 ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
     ["errors", "durable", "hardened", "characters"],
-    ["records", "regular_files"],
+    ["records", "regular_files", "stored_formats"],
     ["crypto", "store", "processes", "policy", "packing", "lookup", "intervals", "html"],
     ["audit", "domain", "data", "hardware"],
     ["base", "model"],

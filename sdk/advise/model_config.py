@@ -22,6 +22,7 @@ from sdk.advise.parts import listed
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape
 from sdk.regular_files import linked, open_regular, read_regular
+from sdk.stored_formats import stored_format, stored_format_fault
 
 SHAPE_BYTES = 1 << 20  # of a config.json; no published one comes near
 HEADER_BYTES = 100 << 20  # what the safetensors library itself accepts
@@ -59,6 +60,9 @@ def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faul
     if not isinstance(text, dict):
         raise InvalidInput(f"{where}: text_config must be an object.")
     found = list(faults)
+    refused = stored_format_fault(config)
+    if refused is not None:
+        found.append(refused)
     model_type = next((kind for kind in (text.get("model_type"), config.get("model_type")) if kind), "")
     if not isinstance(model_type, str) or not _MODEL_TYPE.fullmatch(model_type):
         model_type = "unknown"
@@ -68,6 +72,8 @@ def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faul
     values = _values(keys, ConfigKeys(config, found), known)
     if not found:
         notes = [architecture.rough] if architecture and architecture.rough else []
+        if (stored := stored_format(config)) is not None:
+            notes.append(f"Its weights are stored as {stored}, and are turned into 16 bits when they are loaded.")
         if architecture is None:
             notes.append("Norms and biases are counted as Llama's: its architecture is not known here.")
         given = {"name": name, "model_type": model_type, "source": source, **values}

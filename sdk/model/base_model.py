@@ -15,12 +15,15 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sdk.data.base_folder import BASE_PATTERNS, Base, BaseFolder, PinnedBase
+from sdk.data.tensor_headers import read_header
 from sdk.errors import InvalidInput, StepFailed
 from sdk.store import EMBEDDED, embedded_base
+from sdk.stored_formats import stored_format, stored_format_fault
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TRUE = {"1", "true", "yes", "on"}
 _SHARD = re.compile(r"[^/\\]+\.safetensors")
+_PLAIN = {"F64", "F32", "F16", "BF16", "I64", "BOOL"}  # the last two: positions and masks
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 # Settings of config.json that may name a repository of kernels, which are code, beside transformers' own ways.
@@ -95,6 +98,7 @@ def open_base(base: Base) -> Iterator[BaseFolder]:
         _require_base(opened)
         if isinstance(base, PinnedBase):
             opened.require(base.digest)
+        _require_known_format(opened)
         yield opened
 
 
@@ -168,6 +172,9 @@ def _config_faults(opened: BaseFolder) -> list[str]:
         return faults
     if "auto_map" in config:
         faults.append(_own_code_fault("config.json"))
+    quantized = stored_format_fault(config)
+    if quantized is not None:
+        faults.append(quantized)
     faults += [
         f"config.json: {name} names code of a repository; leave it out"
         for part in (config, *(value for value in config.values() if isinstance(value, dict)))
@@ -200,6 +207,22 @@ def _weight_faults(opened: BaseFolder) -> list[str]:
         elif name not in opened.weights:
             faults.append(f"{name} is missing although {INDEX} lists it; fetch it again")
     return faults
+
+
+def _require_known_format(opened: BaseFolder) -> None:
+    """Raise InvalidInput where a file of weights is none, or one is quantized and config.json does not say how."""
+    quantized = stored_format(read_json(opened, "config.json", [])) is not None
+    for name in shards(opened):
+        try:
+            entries = read_header(opened.weights[name])
+        except ValueError as error:
+            raise InvalidInput(f"{opened.path}: its weights are damaged ({name}); fetch them again.") from error
+        strange = next((tensor for tensor, entry in entries.items() if entry.kind not in _PLAIN), None)
+        if strange is not None and not quantized:
+            raise InvalidInput(
+                f"{opened.path}: {strange[:200]!r} in {name} is stored as {entries[strange].kind}, and config.json has "
+                "no quantization_config that says what its numbers mean; take the release of this model in 16 bits."
+            )
 
 
 def _tokenizer_faults(opened: BaseFolder) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ from sdk.model.stored_tensors import base_tensors
 from sdk.records import Method, canonical_json
 
 disable_progress_bar()
+
+# Parts of a model that sees or hears, of which only the language model is loaded.
+_OTHER_SENSES = re.compile(r"(^|\.)(vision|visual|audio|image|multi_?modal|mm_|embed_vision|embed_audio)")
 
 
 def compute_dtype() -> torch.dtype:
@@ -182,10 +186,10 @@ def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], PreTr
     chosen = (named or classes)[0]
     text = config.sub_configs.get("text_config")
     if text is not None and getattr(chosen, "config_class", None) == text:
-        quantization = getattr(config, "quantization_config", None)
         config = config.get_text_config()
-        if quantization is not None:
-            config.quantization_config = quantization
+    # What is stored quantized is handed over dequantized; with this key transformers would look for its scales.
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     return chosen, config
 
 
@@ -218,6 +222,11 @@ def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bo
         ) from error
     opened.require_unchanged()
     faults = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    faults += [
+        f"{name} is in its files, and the model has no place for it"
+        for name in sorted(found["unexpected_keys"])
+        if not _OTHER_SENSES.search(name)
+    ]
     faults += [
         f"{name} has the shape {tuple(stored)}, its config.json asks for {tuple(wanted)}"
         for name, stored, wanted in found["mismatched_keys"]
