@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import datetime
+import decimal
 import hashlib
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -585,3 +589,184 @@ def test_ids_are_told_apart_when_their_hashes_are_not(tmp_path: Path, monkeypatc
     assert open_rows(save(tmp_path, "a.jsonl", as_jsonl([{**GOOD, "id": n} for n in range(5)]))).count == 5
     faults = refused(save(tmp_path, "b.jsonl", as_jsonl([{**GOOD, "id": n % 4} for n in range(5)])))
     assert faults == ("line 5, id 0: the same id as line 1; give each row an id of its own",)
+
+
+# -- files as other programs write them -------------------------------------------------------------------------------
+
+ZONE = datetime.timezone(datetime.timedelta(hours=2))
+ARROW_VALUES: dict[str, tuple[Any, Any]] = {
+    "timestamp": (datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=ZONE), "2024-05-06T07:08:09+02:00"),
+    "nanoseconds": (pyarrow.scalar(1714979289123456789, pyarrow.timestamp("ns")), "2024-05-06T07:08:09.123456789"),
+    "date": (datetime.date(2024, 5, 6), "2024-05-06"),
+    "time": (datetime.time(7, 8, 9), "07:08:09"),
+    "duration": (datetime.timedelta(days=1, seconds=1.5), 86401.5),
+    "decimal": (decimal.Decimal("10.10"), "10.10"),
+    "whole decimal": (decimal.Decimal("7"), 7),
+    "float": (1.5, 1.5),
+    "list of dates": ([datetime.date(2024, 5, 6)], ["2024-05-06"]),
+    "map": (pyarrow.scalar([("a", 1)], pyarrow.map_(pyarrow.string(), pyarrow.int64())), {"a": 1}),
+    "categorical": (pyarrow.array(["x"]).dictionary_encode()[0], "x"),
+}
+
+
+@pytest.mark.parametrize("kind", ARROW_VALUES)
+def test_structs_of_parquet_become_what_json_has(tmp_path: Path, kind: str) -> None:
+    value, expected = ARROW_VALUES[kind]
+    inner = pyarrow.array([value.as_py() if isinstance(value, pyarrow.Scalar) else value], getattr(value, "type", None))
+    table = pyarrow.table(
+        {
+            "prompt": [ASKED],
+            "completion": [ANSWERED],
+            "metadata": pyarrow.StructArray.from_arrays([inner], ["seen"]),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    row = read_rows(tmp_path / "a.parquet").rows[0]
+    assert row.metadata == {"seen": expected}
+    write_rows(tmp_path / "b.jsonl", [row])
+    assert read_rows(tmp_path / "b.jsonl").rows[0] == row
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (SECRET.encode(), "metadata holds bytes, which JSON has no text for"),
+        (pyarrow.scalar(1 << 60, pyarrow.timestamp("us")), "metadata holds a value that no calendar or map has"),
+        (pyarrow.scalar([("a", 1), ("a", 2)], pyarrow.map_(pyarrow.string(), pyarrow.int64())), "no calendar or map"),
+    ],
+)
+def test_values_that_json_has_no_text_for_are_named(tmp_path: Path, value: Any, expected: str) -> None:
+    inner = pyarrow.array([value]) if isinstance(value, bytes) else pyarrow.repeat(value, 1)
+    metadata = pyarrow.StructArray.from_arrays([inner], ["seen"])
+    table = pyarrow.table({"prompt": [ASKED], "completion": [ANSWERED], "metadata": metadata})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    (fault,) = refused(tmp_path / "a.parquet")
+    assert fault.startswith("row 1: ")
+    assert expected in fault
+
+
+def calls_of(*given: dict[str, Any]) -> list[dict[str, Any]]:
+    calls = [{"function": {"name": "find", "arguments": arguments}} for arguments in given]
+    return [CHAT[0], {"role": "assistant", "content": "", "tool_calls": calls}, *map(answer_of, given), CHAT[1]]
+
+
+def answer_of(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "tool", "content": str(len(arguments))}
+
+
+def test_arguments_that_arrow_filled_in_are_not_trained(tmp_path: Path) -> None:
+    """All structs of a column have the same keys: {"who": …, "year": null} is what Parquet makes of {"who": …}."""
+    given = ({"who": "Anna"}, {"year": 2024, "deep": {"a": 1}}, {"deep": {"b": [None, 2]}})
+    path = save(tmp_path, "a.parquet", as_parquet([{"messages": calls_of(*given)}]))
+    calls = read_rows(path).rows[0].messages[1].tool_calls
+    assert calls is not None
+    assert [call.function.arguments for call in calls] == list(given)
+
+
+OPENAI = {"annotations": [], "refusal": None, "audio": None, "function_call": None, "tool_calls": []}
+AS_LOGGED: dict[str, list[dict[str, Any]]] = {
+    "empty keys": [CHAT[0], {**CHAT[1], **OPENAI}],
+    "developer": [{"role": "developer", "content": "Be brief."}, *CHAT],
+    "content parts": [{"role": "user", "content": [{"type": "text", "text": ASKED}]}, CHAT[1]],
+    "two parts": [{"role": "user", "content": [{"type": "text", "text": part} for part in ("What", "now?")]}, CHAT[1]],
+    "no arguments": [
+        CHAT[0],
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "function": {"name": "now", "arguments": ""}}]},
+        {"role": "tool", "content": "12:00", "tool_call_id": "c1"},
+        CHAT[1],
+    ],
+}
+
+
+@pytest.mark.parametrize("case", AS_LOGGED)
+def test_logs_of_an_api_are_read(tmp_path: Path, case: str) -> None:
+    row = read_rows(save(tmp_path, "a.jsonl", as_jsonl([{"messages": AS_LOGGED[case]}]))).rows[0]
+    assert row.messages[-1].content == ANSWERED
+    assert row.messages[0].content == {"developer": "Be brief.", "two parts": "What\nnow?"}.get(case, ASKED)
+    assert row.messages[0].role == ("system" if case == "developer" else "user")
+    if case == "no arguments":
+        assert conversation(row, "")[1]["tool_calls"][0]["function"] == {"name": "now", "arguments": {}}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            {**A, "reasoning_content": SECRET},
+            "nothing else but name, tool_calls (the assistant's)",
+        ),
+        ({**A, "reasoning_content": SECRET, "weight": 1}, "; remove reasoning_content, weight"),
+        ({**A, "annotations": [{"url": SECRET}]}, "; remove annotations"),
+        (
+            {**A, "content": [{"type": "image_url", "image_url": SECRET}]},
+            "messages[1].content[0] is no part of type text",
+        ),
+        ({**A, "content": [{"type": "text", "text": 7}]}, "messages[1].content[0] is no part of type text"),
+    ],
+)
+def test_what_is_no_text_in_a_log_is_named(tmp_path: Path, message: dict[str, Any], expected: str) -> None:
+    faults = refused(save(tmp_path, "a.jsonl", as_jsonl([{"messages": [U, message]}])))
+    assert any(expected in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_spreadsheets_of_other_countries_are_read(tmp_path: Path, delimiter: str) -> None:
+    data = as_csv([{"id": "1.0", "prompt": "a; b,\tc", "completion": ANSWERED}])
+    rows = csv.reader(io.StringIO(data.decode()))
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    row = read_rows(save(tmp_path, "a.csv", out.getvalue().encode())).rows[0]
+    assert (row.id, row.messages[0].content) == ("1", "a; b,\tc")
+
+
+def test_a_cell_may_hold_a_whole_document(tmp_path: Path) -> None:
+    text = "word " * 60_000
+    assert (
+        read_rows(save(tmp_path, "a.csv", as_csv([{"prompt": text, "completion": "b"}]))).rows[0].messages[0].content
+        == text
+    )
+
+
+def test_numbers_of_rows_that_pandas_wrote_are_no_columns(tmp_path: Path) -> None:
+    frame = pandas.DataFrame([{"id": 1.0, **GOOD}, {"id": None, **GOOD}], index=[4, 9])
+    frame.to_csv(tmp_path / "a.csv")
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "twice.csv")
+    pandas.read_csv(tmp_path / "twice.csv").to_csv(tmp_path / "twice.csv", index=False)
+    for name in ("a.csv", "a.parquet", "twice.csv"):
+        assert [row.id for row in read_rows(tmp_path / name).rows] == ["1", "row-2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.jsonl", json.dumps([GOOD] * 300, indent=1).encode(), "one list over several lines; name the file .json"),
+        ("a.jsonl", b"\n".join(json.dumps(GOOD, indent=1).encode() for _ in range(300)), "write each on one line (jq"),
+        ("a.jsonl.gz", b"\x1f\x8b", "unpack it first"),
+        ("a.zip", b"PK", "unpack it first"),
+    ],
+)
+def test_a_file_of_another_form_is_one_fault(tmp_path: Path, name: str, data: bytes, expected: str) -> None:
+    (fault,) = refused(save(tmp_path, name, data))
+    assert expected in fault
+
+
+def test_a_folder_of_datasets_is_told_how_to_become_a_file(tmp_path: Path) -> None:
+    datasets.Dataset.from_list([GOOD]).save_to_disk(tmp_path / "set")
+    datasets.DatasetDict({"train": datasets.Dataset.from_list([GOOD])}).save_to_disk(tmp_path / "sets")
+    for name, way in (("set", "load_from_disk(...).to_parquet"), ("sets", 'load_from_disk(...)["train"].to_parquet')):
+        (message,) = refused(tmp_path / name)
+        assert way in message
+
+
+def test_one_cause_in_many_rows_is_told_once(tmp_path: Path) -> None:
+    rows = [{**GOOD, "output": " "} if number % 2 else {**GOOD, "label": SECRET} for number in range(1200)]
+    path = save(tmp_path, "a.jsonl", as_jsonl(rows))
+    faults = refused(path)
+    assert len(faults) == 40
+    assert faults[0].startswith("line 1: unknown columns label")
+    assert any(
+        fault.startswith("output is empty") and "581 more rows, the last is line 1200" in fault for fault in faults
+    )
+    with pytest.raises(InvalidInput, match="1200 faults"):
+        open_rows(path)

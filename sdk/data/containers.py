@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import pyarrow
 import pyarrow.parquet
 
+from sdk.data.arrow_values import as_json
 from sdk.data.layouts import KNOWN, LAYOUTS, METADATA, find_layout, shown
 from sdk.data.rows import Faults, Raw, Twice, json_value
 from sdk.errors import InvalidInput
@@ -21,6 +23,8 @@ BATCH = 256  # rows of a Parquet file in memory at once
 MEAN_ROW_BYTES = MIB  # of a Parquet file, uncompressed: its batches are held in memory, and packed zeros take no room
 # Columns of a CSV file that are written as JSON.
 _AS_JSON = {"spans": "a list", "messages": "a list", "conversations": "a list", "metadata": "an object"}
+_INDEXES = ("__index_level_0__", "Unnamed: 0", "")  # what pandas calls the numbers of its rows
+_DELIMITERS = (",", ";", "\t")  # as spreadsheets write them, by the country that they are set to
 Piece = Raw | str  # a row's columns, or what is wrong at this place
 
 
@@ -58,12 +62,21 @@ def _read_jsonl(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
         try:
             value = json_value(line)
         except ValueError as error:
+            if number == 1 and line.strip() in ("{", "["):
+                yield _SEVERAL_LINES[line.strip()]
+                return
             yield f"line {number}: {str(error).replace('line 1 ', '')}"
             continue
         if isinstance(value, dict):
             yield Raw(f"line {number}", value)
         else:
             yield f"line {number}: must be a JSON object, one row on one line"
+
+
+_SEVERAL_LINES = {
+    "[": "it is one list over several lines; name the file .json",
+    "{": "an object stands over several lines; write each on one line (jq -c . FILE), or all in a list in a .json file",
+}
 
 
 def _read_json(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
@@ -110,7 +123,8 @@ def _all_csv(file: HashedFile) -> Iterator[Piece]:
     if faults:
         yield from faults
         return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    csv.field_size_limit(ROWS_BYTES)  # a cell may hold a whole document; its own limit is 131,072 characters
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     header: list[str] | None = None
     begin = 1
     try:
@@ -118,7 +132,7 @@ def _all_csv(file: HashedFile) -> Iterator[Piece]:
             where, begin = f"line {begin}", reader.line_num + 1
             if header is None:
                 header = cells
-                wrong = _header_faults(header, where)
+                wrong = _header_faults([name for name in header if name not in _INDEXES], where)
                 yield from wrong
                 if wrong:
                     return
@@ -130,8 +144,23 @@ def _all_csv(file: HashedFile) -> Iterator[Piece]:
         yield f"line {begin}: not valid CSV ({error}); a quotation mark that is never closed?"
 
 
+def _delimiter(text: str) -> str:
+    """Return what separates the header's cells: the one with which most of them are columns that are known."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    columns = {*METADATA, *(name for names in LAYOUTS.values() for name in names)}
+
+    def known(delimiter: str) -> int:
+        return len(columns & {cell.strip().strip('"') for cell in first.split(delimiter)})
+
+    return max(_DELIMITERS, key=known)
+
+
 def _csv_row(cells: dict[str, str], where: str) -> Iterator[Piece]:
-    fields: dict[str, Any] = {k: v for k, v in cells.items() if v.strip() or k not in METADATA}
+    fields: dict[str, Any] = {
+        name: cell for name, cell in cells.items() if name not in _INDEXES and (cell.strip() or name not in METADATA)
+    }
+    if re.fullmatch(r"\d+\.0", fields.get("id", "")):
+        fields["id"] = fields["id"].removesuffix(".0")  # pandas' way to write a whole number where some are missing
     for column, kind in _AS_JSON.items():
         if fields.get(column, "").strip():
             try:
@@ -150,7 +179,8 @@ def _read_parquet(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
     except (pyarrow.ArrowException, OSError):
         yield "not a whole Parquet file; write it again"
         return
-    wrong = _header_faults(table.schema_arrow.names, "header") or _group_faults(table.metadata)
+    names = [name for name in table.schema_arrow.names if name not in _INDEXES]
+    wrong = _header_faults(names, "header") or _group_faults(table.metadata)
     if wrong:
         yield from wrong
         return
@@ -188,10 +218,18 @@ def _group_faults(metadata: Any) -> Faults:
 def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
     fields = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name in _INDEXES:
+            continue
         try:
-            fields[name] = column[row].as_py()
+            value = column[row].as_py(maps_as_pydicts="strict")
+            nested = isinstance(value, dict | list) or name in METADATA
+            fields[name] = as_json(value, drop_nulls=name not in METADATA) if nested else value
         except UnicodeDecodeError:
-            yield f"{where}: {name} is not UTF-8; write it as UTF-8"
+            yield f"{where}: {shown(name)} is not UTF-8; write it as UTF-8"
+        except TypeError as error:
+            yield f"{where}: {shown(name)} holds {error}, which JSON has no text for; write it as text or leave it out"
+        except (ValueError, KeyError, OverflowError, pyarrow.ArrowException):
+            yield f"{where}: {shown(name)} holds a value that no calendar or map has; write it as text or leave it out"
     yield Raw(where, fields)
 
 

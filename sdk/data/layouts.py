@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from sdk.data.arrow_values import whole_number
 from sdk.data.rows import (
     Faults,
     Function,
@@ -35,7 +36,10 @@ LAYOUTS: dict[Layout, tuple[str, ...]] = {
 }
 KNOWN = "; ".join(f"{layout}: {', '.join(columns)}" for layout, columns in LAYOUTS.items())
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_NEWER_ROLES: dict[str, Role] = {"developer": "system"}  # OpenAI's other word for the same
 _SHAREGPT_ROLES: dict[str, Role] = {"system": "system", "human": "user", "gpt": "assistant"}
+# What the logs of OpenAI's API have in every message, and mostly empty; where it is not, it is no text to be trained.
+_MOSTLY_EMPTY = ("tool_calls", "annotations", "refusal", "audio", "function_call")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _ENTITY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -111,7 +115,7 @@ def _row_id(fields: Mapping[str, Any], number: int, faults: Faults) -> str:
 
 
 def _short(fields: Mapping[str, Any], column: str, faults: Faults) -> str | None:
-    value = fields.get(column)
+    value = whole_number(fields.get(column))
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return None if value is None else str(value)
     if isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable() and value.strip() == value:
@@ -227,13 +231,16 @@ def _chat(
     messages = []
     for index, item in enumerate(items):
         given = _without_nulls(item) if isinstance(item, dict) else {}
+        if isinstance(given.get(content), list):
+            given[content] = _joined_parts(given[content], faults, f"{column}[{index}].{content}")
         extra = _extra(given, faults, f"{column}[{index}]") if role == "role" else {}
         wrong = _message_fault({key: value for key, value in given.items() if key not in extra}, role, content, roles)
         calls = extra.get("tool_calls")
         if wrong is None and not given[content].strip() and not calls:
             wrong = f".{content} is empty; fill it or remove the message"
         if wrong is None:
-            messages.append(Message(role=roles[given[role]], content=given[content], **extra))
+            told = _NEWER_ROLES.get(given[role]) or roles[given[role]]
+            messages.append(Message(role=told, content=given[content], **extra))
         else:
             faults.append(f"{column}[{index}]{wrong}")
     return messages
@@ -241,16 +248,34 @@ def _chat(
 
 def _without_nulls(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields without nulls. A message that calls tools may leave its content out."""
-    given = {key: value for key, value in item.items() if value is not None}
+    given = {
+        key: value for key, value in item.items() if value is not None and (value != [] or key not in _MOSTLY_EMPTY)
+    }
     return {"content": "", **given} if given.get("tool_calls") else given
+
+
+def _joined_parts(parts: list[Any], faults: Faults, place: str) -> Any:
+    """Return the text of content in parts, as OpenAI's API takes it; what is not in parts is returned as it is."""
+    if not parts or not all(isinstance(part, dict) and "type" in part for part in parts):
+        return parts
+    texts = [part.get("text") if part["type"] in ("text", "input_text", "output_text") else None for part in parts]
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            faults.append(f"{place}[{index}] is no part of type text; only text is trained, so leave the row out")
+            return "(a part that is no text)"
+    return "\n".join(map(str, texts))
 
 
 def _message_fault(given: Mapping[str, Any], role: str, content: str, roles: Mapping[str, Role]) -> str | None:
     if set(given) != {role, content} or not all(isinstance(value, str) for value in given.values()):
-        return f" must be an object with the strings {role} and {content}, and nothing else" + (
-            " but name, tool_calls (the assistant's) and tool_call_id (a tool's)" if role == "role" else ""
+        more = [shown(name) for name in given if name not in (role, content)]
+        return (
+            f" must be an object with the strings {role} and {content}, and nothing else"
+            + (" but name, tool_calls (the assistant's) and tool_call_id (a tool's)" if role == "role" else "")
+            + (f"; remove {', '.join(more)}" if more else "")
         )
-    return None if given[role] in roles else f".{role} must be one of {', '.join(roles)}"
+    known = given[role] in roles or (role == "role" and given[role] in _NEWER_ROLES)
+    return None if known else f".{role} must be one of {', '.join(roles)}"
 
 
 def _extra(given: Mapping[str, Any], faults: Faults, place: str) -> dict[str, Any]:
@@ -275,6 +300,8 @@ def _tool_calls(calls: Any, faults: Faults, place: str) -> tuple[ToolCall, ...]:
     for index, item in enumerate(calls):
         call = _without_nulls(item) if isinstance(item, dict) else {}
         function = _without_nulls(call["function"]) if isinstance(call.get("function"), dict) else {}
+        if function.get("arguments") == "":
+            function["arguments"] = "{}"  # how OpenAI's API logs a call without arguments
         sound = set(call) <= {"id", "type", "function"} and set(function) == {"name", "arguments"}
         names = [call.get("id", "-"), function.get("name", "")]
         if not sound or call.get("type", "function") != "function" or not all(isinstance(n, str) and n for n in names):

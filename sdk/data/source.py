@@ -18,6 +18,8 @@ from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.records import canonical_json
 from sdk.regular_files import HashedFile
 
+SAME_CAUSE = 20  # rows that are named where all have the same fault
+
 
 class RowsFile(NamedTuple):
     """A file of rows, and the digest that its bytes must have when it is read."""
@@ -107,7 +109,7 @@ class _Fault(NamedTuple):
 
 def _open(path: Path, kept: list[Row] | None) -> RowSource:
     if path.suffix.lower() not in CONTAINERS:
-        raise InvalidInput(f"{path}: this kind of file cannot be read; use one of {', '.join(CONTAINERS)}.")
+        raise InvalidInput(f"{path}: this kind of file cannot be read; {_instead(path)}.")
     with HashedFile(path) as file:
         try:
             return _checked(file, kept)
@@ -115,6 +117,18 @@ def _open(path: Path, kept: list[Row] | None) -> RowSource:
             if _is_blank(path):
                 raise InvalidInput(f"{path} is empty; it needs at least one row.") from None
             raise
+
+
+def _instead(path: Path) -> str:
+    """Return what to do with what is no file of rows."""
+    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip"):
+        return "unpack it first"
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        part = "" if (path / "state.json").is_file() else '["train"]'
+        return f"it is a folder of datasets; write it with load_from_disk(...){part}.to_parquet('rows.parquet')"
+    if path.is_dir():
+        return "it is a folder; name the file of rows in it"
+    return f"use one of {', '.join(CONTAINERS)}"
 
 
 def _is_blank(path: Path) -> bool:
@@ -147,8 +161,7 @@ def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
             kept.append(row)
     faults = sorted([*faults, *_given_twice(path, file.sha256, ids)], key=lambda fault: fault.row)
     if faults:
-        texts = [fault.text for fault in faults]
-        raise InvalidInput(f"{path}: {len(texts)} faults; mend them all and run again.", texts)
+        raise InvalidInput(f"{path}: {len(faults)} faults; mend them all and run again.", _by_cause(faults))
     if builder.layout is None:
         raise InvalidInput(f"{path} holds no rows; it needs at least one.")
     return RowSource(
@@ -161,6 +174,23 @@ def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
         labelled=labelled,
         duplicates=len(contents) - len(np.unique(np.frombuffer(contents, np.int64))),
     )
+
+
+def _by_cause(faults: list[_Fault]) -> list[str]:
+    """Return the faults in their order. Of those that say the same of many rows the first ones stand for all."""
+    places: dict[str, list[str]] = {}
+    for fault in faults:
+        where, _, cause = fault.text.partition(": ")
+        places.setdefault(cause, []).append(where)
+    texts = []
+    for fault in faults:
+        where, _, cause = fault.text.partition(": ")
+        same = places[cause]
+        if len(same) <= SAME_CAUSE or where in same[: SAME_CAUSE - 1]:
+            texts.append(fault.text)
+        elif where == same[-1]:
+            texts.append(f"{cause}: {len(same) - SAME_CAUSE + 1} more rows, the last is {where}")
+    return texts
 
 
 def _content_hash(row: Row) -> int:
