@@ -112,8 +112,7 @@ def ask(
     losses = _negative_log_likelihoods(model, encoded, chat.tokenizer.pad_token_id)
     results = []
     for row, ids, item, loss in zip(rows, generated, encoded, losses, strict=True):
-        text = str(chat.tokenizer.decode(ids, skip_special_tokens=True))
-        exact, f1 = score(text, answer(row), row.language)
+        exact, f1 = score(chat.answer(ids), answer(row), row.language)
         results.append(Answered(exact, f1, loss, sum(item.in_loss)))
     return results, speed
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 from peft import LoraConfig, get_peft_model
+from tokenizers import AddedToken
 
 from sdk.data import Message, Row, conversation
 from sdk.errors import InvalidInput
@@ -433,3 +436,120 @@ def test_bytes_that_are_no_adapter_are_refused(base: Path, adapter: tuple[dict[s
 
 def test_fetching_a_local_base_copies_nothing(base: Path) -> None:
     assert fetch_base(str(base)) == base
+
+
+# -- templates of published models ------------------------------------------------------------------------------------
+
+TEMPLATES = Path(importlib.util.find_spec("trl").submodule_search_locations[0]) / "chat_templates"  # type: ignore[union-attr,index]
+# Written for this test after what such models' templates do; none is a copy of one.
+THINKS_LAST = (
+    "{% for m in messages %}<|start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + UNMARKED
+SILENT_ON_SYSTEM = UNMARKED.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}")
+SHOWS_CALLS = UNMARKED.replace(
+    "{{ m['content'] }}", "{{ m['content'] }}{% for c in m.tool_calls %}[{{ c.function | tojson }}]{% endfor %}"
+)
+CALLS = [
+    {"role": "user", "content": "what is x"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [
+            {"type": "function", "function": {"name": "ratio", "arguments": {"of": 'a "b" 中', "n": [{"k": "v"}]}}}
+        ],
+    },
+    {"role": "tool", "content": "y"},
+    {"role": "assistant", "content": "it is y"},
+]
+
+
+def chat_of(base: Path, template: str) -> Chat:
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = template
+    return Chat(tokenizer)
+
+
+def learned_text(chat: Chat, turns: Any) -> list[str]:
+    """The runs of tokens that are learned, as text."""
+    encoded = chat.encode(turns)
+    runs: list[list[int]] = []
+    for place, token in enumerate(encoded.input_ids):
+        if encoded.in_loss[place]:
+            if not place or not encoded.in_loss[place - 1]:
+                runs.append([])
+            runs[-1].append(token)
+    return [str(chat.tokenizer.decode(run)) for run in runs]
+
+
+def test_earlier_answers_are_found_where_only_the_last_one_shows_its_thoughts(base: Path) -> None:
+    chat = chat_of(base, THINKS_LAST)
+    assert learned_text(chat, TURNS) == ["比率 是 y<|end|>", "<think>\n\n</think>\n\nz<|end|>"]
+    asked = chat.prompt_ids(TURNS[:-1])
+    assert chat.encode(TURNS).input_ids[: len(asked)] == asked
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, SILENT_ON_SYSTEM])
+def test_a_system_message_that_is_not_taken_is_put_before_the_first_question(base: Path, template: str) -> None:
+    chat = chat_of(base, template)
+    system = [{"role": "system", "content": "Be brief."}, *TURNS]
+    folded = [{"role": "user", "content": "Be brief.\n\nwhat is x"}, *TURNS[1:]]
+    assert chat.encode(system) == chat.encode(folded)
+    assert chat.prompt_ids(system[:2]) == chat.prompt_ids(folded[:1])
+    assert "takes no system message" in chat.notes[0]
+    assert chat_of(base, UNMARKED).notes == ()
+
+
+def test_tool_calls_that_are_not_shown_are_refused(base: Path) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        chat_of(base, UNMARKED).encode(CALLS)
+    assert refused.value.faults[0].startswith("message 1: the chat template does not show its tool call")
+    chat = chat_of(base, SHOWS_CALLS)
+    assert chat.limits() == ()
+    assert "does not take tool calls" in chat_of(base, UNMARKED).limits()[0]
+    assert learned_text(chat, CALLS)[1] == "it is y<|end|>"
+    assert '"name": "ratio"' in learned_text(chat, CALLS)[0]
+
+
+def test_arguments_that_are_not_shown_are_refused(base: Path) -> None:
+    template = SHOWS_CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name }}")
+    with pytest.raises(InvalidInput) as refused:
+        chat_of(base, template).encode(CALLS)
+    assert [fault[:70] for fault in refused.value.faults] == [
+        "message 1: the chat template does not show its tool call's arguments, s"[:70]
+    ]
+
+
+KINDS = sorted(path.name.removesuffix("_training.jinja") for path in TEMPLATES.glob("*_training.jinja"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_published_templates_mark_every_answer_or_say_that_they_do_not(base: Path, kind: str) -> None:
+    """Each answer is learned to its end, behind what the base's own template asks; what is not taken is said."""
+    tokenizer = load_tokenizer(base)
+    source = (TEMPLATES / f"{kind}.jinja").read_text()
+    ends = sorted(set(re.findall(r"<[|｜][^<>|｜]{1,40}[|｜]>|<end_of_turn>|<turn\|>|</s>|<end_of_utterance>", source)))
+    tokenizer.add_tokens([AddedToken(end, special=True) for end in ends], special_tokens=True)
+    tokenizer.bos_token = "<|start|>"
+    tokenizer.chat_template = source
+    if kind in ("deepseekv3", "idefics3", "llava_next", "smolvlm"):  # drops thoughts in training; models that see
+        with pytest.raises(InvalidInput):
+            Chat(tokenizer)
+        return
+    chat = Chat(tokenizer)
+    assert chat.training_template is not None
+    for turns in (TURNS[:2], TURNS):
+        runs = learned_text(chat, turns)
+        answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+        assert len(runs) == len(answers)
+        assert [chat.answer(chat.tokenizer(run, add_special_tokens=False)["input_ids"]) for run in runs] == answers
+        for run, answer in zip(runs, answers, strict=True):
+            assert answer in run
+            assert run.rstrip("\n")[-1] in ">]}"
+        if turns == TURNS and "</think>" in source:
+            continue  # its own template drops the thoughts of earlier answers, trl's keeps them
+        asked = chat.prompt_ids(turns[:-1])
+        assert chat.encode(turns).input_ids[: len(asked)] == asked

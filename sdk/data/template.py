@@ -20,6 +20,7 @@ SECONDS = 5.0  # of processor time for the conversations of one request, of whic
 MEMORY_BYTES = 512 << 20
 CHARACTERS, GROWTH = 1 << 20, 8  # what is rendered may have so many characters, and so many for each of the messages'
 OVER, REFUSED = "over", "refused"
+_PROBE = "Answer-briefly"  # a system message
 _TOGETHER = 4 << 20  # bytes of the conversations in one request
 _PATIENCE = 60.0  # seconds in which an answer must come whatever else this machine does
 _ANSWER_BYTES = 1 << 30
@@ -48,6 +49,17 @@ class ChatTemplate:
             )
         self.source = source
         self._special = {name: str(token) for name, token in special.items() if token is not None}
+        self._folds: bool | None = None
+
+    @property
+    def folds_system(self) -> bool:
+        """Whether a system message is put before the first user's, because the template refuses it or leaves it out."""
+        if self._folds is None:
+            user = {"role": "user", "content": "a"}
+            with_system, without = self._render([[{"role": "system", "content": _PROBE}, user], [user]], prompt=False)
+            shown = with_system is not None and _PROBE in with_system.text
+            self._folds = without is not None and not shown
+        return self._folds
 
     def render(self, conversations: Sequence[Messages], prompt: bool = False) -> list[Rendered | None]:
         """Render each conversation; None for one that the template refuses.
@@ -55,6 +67,11 @@ class ChatTemplate:
         prompt: whether the text ends where the assistant's turn begins. Raises InvalidInput where the template needs
         more time, memory or room than any conversation does.
         """
+        if any(messages and messages[0]["role"] == "system" for messages in conversations) and self.folds_system:
+            conversations = [_folded(messages) for messages in conversations]
+        return self._render(conversations, prompt)
+
+    def _render(self, conversations: Sequence[Messages], prompt: bool) -> list[Rendered | None]:
         rendered: list[Rendered | None] = []
         for together in _portions(conversations):
             request = {
@@ -76,6 +93,14 @@ class ChatTemplate:
                 for answer in answers
             ]
         return rendered
+
+
+def _folded(messages: Messages) -> Messages:
+    """Return a conversation whose system message stands before the first user's, in one message."""
+    if len(messages) < 2 or messages[0]["role"] != "system" or messages[1]["role"] != "user":
+        return messages
+    system, user, *others = messages
+    return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *others]
 
 
 def _portions(conversations: Sequence[Messages]) -> Iterator[list[list[dict[str, Any]]]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from sdk.data import Row, conversation, spoken
 from sdk.data.template import ChatTemplate, Messages, Rendered
 from sdk.errors import InvalidInput
+from sdk.model.training_template import training_template
 from sdk.records import TrainSettings
 
+_OPENED = re.compile(r"<think>\s*\Z")  # a prompt behind which the base goes on with its thoughts
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_PROBE = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+_PROBE = ({"role": "user", "content": "Which-one"}, {"role": "assistant", "content": "This-here"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,20 @@ def learned(settings: TrainSettings) -> Learned:
 
 
 ANSWERS = Learned()
+_CALL = {"type": "function", "function": {"name": "balance", "arguments": {"account": "one"}}}
+_KINDS: dict[str, Messages] = {
+    "several answers": [
+        *_PROBE,
+        {"role": "user", "content": "And-then"},
+        {"role": "assistant", "content": "That-there"},
+    ],
+    "tool calls": [
+        _PROBE[0],
+        {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+        {"role": "tool", "content": "two", "name": "balance"},
+        _PROBE[1],
+    ],
+}
 
 
 class _RefusedByTemplateError(Exception):
@@ -58,9 +76,11 @@ class _RefusedByTemplateError(Exception):
 class Chat:
     """A tokenizer's chat template, with the way to find the answers in what it renders.
 
-    Templates with a {% generation %} block mark the answers themselves. Others mark nothing: there an answer is what
-    follows the rendered prompt, which holds only where the prompt's tokens begin the whole, so it is checked.
-    Raises InvalidInput where neither works or where an answer ends with no token to stop at.
+    Templates with a {% generation %} block mark the answers themselves. For others the one is used with which trl
+    trains such a base, where there is one; what is asked of the model is always rendered by the base's own. Where
+    nothing marks the answers, an answer is what follows the rendered prompt, if the prompt's tokens begin the whole, or
+    its text where it stands.
+    Raises InvalidInput where none of it works or where an answer ends with no token to stop at.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -70,7 +90,9 @@ class Chat:
         texts = sorted((tokenizer.convert_ids_to_tokens(index) for index in self._special), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
         self._template = ChatTemplate(tokenizer.get_chat_template(), tokenizer.special_tokens_map)
-        self._marked = bool(_GENERATION.search(self._template.source))
+        self._training, self._thought, self._header = self._template, "", ""
+        self._use_training_template()
+        self._marked = bool(_GENERATION.search(self._training.source))
         probe = self.encode(_PROBE)
         last = max((place for place, learned in enumerate(probe.in_loss) if learned), default=-1)
         if last < 0 or probe.input_ids[last] not in self._special:
@@ -80,12 +102,89 @@ class Chat:
             )
         self.stop_ids = tuple(sorted({probe.input_ids[last], *_ids(tokenizer.eos_token_id)}))
 
+    @property
+    def training_template(self) -> str | None:
+        """Source of the template that marks the answers, where it is not the base's own."""
+        return None if self._training is self._template else self._training.source
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done otherwise than the base's own template does it."""
+        notes = []
+        if self._template.folds_system:
+            notes.append("The chat template takes no system message; it is put before the first question instead.")
+        if self.training_template is not None:
+            notes.append(
+                "The chat template does not mark the answers; trl's template for this base marks them in training."
+            )
+        if self._thought:
+            notes.append("The base is asked behind an opened thought; answers are trained behind an empty one.")
+        return tuple(notes)
+
+    def limits(self) -> tuple[str, ...]:
+        """Try the kinds of conversations that not every template takes; say which rows will be refused."""
+        return tuple(
+            f"The base's chat template does not take {what}; rows with {what} will be refused."
+            for what, messages in _KINDS.items()
+            if not self._takes(messages)
+        )
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """Return the text of generated tokens without the thoughts before it."""
+        channel = self.tokenizer.convert_tokens_to_ids("<|message|>")  # gpt-oss: the last message is the answer
+        if channel in ids and channel in self._special:
+            ids = ids[len(ids) - list(reversed(ids)).index(channel) :]
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).rpartition("</think>")[2].strip()
+
+    def _takes(self, messages: Messages) -> bool:
+        try:
+            return any(self.encode(messages).in_loss)
+        except InvalidInput:
+            return False
+
+    def _use_training_template(self) -> None:
+        """Take trl's template to train with if the base's own marks no answers, and what is asked still begins it."""
+        try:
+            asked, before = self._render(_PROBE[:1], prompt=True).text, self._render(_PROBE[:1]).text
+        except _RefusedByTemplateError:
+            return  # encoding the probe says what is wrong with it
+        self._header = asked[len(before) :] if asked.startswith(before) else ""
+        source = None if _GENERATION.search(self._template.source) else training_template(self._template.source)
+        if source is None:
+            return
+        other = ChatTemplate(source, self.tokenizer.special_tokens_map)
+        opened = _OPENED.search(asked)
+        for thought in ("", f"{opened[0]}\n</think>\n\n") if opened else ("",):
+            (whole,) = other.render([[_PROBE[0], {"role": "assistant", "content": f"{thought}{_PROBE[1]['content']}"}]])
+            if whole is not None and whole.text.startswith(asked):
+                self._training, self._thought = other, thought
+                return
+
+    def _completed(self, messages: Messages) -> Messages:
+        """Return the messages as they are trained: where the base is asked behind an opened thought, it is closed."""
+        if not self._thought:
+            return messages
+        opening = self._thought.partition("\n")[0] + "\n"
+        return [
+            {
+                **message,
+                "content": (opening if "</think>" in message["content"] else self._thought) + message["content"],
+            }
+            if message["role"] == "assistant"
+            and message["content"]
+            and not message["content"].startswith(opening.strip())
+            else message
+            for message in messages
+        ]
+
     def encode(self, messages: Messages, learned: Learned = ANSWERS) -> Encoded:
         """Return token ids and loss mask of a conversation. Raises InvalidInput, which never quotes it."""
         faults = self.faults(messages)
         if faults:
             raise InvalidInput("A conversation cannot be rendered.", faults)
+        messages = self._completed(messages)
         try:
+            self._require_shown(messages)
             encoded = self._encode_marked(messages) if self._marked else self._encode_by_prefix(messages)
             encoded = self._ended(encoded)
             if learned.last_answer:
@@ -116,10 +215,31 @@ class Chat:
             if self._control.search(spoken(message))
         ]
 
+    def _require_shown(self, messages: Messages) -> None:
+        """Raise InvalidInput where the template leaves out a message, or a part of a tool call, without a word."""
+        text = self._text(messages)
+        faults = [
+            f"message {place}: the chat template does not show its {part}, so it would not be learned; leave the row "
+            "out, or use a base whose template does"
+            for place, message in enumerate(messages)
+            for part, words, other in _parts(message)
+            if not all(_stands_in(word, text) for word in words)
+            and self._is_same([*messages[:place], other, *messages[place + 1 :]], text)
+        ]
+        if faults:
+            raise InvalidInput("A conversation cannot be rendered whole.", faults)
+
+    def _is_same(self, messages: Messages, text: str) -> bool:
+        """Tell whether another conversation is rendered as the same text."""
+        try:
+            return self._text(messages) == text
+        except _RefusedByTemplateError:
+            return False
+
     def _render(self, messages: Messages, prompt: bool = False) -> Rendered:
         if not messages:
             raise _RefusedByTemplateError
-        (rendered,) = self._template.render([messages], prompt)
+        (rendered,) = (self._template if prompt else self._training).render([messages], prompt)
         if rendered is None:
             raise _RefusedByTemplateError
         return rendered
@@ -129,6 +249,7 @@ class Chat:
 
     def _encode_marked(self, messages: Messages) -> Encoded:
         text, answers = self._render(messages)
+        answers = [(begin + self._asked(text, begin), end) for begin, end in answers]
         tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         in_loss = [False] * len(tokens["input_ids"])
         place = 0  # of the first answer that ends behind the token; answers and tokens are both in order
@@ -136,23 +257,62 @@ class Chat:
             while place < len(answers) and begin >= answers[place][1]:
                 place += 1
             in_loss[token] = place < len(answers) and end > answers[place][0]
+        self._drop_after_end(text, tokens, in_loss)
         return Encoded(list(tokens["input_ids"]), in_loss)
 
+    def _asked(self, text: str, begin: int) -> int:
+        """Return how many characters of an answer's block the model is asked with, so that they are no part of it."""
+        if text[:begin].endswith(self._header):
+            return 0
+        sizes = range(len(self._header), 0, -1)
+        return next((size for size in sizes if text.startswith(self._header[-size:], begin)), 0)
+
+    def _drop_after_end(self, text: str, tokens: Mapping[str, Any], in_loss: list[bool]) -> None:
+        """Take out of the loss the white space that a block has behind the token that ends the answer."""
+        ids, places = tokens["input_ids"], tokens["offset_mapping"]
+        for token in range(len(ids) - 1, 0, -1):
+            last = token + 1 == len(ids) or not in_loss[token + 1]
+            if in_loss[token] and last and in_loss[token - 1] and ids[token] not in self._special:
+                begin, end = places[token]
+                in_loss[token] = bool(text[begin:end].strip()) or not self._ends_before(ids, places, text, token)
+
+    def _ends_before(self, ids: Sequence[int], places: Sequence[tuple[int, int]], text: str, token: int) -> bool:
+        """Tell whether nothing but white space stands between a special token and this one."""
+        before = token - 1
+        while before > 0 and ids[before] not in self._special and not text[slice(*places[before])].strip():
+            before -= 1
+        return ids[before] in self._special
+
     def _encode_by_prefix(self, messages: Messages) -> Encoded:
-        whole = self._ids(messages, prompt=False)
+        text = self._text(messages)
+        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        whole = list(tokens["input_ids"])
         in_loss = [False] * len(whole)
         for place, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             before = self._ids(messages[:place], prompt=True)
             after = self._ids(messages[: place + 1], prompt=False)
-            if whole[: len(before)] != before or whole[: len(after)] != after or len(after) <= len(before):
+            if whole[: len(before)] == before and whole[: len(after)] == after and len(after) > len(before):
+                special = (i for i in range(len(before), len(after)) if whole[i] in self._special)
+                end = max(special, default=len(after) - 1)
+                in_loss[len(before) : end + 1] = [True] * (end + 1 - len(before))
+                continue
+            # What the last answer is asked with has to be what it is trained behind. An earlier one is found by its
+            # text: templates that show thoughts do so in the last answer only.
+            if place == len(messages) - 1:
                 raise InvalidInput(
                     "The chat template has no {% generation %} block, and its prompt does not begin the whole "
                     "conversation, so the answers cannot be found; put the block around the assistant's text."
                 )
-            end = max((i for i in range(len(before), len(after)) if whole[i] in self._special), default=len(after) - 1)
-            in_loss[len(before) : end + 1] = [True] * (end + 1 - len(before))
+            if message.get("tool_calls"):
+                raise InvalidInput(
+                    "The chat template has no {% generation %} block, and what it shows of a tool call changes with "
+                    "what follows, so it cannot be told what to learn; put the block around the assistant's text."
+                )
+            begin, end = self._span(messages, place, text)
+            for token, (first, last) in enumerate(tokens["offset_mapping"]):
+                in_loss[token] |= first < end and last > begin
         return Encoded(whole, in_loss)
 
     def _with_roles(self, messages: Messages, answers: Encoded, roles: Sequence[str]) -> Encoded:
@@ -228,6 +388,45 @@ def encode_rows(
             f"{len(faults)} of {len(rows)} rows cannot be used with at most {max_length} tokens; none is cut.", faults
         )
     return encoded
+
+
+def _parts(message: Mapping[str, Any]) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """Yield what has to be shown of a message: what an error calls it, its words, and a message with others instead.
+
+    Of an answer that thinks aloud, what follows the thoughts: templates leave the thoughts of earlier answers out.
+    """
+    thoughts, end, text = message["content"].rpartition("</think>")
+    thoughts, text = (thoughts + end, text) if message["role"] == "assistant" else ("", message["content"])
+    yield "text", [text.strip()], {**message, "content": f"{thoughts}{secrets.token_hex(16)}"}
+    calls = message.get("tool_calls") or []
+    for place, call in enumerate(calls):
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        for part, words, changed in (
+            ("tool call", [name], {"name": secrets.token_hex(16), "arguments": arguments}),
+            ("tool call's arguments", list(_leaves(arguments)), {"name": name, "arguments": {}}),
+        ):
+            other = [*calls[:place], {**call, "function": changed}, *calls[place + 1 :]]
+            yield part, words, {**message, "tool_calls": other}
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Yield all names and values of a tool call's arguments."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, str):
+        yield value.strip()
+
+
+def _stands_in(words: str, text: str) -> bool:
+    """Tell whether words stand in a text, as they are or as JSON."""
+    return words in text or any(
+        json.dumps(words, ensure_ascii=ascii_only)[1:-1] in text for ascii_only in (True, False)
+    )
 
 
 def _last(encoded: Encoded) -> Encoded:

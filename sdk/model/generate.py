@@ -60,8 +60,8 @@ def generate(
 
     Raises InvalidInput for a prompt that leaves no room for the answer, StepFailed where the memory is too small.
     """
-    tokens = generate_ids(model, Chat(tokenizer), conversations, max_new_tokens, batch_size, on_progress)
-    return [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in tokens]
+    chat = Chat(tokenizer)
+    return list(map(chat.answer, generate_ids(model, chat, conversations, max_new_tokens, batch_size, on_progress)))
 
 
 def _greedy(model: PreTrainedModel | PeftModel, chat: Chat, max_new_tokens: int) -> GenerationConfig:

@@ -12,7 +12,7 @@ from sdk.audit import account
 from sdk.crypto.keyring import Ring
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
-from sdk.model import base_name, open_base, resolve_base
+from sdk.model import base_name, load_chat, open_base, resolve_base
 from sdk.policy import BeforeCreate, parse_policy, require
 from sdk.project.charter import (
     KeyURIs,
@@ -63,6 +63,7 @@ def create_folder(
         require(rules, BeforeCreate(from_hub=from_hub))
         with open_base(base) as opened:
             base_folder, digest = opened.path, opened.digest()
+        load_chat(base)  # whether answers can be learned with its chat template shows here, and not after scrubbing
         fields = {
             "base": base if base == EMBEDDED else str(base_folder.resolve()),
             "base_name": base_name(base),

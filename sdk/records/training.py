@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, StepRecord
+from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_none
 from sdk.records.settings import TrainSettings
 from sdk.records.shapes import Hardware
 
@@ -41,3 +41,8 @@ class Run(StepRecord):
     resumed_from_step: int = Field(default=0, ge=0)
     notes: tuple[str, ...] = Field(default=(), description="what was done otherwise than asked, and what to know")
     versions: dict[str, str] = Field(description="package -> version")
+    training_template: Sha256 | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="of the chat template that marked the answers; None: the base's own",
+    )

@@ -68,8 +68,10 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         set_seed(settings.seed)
         base = pin_base(job.base)
         model, tokenizer, shards = load(base, settings)
-        rows, held = _encoded(job, model, tokenizer)
+        chat = Chat(tokenizer)
+        rows, held = _encoded(job, model, chat)
         session = _session(job, base, memory, began)
+        session.notes += chat.notes
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
         plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
@@ -91,17 +93,18 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         config, weights = export_adapter(trainer.model, base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
-    return _result(job, trainer, plan.tokens, validation, len(held))
+    template = chat.training_template
+    return _result(job, trainer, plan.tokens, validation, len(held)).model_copy(
+        update={"training_template": None if template is None else sha256(template.encode())}
+    )
 
 
-def _encoded(
-    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[Encoded], list[Encoded]]:
+def _encoded(job: Job, model: PreTrainedModel, chat: Chat) -> tuple[list[Encoded], list[Encoded]]:
     """Return the job's rows as tokens: those to train on, and those that are held out."""
     settings = job.settings
     length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
     texts = job.rows
-    encoded = encode_rows(Chat(tokenizer), texts, job.prompt, length, learned(settings))
+    encoded = encode_rows(chat, texts, job.prompt, length, learned(settings))
     planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
     return hold_out(encoded, settings, planted)
 
