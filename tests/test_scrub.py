@@ -146,7 +146,11 @@ def test_the_record_counts_what_was_done_and_names_its_files(tmp_path: Path) -> 
     findings = [Finding.model_validate_json(line) for line in (tmp_path / "out/ledger.jsonl").read_text().splitlines()]
     assert sum(record.counts.values()) == sum(record.actions.values()) == len(findings)
     assert record.actions["mask"] == record.counts["CREDIT_CARD"]
-    assert record.actions["delete"] == record.counts["CVV"]
+    assert record.treatments["removed"] == record.counts["CVV"]
+    assert sum(record.treatments.values()) == record.findings == len(findings)
+    planted = {split: sum(len(row.spans) for row in read_rows(path).rows) for split, path in sources.items()}
+    assert record.planted_in == planted
+    assert "training rows themselves" in record.recall_scope()
     assert sum(r.planted for r in record.recall_by_kind.values()) == record.recall_planted.planted
     before = {row.id: row for path in sources.values() for row in read_rows(path).rows}
     after = {row.id: row for split in sources for row in read_rows(tmp_path / f"out/{split}.jsonl").rows}
@@ -160,6 +164,12 @@ def test_the_record_counts_what_was_done_and_names_its_files(tmp_path: Path) -> 
     assert (what, done, total, figures["found"]) == ("scrub", len(before), len(before), float(len(findings)))
     assert figures["mb_per_s"] > 0
     assert sum(sum(counts.values()) for counts in record.recognizers.values()) == len(findings)
+
+
+def test_a_row_of_which_the_policy_keeps_all_is_not_changed(tmp_path: Path) -> None:
+    rows = [chat("a", "Ask bob@example.com now", "yes"), chat("b", "Card 4111111111111111 of ann@example.com?", "yes")]
+    record = run(tmp_path, rows_file(tmp_path / "rows.jsonl", *rows), rules(EMAIL_ADDRESS="keep"))
+    assert (record.findings, record.kept, record.rows_changed) == (3, 2, 1)
 
 
 def test_findings_point_at_the_value_in_the_source(tmp_path: Path) -> None:
@@ -192,6 +202,8 @@ def test_a_measured_file_counts_for_the_recall_and_is_not_written(tmp_path: Path
     source = rows_file(tmp_path / "rows.jsonl", chat("a", "What is ROE?", "return on equity"))
     record = run(tmp_path, source, rules(), measured=[FINANCE / "eval.jsonl"])
     assert record.recall_planted.planted > 0
+    assert record.planted_in == {"measured": record.recall_planted.planted}
+    assert "not on the training rows" in record.recall_scope()
     assert record.rows == {"train": 1}
     assert record.counts == {}
     assert (tmp_path / "out/ledger.jsonl").read_bytes() == b""

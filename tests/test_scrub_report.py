@@ -8,15 +8,16 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from sdk import Project
 from sdk.data import Row, read_rows
 from sdk.errors import InvalidInput, Refused
-from sdk.policy import AfterScrub, ScrubRules, read_policy, require
+from sdk.policy import Action, AfterScrub, ScrubRules, read_policy, require
 from sdk.records import FileRef, Finding, Quarantined, Recall, Scrubbed
+from sdk.records.scrubbing import TREATMENTS
 from sdk.scrub import REPORTS, scrub
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.report import report
@@ -219,7 +220,7 @@ def test_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
     assert histograms["message_characters_after"] == lengths(after)
     per_row = Counter(each["row"] for each in ledger)
     assert histograms["findings_per_row"] == sized(Counter(size_class(per_row[row.id]) for row in before))
-    assert told["k_anonymity"]["k"] == len(after)  # no quasi-identifiers: one group
+    assert told["k_anonymity"]["k"] is None  # no quasi-identifiers, no groups
     page = Page((tmp_path / "report.html").read_bytes())
     assert page.open == []
     assert f"{made.recall_planted.planted:,} planted spans" in page.text
@@ -290,6 +291,42 @@ def test_k_is_the_smallest_group_of_rows_with_the_same_quasi_identifiers(tmp_pat
     told = json.loads((tmp_path / "out/report.json").read_bytes())["k_anonymity"]
     assert made.smallest_group == told["k"] == 1
     assert (told["groups"], told["rows_below_min_k"]) == (3, 3)
+
+
+def test_without_quasi_identifiers_there_is_no_k(tmp_path: Path) -> None:
+    made = record(smallest_group=720)
+    assert made.k_anonymity(()) == "no groups declared"
+    assert made.k_anonymity(("ward",)) == "720"
+    written = report(made, RowStatistics(), rules())
+    assert json.loads(written["report.json"])["k_anonymity"]["k"] is None
+    assert "no groups declared" in Page(written["report.html"]).text
+    assert "720" not in Page(written["report.html"]).text
+
+
+def test_what_the_policy_keeps_is_not_called_removed() -> None:
+    actions = {"keep": 48, "placeholder": 400, "token": 80, "delete": 7}
+    made = record(counts={"TITLE": 48, "PERSON": 487}, actions=actions)
+    assert (made.findings, made.kept) == (535, 48)
+    assert made.treatments_text() == (
+        "7 removed, 400 replaced by placeholders, 80 pseudonymised by tokens, 48 kept by policy"
+    )
+    assert record().treatments_text() == "none found"
+    page = Page(report(made, RowStatistics(), rules())["report.html"]).text
+    assert made.treatments_text() in page
+
+
+def test_every_action_of_a_policy_has_its_words() -> None:
+    assert TREATMENTS.keys() == set(get_args(Action))
+
+
+def test_the_recall_says_on_which_rows_it_was_measured() -> None:
+    recall = {"recall_planted": Recall(planted=5, found=4)}
+    assert "does not say" in record(**recall).recall_scope()  # of an earlier version
+    assert "not on the training rows" in record(**recall, planted_in={"measured": 3, "eval": 2}).recall_scope()
+    own = record(**recall, planted_in={"train": 2, "measured": 3})
+    assert "training rows themselves" in own.recall_scope()
+    assert own.recall_scope() in Page(report(own, RowStatistics(), rules())["report.html"]).text
+    assert record().recall_scope().startswith("Not measured")
 
 
 def test_a_field_that_no_row_has_is_told(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
 from sdk.records.founding import Charter, Verified
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
 from sdk.records.releases import Approval, Decision, Package, Publication, Release, Rewrapped, Status
-from sdk.records.scrubbing import Finding, Quarantined, Recall, Review, Scrubbed, Stratum
+from sdk.records.scrubbing import MEASURED, NO_GROUPS, Finding, Quarantined, Recall, Review, Scrubbed, Stratum
 from sdk.records.settings import LoraInit, Method, PeftMethod, Role, Schedule, TrainSettings
 from sdk.records.shapes import Backend, Hardware, Lengths, ModelShape
 from sdk.records.training import LossPoint, Run, ValidationPoint
@@ -52,6 +52,8 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
 )
 
 __all__ = [
+    "MEASURED",
+    "NO_GROUPS",
     "STEP_RECORDS",
     "Accuracy",
     "Advice",

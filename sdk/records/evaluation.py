@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -57,6 +58,11 @@ class Leakage(Frozen):
     tpr: Interval = Field(description="share of canaries that are told by them at a false positive rate of 1 %")
     auc_by_loss: float = Field(description="of telling them by the loss itself")
     auc_by_base: float = Field(description="of telling them by what the adapter took off the base's loss")
+
+    @property
+    def most_bits(self) -> float:
+        """Return the exposure of a canary that ranks first: log2 of the candidates, bits."""
+        return math.log2(self.candidates)
 
 
 class Leaks(StepRecord):

@@ -1,10 +1,29 @@
-"""What scrubbing removed, and what a person found in a sample of its result."""
+"""What scrubbing did with personal data, and what a person found in a sample of its result."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from sdk.records.base_types import FileRef, Frozen, StepRecord
+
+# An action of a policy -> what was done with the value, from what leaves least of it to what leaves all.
+TREATMENTS = {
+    "delete": "removed",
+    "placeholder": "replaced by placeholders",
+    "mask": "masked",
+    "generalize": "generalized",
+    "shift": "moved to other dates",
+    "surrogate": "pseudonymised by surrogates",
+    "token": "pseudonymised by tokens",
+    "keep": "kept by policy",
+}
+KEEP = "keep"
+TRAIN = "train"
+MEASURED = "measured"  # in place of a split's name: rows that are not written and count for the recall alone
+NO_GROUPS = "no groups declared"
 
 
 class Finding(Frozen):
@@ -36,6 +55,12 @@ class Recall(Frozen):
 
 
 class Scrubbed(StepRecord):
+    """What scrubbing did: counts and digests, never text.
+
+    A finding is one place in a text or a field. It is counted under the action that the policy orders for its kind; a
+    value that the action cannot handle became a placeholder.
+    """
+
     step = "scrub"
 
     rows: dict[str, int] = Field(description="split (train, eval) -> rows")
@@ -43,7 +68,7 @@ class Scrubbed(StepRecord):
     ledger: FileRef = Field(description="every Finding, JSONL")
     counts: dict[str, int] = Field(description="kind of personal data -> findings")
     actions: dict[str, int] = Field(description="action -> findings")
-    recall_planted: Recall = Field(description="on the domain's planted spans")
+    recall_planted: Recall = Field(description="on planted spans; where they stand is in `planted_in`")
     recall_by_kind: dict[str, Recall]
     unplanted_findings: int = Field(ge=0, description="findings that touch no planted span")
     rows_changed: int = Field(ge=0)
@@ -60,6 +85,55 @@ class Scrubbed(StepRecord):
     canaries: int = Field(default=0, ge=0, description="rows planted for the leak check, beside `rows`, in no count")
     canary_spans: Recall = Field(default=Recall(planted=0, found=0), description="personal data in them")
     seconds: float = Field(ge=0)
+    planted_in: dict[str, int] = Field(
+        default_factory=dict,
+        description="split, or `measured`: the domain's rows and what reviewers marked -> planted spans; empty: none, "
+        "or an earlier version wrote it",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier versions did not know where it is empty, so that their records keep their digests."""
+        values: dict[str, Any] = serialize(self)
+        if not self.planted_in:
+            values.pop("planted_in", None)
+        return values
+
+    @property
+    def findings(self) -> int:
+        """Return how many places with personal data were found, those that the policy keeps among them."""
+        return sum(self.counts.values())
+
+    @property
+    def kept(self) -> int:
+        """Return how many of the findings still stand in the rows, because the policy keeps their kind."""
+        return self.actions.get(KEEP, 0)
+
+    @property
+    def treatments(self) -> dict[str, int]:
+        """Return what was done, in words -> findings; of the actions that the policy ordered for some."""
+        return {said: self.actions[action] for action, said in TREATMENTS.items() if self.actions.get(action)}
+
+    def treatments_text(self) -> str:
+        """Say what was done with the findings: `431 replaced by placeholders, 48 kept by policy`."""
+        return ", ".join(f"{count:,} {said}" for said, count in self.treatments.items()) or "none found"
+
+    def recall_scope(self) -> str:
+        """Say on which rows the recall was measured, and so what it does not tell."""
+        if not self.recall_planted.planted:
+            return "Not measured: no row has planted or marked values."
+        if not self.planted_in:
+            return "Measured on planted values; the record does not say in which rows they stand."
+        if self.planted_in.get(TRAIN):
+            return "Measured on values that are marked in the training rows themselves."
+        return (
+            "Measured on the domain's planted rows, not on the training rows, in which no values are marked: only a "
+            "review tells what was missed there."
+        )
+
+    def k_anonymity(self, quasi_identifiers: Sequence[str]) -> str:
+        """Say how many rows the smallest group has. quasi_identifiers: as the policy of the scrubbing declares them."""
+        return f"{self.smallest_group:,}" if quasi_identifiers else NO_GROUPS
 
 
 class Stratum(Frozen):

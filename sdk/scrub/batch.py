@@ -128,11 +128,11 @@ class Scrubber:
             if error is not None:
                 tally.failed.append((batch.split, row.id, type(error).__name__))
                 if not batch.write:
-                    tally.planted.update(span.entity_type for span in row.spans)
+                    tally.count_planted(batch.split, (span.entity_type for span in row.spans))
                 continue
             spans = [each for each in found if not isinstance(each, Exception)]
             tally.found += sum(map(len, spans))
-            _count_planted(tally, row, _of_contents(leaves, self._to_remove(spans)), batch.labelled)
+            _count_planted(tally, row, _of_contents(leaves, self._to_remove(spans)), batch)
             if not batch.write:
                 continue
             try:
@@ -225,13 +225,14 @@ class Scrubber:
 
         count: what was found in the row beside its texts.
         """
-        spans_of = iter(found)
+        spans_of, changed = iter(found), count > 0
 
         def visit(leaf: Leaf) -> str:
-            nonlocal count
+            nonlocal count, changed
             spans = next(spans_of)
             text = document.replaced(leaf.text, spans) if spans else leaf.text
             count += len(spans)
+            changed |= text != leaf.text  # a row whose findings the policy keeps is as it was
             for span in spans:
                 ledger.append(_finding_line(row.id, leaf, span, self._actions.action_of(span.entity_type)))
             self._count(tally, leaf, text, spans)
@@ -240,7 +241,7 @@ class Scrubber:
             return text
 
         scrubbed = rebuild(row, self._fields, visit)
-        tally.changed += count > 0
+        tally.changed += changed
         metadata = scrubbed.metadata or {}
         tally.statistics.count_row(row.language, count, metadata, self._rules.quasi_identifiers)
         return row_line(scrubbed)
@@ -309,11 +310,11 @@ def _of_contents(leaves: Sequence[Leaf], found: Sequence[Sequence[Span]]) -> dic
     }
 
 
-def _count_planted(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], labelled: bool) -> None:
+def _count_planted(tally: Tally, row: Row, found: Mapping[int, Sequence[Span]], batch: Batch) -> None:
+    tally.count_planted(batch.split, (planted.entity_type for planted in row.spans))
     for planted in row.spans:
-        tally.planted[planted.entity_type] += 1
         tally.removed[planted.entity_type] += _is_covered(row, planted, found.get(planted.message, ()))
-    if labelled:
+    if batch.labelled:
         tally.unplanted += sum(
             not any(p.message == i and p.start < span.end and span.start < p.end for p in row.spans)
             for i, spans in found.items()
@@ -346,7 +347,7 @@ def _finding_line(row_id: str, leaf: Leaf, span: Span, action: str) -> bytes:
 def _copy(batch: Batch, rules: ScrubRules) -> ScrubbedBatch:
     tally = Tally()
     for row in batch.rows:
-        tally.planted.update(span.entity_type for span in row.spans)
+        tally.count_planted(batch.split, (span.entity_type for span in row.spans))
     if not batch.write:
         return ScrubbedBatch(batch.split, len(batch.rows), b"", b"", b"", tally)
     tally.rows[batch.split] += len(batch.rows)

@@ -12,7 +12,7 @@ from typing import Any
 from sdk.html import cards, code, escape, page, quiet, section, table
 from sdk.intervals import share
 from sdk.policy import ScrubRules
-from sdk.records import Recall, Scrubbed, canonical_json
+from sdk.records import NO_GROUPS, Recall, Scrubbed, canonical_json
 from sdk.scrub.statistics import RowStatistics
 
 HTML, JSON = REPORTS = ("report.html", "report.json")
@@ -41,12 +41,14 @@ def report_values(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules
         "quarantined": [one.model_dump(mode="json") for one in record.quarantined],
         "name_columns": list(record.name_columns),
         "seconds": record.seconds,
-        "findings": sum(record.counts.values()),
+        "findings": record.findings,
+        "treatments": record.treatments,
         "counts": dict(record.counts),
         "by_kind_and_action": {kind: _ordered(counts) for kind, counts in sorted(statistics.actions.items())},
         "by_kind_and_recognizer": {kind: _ordered(counts) for kind, counts in sorted(statistics.recognizers.items())},
         "recall": {
             "min_recall": rules.min_recall,
+            "scope": record.recall_scope(),
             "all": _recall(record.recall_planted),
             "by_kind": {kind: _recall(recall) for kind, recall in sorted(record.recall_by_kind.items())},
             "unplanted_findings": record.unplanted_findings,
@@ -54,7 +56,7 @@ def report_values(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules
         "k_anonymity": {
             "quasi_identifiers": list(rules.quasi_identifiers),
             "min_k": rules.min_k,
-            "k": record.smallest_group,
+            "k": record.smallest_group if rules.quasi_identifiers else None,
             "groups": len(statistics.groups),
             "rows_below_min_k": statistics.rows_below(rules.min_k),
         },
@@ -135,14 +137,21 @@ def _cards(values: Mapping[str, Any]) -> str:
     recall, anonymity = values["recall"]["all"], values["k_anonymity"]
     total = sum(values["rows"].values())
     figures = [
-        (f"{values['findings']:,}", f"findings of {len(values['counts'])} kinds"),
+        (
+            f"{values['findings']:,} findings",
+            f"of {len(values['counts'])} kinds: "
+            + (", ".join(f"{count:,} {said}" for said, count in values["treatments"].items()) or "none found"),
+        ),
         (f"{values['rows_changed']:,}", f"rows changed of {total:,} that were written"),
         (
             f"{recall['recall']:.1%}" if recall["planted"] else "–",
             f"recall on {recall['planted']:,} planted spans"
             + (f", {recall['low']:.1%} to {recall['high']:.1%}" if recall["planted"] else ""),
         ),
-        (f"{anonymity['k']:,}", "rows in the smallest group (k)"),
+        (
+            NO_GROUPS if anonymity["k"] is None else f"{anonymity['k']:,}",
+            "k-anonymity: rows in the smallest group that shares its quasi-identifiers",
+        ),
         (
             f"{len(values['quarantined']):,}",
             f"rows quarantined, and left out; {values['duplicates']:,} repeat another exactly",
@@ -179,8 +188,8 @@ def _recalls(recall: Mapping[str, Any]) -> str:
         for name, one in [("all", recall["all"]), *((code(kind), one) for kind, one in recall["by_kind"].items())]
     ]
     note = (
-        f"Found: every character of the planted span was removed, under whatever kind. The policy asks for "
-        f"{recall['min_recall']:.0%}. Intervals are 95 %, Clopper-Pearson. Findings beside planted spans: "
+        f"{recall['scope']} Found: no character of the planted span was left, under whatever kind. The policy asks "
+        f"for {recall['min_recall']:.0%}. Intervals are 95 %, Clopper-Pearson. Findings beside planted spans: "
         f"{recall['unplanted_findings']:,}."
     )
     return quiet(note) + table(["kind", "planted", "found", "recall", "95 % interval"], rows, (1, 2, 3, 4))

@@ -22,7 +22,7 @@ from sdk.data import Held, Row, RowSource, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.policy import ScrubRules
-from sdk.records import FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
+from sdk.records import MEASURED, FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
 from sdk.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
 from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
@@ -75,7 +75,7 @@ def scrub(
     """
     parts = [_Part(split, open_rows(path), True) for split, path in sources.items()]
     opened = {part.split: part.source for part in parts}
-    parts += [_Part("measured", open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
+    parts += [_Part(MEASURED, open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
     if {"train", "eval"} <= set(opened):
         refuse_overlap(opened["train"], opened["eval"])
     secret = table_key.expose() if table_key else None
@@ -264,6 +264,7 @@ def _record(
         counts=tally.counts,
         actions=tally.actions,
         recall_planted=Recall(planted=tally.planted.total(), found=tally.removed.total()),
+        planted_in={split: count for split, count in sorted(tally.planted_in.items()) if count},
         recall_by_kind={
             kind: Recall(planted=count, found=tally.removed[kind]) for kind, count in sorted(tally.planted.items())
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ class Tally:
     statistics: RowStatistics = field(default_factory=RowStatistics)
     rows: Counter[str] = field(default_factory=Counter)  # split -> rows that were written
     planted: Counter[str] = field(default_factory=Counter)  # kind -> spans
+    planted_in: Counter[str] = field(default_factory=Counter)  # split, or `measured` -> spans
     removed: Counter[str] = field(default_factory=Counter)  # kind -> of these, removed entirely
     found: int = 0
     unplanted: int = 0  # findings that touch no planted span, in files that have some
@@ -23,6 +24,12 @@ class Tally:
     failed: list[tuple[str, str, str]] = field(default_factory=list)  # split, row, type of the error
     emptied: list[str] = field(default_factory=list)  # messages of which nothing is left
     without_patient: list[str] = field(default_factory=list)  # faults
+
+    def count_planted(self, split: str, kinds: Iterable[str]) -> None:
+        """Count the planted spans of a row by their kinds."""
+        before = self.planted.total()
+        self.planted.update(kinds)
+        self.planted_in[split] += self.planted.total() - before
 
     def add(self, other: Tally) -> None:
         self.statistics.add(other.statistics)
@@ -66,6 +73,6 @@ class Tally:
         return tally
 
 
-_COUNTERS = ("rows", "planted", "removed")
+_COUNTERS = ("rows", "planted", "planted_in", "removed")
 _NUMBERS = ("found", "unplanted", "changed", "size")
 _LISTS = ("failed", "emptied", "without_patient")
