@@ -21,9 +21,14 @@ def key(name: str, noise: Collection[str] = (), also: str = r"(?!)") -> str:
     return re.sub(r"[^a-z0-9]", "", "".join(kept))
 
 
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Return the known names that are spelled most like a name, the nearest first; none where none is like it."""
+    folded = {entry.casefold(): entry for entry in known}
+    return [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=NEAREST, cutoff=0.3)]
+
+
 def unknown(what: str, name: str, known: Sequence[str], otherwise: str) -> InvalidInput:
     """Return the error for a name that is not known. otherwise: what to do where none of the known ones is meant."""
-    folded = {entry.casefold(): entry for entry in known}
-    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=NEAREST, cutoff=0.3)]
+    near = nearest(name, known)
     message = f"No {what} called {name[:100]!r} is in the catalogue; {otherwise}, or take one of the nearest names:"
     return InvalidInput(message, near or known[:NEAREST])

@@ -28,6 +28,7 @@ R = TypeVar("R", bound=Record)
 EMBEDDED = "embedded"
 RINGS = "ring"  # folder of a project's key rings
 POLICIES = "policies"  # and of every policy that was in force
+DECLARATIONS = "documents.yaml"  # what persons declare for documents
 SECRET_CONTEXT = {"of": "the project's secret"}  # what its wrapping is bound to
 ASIDE = ".aside"  # a file of this suffix is one that was being written when its process ended
 PACKAGE = "package"  # folder of a sealed package, in what sealing leaves and in a release

@@ -18,17 +18,32 @@ from jinja2 import Environment, nodes
 from markdown_it import MarkdownIt
 
 import sdk.documents
-from sdk.documents import TITLES, Decided, Dossier, documents, to_html, write
-from sdk.documents.render import SUFFIX, render
+from sdk.audit import ACCOUNT, account
+from sdk.documents import TITLES, Decided, Dossier, TakenIn, documents, to_html, write
+from sdk.documents.answers import KEYS, parse_answers, template
+from sdk.documents.render import SUFFIX, escaped, render
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy
-from sdk.records import Interval, Leakage, Leaks, Package, Quarantined, Release, Review, Stratum, sha256
+from sdk.records import (
+    Declared,
+    Interval,
+    Leakage,
+    Leaks,
+    Package,
+    Quarantined,
+    Release,
+    Review,
+    Scrubbed,
+    Stratum,
+    sha256,
+)
 from sdk.store import shipped
 from tests import registry_records as made
+from tests.workshop import Workshop
 
 TEMPLATES = Path(sdk.documents.__file__).parent
-CARD, ANNEX, SR, HIPAA, SHEET = (f"{name}.md" for name in TITLES)
+TEXTS = CARD, ANNEX, SR, HIPAA, SHEET = (f"{name}.md" for name in TITLES)
 RECORDS = ("advice", "scrubbed", "review", "run", "scores", "leaks", "package", "release")
 SECRET = "Zebulon Quarrington"
 EVIL = "<script>alert(1)</script> | [x](https://evil.example) **b** `c` \x00\x01 _d_ \n# h"
@@ -91,6 +106,7 @@ class Happened(NamedTuple):
     seq: int
     time: str
     actor: str
+    authentication: str
     action: str
     phase: str
     detail: dict[str, str]
@@ -182,7 +198,7 @@ def release() -> Release:
 
 def complete(**changes: Any) -> Dossier:
     rules = policy()
-    scrubbed = made.scrubbed().model_copy(update={"inputs": {"policy": rules.digest}})
+    scrubbed = made.scrubbed().model_copy(update={"inputs": {"policy": rules.digest}, "planted_in": {"measured": 225}})
     records = {
         "policy": rules,
         "advice": made.advice(),
@@ -193,11 +209,21 @@ def complete(**changes: Any) -> Dossier:
         "leaks": leaks(),
         "package": package(),
         "release": release(),
+        "people": {"theo": "Theo Trainer"},
         "approvals": (
             Decided("Alice", "approve", "Scores and leak check are as they should be.", "2026-05-02T09:00:00Z"),
         ),
         "events": tuple(
-            Happened(n, f"2026-05-01T10:0{n}:00.000Z", "theo", action, phase, {"note": SECRET}, {SECRET: sha256(b"x")})
+            Happened(
+                n,
+                f"2026-05-01T10:0{n}:00.000Z",
+                "theo",
+                ACCOUNT,
+                action,
+                phase,
+                {"note": SECRET},
+                {SECRET: sha256(b"x")},
+            )
             for n, (action, phase) in enumerate(
                 [("scrub", "started"), ("scrub", "failed"), ("scrub", "started"), ("scrub", "finished")]
             )
@@ -212,10 +238,16 @@ def body(text: str) -> str:
 
 
 def gaps(text: str) -> list[tuple[str, str]]:
-    """(section, what) of the list at the end, whose numbers are 1, 2, 3 …"""
-    rows = re.findall(r"^\| (\d+) \| (.*?) \| (.*) \|$", text.split("\n## What is not recorded\n")[1], re.MULTILINE)
+    """(section, what) of the list at the end."""
+    return [(section, what) for section, what, _ in listed(text)]
+
+
+def listed(text: str) -> list[tuple[str, str, str]]:
+    """(section, what, answered by) of the list at the end, whose numbers are 1, 2, 3 …"""
+    row = r"^\| (\d+) \| (.*?) \| (.*) \| (.*) \|$"
+    rows = re.findall(row, text.split("\n## What is not recorded\n")[1], re.MULTILINE)
     assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
-    return [(section, what) for _, section, what in rows]
+    return [(section, what, answer) for _, section, what, answer in rows]
 
 
 def headings(text: str) -> list[str]:
@@ -254,16 +286,18 @@ def test_figures_are_those_of_the_records() -> None:
             "0.750 (0.670 to 0.820)",
             "qlora-4bit",
             "4-bit fits \\<5 GiB \\& leaves room",
-            "1.83 (1.31 to 2.38)",
+            "1.83 (1.31 to 2.38) of 6",
+            "on the domain's planted rows, not on the training rows",
         ],
         ANNEX: [
             "Theo Trainer",
             "claims` version 7",
             "package 3 of the project",
             "`leaks.max_auc`",
-            "| `scrub` | 2 | 1 | 0 | 1 |",
+            "| `scrub` | 2 | 1 | 0 | 1 | 2026-05-01 10:00 UTC | 2026-05-01 10:03 UTC | Theo Trainer |",
+            "222: 191 replaced by placeholders, 31 pseudonymised by tokens",
         ],
-        SR: ["Alice | approve | 2026-05-02T09:00:00Z | Scores and leak check", "Rita Reviewer", "out of its scope"],
+        SR: ["Alice | approve | 2026-05-02 09:00 UTC | Scores and leak check", "Rita Reviewer", "out of its scope"],
         HIPAA: ["222 of 225; 0.987 (0.962 to 0.997)", "59 of 560", "7.81 %", "119 of 121", "`US_SSN`, `US_SSN_LAST4`"],
         SHEET: [
             "| how many, training | 448 |",
@@ -293,15 +327,23 @@ def test_the_eighteen_identifiers_are_those_of_the_rule_with_counts_actions_and_
     rows = re.findall(r"^\| \((\w)\) [^|]*\| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", section, re.MULTILINE)
     assert [letter for letter, *_ in rows] == list("ABCDEFGHIJKLMNOPQR")
     by_letter = {letter: cells for letter, *cells in rows}
-    assert by_letter["A"] == ["`PERSON`", "120", "placeholder", "119 of 121; 0.983 (0.942 to 0.998)"]
-    assert by_letter["J"][1:3] == ["40", "placeholder"]  # IBAN_CODE 9, CREDIT_CARD 31
-    assert by_letter["P"][1:] == ["0", "delete", "none planted"]
+    assert by_letter["A"] == ["`PERSON`", "120", "replaced by placeholders", "119 of 121; 0.983 (0.942 to 0.998)"]
+    assert by_letter["J"][1:3] == ["40", "replaced by placeholders"]  # IBAN_CODE 9, CREDIT_CARD 31
+    assert by_letter["P"][1:] == ["0", "removed", "none planted"]
     assert "beyond the rule: " not in section
 
 
-def test_a_policy_that_maps_no_identifier_leaves_all_eighteen_open() -> None:
-    listed = gaps(documents(complete(policy=policy("finance")))[HIPAA])
-    assert len([what for _, what in listed if re.match(r"\([A-R]\) ", what)]) == 18
+def test_a_policy_that_names_no_identifier_is_said_to_name_none() -> None:
+    text = documents(complete(policy=policy("finance")))[HIPAA]
+    assert "**The policy `finance@4` names no identifiers**" in text
+    assert not re.search(r"^\| \([A-R]\) ", text, re.MULTILINE)
+    assert [what for section, what in gaps(text) if section.startswith("3.")] == []
+
+
+def test_an_identifier_that_a_policy_leaves_out_is_said_to_be() -> None:
+    names = {name: kinds for name, kinds in policy().scrub.identifiers.items() if not name.startswith("E ")}
+    text = documents(complete(policy=policy(identifiers=names)))[HIPAA]
+    assert "| (E) Fax numbers | the policy does not name it | | | |" in text
 
 
 def test_what_is_derived_from_a_value_is_named() -> None:
@@ -328,14 +370,14 @@ def test_every_place_that_is_not_recorded_is_marked_and_listed(missing: tuple[st
     full = documents(complete())
     for name, text in documents(complete(**dict.fromkeys(missing))).items():
         marked = [int(n) for n in re.findall(r"\*\*not recorded \((\d+)\)\*\*", body(text))]
-        listed = gaps(text)
-        assert sorted(set(marked)) == list(range(1, len(listed) + 1))
+        rows = listed(text)
+        assert sorted(set(marked)) == list(range(1, len(rows) + 1))
         assert marked == sorted(marked)
-        assert all(section and what for section, what in listed)
-        assert f"{len(listed)} places" in text
-        assert set(gaps(full[name])) <= set(listed)
-        assert body(text).count("not recorded") == len(marked) + 1  # the head explains the words
-        assert "\x00" not in text
+        assert all(section and what and answer for section, what, answer in rows)
+        assert f"{len(rows)} places" in text
+        assert set(gaps(full[name])) <= set(gaps(text))
+        assert body(text).casefold().count("not recorded") == len(marked) + 1  # the head explains the words
+        assert not {"\x00", "\x01", "\x02"} & set(text)
         assert "None" not in text
 
 
@@ -420,6 +462,8 @@ def evil() -> Dossier:
         package=package().model_copy(update={"signed_by": EVIL}),
         review=review().model_copy(update={"reviewer": EVIL}),
         approvals=(Decided(EVIL, "approve", EVIL, EVIL),),
+        declared=taken_in(answers=dict.fromkeys(KEYS, EVIL)),
+        people={"theo": EVIL},
     )
 
 
@@ -432,13 +476,144 @@ def shape(text: str) -> list[tuple[str, str]]:
     ]
 
 
+def links(text: str) -> list[str]:
+    tokens = MarkdownIt("commonmark").enable("table").parse(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL))
+    inline = [child for token in tokens for child in token.children or ()]
+    return [str(token.attrs["href"]) for token in inline if token.type == "link_open"]
+
+
 def test_no_record_can_write_markup_of_its_own() -> None:
+    words = taken_in(answers=dict.fromkeys(KEYS, "x"))
     tame = replace(evil(), project="x", base_name="x", standing="x", approvals=(Decided("x", "approve", "x", "x"),))
+    tame = replace(tame, declared=words, people={"theo": "x"})
     texts, expected = documents(evil()), documents(tame)
     for name, text in texts.items():
-        assert [piece for piece in shape(text) if piece[0] in ("link_open", "html_block", "html_inline")] == []
+        assert [piece for piece in shape(text) if piece[0] in ("html_block", "html_inline")] == []
+        assert set(links(text)) == set(HEADINGS) - {name}
         assert shape(text) == shape(expected[name])
-        assert b"<script" not in to_html(text, EVIL)
+        page = to_html(text, EVIL, HEADINGS)
+        assert b"<script" not in page
+        assert page.count(b"<a ") == len(HEADINGS) - 1
+
+
+# -- what persons declare ---------------------------------------------------------------------------------------------
+
+ANSWERS = {key: f"Words for {key}; Wörter, 话语." for key in KEYS} | {"data.dataset_id": "bank/claims"}
+
+
+def taken_in(**changes: Any) -> TakenIn:
+    fields = {"inputs": {"file": sha256(b"file")}, "answers": ANSWERS, "people": {}, **changes}
+    return TakenIn(Declared(**fields), "Theo Trainer", "2026-05-01T10:04:00.000+00:00")
+
+
+def test_one_file_answers_everything_that_no_step_can_record() -> None:
+    for name, text in documents(complete(declared=taken_in())).items():
+        assert listed(text) == []
+        assert gaps(documents(complete())[name]) != []
+        assert "0 places" in text
+
+
+def test_what_is_open_beside_the_file_is_answered_by_a_command() -> None:
+    texts = documents(empty(declared=taken_in(), events=complete().events))
+    answers = {answer for text in texts.values() for *_, each in listed(text) for answer in each.split(", ")}
+    assert answers == {
+        *("`sdk advise`", "`sdk train`", "`sdk evaluate`", "`sdk leaks`", "`sdk register`", "`sdk approve`"),
+        *(f"`sdk {kind.verb}`" for kind in (Review, Scrubbed)),
+    }
+
+
+def test_every_key_is_asked_for_where_its_words_are_printed() -> None:
+    filled, opened = documents(complete(declared=taken_in())), documents(complete())
+    asked = {name: {answer for *_, answer in listed(text)} for name, text in opened.items()}
+    for key in KEYS:
+        printed = {name for name, text in filled.items() if f"*{escaped(ANSWERS[key])}*" in text}
+        assert printed == {name for name in opened if f"`{key}`" in asked[name]}
+        assert printed or key == "data.dataset_id"  # which is for the metadata alone
+
+
+def test_the_template_is_a_file_of_no_answers_that_names_each_key_and_who_prints_it() -> None:
+    assert parse_answers(template(), Path("documents.yaml")) == Declared(answers={}, people={})
+    text = template().decode()
+    assert "(eu-ai-act-annex-iv, model-card, sr-26-2)\n  intended:\n" in text
+    assert max(map(len, text.splitlines())) <= 140
+
+
+def test_answers_are_the_words_without_what_is_not_said() -> None:
+    data = "uses:\n  intended: >-\n    Answers\n    to staff.\n  users:\nrisks:\npeople:\n  tt1: Theo\n  x:\n"
+    read = parse_answers(data.encode(), Path("documents.yaml"))
+    assert (read.answers, read.people) == ({"uses.intended": "Answers to staff."}, {"tt1": "Theo"})
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("uses:\n  intendet: x\n", ["line 2, uses.intendet: no such key; did you mean uses.intended?"]),
+        ("usage:\n  users: x\n", ["line 1, usage: no such key; did you mean uses?"]),
+        (
+            "uses:\n  users: yes\nrisks: none\n\nmodel:\n  licence: MIT\n",
+            [
+                "line 2, uses.users: an answer is text; put yes, no, numbers and dates into quotes",
+                "line 3, risks: its keys belong below it, indented",
+                "line 6, model.licence: no such key; did you mean model.license?",
+            ],
+        ),
+        ("uses:\n  users: ''\n", ["line 2, uses.users: String should have at least 1 character"]),
+        ("- uses\n", ["line 1, the file: its keys belong below it, indented"]),
+    ],
+    ids=["key", "section", "three", "empty", "list"],
+)
+def test_a_fault_of_the_file_is_named_with_its_line_and_what_was_meant(text: str, faults: list[str]) -> None:
+    with pytest.raises(InvalidInput, match=r"documents\.yaml is malformed") as caught:
+        parse_answers(text.encode(), Path("documents.yaml"))
+    assert list(caught.value.faults) == faults
+
+
+def test_a_changed_file_is_taken_in_once_with_an_event_before_documents_are_written(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    project = workshop.project("declaring", trainer="Theo Trainer")
+    project.scrub()
+    file = project.root / "documents.yaml"
+
+    def taken() -> list[tuple[str, str | None]]:
+        events = [event for event in project.state().events if event.action == "declare"]
+        return [(event.phase, event.objects["file"]) for event in events]
+
+    def card() -> str:
+        project.documents(tmp_path, "md")
+        return (tmp_path / CARD).read_text(encoding="utf-8")
+
+    assert "`uses.intended`" in card()
+    assert file.read_bytes() == template()
+    assert taken() == []  # it says nothing
+    words = file.read_bytes().replace(b"\n  intended:\n", b"\n  intended: For staff.\n")
+    file.write_bytes(words)
+    first = card()
+    assert "| direct use | *For staff.* |" in first
+    assert f"taken in by {account()}, 20" in first
+    assert sha256(words) in first
+    events = [("started", sha256(words)), ("finished", sha256(words))]
+    assert taken() == events
+    assert card() == first
+    file.write_bytes(words.replace(b"intended", b"intendet"))
+    with pytest.raises(InvalidInput, match=r"documents\.yaml is malformed"):
+        card()
+    assert taken() == events
+    file.write_bytes(template())  # taken back
+    assert "`uses.intended`" in card()
+    assert taken() == [*events, ("started", sha256(template())), ("finished", sha256(template()))]
+    file.unlink()
+    assert "`uses.intended`" in card()
+    assert [note for note in project.verify().notes if "documents" in note] == []
+    assert len(taken()) == 4
+
+
+def test_accounts_of_a_machine_give_way_to_persons_and_are_else_called_accounts() -> None:
+    known, unknown = (documents(complete(people=people)) for people in ({"theo": "Theo Trainer"}, {}))
+    assert "| Theo Trainer |" in known[ANNEX]
+    assert "| account theo |" in unknown[ANNEX]
+    signed = package().model_copy(update={"signed_by": "theo"})
+    assert "signed by | Theo Trainer, key" in documents(complete(package=signed))[CARD]
 
 
 # -- metadata ---------------------------------------------------------------------------------------------------------
@@ -446,7 +621,9 @@ def test_no_record_can_write_markup_of_its_own() -> None:
 
 def test_the_card_is_one_that_hugging_face_reads() -> None:
     scores = made.scores()
-    card = ModelCard(documents(complete(base_name="meta-llama/Llama-3.1-8B"))[CARD], ignore_metadata_errors=False)
+    said = taken_in(answers={"model.license": "Apache 2.0", "data.dataset_id": "bank/claims"})
+    text = documents(complete(base_name="meta-llama/Llama-3.1-8B", declared=said))[CARD]
+    card = ModelCard(text, ignore_metadata_errors=False)
     data = card.data
     assert (data.base_model, data.library_name, data.pipeline_tag) == (
         "meta-llama/Llama-3.1-8B",
@@ -454,6 +631,9 @@ def test_the_card_is_one_that_hugging_face_reads() -> None:
         "text-generation",
     )
     assert data.language == ["en", "zh"]
+    assert (data.base_model_relation, data.tags) == ("adapter", ["medical", "lora", "qlora-4bit"])
+    assert data.metrics == ["exact_match", "f1", "perplexity"]
+    assert (data.license, data.datasets) == ("apache-2.0", ["bank/claims"])
     assert data.model_name == "claims"
     results = {(one.dataset_config, one.metric_type): one for one in data.eval_results}
     assert all(isinstance(one, EvalResult) for one in results.values())
@@ -465,9 +645,25 @@ def test_the_card_is_one_that_hugging_face_reads() -> None:
     assert ModelCard(f"---\n{data.to_yaml()}\n---\n").data.to_dict() == data.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("words", "metadata"),
+    [
+        ("MIT", {"license": "mit"}),
+        ("cc-by-4.0", {"license": "cc-by-4.0"}),
+        ("Bank-internal use only.", {"license": "other", "license_name": "bank-internal-use-only"}),
+        ("内部", {"license": "other", "license_name": "other"}),
+    ],
+)
+def test_a_licence_is_one_that_the_hub_knows_or_another_by_name(words: str, metadata: dict[str, str]) -> None:
+    said = taken_in(answers={"model.license": words})
+    data = ModelCard(documents(complete(declared=said))[CARD], ignore_metadata_errors=False).data.to_dict()
+    assert {key: data[key] for key in data if key.startswith("license")} == metadata
+
+
 def test_metadata_leaves_out_what_is_not_known() -> None:
     data = ModelCard(documents(empty())[CARD], ignore_metadata_errors=False).data.to_dict()
     assert "model-index" not in data
+    assert {"license", "datasets"} & data.keys() == set()
     assert "base_model" not in data  # a folder's name is no model id
     assert None not in data.values()
 
@@ -484,7 +680,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "br", "hr"}:
+        if tag not in {"meta", "br", "hr", "wbr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -495,7 +691,7 @@ class Page(HTMLParser):
 @pytest.mark.parametrize("name", HEADINGS)
 def test_a_page_needs_nothing_from_outside_and_runs_nothing(name: str, dossier: Dossier) -> None:
     text = documents(dossier)[name]
-    data = to_html(text, name)
+    data = to_html(text, name, HEADINGS)
     page = Page(data)
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= {
@@ -515,17 +711,22 @@ def test_a_page_needs_nothing_from_outside_and_runs_nothing(name: str, dossier: 
             "p",
             "blockquote",
         ),
-        *("table", "thead", "tbody", "tr", "th", "td", "code", "pre", "strong", "ul", "ol", "li"),
+        *("table", "thead", "tbody", "tr", "th", "td", "code", "pre", "strong", "em", "wbr", "ul", "ol", "li"),
+        "a",
     }
     attributes = {key for _, attrs in page.tags for key in attrs}
-    assert attributes <= {"lang", "charset", "name", "content", "class", "style"}
+    assert attributes <= {"lang", "charset", "name", "content", "class", "style", "href"}
+    targets = [attrs["href"] for _, attrs in page.tags if "href" in attrs]
+    assert targets == [f"{each.removesuffix('.md')}.html" for each in HEADINGS if each != name]
     assert not re.search(rb"url\(|@import", data)
     assert data.count(b'<strong class="gap">') == body(text).count("**not recorded (")
 
 
 def test_html_in_markdown_is_shown_and_links_are_text() -> None:
     page = to_html(
-        "# t\n\n<script>x</script> [a](https://b.example) ![c](https://d.example) <https://e.example>\n", "t"
+        "# t\n\n<script>x</script> [a](https://b.example) ![c](https://d.example) <https://e.example> [f](x.md)\n",
+        "t",
+        HEADINGS,
     )
     assert b"&lt;script&gt;x" in page
     assert not re.search(rb"<script|<a |<img|href|src=", page)

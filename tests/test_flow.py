@@ -1,15 +1,19 @@
 """The whole way, its order, its repetition and its interruption."""
 
 import os
+import re
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, Tampered
-from sdk.audit import Event
+from sdk.audit import Event, account
+from sdk.documents import documents
+from sdk.project.showing import dossier, people_of
 from sdk.records import Package, Release, Run, Scrubbed
 from tests import warm
 from tests.waiting import SECONDS, wait_until
@@ -37,6 +41,18 @@ def test_the_whole_way_leaves_what_it_promises(finished: Project) -> None:
     assert "path" not in run.data.params
     assert not list(finished.root.rglob("adapter_model.safetensors"))
     assert finished.verify().approvals == 1
+
+
+def test_documents_name_persons_and_no_place_of_this_machine(finished: Project, workshop: Workshop) -> None:
+    state = finished.state()
+    known = dossier(state)
+    assert known.people == {account(): account()}  # who sealed with whose key; the fixture's trainer has no other name
+    texts = documents(replace(known, people=people_of(state, {account(): "Theo Trainer"})))
+    for text in texts.values():
+        assert [place for place in (workshop.folder, finished.root, workshop.base) if str(place) in text] == []
+        assert re.findall(rf"\| (?:account )?{account()} \|", text) == []
+    assert "signed by | Theo Trainer, key" in texts["model-card.md"]
+    assert re.search(r"^\| `train` \|.*\| Theo Trainer \|$", texts["sr-26-2.md"], re.MULTILINE)
 
 
 def test_a_loaded_model_answers_and_loading_is_an_event(finished: Project) -> None:

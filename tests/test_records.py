@@ -8,6 +8,7 @@ from sdk.records import (
     STEP_RECORDS,
     Approval,
     Calibration,
+    Declared,
     Interval,
     Leakage,
     Leaks,
@@ -123,6 +124,7 @@ def examples() -> dict[str, Record]:
             ),
             left_out={"lora": "it does not fit"},
         ),
+        Declared(answers={"uses.intended": "For staff. 供员工使用。"}, people={"tt1": "Theo"}),
     ]
     return {record.kind: record for record in found}
 
@@ -141,6 +143,7 @@ DIGESTS = {
     "approval": "765ee1e13101562e2f6897f34c5210290cb973145a7cdea5df12f6b91f1dcecd",
     "publication": "38b5f1d793e961d3ecf696a09c507e263103639669505019298f1a725ccf3982",
     "calibration": "5a409faa010d753cd7f32746f1c948c13e16dd0a7b624b3bf5aa7ca14b091838",
+    "declared": "49291acdd0b75c15a8836b74aaf7b8933787ea591d027b60dd00fbd5d7212330",
     "pilot": "3dffceaf7a35fdf33e1a667ed0e948e26dcadf1f85592684482d47cc6f4091bf",
 }
 
@@ -169,6 +172,7 @@ STEPS = {
     "rewrap": "keys rotate",
     "probe": "advise --probe",
     "pilot": "advise --pilot",
+    "declare": "documents",
 }
 
 

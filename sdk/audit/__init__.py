@@ -10,11 +10,12 @@ export      JSON lines and OCSF
 
 from sdk.audit.checkpoint import Checkpoint, read_body, read_checkpoint, read_index, verify_proof
 from sdk.audit.consistency import Proofs, check_continues, read_consistency, write_consistency
-from sdk.audit.event import Decision, Event, Phase, account, clock_faults, keep_until
+from sdk.audit.event import ACCOUNT, Decision, Event, Phase, account, clock_faults, keep_until
 from sdk.audit.log import Audit
 from sdk.audit.reader import History, Verification
 
 __all__ = [
+    "ACCOUNT",
     "Audit",
     "Checkpoint",
     "Decision",

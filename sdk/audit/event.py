@@ -23,6 +23,7 @@ from sdk.records import Frozen, Sha256, canonical_json
 Phase = Literal["started", "finished", "refused", "failed"]
 Decision = Literal["", "permit", "deny"]
 UNRECORDED = "nothing is done without a record"
+ACCOUNT = "os-user"  # how an actor was known of whom there is no more than an account of the machine
 UTC_MS = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$"
 
 
@@ -72,7 +73,7 @@ def draft(
     decision: Decision,
 ) -> Event:
     """Make an event that has not got its number and time yet; InvalidInput names the fields that are malformed."""
-    name, authentication = actor or (account(), "os-user")
+    name, authentication = actor or (account(), ACCOUNT)
     try:
         event = Event(
             seq=0,

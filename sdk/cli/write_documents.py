@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
+from sdk.cli.terminal import styled
+from sdk.store import DECLARATIONS
 
 
 @app.command()
@@ -23,9 +25,11 @@ def documents(
 ) -> None:
     """Write model card, EU AI Act Annex IV file, SR 26-2 document, HIPAA statement and data sheet of the newest model.
 
-    They are written from records only. What no record holds is marked "not recorded" and listed at the end of each, for
-    a person to fill. None of them is legal advice.
+    They are written from records. What no record can hold comes from `documents.yaml` in the project's folder, which
+    is written with every key the first time; what is in neither is marked "not recorded" and listed at the end of
+    each. None of them is legal advice.
     """
     with working(project, json) as (output, opened):
         paths = opened.documents(out, form)
-        output.result([str(path) for path in paths], *map(str, paths))
+        answers = styled("Answer what is not recorded in {}, and run this again.", project / DECLARATIONS)
+        output.result([str(path) for path in paths], *map(str, paths), answers)

@@ -5,8 +5,8 @@ records only. Where a rule asks for something that no record holds, the text say
 last section lists every such place. Nothing here is legal advice.
 """
 
-from sdk.documents.dossier import Decided, Dossier, Happened
+from sdk.documents.dossier import Decided, Dossier, Happened, TakenIn
 from sdk.documents.pages import to_html
 from sdk.documents.write import TITLES, Format, documents, write
 
-__all__ = ["TITLES", "Decided", "Dossier", "Format", "Happened", "documents", "to_html", "write"]
+__all__ = ["TITLES", "Decided", "Dossier", "Format", "Happened", "TakenIn", "documents", "to_html", "write"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from sdk.domain import Domain
 from sdk.policy import Policy
-from sdk.records import Advice, Leaks, Package, Record, Release, Review, Run, Scores, Scrubbed
+from sdk.records import Advice, Declared, Leaks, Package, Record, Release, Review, Run, Scores, Scrubbed, StepRecord
 
 
 class Happened(Protocol):
@@ -21,9 +21,31 @@ class Happened(Protocol):
     @property
     def actor(self) -> str: ...
     @property
+    def authentication(self) -> str: ...
+    @property
     def action(self) -> str: ...
     @property
     def phase(self) -> str: ...
+
+
+RECORDS: dict[str, type[StepRecord]] = {  # name in the templates -> its kind
+    "advice": Advice,
+    "scrubbed": Scrubbed,
+    "review": Review,
+    "run": Run,
+    "scores": Scores,
+    "leaks": Leaks,
+    "package": Package,
+    "release": Release,
+}
+
+
+class TakenIn(NamedTuple):
+    """What persons declared, and the event that took it in."""
+
+    record: Declared
+    by: str
+    time: str  # UTC, ISO 8601
 
 
 class Decided(NamedTuple):
@@ -55,17 +77,15 @@ class Dossier:
     release: Release | None = None
     approvals: tuple[Decided, ...] = ()
     events: Sequence[Happened] = ()  # oldest first
+    base_license: str | None = None  # where the project has recorded it
+    declared: TakenIn | None = None
+    people: Mapping[str, str] = field(default_factory=dict)  # account of a machine -> the person whose it is
+
+    def person(self, name: str) -> str:
+        """Name the person behind an account of a machine, where that is known."""
+        return self.people.get(name, name)
 
     @property
     def records(self) -> dict[str, Record | None]:
         """Name in the templates -> record, in the order in which they are made."""
-        return {
-            "advice": self.advice,
-            "scrubbed": self.scrubbed,
-            "review": self.review,
-            "run": self.run,
-            "scores": self.scores,
-            "leaks": self.leaks,
-            "package": self.package,
-            "release": self.release,
-        }
+        return {name: getattr(self, name) for name in RECORDS}

@@ -12,13 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 from sdk.characters import visible
-from sdk.documents.gaps import COUNT, MARK, Absent, number_gaps
+from sdk.documents.gaps import ABSENT, COUNT, Absent, number_gaps
 from sdk.errors import InvalidInput
 from sdk.intervals import share
 from sdk.records import Hardware, Interval, Recall
 
+FOLDER = Path(__file__).parent
 SUFFIX = ".md.jinja"
-_MARK, _COUNT = Markup(MARK), Markup(COUNT)  # noqa: S704 - constants
+_COUNT = Markup(COUNT)  # noqa: S704 - a constant
 _MARKUP = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
@@ -46,6 +47,13 @@ def _number(value: float, unit: str = "") -> str:
     """Write a number: thousands are grouped, with four digits where there are decimals."""
     shown = f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}"
     return f"{shown} {unit}" if unit else shown
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return _number(seconds / size, unit)
+    return _number(seconds, "s")
 
 
 def _percent(value: float) -> str:
@@ -80,10 +88,18 @@ def _text(value: Any) -> str:
     return _listed(value) if isinstance(value, tuple | list) else str(value)
 
 
+class DeclaredText(str):
+    """A person's words, which are set apart from what records say."""
+
+
 def _finalize(value: Any) -> Markup:
     """Write what the result of an expression prints; a name that no record has raises UndefinedError."""
-    if value is None or isinstance(value, Absent):
-        return _MARK
+    if value is None:
+        value = ABSENT
+    if isinstance(value, Absent):
+        return Markup(str(value))  # noqa: S704 - made here and in facts.py
+    if isinstance(value, DeclaredText):
+        return Markup(f"*{escaped(value)}*")  # noqa: S704 - escaped
     if isinstance(value, Undefined):
         str(value)
     return value if isinstance(value, Markup) else escaped(_text(value))
@@ -114,11 +130,12 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": lambda files: _number(sum(file.size for file in files), "bytes"),
     "code": lambda value: code(str(value)),
     "codes": _codes,
+    "duration": _duration,
     "hardware": _hardware,
-    "hours": lambda seconds: _number(seconds / 3600, "h"),
     "how_many": len,
     "interval": Interval.text,
     "listed": _listed,
+    "minute": lambda time: f"{time[:16].replace('T', ' ')} UTC",  # of a time in ISO 8601
     "number": _number,
     "percent": _percent,
     "recall": _recall,
@@ -130,7 +147,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(FOLDER),
         undefined=StrictUndefined,
         finalize=_finalize,
         autoescape=True,

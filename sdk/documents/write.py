@@ -21,12 +21,19 @@ TITLES = {  # template -> title
     "hipaa-de-identification": "De-identification statement, 45 CFR 164.514(b)(2)",
     "data-sheet": "Data sheet",
 }
+LINKS = frozenset(f"{name}.md" for name in TITLES)
 
 
 def documents(dossier: Dossier) -> dict[str, str]:
     """Write all documents: file name -> Markdown. The same records give the same bytes; no clock is asked."""
     values = facts(dossier)
-    texts = {f"{name}.md": render(name, {**values, "title": title}) for name, title in TITLES.items()}
+    texts = {
+        f"{name}.md": render(
+            name,
+            {**values, "title": title, "others": [(f"{o}.md", TITLES[o]) for o in TITLES if o != name]},
+        )
+        for name, title in TITLES.items()
+    }
     card = f"{MODEL_CARD}.md"
     return {**texts, card: front_matter(dossier) + texts[card]}
 
@@ -38,7 +45,7 @@ def write(dossier: Dossier, folder: Path, form: Format = "both") -> tuple[Path, 
         if form != "html":
             files[folder / name] = text.encode()
         if form != "md":
-            files[(folder / name).with_suffix(".html")] = to_html(text, f"{title}: {dossier.project}")
+            files[(folder / name).with_suffix(".html")] = to_html(text, f"{title}: {dossier.project}", LINKS)
     for path, data in files.items():
         write_atomic(path, data)
     return tuple(files)

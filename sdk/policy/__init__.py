@@ -7,7 +7,7 @@ that leaves one open is malformed, and nothing is done under it.
 
 from sdk.policy.cases import run_cases
 from sdk.policy.compare import Difference, Explained, differences, explained, loosened, stricter_approvals
-from sdk.policy.files import parse_policy, parse_yaml, read_policy, read_yaml, validation_faults
+from sdk.policy.files import key_lines, parse_policy, parse_yaml, read_policy, read_yaml, validation_faults
 from sdk.policy.moments import (
     MOMENTS,
     AfterEvaluate,
@@ -68,6 +68,7 @@ __all__ = [
     "TrainerKnown",
     "differences",
     "explained",
+    "key_lines",
     "loosened",
     "parse_policy",
     "parse_yaml",

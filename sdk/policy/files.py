@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,19 @@ def parse_yaml(data: bytes, path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise InvalidInput(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def key_lines(data: bytes, path: Path) -> dict[tuple[str, ...], int]:
+    """Map every key of a document that parse_yaml reads, with those that it stands under, to its line."""
+
+    def walk(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                place = (*above, str(key.value))
+                yield place, key.start_mark.line + 1
+                yield from walk(value, place)
+
+    return dict(walk(yaml.compose(decoded(data, path), Loader=_StrictLoader), ()))
 
 
 @lru_cache(maxsize=16)

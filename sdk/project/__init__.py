@@ -456,14 +456,24 @@ class Project:
         return state.audit.prove(seq)
 
     def documents(self, out: Path | None = None, form: Format = "both") -> tuple[Path, ...]:
-        """Write model card, Annex IV, SR 26-2, HIPAA and data sheet of the newest model, from its records alone.
+        """Write model card, Annex IV, SR 26-2, HIPAA and data sheet of the newest model, from its records.
 
-        out: folder, by default `documents` in the project's. Raises OutOfOrder where nothing was scrubbed yet.
+        out: folder, by default `documents` in the project's. What no step can know comes from `documents.yaml` in the
+        project's folder, which is written with every key where it is missing; a change of it is taken in first, with an
+        event. Raises InvalidInput with every fault of that file, OutOfOrder where nothing was scrubbed yet.
         """
         from sdk.documents import write
+        from sdk.project.declaring import declare_request, offer_template
         from sdk.project.showing import dossier
 
-        return write(dossier(self.state()), out or self.root / "documents", form)
+        state = self.state()
+        if declare_request(state) is not None:
+            with self._working() as state:
+                request = declare_request(state)
+                if request is not None:
+                    perform(state, request)
+        offer_template(state)
+        return write(dossier(state), out or self.root / "documents", form)
 
     def verify(self) -> Verified:
         """Check everything that the folder and MLflow hold; Tampered names the first thing that is wrong."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from sdk.errors import Remedy, Tampered
 from sdk.project.state import ProjectState
 from sdk.records import STEP_RECORDS, Charter
-from sdk.store import ASIDE, POLICIES, RINGS
+from sdk.store import ASIDE, DECLARATIONS, POLICIES, RINGS
 
 ARTIFACTS, KEYS, REVIEW, UNRECORDED, UNSENT = "artifacts", "keys", "review", "unrecorded", "unsent"
 FOLDERS = {"audit", RINGS, "records", POLICIES, "domain", ARTIFACTS, KEYS, REVIEW, UNRECORDED, UNSENT}
 FOLDERS |= {"mlartifacts", "documents"}
 DATABASE = {f"mlflow.db{end}" for end in ("", "-journal", "-wal", "-shm")}  # SQLite's own files beside it
-FILES = {"policy.yaml", "project.lock", "live.lock", ".mlflow.db.lock", *DATABASE}
+FILES = {"policy.yaml", DECLARATIONS, "project.lock", "live.lock", ".mlflow.db.lock", *DATABASE}
 _IN_FOLDER = {  # names, of those folders whose contents nothing else names
     REVIEW: re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}\.enc"),
     UNRECORDED: re.compile(r"[0-9a-f]{16}"),

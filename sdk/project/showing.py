@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from sdk.audit import ACCOUNT
 from sdk.data import answer, question, read_rows
-from sdk.documents import Decided, Dossier
-from sdk.project.gather import decisions_on
+from sdk.documents import Decided, Dossier, TakenIn
+from sdk.project.gather import decisions_on, sealing_event
 from sdk.project.inputs import reviews_of
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Leaks, Package, Publication, Release, Run, Scores, Scrubbed
+from sdk.records import Advice, Declared, Leaks, Package, Publication, Release, Run, Scores, Scrubbed
 
 
 def dossier(state: ProjectState) -> Dossier:
@@ -21,6 +24,10 @@ def dossier(state: ProjectState) -> Dossier:
     leaks = [each for each in state.all(Leaks) if run and each.inputs["run"] == run.digest]
     publications = [each for each in state.all(Publication) if release and each.release == release.digest]
     decisions = decisions_on(state, release.package) if release else []
+    taken_in = _taken_in(state)
+    people = people_of(state, taken_in.record.people if taken_in else {})
+    if taken_in is not None:
+        taken_in = taken_in._replace(by=people.get(taken_in.by, taken_in.by))
     return Dossier(
         project=state.charter.name,
         base_name=state.charter.base_name,
@@ -38,7 +45,33 @@ def dossier(state: ProjectState) -> Dossier:
         release=release,
         approvals=tuple(Decided(each.approver, each.decision, each.reason, each.time) for each in decisions),
         events=state.events,
+        base_license=getattr(state.charter, "base_license", None),
+        declared=taken_in,
+        people=people,
     )
+
+
+def _taken_in(state: ProjectState) -> TakenIn | None:
+    """Return what persons declared last, and the event that took it in."""
+    record = state.find_latest(Declared)
+    if record is None:
+        return None
+    event = state.finished(Declared.step)[-1]
+    return TakenIn(record, event.actor, event.time)
+
+
+def people_of(state: ProjectState, declared: Mapping[str, str]) -> dict[str, str]:
+    """Map accounts of machines to persons: as was declared, and the holders of the keys that an account sealed with.
+
+    An account that sealed with the keys of several persons is nobody's in particular.
+    """
+    holders: dict[str, set[str]] = {}
+    for package in state.distinct(Package):
+        event = sealing_event(state, package)
+        if event.authentication == ACCOUNT:
+            holders.setdefault(event.actor, set()).add(package.signed_by)
+    known = {account: names.pop() for account, names in holders.items() if len(names) == 1}
+    return {**known, **declared}
 
 
 def sample_questions(state: ProjectState, count: int) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ from sdk.records.base_types import (
     request_key,
     sha256,
 )
+from sdk.records.declarations import Declared
 from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
 from sdk.records.founding import Charter, Verified
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
@@ -49,6 +50,7 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
     Rewrapped,
     Calibration,
     Pilot,
+    Declared,
 )
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "Charter",
     "Comparison",
     "Decision",
+    "Declared",
     "ExpectedAccuracy",
     "FileRef",
     "Finding",
