@@ -30,6 +30,7 @@ from sdk.audit.event import parse, places
 from sdk.crypto import dsse, floe, keyring
 from sdk.crypto.keyfile import open_private, open_secret
 from sdk.crypto.passphrase import protect, unprotect
+from sdk.documents.answers import parse_answers
 from sdk.errors import InvalidInput, Refused, SDKError, Tampered
 from sdk.model import check_config
 from sdk.policy import read_policy
@@ -432,6 +433,10 @@ def _file_targets(desk: _Desk) -> list[Target]:
         *[b"id: x\nversion: 1\nsources: []\n", b"a: &a [1, 2]\nb: *a\n", b"- {x: !!float 1.5}\n- ? [a]\n  : b\n"],
         *[b"a: 2026-11-26\nb: 1:30\nc: 0o17\nd: .inf\ne: ~\n", b'%YAML 1.1\n---\na: |\n  x\n  y\nb: "\\u0041"\n...\n'],
     ]
+    answers = [
+        b"uses:\n  intended: for staff\n  users:\npeople:\n  tt1: Theo\n",
+        b"data: {consent: 'no', dataset_id: a/b}\n",
+    ]
     evidence: Tree = {
         path: data
         for path, data in desk.release.tree.items()
@@ -491,6 +496,7 @@ def _file_targets(desk: _Desk) -> list[Target]:
     contents = [data for path in paths if isinstance(data := evidence[path], bytes)]
     return [
         Target("policy in YAML", 1, policies, lambda data: read_policy(desk.put(data))),
+        Target("documents.yaml", 1, answers, lambda data: parse_answers(data, Path("x"))),
         Target("record", 6, [made.to_bytes()], record),
         Target("trust file", 8, [trust], lambda data: read_trust(desk.put(data))),
         Target("private key file", 6, private, lambda data: open_private(f"file:{desk.put(data)}", Path())),

@@ -513,6 +513,17 @@ def test_one_file_answers_everything_that_no_step_can_record() -> None:
         assert "0 places" in text
 
 
+def test_what_the_project_knows_of_its_base_outweighs_what_is_declared() -> None:
+    said = taken_in(answers={"model.base_source": "our archive", "model.base_license": "gemma"})
+    known = documents(complete(declared=said, base_source="huggingface.co/a/b", base_license="apache-2.0"))[CARD]
+    assert "| base model, source | huggingface.co/a/b |\n| base model, licence | apache-2.0 |" in known
+    for unknown in ("", "unknown"):
+        text = documents(complete(declared=said, base_license=unknown))[CARD]
+        assert "| base model, source | *our archive* |\n| base model, licence | *gemma* |" in text
+        opened = listed(documents(complete(base_license=unknown))[CARD])
+        assert opened[1] == ("the head of this document", "base model, licence", "`model.base_license`")
+
+
 def test_what_is_open_beside_the_file_is_answered_by_a_command() -> None:
     texts = documents(empty(declared=taken_in(), events=complete().events))
     answers = {answer for text in texts.values() for *_, each in listed(text) for answer in each.split(", ")}
@@ -544,6 +555,9 @@ def test_answers_are_the_words_without_what_is_not_said() -> None:
     assert (read.answers, read.people) == ({"uses.intended": "Answers to staff."}, {"tt1": "Theo"})
 
 
+MANY = [f"line {n + 1}, zzzz{n}: no such key" for n in range(100)]
+
+
 @pytest.mark.parametrize(
     ("text", "faults"),
     [
@@ -558,9 +572,10 @@ def test_answers_are_the_words_without_what_is_not_said() -> None:
             ],
         ),
         ("uses:\n  users: ''\n", ["line 2, uses.users: String should have at least 1 character"]),
+        ("".join(f"zzzz{n}:\n" for n in range(102)), [*MANY, "and 2 more"]),
         ("- uses\n", ["line 1, the file: its keys belong below it, indented"]),
     ],
-    ids=["key", "section", "three", "empty", "list"],
+    ids=["key", "section", "three", "empty", "many", "list"],
 )
 def test_a_fault_of_the_file_is_named_with_its_line_and_what_was_meant(text: str, faults: list[str]) -> None:
     with pytest.raises(InvalidInput, match=r"documents\.yaml is malformed") as caught:

@@ -16,6 +16,7 @@ from sdk.records import Declared, Frozen
 from sdk.regular_files import read_shipped
 
 MOST_CHARACTERS = 4000
+MOST_FAULTS = 100  # the nearest key is looked for at each
 _Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_CHARACTERS)]
 Answer = _Words | None
 PEOPLE = "people"
@@ -47,7 +48,8 @@ class AboutModel(Frozen):
     """The model"""
 
     license: Answer = Field(None, description="licence of the adapter, such as apache-2.0, or a name of your own")
-    base_license: Answer = Field(None, description="licence of the base model, where the project does not know it")
+    base_source: Answer = Field(None, description="where the base model comes from, if the project does not know it")
+    base_license: Answer = Field(None, description="licence of the base model, if the project does not know it")
     paper: Answer = Field(None, description="paper or report about the model")
     examination: Answer = Field(None, description="what was found on looking into what the model has learned")
     energy: Answer = Field(None, description="energy that training used")
@@ -213,9 +215,10 @@ def parse_answers(data: bytes, path: Path) -> Declared:
     try:
         said = Declaration.model_validate(parse_yaml(data, path) or {})
     except ValidationError as error:
-        lines = key_lines(data, path)
-        faults = sorted(_fault(item["type"], item["loc"], item["msg"], lines) for item in error.errors())
-        raise InvalidInput(f"{path} is malformed.", [fault for _, fault in faults]) from None
+        lines, errors = key_lines(data, path), error.errors(include_input=False)
+        faults = sorted(_fault(item["type"], item["loc"], item["msg"], lines) for item in errors[:MOST_FAULTS])
+        more = [f"and {len(errors) - MOST_FAULTS:,} more"] if len(errors) > MOST_FAULTS else []
+        raise InvalidInput(f"{path} is malformed.", [*(fault for _, fault in faults), *more]) from None
     return Declared(
         answers={
             f"{name}.{key}": answer
@@ -234,7 +237,7 @@ def _fault(
     path = tuple(map(str, place))
     while path and path not in lines:  # what pydantic adds for the parts of a type
         path = path[:-1]
-    name, line = ".".join(path), lines.get(path, 1)
+    name, line = ".".join(path)[:100], lines.get(path, 1)
     if kind == "extra_forbidden":
         near = nearest(name, [*SECTIONS, PEOPLE, *KEYS])[:1]
         message = "no such key" + "".join(f"; did you mean {each}?" for each in near)
@@ -247,14 +250,14 @@ def _fault(
 
 def template() -> bytes:
     """Write the file with every key, what each asks for and the documents that print it, and no answer."""
-    texts = {
-        path.name.removesuffix(SUFFIX): read_shipped(path).decode() for path in sorted(FOLDER.glob(f"[!_]*{SUFFIX}"))
-    }
+    paths = [FOLDER / f"_head{SUFFIX}", *sorted(FOLDER.glob(f"[!_]*{SUFFIX}"))]
+    texts = {path.name.removesuffix(SUFFIX): read_shipped(path).decode() for path in paths}
+    titles = {"_head": "every document"}
     lines = [_HEAD]
     for name, kind in SECTIONS.items():
         lines.append(f"\n# {kind.__doc__}\n{name}:")
         for key, field in kind.model_fields.items():
-            where = [title for title, text in texts.items() if f"declared.{name}.{key} " in text]
+            where = [titles.get(of, of) for of, text in texts.items() if f"declared.{name}.{key} " in text]
             lines.append(f"  # {field.description} ({', '.join(where) or 'model-card, metadata'})\n  {key}:")
     description = Declaration.model_fields[PEOPLE].description
     lines.append(f"\n# {description}, such as  tt1: Theo Trainer\n{PEOPLE}:")

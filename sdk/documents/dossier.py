@@ -77,7 +77,8 @@ class Dossier:
     release: Release | None = None
     approvals: tuple[Decided, ...] = ()
     events: Sequence[Happened] = ()  # oldest first
-    base_license: str | None = None  # where the project has recorded it
+    base_source: str = ""  # empty, as the licence: of a project that a version before 0.2.0 made
+    base_license: str = ""
     declared: TakenIn | None = None
     people: Mapping[str, str] = field(default_factory=dict)  # account of a machine -> the person whose it is
 

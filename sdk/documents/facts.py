@@ -18,6 +18,7 @@ from sdk.policy import ALWAYS_DELETED, Policy
 from sdk.records import Advice, Approval, Package, Recall, Review, Run, Scrubbed, StepRecord
 from sdk.records.scrubbing import TREATMENTS
 
+UNKNOWN = "unknown"  # the licence of a base that neither its user nor its card names
 LEAVES_A_CODE = frozenset({"token", "surrogate", "shift"})  # what stands instead is derived from the value
 
 
@@ -84,7 +85,8 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "project": dossier.project,
         "base_name": dossier.base_name,
         "base_digest": dossier.base_digest,
-        "base_license": dossier.base_license,
+        "base_source": dossier.base_source,
+        "base_license": "" if dossier.base_license == UNKNOWN else dossier.base_license,
         "domain": dossier.domain,
         "domain_name": f"{dossier.domain.name}@{dossier.domain.version}",
         "policy": dossier.policy,

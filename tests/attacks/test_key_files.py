@@ -209,7 +209,7 @@ def test_an_added_file_where_everything_is_named_is_refused(name: str, project: 
 
 
 @pytest.mark.parametrize(
-    "name", ["artifacts", "records", "ring", "policies", "keys", "domain", "review", "policy.yaml"]
+    "name", ["artifacts", "records", "ring", "policies", "keys", "domain", "review", "policy.yaml", "documents.yaml"]
 )
 def test_a_link_in_the_place_of_a_folder_or_file_is_refused(name: str, project: Path) -> None:  # noqa: F811
     path, away = project / name, project.parent / "away"
