@@ -23,8 +23,8 @@ section > :last-child { margin-bottom: 0; }
 table { margin: 0 0 12px; } li { margin: 2px 0; }
 .columns-2 td:first-child { width: 32%; } td code { font-size: 12px; }
 .columns-2:has(th[style]), .columns-2:has(th[style]) td:first-child { width: auto; }
- .columns-2 th[style], .columns-2 td[style] { padding-left: 40px; }
- thead:not(:has(th:not(:empty))) { display: none; }
+.columns-2 th[style], .columns-2 td[style] { padding-left: 40px; }
+thead:not(:has(th:not(:empty))) { display: none; }
 code { overflow-wrap: break-word; } code.digest { overflow-wrap: anywhere; }
 .columns-3 td:first-child code { white-space: nowrap; }
 .columns-5 td:first-child { width: 32%; } .columns-5 td:last-child { width: 24%; }
