@@ -549,6 +549,15 @@ def test_the_template_is_a_file_of_no_answers_that_names_each_key_and_who_prints
     assert max(map(len, text.splitlines())) <= 140
 
 
+def test_the_example_of_the_docs_is_read() -> None:
+    text = (Path(__file__).parents[1] / "docs/documents.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    read = parse_answers(example.encode(), Path("documents.yaml"))
+    assert (set(read.answers), set(read.people)) == ({"organization.owner", "uses.intended"}, {"tt1"})
+    comments = [line.strip() for line in example.splitlines() if "# " in line]
+    assert [line for line in comments if line not in template().decode()] == []
+
+
 def test_answers_are_the_words_without_what_is_not_said() -> None:
     data = "uses:\n  intended: >-\n    Answers\n    to staff.\n  users:\nrisks:\npeople:\n  tt1: Theo\n  x:\n"
     read = parse_answers(data.encode(), Path("documents.yaml"))
