@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,45 @@ def test_ctrl_c_is_recorded_and_the_step_goes_on(workshop: Workshop, tmp_path: P
     last = project.history()[-1]
     assert (last.action, last.phase, last.detail) == ("train", "failed", {"error": "KeyboardInterrupt"})
     assert project.train(max_steps=40).steps == 40
+
+
+class Swallowed:
+    """on_progress into which Ctrl-C falls once, and which drops it."""
+
+    def __init__(self) -> None:
+        self.came = 0
+
+    def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        if not self.came:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                signal.sigtimedwait([], 5)  # it is told of between two lines
+            except KeyboardInterrupt:
+                self.came += 1
+
+
+def test_ctrl_c_that_is_dropped_ends_the_step(workshop: Workshop, tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    Project.create(root, domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for step in ("scrub", "train", "evaluate"):
+            swallowed = Swallowed()
+            project = Project.open(root, on_progress=swallowed)
+            call = partial(getattr(project, step), **({"max_steps": 4} if step == "train" else {}))
+            with pytest.raises(KeyboardInterrupt):
+                call()
+            assert swallowed.came == 1
+            last = project.history()[-1]
+            assert (last.action, last.phase, last.detail) == (step, "failed", {"error": "KeyboardInterrupt"})
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            if step == "scrub":
+                call()
+                project.advise()
+            elif step == "train":
+                assert call().steps == 4
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_users_own_rows_are_scrubbed_and_recall_is_still_measured(workshop: Workshop, tmp_path: Path) -> None:

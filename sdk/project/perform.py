@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from sdk.errors import Refused, SDKError, StepFailed, Unrecorded
 from sdk.policy import Moment, Policy, require
+from sdk.project.interruption import interruptible
 from sdk.project.state import ProjectState
 from sdk.records import StepRecord, request_key
 from sdk.store import folder_refs, write_atomic
@@ -52,7 +53,8 @@ def recorded(
     state.append(action, "started", objects, detail or {}, actor)
     results: dict[str, str] = {}
     try:
-        yield results
+        with interruptible():
+            yield results
     except Unrecorded:
         raise
     except Refused as error:
