@@ -10,7 +10,6 @@ attacks/test_checked_and_read:
     a_file_of_a_project_is_used_as_it_was_checked files_are_opened_by_the_one_reader_and_the_one_writer
 attacks/test_children:
     a_child_imports_nothing_from_there_whatever_the_path_says
-    a_job_told_by_relative_paths_is_done_where_it_was_told
     a_process_that_opens_a_key_cannot_be_dumped_from_then_on scrubbing_processes
     the_probe_in_a_process_of_its_own the_sender_of_figures the_ui_and_its_workers torchrun_and_its_workers
 attacks/test_denial:
