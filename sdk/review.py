@@ -25,9 +25,9 @@ from sdk.crypto import Secret
 from sdk.data import Held, Message, Planted, Row
 from sdk.errors import InvalidInput, Remedy
 from sdk.intervals import rows_needed, upper_bound
-from sdk.records import FileRef, Review, Scrubbed, Stratum, canonical_json, sha256
-from sdk.regular_files import ROW_BYTES, TABLE_BYTES, HashedFile, read_regular, require_size
-from sdk.store import read_ref, write_atomic
+from sdk.records import Review, Scrubbed, Stratum, canonical_json, sha256
+from sdk.regular_files import TABLE_BYTES, read_regular
+from sdk.store import read_ref, recorded_lines, write_atomic
 
 MISSES = "misses.enc"
 MISSED = "MISSED"  # kind of a mark whose kind was not said
@@ -120,7 +120,7 @@ def draw(folder: Path, scrubbed: Scrubbed, rows: int) -> Sample:
 
     The files are streamed. Of each stratum the rows of the lowest ranks are kept; a rank is a hash of the place.
     """
-    found = {json.loads(line)["row"] for _, line in _lines(folder, scrubbed.ledger)}
+    found = {json.loads(line)["row"] for _, line in recorded_lines(folder, scrubbed.ledger)}
     extra = max(1, round(rows * EXTRA))
     lowest: dict[str, list[tuple[bytes, Place]]] = defaultdict(list)
     sizes: Counter[str] = Counter()
@@ -133,7 +133,7 @@ def draw(folder: Path, scrubbed: Scrubbed, rows: int) -> Sample:
             yield _rank(seed, place), place
 
     for split, ref in sorted(scrubbed.data.items()):
-        lines = _lines(folder, ref)
+        lines = recorded_lines(folder, ref)
         while chunk := list(itertools.islice(lines, 4096)):
             by_part: dict[str, list[Place]] = defaultdict(list)
             for index, line in chunk:
@@ -168,20 +168,12 @@ def _further(lowest: Mapping[str, Sequence[tuple[bytes, Place]]], used: Collecti
     return chosen
 
 
-def _lines(folder: Path, ref: FileRef) -> Iterator[tuple[int, bytes]]:
-    """Read the lines of a recorded file, with their numbers. Tampered at the end where it is not the recorded one."""
-    with HashedFile(folder / ref.path, Remedy.PROJECT) as file:
-        require_size(file.raw, file.path, ref.size, Remedy.PROJECT)
-        yield from enumerate(line for line in file.lines(ROW_BYTES) if line.strip())
-        file.require(ref.sha256)
-
-
 def read_drawn(folder: Path, scrubbed: Scrubbed, places: Collection[Place]) -> dict[Place, Row]:
     wanted = set(places)
     return {
         (split, index): Row.model_validate_json(line)
         for split, ref in scrubbed.data.items()
-        for index, line in _lines(folder, ref)
+        for index, line in recorded_lines(folder, ref)
         if (split, index) in wanted
     }
 

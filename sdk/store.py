@@ -16,6 +16,8 @@ from sdk.records import FileRef, Record, canonical_json, sha256
 from sdk.regular_files import (
     KEY_BYTES,
     RECORD_BYTES,
+    ROW_BYTES,
+    HashedFile,
     digest_regular,
     open_regular,
     read_if_there,
@@ -218,6 +220,14 @@ def read_ref(root: Path, ref: FileRef, limit: int, remedy: Remedy = Remedy.PROJE
     data = read_regular(path, limit, remedy)
     _require_digest(path, ref.sha256, sha256(data), remedy)
     return data
+
+
+def recorded_lines(root: Path, ref: FileRef) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a recorded file, with their numbers. Tampered at the end where it is not the recorded one."""
+    with HashedFile(root / ref.path, Remedy.PROJECT) as file:
+        require_size(file.raw, file.path, ref.size, Remedy.PROJECT)
+        yield from enumerate(line for line in file.lines(ROW_BYTES) if line.strip())
+        file.require(ref.sha256)
 
 
 def _require_there(root: Path, ref: FileRef, remedy: Remedy) -> Path:

@@ -502,8 +502,9 @@ def test_validation_is_shown_and_drawn(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
     adaptation = registry_records.adaptation(package)
-    before = plots._png(plots._loss, adaptation)
-    assert plots._png(plots._loss, replace(adaptation, run=watched)) != before
+    before = plots.draw(adaptation)
+    after = plots.draw(replace(adaptation, run=watched))
+    assert {name for name, image in after.items() if image != before[name]} == {"loss"}
 
 
 def test_every_setting_is_an_option_that_arrives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -84,6 +84,10 @@ class Verdict(Frozen):
     package: str
     allowed: bool
     reasons: tuple[Reason, ...]
+
+    def _summary(self) -> dict[str, Any]:
+        reasons = {one.rule: f"{'yes' if one.holds else 'no'}: {one.text}" for one in self.reasons}
+        return {"package": self.package, "allowed": self.allowed, **reasons}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from sdk.errors import InvalidInput
 from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import find_domain, find_policy
-from sdk.records import Accuracy, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import METHODS, Accuracy, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
 
 QUESTIONS = 4
 PLAYED = "demo-approver"
@@ -183,7 +183,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
     recall = scrubbed.recall_planted
     sdk, folder = visible(_command()), visible(str(project.root))
     rows: list[tuple[str, RenderableType]] = [
-        ("advice", styled("[bold]{}[/]: {}", show.METHODS[run.settings.method], advice.reasons["method"])),
+        ("advice", styled("[bold]{}[/]: {}", METHODS[run.settings.method], advice.reasons["method"])),
         ("personal data", ", ".join(f"{kind} {count}" for kind, count in kinds)),
         ("", f"{recall.found} of {recall.planted} planted spans removed ({recall.found / max(1, recall.planted):.1%})"),
         ("loss", styled("{:.2f} [cyan]{}[/] {:.2f}", losses[0], show.sparkline(losses), losses[-1])),

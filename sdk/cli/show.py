@@ -14,16 +14,10 @@ from sdk.audit import Event
 from sdk.characters import visible
 from sdk.cli.terminal import styled
 from sdk.errors import SHOWN_FAULTS
-from sdk.records import Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
+from sdk.records import METHODS, Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
-METHODS = {
-    "lora": "LoRA on a 16-bit base",
-    "qlora-4bit": "QLoRA on a 4-bit base (NF4)",
-    "qlora-8bit": "QLoRA on an 8-bit base",
-    "lora-fp8": "LoRA on a base in 8-bit floats",
-}
 
 
 def grid(rows: Sequence[tuple[str, RenderableType]]) -> Table:

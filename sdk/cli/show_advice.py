@@ -11,9 +11,9 @@ from rich.text import Text
 
 from sdk.characters import visible
 from sdk.cli.picture import Band, Bar, Part, Stack
-from sdk.cli.show import METHODS, grid
+from sdk.cli.show import grid
 from sdk.cli.terminal import styled
-from sdk.records import Advice, Alternative, Range, Reliability, Speed, TrainSettings
+from sdk.records import METHODS, Advice, Alternative, Range, Reliability, Speed, TrainSettings
 
 Verdict = Literal["fits", "need not met", "uncertain", "does not fit"]
 # term of Memory -> its pattern and colour

@@ -27,6 +27,10 @@ class AdaptedModel:
     prompt: str
     max_new_tokens: int
 
+    def __repr__(self) -> str:
+        base = type(self.model.get_base_model()).__name__
+        return f"<AdaptedModel: {base} with its adapter, answers of up to {self.max_new_tokens} tokens>"
+
     def generate(self, questions: str | Sequence[str]) -> list[str]:
         """Generate one greedy answer for each question."""
         asked = [questions] if isinstance(questions, str) else list(questions)

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sdk.crypto.keyring import Member, RevocationReason, Role
-from sdk.errors import InvalidInput, OutOfOrder
+from sdk.errors import InvalidInput, OutOfOrder, SDKError
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, KeyURIs
+from sdk.project.notebook import NotebookProgress, in_notebook
 from sdk.project.perform import perform
 from sdk.project.state import ProjectState
 from sdk.records import (
@@ -25,25 +26,34 @@ from sdk.records import (
     Approval,
     Calibration,
     Decision,
+    Finding,
     Hardware,
     Leaks,
     OnProgress,
     Pilot,
+    PlotName,
     Publication,
     Release,
     Review,
     Run,
     Scores,
     Scrubbed,
+    StepRecord,
+    TableName,
     Verified,
 )
+from sdk.records.summary import as_html, as_text
 from sdk.store import locked, require_no_link, write_atomic
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from sdk.approve import Verdict
     from sdk.audit import Event
     from sdk.documents import Format
     from sdk.model.adapted import AdaptedModel
+    from sdk.policy import Policy
     from sdk.project.amending import OwnKey
     from sdk.review import Judge
     from sdk.serve.admit import Trust
@@ -51,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["PILOT_MINUTES", "Project"]
 
 LOCK = "project.lock"
+R = TypeVar("R", bound=StepRecord)
 PILOT_MINUTES = 3.0
 
 
@@ -61,13 +72,33 @@ def _quiet(what: str, done: int, total: int | None, figures: Mapping[str, float]
 class Project:
     """A folder in which one model is adapted under one policy. Make one with `create`, come back with `open`.
 
+    on_progress is called during long steps; in a notebook, where none is given, a line shows them.
     pinned: digest of the project's first key ring, where the caller knows it from elsewhere.
     """
 
     def __init__(self, root: Path, on_progress: OnProgress | None = None, pinned: str | None = None) -> None:
         self.root = root
-        self._on_progress = on_progress or _quiet
+        self._on_progress = on_progress or (NotebookProgress() if in_notebook() else _quiet)
         self._pinned = pinned
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.root)!r})"
+
+    def __str__(self) -> str:
+        return as_text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._shown())
+
+    def _shown(self) -> tuple[str, Mapping[str, Any]]:
+        """Return title and rows of what a person wants to see; what is wrong, where the folder cannot be read."""
+        from sdk.project.showing import about
+
+        try:
+            state = self.state()
+        except SDKError as error:
+            return repr(self), {"cannot be read": error.message}
+        return f"Project {state.charter.name}", about(state)
 
     # -- making and opening -------------------------------------------------------------------------------------------
 
@@ -431,6 +462,47 @@ class Project:
         """Return every finished training run, oldest first, with what was predicted of it and what was measured."""
         return self.state().distinct(Run)
 
+    @property
+    def policy(self) -> Policy:
+        """The policy in force, as the project adopted it."""
+        return self.state().policy()
+
+    def latest(self, kind: type[R]) -> R | None:
+        """Return the newest record of a kind, such as `Release`; None where its step has left none."""
+        return self.state().find_latest(kind)
+
+    def findings(self) -> list[Finding]:
+        """Return where the newest scrubbing found personal data: rows, kinds and offsets, never a value."""
+        from sdk.project.showing import findings
+
+        return findings(self.state())
+
+    def to_pandas(self, table: TableName) -> pd.DataFrame:
+        """Return a table of the project's records, one row for each thing that was measured.
+
+        losses: of every run, by step; scores: of every evaluation, by model, language and metric; outcomes: of every
+        evaluation, by question, without its text; findings: of the newest scrubbing; history: the events of the audit
+        log, and that they were read is the next one. A column `run` tells the runs apart, by the beginning of their
+        digests.
+        """
+        from sdk.project.tables import to_pandas
+
+        state = self.state()
+        frame = to_pandas(state, table)
+        if table == "history":
+            state.append("read", "finished", {}, {"what": "events"})
+        return frame
+
+    def plot(self, what: PlotName, run: Run | str | None = None) -> Figure:
+        """Draw a plot of a run (the newest), as the report has it: a figure of matplotlib, which a notebook shows.
+
+        run: also the beginning of its digest. Raises OutOfOrder where what is to be drawn was not measured yet.
+        """
+        from sdk.project.showing import drawn_of
+        from sdk.registry.plots import draw_figure
+
+        return draw_figure(what, drawn_of(self.state(), run))
+
     def history(self) -> list[Event]:
         """Return the events of the audit log, oldest first. That they were read is the next event."""
         state = self.state()
@@ -496,4 +568,8 @@ class Project:
         if not self.root.is_dir():
             raise OutOfOrder(f"{self.root} is not a project; make one with `sdk init`.")
         with locked(self.root / LOCK):
-            yield self.state()
+            try:
+                yield self.state()
+            finally:
+                if isinstance(self._on_progress, NotebookProgress):
+                    self._on_progress.close()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sdk.errors import InvalidInput
 from sdk.project.state import ProjectState
-from sdk.records import Review, Scrubbed, canonical_json, sha256
+from sdk.records import Review, Run, Scrubbed, canonical_json, sha256
 
 CANARIES = "canaries"  # what their key is derived for, where rows are planted and where a model is asked for them
 
@@ -22,3 +23,13 @@ def common_inputs(state: ProjectState) -> dict[str, str]:
 def reviews_of(state: ProjectState, scrubbed: Scrubbed) -> list[Review]:
     """Return the reviews of this very scrubbing, oldest first."""
     return [review for review in state.all(Review) if review.inputs["scrubbed"] == scrubbed.digest]
+
+
+def find_run(state: ProjectState, wanted: Run | str) -> Run:
+    """Find a finished run by itself or by the beginning of its digest. Raises InvalidInput but for one."""
+    digest = wanted if isinstance(wanted, str) else wanted.digest
+    runs = [run for run in state.distinct(Run) if run.digest.startswith(digest)]
+    if len(runs) != 1:
+        known = [f"{run.digest[:12]}: {run.steps} steps" for run in state.all(Run)]
+        raise InvalidInput(f"{len(runs)} runs of this project have digest {digest[:64]}; name one of:", known)
+    return runs[0]

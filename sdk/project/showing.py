@@ -1,16 +1,33 @@
-"""What a project shows of itself: the dossier that its documents are written from, and sample questions."""
+"""What a project shows of itself: a summary, the dossier that its documents are written from, sample questions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
 
 from sdk.audit import ACCOUNT
 from sdk.data import answer, question, read_rows
 from sdk.documents import Decided, Dossier, TakenIn
+from sdk.errors import InvalidInput
 from sdk.project.gather import decisions_on, sealing_event
-from sdk.project.inputs import reviews_of
+from sdk.project.inputs import find_run, reviews_of
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Declared, Leaks, Package, Publication, Release, Run, Scores, Scrubbed
+from sdk.records import (
+    STEP_RECORDS,
+    Advice,
+    Declared,
+    Finding,
+    Leaks,
+    Package,
+    Publication,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+)
+from sdk.store import recorded_lines
 
 
 def dossier(state: ProjectState) -> Dossier:
@@ -81,3 +98,47 @@ def sample_questions(state: ProjectState, count: int) -> list[tuple[str, str]]:
     rows = read_rows(state.rows(scrubbed, "eval")).rows
     sample = [rows[i * len(rows) // count] for i in range(count)]
     return [(question(row), answer(row)) for row in sample]
+
+
+def findings(state: ProjectState) -> list[Finding]:
+    """Read where personal data stood, as the newest scrubbing found it: ids, kinds and offsets, no text."""
+    scrubbed = state.latest(Scrubbed)
+    try:
+        return [
+            Finding.model_validate_json(line) for _, line in recorded_lines(state.folder(scrubbed), scrubbed.ledger)
+        ]
+    except ValidationError:
+        raise InvalidInput("The list of findings was written by another version of this package.") from None
+
+
+def about(state: ProjectState) -> dict[str, Any]:
+    """Say what a project works with and how far it has come, name -> value."""
+    charter = state.charter
+    release, publications = state.find_latest(Release), state.all(Publication)
+    status = {each.release: each.status for each in publications}
+    newest = (
+        f"{release.model_name} version {release.version}: {status.get(release.digest, 'candidate')}" if release else ""
+    )
+    return {
+        "folder": str(state.root),
+        "base": charter.base_name,
+        "domain": charter.domain,
+        "policy": charter.policy,
+        "done": ", ".join(dict.fromkeys(kind.verb for kind in STEP_RECORDS if state.finished(kind.step))),
+        "newest release": newest or "none",
+        "audit log": f"{len(state.events):,} events, the last at {state.events[-1].time[:19]} UTC",
+    }
+
+
+def drawn_of(state: ProjectState, run: Run | str | None) -> dict[str, Any]:
+    """Gather the records that plots of a run (the newest) are drawn of, by kind; None where there is none."""
+    chosen = state.latest(Run) if run is None else find_run(state, run)
+    scores = [each for each in state.all(Scores) if each.inputs["run"] == chosen.digest]
+    leaks = [each for each in state.all(Leaks) if each.inputs["run"] == chosen.digest]
+    return {
+        "run": chosen,
+        "advice": state.lineage(Advice, chosen, "advice"),
+        "scrubbed": state.lineage(Scrubbed, chosen, "scrubbed"),
+        "scores": scores[-1] if scores else None,
+        "leaks": leaks[-1] if leaks else None,
+    }

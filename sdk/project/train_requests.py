@@ -14,7 +14,7 @@ from sdk.errors import InvalidInput
 from sdk.policy import BeforeTrain, validation_faults
 from sdk.project.adapter_files import open_adapter
 from sdk.project.advising import row_lengths
-from sdk.project.inputs import common_inputs, reviews_of, settings_digest
+from sdk.project.inputs import common_inputs, find_run, reviews_of, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
 from sdk.project.streaming import MetricsStream
@@ -86,14 +86,14 @@ def _plan(
     state: ProjectState, changes: Mapping[str, Any], adapter: Run | str | None, resume: Run | str | None
 ) -> _Plan:
     advice, scrubbed = state.latest(Advice), state.latest(Scrubbed)
-    earlier = _find_run(state, resume) if resume is not None else None
+    earlier = find_run(state, resume) if resume is not None else None
     if earlier:
         if adapter is not None:
             raise InvalidInput("A run goes on with its own adapter; give adapter or resume, not both.")
         advice = state.lineage(Advice, earlier, "advice")
         adapter = earlier.inputs.get("adapter")
     settings = _override(earlier.settings if earlier else advice.settings, changes)
-    first = _find_run(state, adapter) if adapter is not None else None
+    first = find_run(state, adapter) if adapter is not None else None
     inputs = {
         **common_inputs(state),
         **({"adapter": first.digest} if first else {}),
@@ -123,15 +123,6 @@ def _predictions(state: ProjectState, plan: _Plan, data: RowsFile) -> tuple[floa
 
 def _mark_unrecorded(run: Run) -> Run:
     return run.model_copy(update={"notes": (*run.notes, UNRECORDED_NOTE)})
-
-
-def _find_run(state: ProjectState, wanted: Run | str) -> Run:
-    digest = wanted if isinstance(wanted, str) else wanted.digest
-    runs = [run for run in state.distinct(Run) if run.digest.startswith(digest)]
-    if len(runs) != 1:
-        known = [f"{run.digest[:12]}: {run.steps} steps" for run in state.all(Run)]
-        raise InvalidInput(f"{len(runs)} runs of this project have digest {digest[:64]}; name one of:", known)
-    return runs[0]
 
 
 def _more_steps(

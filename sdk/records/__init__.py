@@ -18,9 +18,11 @@ from sdk.records.base_types import (
     Frozen,
     Interval,
     OnProgress,
+    PlotName,
     Record,
     Sha256,
     StepRecord,
+    TableName,
     canonical_json,
     request_key,
     sha256,
@@ -31,7 +33,7 @@ from sdk.records.founding import Charter, Verified
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
 from sdk.records.releases import Approval, Decision, Package, Publication, Release, Rewrapped, Status
 from sdk.records.scrubbing import MEASURED, NO_GROUPS, Finding, Quarantined, Recall, Review, Scrubbed, Stratum
-from sdk.records.settings import LoraInit, Method, PeftMethod, Role, Schedule, TrainSettings
+from sdk.records.settings import METHODS, LoraInit, Method, PeftMethod, Role, Schedule, TrainSettings
 from sdk.records.shapes import Backend, Hardware, Lengths, ModelShape
 from sdk.records.training import LossPoint, Run, ValidationPoint
 
@@ -55,6 +57,7 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
 
 __all__ = [
     "MEASURED",
+    "METHODS",
     "NO_GROUPS",
     "STEP_RECORDS",
     "Accuracy",
@@ -90,6 +93,7 @@ __all__ = [
     "PeftMethod",
     "Pilot",
     "Piloted",
+    "PlotName",
     "Probed",
     "Publication",
     "Quarantined",
@@ -110,6 +114,7 @@ __all__ = [
     "Status",
     "StepRecord",
     "Stratum",
+    "TableName",
     "TrainSettings",
     "ValidationPoint",
     "Verified",

@@ -7,11 +7,20 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, StepRecord
-from sdk.records.settings import Method, TrainSettings
+from sdk.records.settings import METHODS, Method, TrainSettings
 from sdk.records.shapes import Hardware, Lengths, ModelShape
+from sdk.records.summary import span
 
 ApplicationType = Literal["high_performance", "cost_efficient", "resource_constrained", "rapid_development"]
 Accuracy = Literal["highest", "high", "balanced", "economy"]
+
+QUANTIZATIONS: dict[Method, str] = {
+    "lora": "none: the base stays in 16 bits",
+    "qlora-4bit": "4-bit NF4, with double quantization",
+    "qlora-8bit": "8-bit integers",
+    "lora-fp8": "8-bit floats",
+}
+RECOMMENDED = ("recommendation", "method", "quantization", "memory_optimization")
 
 
 class Needs(Frozen):
@@ -46,6 +55,9 @@ class Memory(Frozen):
     def total(self) -> float:
         return float(sum(self.model_dump().values()))
 
+    def brief(self) -> str:
+        return f"{self.total:.3g} GiB"
+
 
 class Range(Frozen):
     """An expected value and the band that it is expected in."""
@@ -53,6 +65,9 @@ class Range(Frozen):
     low: float = Field(ge=0)
     expected: float = Field(ge=0)
     high: float = Field(ge=0)
+
+    def brief(self) -> str:
+        return span(self.low, self.expected, self.high)
 
 
 class Reliability(Frozen):
@@ -139,3 +154,71 @@ class Advice(StepRecord):
     def reason(self, setting: str, value: Any) -> str:
         """Say why a run has this value: the advice's reason, where the run does what was advised."""
         return self.reasons.get(setting, "") if value == getattr(self.settings, setting) else "set by hand"
+
+    @property
+    def method(self) -> Method:
+        """The method that was chosen, as `train(method=…)` takes it."""
+        return self.settings.method
+
+    @property
+    def quantization(self) -> str:
+        """The form in which the frozen base is held."""
+        return QUANTIZATIONS[self.method]
+
+    @property
+    def memory_optimization(self) -> str:
+        """The settings that save memory, in words."""
+        settings = self.settings
+        layers = "all" if settings.checkpointed_layers is None else str(settings.checkpointed_layers)
+        used = {
+            f"gradient checkpointing in {layers} layers": settings.gradient_checkpointing,
+            "activations wait in the host's memory": settings.activation_offloading,
+            "embeddings in the host's memory": settings.offload_embeddings,
+            f"the base split over {settings.gpus} GPUs": settings.shard_base,
+            "packing": settings.packing,
+        }
+        accumulated = settings.gradient_accumulation_steps
+        if accumulated > 1:
+            rows = settings.per_device_train_batch_size
+            used[f"{accumulated} forward passes of {rows} {'row' if rows == 1 else 'rows'} in a step"] = True
+        return ", ".join(name for name, is_used in used.items() if is_used) or "none is needed"
+
+    @property
+    def recommendation(self) -> str:
+        """What to do and why, in two sentences."""
+        low, expected, high = (each.total for each in (self.memory_low, self.memory, self.memory_high))
+        memory = f"{expected:.2f} GiB ({low:.2f} to {high:.2f}) of {self.available_gib:.1f} GiB"
+        how = f"{METHODS[self.method]}, rank {self.settings.lora_r}"
+        model, where = self.shape.name, self.hardware.accelerator
+        if not self.fits and not self.uncertain:
+            return f"{model} does not fit on {where}. {how}, would take least: {memory}."
+        said = "It is expected to take" if self.fits else "It may not fit: it is expected to take"
+        unmet = "" if self.needs_met else " A need is not met."
+        return f"Train {model} on {where} with {how}. {said} {memory}.{unmet if self.fits else ''}"
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field, or one of method, quantization, memory_optimization and recommendation, by its name."""
+        if name in type(self).model_fields or name in RECOMMENDED:
+            return getattr(self, name)
+        raise KeyError(name)
+
+    def _summary(self) -> dict[str, Any]:
+        settings, accuracy = self.settings, self.accuracy
+        batch = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
+        time = "not known for this hardware"
+        if self.speed:
+            time = f"{self.speed.tokens_per_second.brief()} tokens/s"
+            time += f", {self.speed.hours.brief()} h in all" if self.speed.hours else ""
+        lost = "nothing: it is 16-bit LoRA itself"
+        if self.method != "lora":
+            lost = f"{accuracy.loss:.1%} of its score expected ({accuracy.low:.1%} to {accuracy.high:.1%})"
+        return {
+            **{name: self[name] for name in RECOMMENDED},
+            "why": self.reasons.get("method", ""),
+            "settings": f"rank {settings.lora_r}, alpha {settings.lora_alpha}, learning rate "
+            f"{settings.learning_rate:g}, {batch} rows a step, {settings.num_train_epochs:g} epochs",
+            "speed": time,
+            "lost against LoRA": lost,
+            "not taken": tuple(f"{one.method} r {one.lora_r} ({one.reason})" for one in self.alternatives),
+            "notes": self.notes,
+        }

@@ -6,13 +6,19 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from sdk.records.summary import as_html, as_text, brief
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, hex")]
 # (what is being done, units done, units in all or None, figures worth showing, e.g. loss)
 OnProgress = Callable[[str, int, int | None, Mapping[str, float]], None]
+# What is drawn, and what is given as a table, of a project's records.
+PlotName = Literal["loss", "scores", "memory", "personal_data", "leaks", "leaks_roc"]
+TableName = Literal["losses", "scores", "outcomes", "findings", "history"]
+SHORT = 300  # characters
 
 
 def canonical_json(value: Any) -> bytes:
@@ -29,7 +35,38 @@ def request_key(inputs: Mapping[str, str]) -> str:
 
 
 class Frozen(BaseModel):
+    """A frozen value. Printed and in a notebook it shows what a person wants of it; `model_dump_json` has all."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _summary(self) -> Mapping[str, Any]:
+        """Return what a person wants of it, name -> value: here each field that is not at its default."""
+        return {
+            name: value
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.get_default(call_default_factory=True)
+        }
+
+    def brief(self) -> str:
+        """Say on one line what it is, for the summary of what holds it."""
+        return ", ".join(f"{name} {brief(value)}" for name, value in self._summary().items())
+
+    def __str__(self) -> str:
+        return as_text(self._title(), self._summary())
+
+    def __repr__(self) -> str:
+        """Write one line: what would make the value again where that is short, else its summary."""
+        whole = super().__repr__()
+        if len(whole) <= SHORT:
+            return whole
+        said = Frozen.brief(self)
+        return f"<{self._title()}: {said[:SHORT]}{' …' if len(said) > SHORT else ''}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title(), self._summary())
 
 
 def _inside(path: str) -> str:
@@ -52,12 +89,21 @@ class FileRef(Frozen):
     size: int = Field(ge=0, description="bytes")
     sha256: Sha256
 
+    def brief(self) -> str:
+        return self.path
+
 
 class Record(Frozen):
     """What is stored under its digest. The Project fills in `inputs` and `files`."""
 
     inputs: dict[str, Sha256] = Field(default_factory=dict, description="what it was made from: name -> digest")
     files: tuple[FileRef, ...] = Field(default=(), description="every file in the step's folder, relative to it")
+
+    def _title(self) -> str:
+        return f"{type(self).__name__} {self.digest[:12]}"
+
+    def _summary(self) -> Mapping[str, Any]:
+        return {name: value for name, value in super()._summary().items() if name not in Record.model_fields}
 
     @property
     def kind(self) -> str:
@@ -94,6 +140,12 @@ class Interval(Frozen):
     value: float
     low: float
     high: float
+
+    def brief(self) -> str:
+        return self.text()
+
+    def __str__(self) -> str:
+        return self.text()
 
     def text(self, digits: int = 3) -> str:
         return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"

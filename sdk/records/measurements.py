@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,12 @@ class Probed(Frozen):
     measured_seconds: float | None = Field(default=None, ge=0)
     error: str = Field(default="", description="why nothing was measured")
 
+    def brief(self) -> str:
+        if self.measured_gib is None:
+            return f"{self.predicted_gib:.3g} GiB predicted; not measured: {self.error}"
+        time = "" if self.measured_seconds is None else f", {self.measured_seconds:.3g} s"
+        return f"{self.measured_gib:.3g} GiB measured ({self.predicted_gib:.3g} predicted){time}"
+
 
 class Calibration(StepRecord):
     """What this machine measured where the formulas only predict; advice for the same base and hardware uses it."""
@@ -32,6 +38,10 @@ class Calibration(StepRecord):
     hardware: Hardware
     base_name: str
     probes: tuple[Probed, ...]
+
+    def _summary(self) -> dict[str, Any]:
+        found = {f"{one.settings.method}, rank {one.settings.lora_r}": one for one in self.probes}
+        return {"measured": f"a pass of the longest row of {self.base_name} on {self.hardware.brief()}", **found}
 
 
 class Piloted(Frozen):
@@ -48,6 +58,9 @@ class Piloted(Frozen):
     seconds: float = Field(ge=0)
     memory_gib: float = Field(ge=0)
 
+    def brief(self) -> str:
+        return f"score {self.score}, loss {self.eval_loss}, {self.memory_gib:.3g} GiB, {self.seconds:,.0f} s"
+
 
 class Pilot(StepRecord):
     step = "pilot"
@@ -58,3 +71,8 @@ class Pilot(StepRecord):
     questions: int = Field(gt=0)
     candidates: tuple[Piloted, ...]
     left_out: dict[str, str] = Field(default_factory=dict, description="method -> why it was not tried")
+
+    def _summary(self) -> dict[str, Any]:
+        tried = {f"{one.settings.method}, rank {one.settings.lora_r}": one for one in self.candidates}
+        measured = f"{self.metric.replace('_', ' ')} on {self.questions:,} questions, on {self.hardware.brief()}"
+        return {"measured": measured, **tried, **{f"not tried: {name}": why for name, why in self.left_out.items()}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,9 @@ class Rewrapped(StepRecord):
     key_id: str = Field(description="of the new encryption key")
     wrapped: dict[Sha256, str] = Field(description="package -> its data key, wrapped")
 
+    def _summary(self) -> dict[str, Any]:
+        return {"key_id": self.key_id, "packages": tuple(self.wrapped)}
+
 
 class Release(StepRecord):
     step = "register"
@@ -62,6 +65,9 @@ class Approval(StepRecord):
     time: str = Field(description="UTC, ISO 8601")
     expires: str | None = Field(description="UTC, ISO 8601; None: never")
     envelope: str = Field(description="DSSE envelope of an in-toto statement over package, policy and report")
+
+    def _summary(self) -> dict[str, Any]:
+        return {name: value for name, value in super()._summary().items() if name != "envelope"}
 
 
 class Publication(StepRecord):

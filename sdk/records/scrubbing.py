@@ -53,6 +53,9 @@ class Recall(Frozen):
     planted: int = Field(ge=0)
     found: int = Field(ge=0)
 
+    def brief(self) -> str:
+        return f"{self.found:,} of {self.planted:,}"
+
 
 class Scrubbed(StepRecord):
     """What scrubbing did: counts and digests, never text.
@@ -134,6 +137,22 @@ class Scrubbed(StepRecord):
     def k_anonymity(self, quasi_identifiers: Sequence[str]) -> str:
         """Say how many rows the smallest group has. quasi_identifiers: as the policy of the scrubbing declares them."""
         return f"{self.smallest_group:,}" if quasi_identifiers else NO_GROUPS
+
+    def _summary(self) -> dict[str, Any]:
+        counts = dict(sorted(self.counts.items(), key=lambda item: -item[1]))
+        rows: dict[str, Any] = {
+            "rows": self.rows,
+            "personal data": f"{sum(counts.values()):,} findings in {self.rows_changed:,} rows that were changed",
+            "kinds": counts,
+            "actions": self.actions,
+            "recall on planted": self.recall_planted,
+            "left out": f"{len(self.quarantined):,} rows that could not be scanned",
+            "canaries": self.canaries,
+            "repeated rows": self.duplicates,
+            "time": f"{self.seconds:,.1f} s",
+        }
+        absent = {"left out": not self.quarantined, "canaries": not self.canaries, "repeated rows": not self.duplicates}
+        return {name: value for name, value in rows.items() if not absent.get(name)}
 
 
 class Stratum(Frozen):

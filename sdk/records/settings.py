@@ -16,6 +16,13 @@ Schedule = Literal[
 ]
 Role = Literal["system", "user", "assistant", "tool"]
 
+METHODS: dict[Method, str] = {
+    "lora": "LoRA on a 16-bit base",
+    "qlora-4bit": "QLoRA on a 4-bit base (NF4)",
+    "qlora-8bit": "QLoRA on an 8-bit base",
+    "lora-fp8": "LoRA on a base in 8-bit floats",
+}
+
 
 class TrainSettings(Frozen):
     """What the training step runs with; names and meanings are those of peft, transformers and trl."""
@@ -76,3 +83,6 @@ class TrainSettings(Frozen):
     seed: int = Field(
         default=42, ge=0, lt=2**32, description="seed of everything random; the same seed, the same adapter"
     )
+
+    def brief(self) -> str:
+        return f"{METHODS[self.method]}, rank {self.lora_r}, learning rate {self.learning_rate:g}"

@@ -40,7 +40,13 @@ class Hardware(Frozen):
     @property
     def accelerator(self) -> str:
         """The GPUs with their number, or CPU."""
-        return f"{self.gpu_count} x {self.gpu}" if self.gpu_count else "CPU"
+        gpu = self.gpu or f"GPU of {self.gpu_memory_gib:g} GiB"
+        return f"{self.gpu_count} x {gpu}" if self.gpu_count else "CPU"
+
+    def brief(self) -> str:
+        if self.gpu_count:
+            return f"{self.accelerator}, {self.gpu_memory_gib:g} GiB each" if self.gpu else self.accelerator
+        return f"{self.accelerator}, {self.cpu_cores} cores, {self.ram_gib:.3g} GiB"
 
 
 class ModelShape(Frozen):
@@ -89,6 +95,9 @@ class ModelShape(Frozen):
     parameters_in_files: int | None = Field(default=None, gt=0, description="counted in the safetensors' headers")
     source: str = Field(description="where the numbers come from")
     approximations: tuple[str, ...] = Field(default=(), description="what of the model is not counted exactly")
+
+    def brief(self) -> str:
+        return self.name
 
 
 class Lengths(Frozen):

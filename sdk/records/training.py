@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_none
@@ -46,3 +48,20 @@ class Run(StepRecord):
         exclude_if=is_none,
         description="of the chat template that marked the answers; None: the base's own",
     )
+
+    def _summary(self) -> dict[str, Any]:
+        losses, held = self.losses, self.validation
+        speed = f"{self.seconds:,.0f} s, {self.tokens_per_second:,.0f} tokens/s"
+        if self.tokens_per_second_predicted is not None:
+            speed += f" ({self.tokens_per_second_predicted:,.0f} predicted)"
+        rows = {
+            "base": self.base,
+            "settings": self.settings,
+            "trained": f"{self.trainable_parameters:,} parameters, {self.steps:,} steps",
+            "loss": f"{losses[0].loss:.3f} to {losses[-1].loss:.3f}" if losses else "none",
+        }
+        if held:
+            rows["validation"] = f"{held[0].loss:.3f} to {held[-1].loss:.3f} on {self.validation_rows:,} held-out rows"
+        memory = f"{self.memory_measured_gib:.3g} GiB at its peak ({self.memory_predicted_gib:.3g} predicted)"
+        rows |= {"time": speed, "memory": memory, "hardware": self.hardware}
+        return rows | ({"notes": self.notes} if self.notes else {})

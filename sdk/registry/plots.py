@@ -1,15 +1,18 @@
-"""The four plots of the report, as PNG. The same records give the same bytes."""
+"""The plots of the report, as PNG or as figures. The same records give the same bytes."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sdk.errors import OutOfOrder
+from sdk.records import Advice, Leaks, PlotName, Run, Scores, Scrubbed
 from sdk.registry.entry import SHARE, Adaptation, primary
 
 BASE, ADAPTED, ACCENT, GRID = "#9aa5b1", "#0b6e99", "#c0562f", "#e3e8ee"
@@ -19,39 +22,49 @@ SHADES = ("#0b6e99", "#2f8fb3", "#5aabc8", "#86c5da", "#b0dbe8", "#d2ebf2", "#e8
 
 def draw(adaptation: Adaptation) -> dict[str, bytes]:
     """Name -> PNG; those of the leak check where it was made."""
-    plots = {**PLOTS, **(LEAK_PLOTS if adaptation.leaks else {})}
-    return {name: _png(plot, adaptation) for name, plot in plots.items()}
+    records = {name: getattr(adaptation, name) for plot in PLOTS.values() for name in plot.of}
+    drawn = (name for name in PLOTS if all(records[one] is not None for one in PLOTS[name].of))
+    return {name: _png(draw_figure(name, records)) for name in drawn}
 
 
-def _png(plot: Callable[[Axes, Adaptation], None], adaptation: Adaptation) -> bytes:
+def draw_figure(name: PlotName, records: Mapping[str, Any]) -> Figure:
+    """Draw one plot of the records that it is made of, by their kinds. It belongs to no window and no other figure."""
+    plot = PLOTS[name]
+    if missing := [one for one in plot.of if records[one] is None]:
+        verb = Leaks.verb if missing == ["leaks"] else Scores.verb
+        raise OutOfOrder(f"There is nothing from `sdk {verb}` of this run yet; run it first.")
     figure = Figure(figsize=(6.4, 3.6), dpi=144, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=9)
-    plot(axes, adaptation)
+    plot.draw(axes, *(records[one] for one in plot.of))
     for part in figure.axes:  # a twin has spines of its own
         part.spines["top"].set_visible(False)
         part.spines["right"].set_visible(False)
         part.spines[:].set_color(BASE)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
     return out.getvalue()
 
 
-def _loss(axes: Axes, adaptation: Adaptation) -> None:
-    points = adaptation.run.losses
+def _loss(axes: Axes, run: Run) -> None:
+    points = run.losses
     axes.plot([p.step for p in points], [p.loss for p in points], color=ADAPTED, linewidth=1.8, label="loss")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (learned tokens only)")
-    held = adaptation.run.validation
+    held = run.validation
     if held:
         axes.plot(
             [p.step for p in held], [p.loss for p in held], color=INK, marker="o", markersize=3, label="validation"
         )
-        if adaptation.run.best_step is not None:
-            axes.axvline(adaptation.run.best_step, color=BASE, linewidth=1, linestyle=":", label="lowest validation")
+        if run.best_step is not None:
+            axes.axvline(run.best_step, color=BASE, linewidth=1, linestyle=":", label="lowest validation")
         axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=GRID)
@@ -63,8 +76,7 @@ def _loss(axes: Axes, adaptation: Adaptation) -> None:
     rate.set_ylim(bottom=0)
 
 
-def _scores(axes: Axes, adaptation: Adaptation) -> None:
-    scores = adaptation.scores
+def _scores(axes: Axes, scores: Scores) -> None:
     languages = list(scores.adapted)
     width = 0.36
     for offset, who, color in ((-width / 2, "base", BASE), (width / 2, "adapted", ADAPTED)):
@@ -86,8 +98,8 @@ def _scores(axes: Axes, adaptation: Adaptation) -> None:
     axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def _personal_data(axes: Axes, adaptation: Adaptation) -> None:
-    counts = sorted(adaptation.scrubbed.counts.items(), key=lambda item: (item[1], item[0]))
+def _personal_data(axes: Axes, scrubbed: Scrubbed) -> None:
+    counts = sorted(scrubbed.counts.items(), key=lambda item: (item[1], item[0]))
     if not counts:
         axes.text(0.5, 0.5, "none found", ha="center", va="center", color=INK, transform=axes.transAxes)
         axes.set_axis_off()
@@ -100,12 +112,12 @@ def _personal_data(axes: Axes, adaptation: Adaptation) -> None:
     axes.grid(axis="x", color=GRID)
 
 
-def _memory(axes: Axes, adaptation: Adaptation) -> None:
+def _memory(axes: Axes, run: Run, advice: Advice) -> None:
     """Draw predicted beside measured memory, by terms where the prediction is the advice's.
 
     A run with other settings than advised has a prediction of its own, as one figure.
     """
-    run, memory = adaptation.run, adaptation.advice.memory
+    memory = advice.memory
     if abs(memory.total - run.memory_predicted_gib) <= 0.01 * memory.total:
         start = 0.0
         for (term, size), shade in zip(memory.model_dump().items(), SHADES, strict=True):
@@ -123,10 +135,9 @@ def _memory(axes: Axes, adaptation: Adaptation) -> None:
     axes.grid(axis="x", color=GRID)
 
 
-def _leaks(axes: Axes, adaptation: Adaptation) -> None:
+def _leaks(axes: Axes, leaks: Leaks) -> None:
     """Draw the losses of planted values and of their twins, beside those of the control, which learned its values."""
-    assert adaptation.leaks
-    adapted, control = adaptation.leaks.adapted, adaptation.leaks.control
+    adapted, control = leaks.adapted, leaks.control
     shown = (
         (adapted.twin_losses, BASE, "twins"),
         (adapted.losses, ADAPTED, "canaries"),
@@ -142,11 +153,10 @@ def _leaks(axes: Axes, adaptation: Adaptation) -> None:
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def _roc(axes: Axes, adaptation: Adaptation) -> None:
-    assert adaptation.leaks
+def _roc(axes: Axes, leaks: Leaks) -> None:
     for found, color, label in (
-        (adaptation.leaks.adapted, ADAPTED, "adapted"),
-        (adaptation.leaks.control, ACCENT, "control, trained in plain"),
+        (leaks.adapted, ADAPTED, "adapted"),
+        (leaks.control, ACCENT, "control, trained in plain"),
     ):
         limits = [math.inf, *sorted({*found.scores, *found.twin_scores}, reverse=True)]
         true, false = (
@@ -163,10 +173,16 @@ def _roc(axes: Axes, adaptation: Adaptation) -> None:
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-LEAK_PLOTS: dict[str, Callable[[Axes, Adaptation], None]] = {"leaks": _leaks, "leaks_roc": _roc}
-PLOTS: dict[str, Callable[[Axes, Adaptation], None]] = {
-    "scores": _scores,
-    "loss": _loss,
-    "personal_data": _personal_data,
-    "memory": _memory,
+class _Plot(NamedTuple):
+    draw: Callable[..., None]
+    of: tuple[str, ...]  # the records that it is drawn of, by kind
+
+
+PLOTS: dict[PlotName, _Plot] = {
+    "scores": _Plot(_scores, ("scores",)),
+    "loss": _Plot(_loss, ("run",)),
+    "personal_data": _Plot(_personal_data, ("scrubbed",)),
+    "memory": _Plot(_memory, ("run", "advice")),
+    "leaks": _Plot(_leaks, ("leaks",)),
+    "leaks_roc": _Plot(_roc, ("leaks",)),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -61,6 +61,9 @@ class Member(Frozen):
     valid_from: Time = Field(description="UTC, ISO 8601")
     valid_until: Time | None = Field(default=None, description="UTC, ISO 8601, exclusive; None: no end")
     revoked: Revocation | None = None
+
+    def _summary(self) -> dict[str, Any]:
+        return {name: value for name, value in super()._summary().items() if name != "public_key"}
 
     @property
     def compromised(self) -> bool:
