@@ -53,7 +53,7 @@ def main() -> None:
         interval = f"{after.low:.2f} to {after.high:.2f}"
         print(f"exact match, {language}: {before.value:.2f} before, {after.value:.2f} ({interval}) after")
 
-    if project.state().policy().leaks.required:
+    if project.policy.leaks.required:
         found = project.check_leaks().adapted
         print(f"planted values: exposure {found.exposure.value:.2f} bits (chance 1.4), {found.extracted} given back")
 

@@ -241,6 +241,7 @@ def test_plots_are_figures_of_nobodys_window(finished: Project, what: PlotName) 
     figure = finished.plot(what)
     assert isinstance(figure, Figure)
     assert figure.axes[0].get_xlabel()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     newest = finished.latest(Run)
     assert newest
     again = finished.plot(what, newest.digest[:12])

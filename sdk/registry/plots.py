@@ -27,13 +27,20 @@ def draw(adaptation: Adaptation) -> dict[str, bytes]:
     return {name: _png(draw_figure(name, records)) for name in drawn}
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows although pyplot, which would say how, was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return _png(self)
+
+
 def draw_figure(name: PlotName, records: Mapping[str, Any]) -> Figure:
     """Draw one plot of the records that it is made of, by their kinds. It belongs to no window and no other figure."""
     plot = PLOTS[name]
     if missing := [one for one in plot.of if records[one] is None]:
         verb = Leaks.verb if missing == ["leaks"] else Scores.verb
         raise OutOfOrder(f"There is nothing from `sdk {verb}` of this run yet; run it first.")
-    figure = Figure(figsize=(6.4, 3.6), dpi=144, layout="constrained")
+    figure = ShownFigure(figsize=(6.4, 3.6), dpi=144, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=9)
