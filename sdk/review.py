@@ -18,7 +18,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sdk.crypto import Secret
@@ -50,7 +50,8 @@ class ReviewRow:
     split: str
     language: str
     stratum: str
-    texts: tuple[tuple[str, str], ...]  # (role or what it is, text): the messages, then what else the row holds
+    # (role or what it is, text): the messages, then what else the row holds
+    texts: tuple[tuple[str, str], ...] = field(repr=False)
     number: int  # of this row among all that are to be judged, from 1
     of: int
 

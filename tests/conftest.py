@@ -32,7 +32,7 @@ TESTS = Path(__file__).parent
 LONGEST = """
     test_demo test_resume test_governance test_tamper test_flow test_registry test_fuzzing test_methods test_docs
     test_leaks test_scrub test_refusals test_trial test_gpus test_secrets test_shipped test_server test_hub test_watch
-    test_scrub_engine test_tampering test_verify_release test_tagger test_cli test_flavor test_seal
+    test_scrub_engine test_notebook test_tampering test_verify_release test_tagger test_cli test_flavor test_seal
 """.split()
 
 

@@ -121,6 +121,8 @@ test_methods:
     watching_changes_nothing_of_training what_is_read_back_answers_as_what_was_trained
 test_mutation:
     a_mutant_is_killed_by_a_test_that_notices_it_and_by_no_other
+test_notebook:
+    progress_stands_below_the_cells_and_goes_away the_notebook_runs_and_prints_little
 test_oms:
     the_reference_tool_accepts_what_we_sign_and_we_do
 test_policy:
@@ -128,6 +130,9 @@ test_policy:
     a_rule_is_checked_at_each_moment_that_knows_its_facts
 test_predict:
     the_benchmark_measures_a_row_and_predicts_it
+test_python:
+    a_project_is_shown an_empty_table records_as_tables what_was_not_measured_is_not_drawn
+    whatever_a_project_takes_or_gives_can_be_imported
 test_recognizers:
     full_width_values_are_found random_values_are_found_in_any_sentence
     the_domains_planted_values_are_found_and_its_terms_are_left_alone

@@ -186,6 +186,14 @@ def test_every_method_has_its_words(method: str) -> None:
     assert record.quantization in str(record)
 
 
+def test_no_text_of_a_row_and_no_model_is_written_out() -> None:
+    row = sdk.ReviewRow("r1", "train", "en", "en, nothing found", (("user", "a patient"),), 1, 2)
+    assert "patient" not in repr(row)
+    assert "r1" in repr(row)
+    model: Any = SimpleNamespace(get_base_model=lambda: SimpleNamespace())
+    assert len(repr(sdk.AdaptedModel(model, model, "a prompt", 48))) < 120
+
+
 # -- a project --------------------------------------------------------------------------------------------------------
 
 
