@@ -192,7 +192,18 @@ def test_a_name_of_the_version_before_is_still_found_and_says_its_new_one() -> N
         assert sdk.probe is sdk.detect_hardware
 
 
-HEAVY = ("torch", "transformers", "mlflow", "presidio_analyzer", "trl", "peft", "datasets", "spacy", "matplotlib")
+HEAVY = (
+    "torch",
+    "transformers",
+    "mlflow",
+    "presidio_analyzer",
+    "trl",
+    "peft",
+    "datasets",
+    "spacy",
+    "matplotlib",
+    "pandas",
+)
 
 
 @pytest.mark.parametrize(

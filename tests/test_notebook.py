@@ -36,7 +36,7 @@ def executed(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> No
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += f"\ndomain, policy = {str(workshop.domain)!r}, {str(workshop.policy)!r}"
-    parameters.source += "\nsettings = {'max_steps': 2}"
+    parameters.source += "\nsettings = {'max_steps': 4}"
     path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)

@@ -128,7 +128,8 @@ def test_the_project_is_one_class() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_is_a_few_statements_with_a_docstring(verb: str) -> None:
     """What there is to decide is decided in free functions, which are tested above without a project."""
-    source = inspect.getsource(getattr(Project, verb))
+    method = getattr(Project, verb)
+    source = inspect.getsource(method.fget if isinstance(method, property) else method)
     (function,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(function, ast.FunctionDef)
     assert ast.get_docstring(function)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ class NotebookProgress:
     def __init__(self) -> None:
         self._handle: Any = None
         self._drawn = -SECONDS
+        # tqdm, which libraries import and of which nothing is shown here, misses widgets for its own bars
+        warnings.filterwarnings("ignore", message="IProgress not found")
 
     def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
         now = time.monotonic()

@@ -114,18 +114,18 @@ def findings(state: ProjectState) -> list[Finding]:
 def about(state: ProjectState) -> dict[str, Any]:
     """Say what a project works with and how far it has come, name -> value."""
     charter = state.charter
-    release, publications = state.find_latest(Release), state.all(Publication)
-    status = {each.release: each.status for each in publications}
-    newest = (
-        f"{release.model_name} version {release.version}: {status.get(release.digest, 'candidate')}" if release else ""
-    )
+    release, newest = state.find_latest(Release), "none"
+    if release:
+        status = {each.release: each.status for each in state.all(Publication)}
+        newest = f"{release.model_name} version {release.version}: {status.get(release.digest, 'candidate')}"
+    done = dict.fromkeys(kind.verb for kind in STEP_RECORDS if state.finished(kind.step))
     return {
         "folder": str(state.root),
         "base": charter.base_name,
         "domain": charter.domain,
         "policy": charter.policy,
-        "done": ", ".join(dict.fromkeys(kind.verb for kind in STEP_RECORDS if state.finished(kind.step))),
-        "newest release": newest or "none",
+        "done": ", ".join(done) or "nothing yet",
+        "newest release": newest,
         "audit log": f"{len(state.events):,} events, the last at {state.events[-1].time[:19]} UTC",
     }
 

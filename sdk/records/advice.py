@@ -208,7 +208,9 @@ class Advice(StepRecord):
         time = "not known for this hardware"
         if self.speed:
             time = f"{self.speed.tokens_per_second.brief()} tokens/s"
-            time += f", {self.speed.hours.brief()} h in all" if self.speed.hours else ""
+        if self.speed and (hours := self.speed.hours):
+            unit, scale = ("h", 1) if hours.expected >= 1 else ("min", 60)
+            time += f", {span(hours.low * scale, hours.expected * scale, hours.high * scale)} {unit} in all"
         lost = "nothing: it is 16-bit LoRA itself"
         if self.method != "lora":
             lost = f"{accuracy.loss:.1%} of its score expected ({accuracy.low:.1%} to {accuracy.high:.1%})"

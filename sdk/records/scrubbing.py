@@ -142,9 +142,9 @@ class Scrubbed(StepRecord):
         counts = dict(sorted(self.counts.items(), key=lambda item: -item[1]))
         rows: dict[str, Any] = {
             "rows": self.rows,
-            "personal data": f"{sum(counts.values()):,} findings in {self.rows_changed:,} rows that were changed",
+            "personal data": f"{self.findings:,} findings; {self.rows_changed:,} rows were changed",
             "kinds": counts,
-            "actions": self.actions,
+            "done": self.treatments_text(),
             "recall on planted": self.recall_planted,
             "left out": f"{len(self.quarantined):,} rows that could not be scanned",
             "canaries": self.canaries,

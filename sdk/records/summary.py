@@ -85,8 +85,9 @@ def as_text(title: str, rows: Mapping[str, Any]) -> str:
 
 def as_html(title: str, rows: Mapping[str, Any]) -> str:
     """Write the table as HTML for a notebook, in its own colours and without scripts."""
+    name_style, text_style = "text-align:left;white-space:nowrap", "text-align:left"
     body = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
+        f'<tr><th style="{name_style}">{escape(name)}</th><td style="{text_style}">{escape(text)}</td></tr>'
         for name, text in lines(title, rows)
     )
     return f"<div><strong>{escape(title)}</strong><table><tbody>{body}</tbody></table></div>"
