@@ -11,6 +11,7 @@ import atexit
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,13 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from sdk.errors import InvalidInput, StepFailed
+
 Child = subprocess.Popen[bytes]
 Stream = int | IO[bytes]
 PIPE: Stream = subprocess.PIPE
 NOTHING: Stream = subprocess.DEVNULL
+LOCALHOST = "127.0.0.1"
 
 _SOURCES = str(Path(__file__).resolve().parents[1])  # the folder that holds this package
 
@@ -132,6 +136,26 @@ def _import_paths() -> list[str]:
     if _SOURCES not in paths:  # this package was found in the working folder, where a child does not look
         paths.insert(0, _SOURCES)
     return paths
+
+
+def free_port(port: int | None = None, usual: int = 0) -> int:
+    """Return a port of 127.0.0.1 that nothing listens on: `port` itself, which is refused where something does.
+
+    None: the usual one if it is free, else any other. Raises InvalidInput for a port that is taken or not allowed.
+    """
+    for each in (usual, 0) if port is None else (port,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: one that has ended blocks none
+            try:
+                probe.bind((LOCALHOST, each))
+            except OSError as error:
+                if port is None:
+                    continue
+                raise InvalidInput(
+                    f"Port {port} of {LOCALHOST} cannot be used ({error.strerror}); name another, or leave it out."
+                ) from None
+            return int(probe.getsockname()[1])
+    raise StepFailed(f"{LOCALHOST} has no free port; end a program that listens.")
 
 
 def start(

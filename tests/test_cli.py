@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_history_verify_and_load_speak_json(finished: Project) -> None:
     assert answered[0]["question"] == "What is a bond?"
     piped = json.loads(here("generate", "-p", finished.root, "--json", given="What is a bond?\n\n").stdout)
     assert piped == answered
+
+
+def test_ui_on_a_port_in_use_prints_no_link_to_it(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("sdk.cli.commands.run_in_front", lambda command, *_: started.append(command) or 0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        named = here("ui", "-p", finished.root, "--port", port)
+        assert (named.returncode, named.stdout, started) == (2, "", [])
+        assert f"Port {port} of 127.0.0.1 cannot be used" in named.stderr
+        monkeypatch.setattr("sdk.cli.commands.UI_PORT", port)
+        usual = here("ui", "-p", finished.root)
+    assert usual.returncode == 0
+    assert f"Port {port} is in use, so this is another." in usual.stdout
+    assert f"127.0.0.1:{port}" not in usual.stdout
+    assert f"127.0.0.1:{started[0][-1]}" in usual.stdout
 
 
 def test_doctor_says_what_a_report_needs_and_nothing_secret(finished: Project, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import sdk
-from sdk import processes
+from sdk import InvalidInput, processes
 
 ROOT = Path(sdk.__file__).parents[1]
 WAITS = """
@@ -98,3 +99,14 @@ def test_in_front_the_exit_status_is_returned() -> None:
         processes.run_in_front([sys.executable, "-c", "import os; raise SystemExit(int(os.environ['N']))"], {"N": "7"})
         == 7
     )
+
+
+def test_a_port_that_is_taken_is_refused_where_it_was_named_and_another_is_found_where_not() -> None:
+    with socket.create_server((processes.LOCALHOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInput, match=f"Port {port} of 127.0.0.1 cannot be used"):
+            processes.free_port(port)
+        other = processes.free_port(usual=port)
+    assert other != port
+    assert processes.free_port(port) == port
+    assert processes.free_port(usual=port) == port

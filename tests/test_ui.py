@@ -74,6 +74,10 @@ def test_the_versions_page_shows_status_decisions_checks_and_digests(site: Site)
         *("sdk.status", "sdk.approvals", "sdk.checks", "5 of 5 hold", "@ champion"),
     ]
     assert [piece for piece in expected if piece not in shown] == []
+    assert "How do I get started" not in shown  # what MLflow's assistant says where it opens
+    hidden = re.findall(r"<style>([^<]*)\{display:none!important\}</style>", page)
+    assert hidden == ["[data-assistant-ui]"]
+    assert re.findall(r"<[^>]*data-assistant-ui[^>]*>", page)  # its button, which thereby is not seen
     links = re.findall(r'href="([^"]*)">Open the report', page)
     assert links == [f"{site.run}/artifacts/report.html{VIEW}"]
 

@@ -18,10 +18,12 @@ from sdk.cli.progress import Bars
 from sdk.cli.review_rows import review as ask
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput, Refused
-from sdk.processes import access_to, run_in_front
+from sdk.processes import access_to, free_port, run_in_front
 from sdk.project import Project
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
 from sdk.records import Decision, Release
+
+UI_PORT = 5000
 
 
 @app.command()
@@ -325,18 +327,23 @@ def verify(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port on 127.0.0.1.", min=1, max=65535, show_default=f"{UI_PORT}, or a free one"),
+    ] = None,
     project: ProjectOption = HERE,
 ) -> None:
     """Open the stock MLflow UI on this project's runs, models and reports."""
     with output(False) as out:
         opened = Project.open(project)
-        command, variables = opened.ui_command(port)
-        out.show(styled("MLflow UI on [bold]http://127.0.0.1:{}[/]  (Ctrl-C ends it)", port))
+        chosen = free_port(port, UI_PORT)
+        command, variables = opened.ui_command(chosen)
+        taken = f"Port {UI_PORT} is in use, so this is another. " if port is None and chosen != UI_PORT else ""
+        out.show(styled("{}MLflow UI on [bold]http://127.0.0.1:{}[/]  (Ctrl-C ends it)", taken, chosen))
         release = opened.state().find_latest(Release)
         if release is not None:
             for name, page in show.mlflow_pages(release).items():
-                out.console.print(styled("[dim]{:<14}[/] http://127.0.0.1:{}/{}", name, port, page), soft_wrap=True)
+                out.console.print(styled("[dim]{:<14}[/] http://127.0.0.1:{}/{}", name, chosen, page), soft_wrap=True)
         access = [name for value in variables.values() for name in access_to(value)]
         raise typer.Exit(run_in_front(command, variables, access))
 

@@ -554,7 +554,13 @@ class Project:
         return verify_project(self.state(), registry=True)
 
     def ui_command(self, port: int) -> tuple[list[str], dict[str, str]]:
-        """Return the command that serves the stock MLflow UI on this project, on 127.0.0.1 only, and its variables."""
+        """Return the command that serves the stock MLflow UI on this project, on 127.0.0.1 only, and its variables.
+
+        port: `sdk.processes.free_port` finds one. Raises InvalidInput where something listens there already.
+        """
+        from sdk.processes import free_port
+
+        free_port(port)
         from sdk.registry import Tracking, ui_command, ui_variables
 
         tracking = Tracking(self.root.resolve(), self.state().charter.tracking_uri)

@@ -457,6 +457,9 @@ WRITES = [
     ("POST", "/v1/traces"),
     ("POST", "/gateway/x/mlflow/invocations"),
     ("POST", "/ajax-api/3.0/mlflow/assistant/message"),
+    # reading it too: MLflow's assistant looks for agents on this machine and starts them
+    ("GET", "/ajax-api/3.0/mlflow/assistant/config"),
+    ("GET", "/ajax-api/3.0/mlflow/assistant/providers/claude_code/health"),
 ]
 
 
@@ -480,6 +483,19 @@ def test_the_pages_show_the_files_of_the_copy_that_they_are_opened_on(pages: tup
     status, runs = ask(address, "/ajax-api/2.0/mlflow/runs/search", "POST", b'{"experiment_ids": ["1"]}')
     assert status == 200
     assert [found["info"]["run_id"] for found in json.loads(runs)["runs"]] == [run]
+
+
+def test_the_page_comes_without_the_assistant_whatever_a_browser_has_of_it(pages: tuple[str, Bench]) -> None:
+    address, _ = pages
+    with urllib.request.urlopen(f"{address}/", timeout=SECONDS) as answer:
+        page, told = answer.read(), dict(answer.headers)
+    assert page.count(b"mlflow.assistant.fab.autoOpenedOnFirstLoad_v1") == 1
+    assert int(told["content-length"]) == len(page)
+    assert told["cache-control"] == "no-store"
+    assert "etag" not in {name.lower() for name in told}
+    request = urllib.request.Request(f"{address}/", headers={"If-None-Match": "*", "Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        assert (answer.status, answer.read()) == (200, page)
 
 
 def test_the_pages_fetch_nothing_from_elsewhere(pages: tuple[str, Bench], thief: Listener) -> None:
