@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,6 +73,18 @@ def test_the_same_command_again_does_nothing_again(finished: Project, workshop: 
     kept = [(event.action, event.objects) for event in before]
     assert [(event.action, event.objects) for event in done()] == kept
     assert [v.version for v in client(finished).search_model_versions("")] == [v.version for v in versions]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_smoke_test_of_a_step_or_two_goes_the_whole_way(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))
+    shutil.copytree(finished.root, tmp_path / "copy")
+    project = Project(tmp_path / "copy")
+    assert project.train(max_steps=steps).steps == steps
+    assert project.evaluate().adapted["all"].questions
+    assert project.register().version == "2"
 
 
 @pytest.mark.parametrize(

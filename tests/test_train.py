@@ -183,6 +183,27 @@ def test_an_adapter_that_does_not_move_stops_the_run(base: Path, data: Path, tmp
         run(base, data, tmp_path, learning_rate=1e-30)
 
 
+@pytest.mark.parametrize("max_steps", [1, 2])
+def test_what_warm_up_and_a_b_of_zeros_keep_still_is_no_fault(
+    base: Path, data: Path, tmp_path: Path, max_steps: int
+) -> None:
+    """The learning rate of the first step is 0, and in the next one A has no gradient, because B is zero."""
+    done = run(base, data, tmp_path, max_steps=max_steps, warmup_ratio=0.03)
+    assert [point.learning_rate > 0 for point in done.losses] == [False, True][:max_steps]
+    moved = {bool(value.any()) for name, value in safetensors.torch.load(weights(tmp_path)).items() if "lora_B" in name}
+    assert moved == {max_steps == 2}
+    assert any("Nothing was learned" in note for note in done.notes) == (max_steps == 1)
+
+
+@pytest.mark.parametrize(("max_steps", "still"), [(2, 14), (3, 28)])
+def test_an_optimizer_that_does_nothing_is_found_in_a_short_run_too(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_steps: int, still: int
+) -> None:
+    monkeypatch.setattr("torch.optim.AdamW.step", lambda self, closure=None: None)
+    with pytest.raises(StepFailed, match=f"{still} of 28 adapter matrices did not move"):
+        run(base, data, tmp_path, max_steps=max_steps, warmup_ratio=0.03)
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,11 +195,17 @@ def _run(trainer: Trainer) -> None:
     if _base_hash(trainer.model) != before:
         trainer.session.checkpoints.remove()
         raise StepFailed("The base's weights changed while the adapter was trained; nothing was kept.")
+    # those of the calls before this one too, where the run was interrupted
+    steps = sum(point.learning_rate > 0 for point in _losses(trainer))
+    if not steps:
+        trainer.session.notes.append(
+            "Nothing was learned: warm-up took the whole run, with a learning rate of 0 in its first step. Train for "
+            "more steps, or with warmup_ratio 0."
+        )
     still = [
         name
         for name, value in trainer.model.named_parameters()
-        # AdaLoRA's singular values begin at zero, and those of a rank that it cuts end there.
-        if name in initial and "lora_E" not in name and torch.equal(value, initial[name])
+        if name in initial and _must_move(name, initial, steps) and torch.equal(value, initial[name])
     ]
     if still:
         raise StepFailed(
@@ -208,6 +214,18 @@ def _run(trainer: Trainer) -> None:
         )
     if trainer.args.should_save:
         trainer.session.checkpoints.keep_newest()
+
+
+def _must_move(name: str, initial: Mapping[str, torch.Tensor], steps: int) -> bool:
+    """Tell whether so many steps with a learning rate above 0 must have changed a parameter.
+
+    initial: what all of them began with. The gradient of LoRA's A is a product with B, so where B begins at zero, the
+    first step moves B alone.
+    """
+    if "lora_E" in name:  # AdaLoRA's singular values begin at zero, and those of a rank that it cuts end there
+        return False
+    waits = "lora_A" in name and not initial[name.replace("lora_A", "lora_B")].any()
+    return steps > (1 if waits else 0)
 
 
 def make_trainer(
