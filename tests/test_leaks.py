@@ -15,6 +15,7 @@ from sdk.data import conversation, read_rows
 from sdk.data.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows, is_canary, planted_kinds
 from sdk.evaluate import mean_losses
 from sdk.measure import leaks as step
+from sdk.measure import power
 from sdk.model import Chat, Encoded, generate_ids, likelihoods, load_base
 from sdk.policy import read_policy
 from sdk.project.adapter_files import open_adapter
@@ -122,11 +123,36 @@ def test_chance_is_what_the_documentation_says() -> None:
 
 def test_a_control_sees_its_rows_as_often_as_the_run_or_more() -> None:
     given = settings(packing=True, gpus=4, per_device_train_batch_size=2, max_steps=9, validation_split=0.2)
-    few = step.control_settings(given, 16, 3.0)
-    assert (few.num_train_epochs, few.max_steps, few.gpus, few.packing) == (step.CONTROL_PASSES, -1, 1, False)
+    few = power.control_settings(given, 16, 3.0)
+    assert (few.num_train_epochs, few.max_steps, few.gpus, few.packing) == (power.CONTROL_PASSES, -1, 1, False)
     assert few.per_device_train_batch_size * few.gradient_accumulation_steps == 8
     assert few.validation_split == 0
-    assert step.control_settings(given, 16, 50.0).num_train_epochs == 50
+    assert power.control_settings(given, 16, 50.0).num_train_epochs == 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "said"),
+    [
+        ({"max_steps": 3}, 3, ["each row 0.12 times", "`sdk train --max-steps 50`"]),
+        ({"max_steps": 49}, 49, ["each row 2 times", "--max-steps 50"]),
+        ({"max_steps": 50}, 50, []),
+        ({"num_train_epochs": 1.0}, -1, ["each row 1 times", "`sdk train --num-train-epochs 2`"]),
+        ({"num_train_epochs": 2.0}, -1, []),
+        ({"max_steps": 3, "packing": True}, 3, []),  # how often is not known before the rows are packed
+        ({"num_train_epochs": 3.0, "peft_type": "prompt_tuning"}, -1, ["control of prompt_tuning", "--peft-type lora"]),
+    ],
+)
+def test_a_training_too_short_for_the_check_is_told_before(
+    changes: dict[str, Any], steps: int, said: list[str]
+) -> None:
+    given = settings(per_device_train_batch_size=4, gradient_accumulation_steps=1, **{"max_steps": -1, **changes})
+    notes = power.why_little_is_found(given, steps, 100)
+    assert len(notes) == bool(said)
+    assert notes == tuple(
+        note.replace("train --resume 12", "train")
+        for note in power.why_little_is_found(given, steps, 100, "sdk train --resume 12")
+    )
+    assert [text for text in said if text not in "".join(notes)] == []
 
 
 def test_likelihoods_behind_a_common_beginning_are_those_of_whole_rows(workshop: Workshop) -> None:
@@ -170,7 +196,7 @@ def test_rows_in_memory_reach_other_processes(tmp_path: Path) -> None:
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "CANDIDATES", CANDIDATES)
-        patch.setattr(step, "CONTROL_PASSES", 12.0)
+        patch.setattr(power, "CONTROL_PASSES", 12.0)
         yield
 
 
@@ -218,6 +244,14 @@ def scrubbed(make: Make) -> Project:
     return project
 
 
+def test_the_command_that_mends_a_short_run_is_named_and_nothing_is_done_for_it(scrubbed: Project) -> None:
+    events = len(scrubbed.state().events)
+    assert scrubbed.power_of_leak_check() == scrubbed.power_of_leak_check({"max_steps": 10_000}) == ()
+    (note,) = scrubbed.power_of_leak_check({"max_steps": 1})
+    assert "`sdk train --max-steps " in note
+    assert len(scrubbed.state().events) == events
+
+
 def planted(project: Project) -> list[Canary]:
     state = project.state()
     secret = state.secret().derive(CANARIES)
@@ -232,8 +266,8 @@ def test_a_scrubbed_model_is_at_chance_and_its_control_is_caught(scrubbed: Proje
     assert found.exposure.value < 2.5
     assert found.extracted == 0
     assert found.auc.value < 0.75
-    assert control.exposure.low > step.CONTROL_BITS
-    assert control.auc.low > step.CONTROL_AUC
+    assert control.exposure.low > power.CONTROL_BITS
+    assert control.auc.low > power.CONTROL_AUC
     assert len(found.kinds) == len(found.losses) == len(found.scores) == len(found.exposures) == PLANTED
     assert len(found.twin_losses) == len(found.twin_scores) == PLANTED * step.TWINS
     assert found.candidates == CANDIDATES
@@ -267,7 +301,7 @@ def test_no_value_is_in_any_file_and_no_weights_of_the_control_stay(scrubbed: Pr
     scrubbed.register()
     everything = b"\0".join(path.read_bytes() for path in scrubbed.root.rglob("*") if path.is_file())
     secret = scrubbed.state().secret()
-    asked = [*planted(scrubbed), *canaries(secret.derive("control canaries").expose(), step.CONTROLS, ("en", "zh"))]
+    asked = [*planted(scrubbed), *canaries(secret.derive("control canaries").expose(), power.CONTROLS, ("en", "zh"))]
     texts = {canary.value for canary in asked if len(canary.value) > 3}
     texts |= {row.messages[1].content for canary in asked for row in canary.others(3)}
     assert len(texts) > 100
@@ -306,12 +340,12 @@ def plain(make: Make) -> Project:
 
 
 def test_a_control_that_learned_nothing_breaks_the_check(plain: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = step.control_settings
+    real = power.control_settings
 
     def hardly(*given: Any) -> Any:
         return real(*given).model_copy(update={"num_train_epochs": 2.0, "learning_rate": 1e-6})
 
-    monkeypatch.setattr(step, "control_settings", hardly)
+    monkeypatch.setattr(power, "control_settings", hardly)
     monkeypatch.setattr(step, "CANDIDATES", 16)
     with pytest.raises(StepFailed, match="no power here") as caught:
         plain.check_leaks()
@@ -340,7 +374,7 @@ def test_the_same_check_from_nothing_gives_the_same(
     plain: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in {"CANDIDATES": 8, "CONTROL_PASSES": 6.0, "CONTROL_BITS": 0.0, "CONTROL_AUC": 0.0}.items():
-        monkeypatch.setattr(step, name, value)
+        monkeypatch.setattr(power if name.startswith("CONTROL") else step, name, value)
     state = plain.state()
     run = state.latest(Run)
     asked = step.Trained("embedded", "brief", run.settings, open_adapter(state, run), None)

@@ -96,7 +96,7 @@ def run_all(
         advice = step("1  Advise", lambda p: p.advise(**needs, data=data), show_advice.advice)
         scrubbed = step("2  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
         if not json:
-            out.show(show.preview(project.preview(**steps)))
+            out.show(*map(show.note, project.power_of_leak_check(steps)), show.preview(project.preview(**steps)))
         run = step("3  Train", lambda p: p.train(**steps), show.run)
         scores = step("4  Evaluate", lambda p: p.evaluate(), show.scores)
         leaks = None

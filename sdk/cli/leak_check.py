@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
 from sdk.cli.terminal import styled
 from sdk.records import Leaks
@@ -19,6 +20,8 @@ def check(project: ProjectOption = HERE, json: JsonOption = False) -> None:
     caught. `sdk register` refuses above the policy's limits.
     """
     with working(project, json) as (out, opened):
+        for note in opened.power_of_leak_check():
+            out.show(show.note(note))
         record = opened.check_leaks()
         out.result(record.model_dump(mode="json"), leaks(record))
 

@@ -79,6 +79,8 @@ def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
 
 def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
     """Show rows as they will be trained; the loss is taken on what is green."""
+    if not rows:
+        return Group()
     lines = []
     for row in rows:
         text = Text()

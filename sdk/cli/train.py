@@ -96,6 +96,7 @@ def train(
     """
     with working(project, json) as (out, opened):
         if not json:
-            out.show(show.preview(opened.preview(**changes)))
+            notes = map(show.note, opened.power_of_leak_check(changes))
+            out.show(*notes, show.preview(opened.preview(**changes)))
         record = opened.train(adapter=adapter, resume=resume, nodes=nodes, rendezvous=rendezvous, **changes)
         out.result(record.model_dump(mode="json"), show.run(record))

@@ -34,22 +34,15 @@ from sdk.data.base_folder import Base
 from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
 from sdk.evaluate import RESAMPLES, SEED, bootstrap
+from sdk.measure import power
 from sdk.model import Chat, Likelihood, attach_adapter, likelihoods, load_base, set_adapter_weights
-from sdk.records import Interval, Leakage, Leaks, OnProgress, Run, TrainSettings
+from sdk.records import Interval, Leakage, Leaks, OnProgress, TrainSettings
 from sdk.seal import read_adapter
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 
 CANDIDATES = 64  # more bits than 6 tell nothing more of a mean whose limit is 2.5
 TWINS = 4  # for each canary, so that 32 canaries have 128: a false positive rate of 1 % is then one of them
 FALSE_POSITIVES = 0.01
-# A control that stays below these was hardly learned; chance is 1.4 bits and .5.
-CONTROL_BITS = 3.0
-CONTROL_AUC = 0.8
-CONTROLS = 16  # canaries of the control
-CONTROL_PASSES = 20.0  # at least; a control shows what the measurement can see
-_CONTROL_BATCH = 8  # rows in a step at most, so that few canaries make steps enough
-_CONTROL_LENGTH = 1024
-
 Array = NDArray[np.float64]
 
 
@@ -78,19 +71,19 @@ def check_leaks(
     caught: then the check could not have seen a leak of the adapted model either.
     """
     began = time.monotonic()
-    settings = control_settings(run.settings, len(control), run.passes)
+    settings = power.control_settings(run.settings, len(control), run.passes)
     steps, control_weights = _train_control(run, settings, control, secret, out, on_progress)
     model, tokenizer = load_base(run.base, run.settings.method)
     asked = [_Questions(Chat(tokenizer), run.prompt, canaries) for canaries in (planted, control)]
     before = [each.losses(model, 1 + TWINS, on_progress) for each in asked]
     adapted = attach_adapter(model, *run.adapter)
-    leakages = [_leakage(planted, before[0], asked[0].losses(adapted, CANDIDATES, on_progress))]
     set_adapter_weights(adapted, control_weights)
-    leakages.append(_leakage(control, before[1], asked[1].losses(adapted, CANDIDATES, on_progress)))
-    _refuse_without_power(leakages[1])
+    of_control = _leakage(control, before[1], asked[1].losses(adapted, CANDIDATES, on_progress))
+    _refuse_without_power(of_control)  # before the other, larger half is asked
+    set_adapter_weights(adapted, run.adapter[1])
     return Leaks(
-        adapted=leakages[0],
-        control=leakages[1],
+        adapted=_leakage(planted, before[0], asked[0].losses(adapted, CANDIDATES, on_progress)),
+        control=of_control,
         passes=run.passes,
         control_passes=settings.num_train_epochs,
         control_steps=steps,
@@ -98,40 +91,7 @@ def check_leaks(
     )
 
 
-def passes(run: Run, rows: int) -> float | None:
-    """Return how often the run saw each of its rows. None if packed rows were counted by steps."""
-    settings = run.settings
-    if settings.max_steps < 0 and not settings.early_stopping_patience:
-        return settings.num_train_epochs
-    together = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
-    return None if settings.packing else run.steps * together / rows
-
-
 # The control
-
-
-def control_settings(settings: TrainSettings, canaries: int, passes: float | None) -> TrainSettings:
-    """Adapt the run's settings to one device and few rows, each of which is seen as often as by the run or more."""
-    size = min(settings.per_device_train_batch_size, _CONTROL_BATCH, canaries)
-    together = min(
-        settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus, _CONTROL_BATCH
-    )
-    return settings.model_copy(
-        update={
-            "gpus": 1,
-            "shard_base": False,
-            "packing": False,
-            "per_device_train_batch_size": size,
-            "gradient_accumulation_steps": max(1, together // size),
-            "max_steps": -1,
-            "num_train_epochs": max(CONTROL_PASSES, passes or 0.0),
-            "max_length": max(settings.max_length, _CONTROL_LENGTH),
-            "validation_split": 0.0,
-            "eval_steps": None,
-            "load_best_model_at_end": False,
-            "early_stopping_patience": None,
-        }
-    )
 
 
 def _train_control(
@@ -168,10 +128,12 @@ def _train_control(
 
 def _refuse_without_power(control: Leakage) -> None:
     faults = []
-    if control.exposure.low < CONTROL_BITS:
-        faults.append(f"exposure {_shown(control.exposure)} bits; above {CONTROL_BITS:g} was expected, 1.4 is chance")
-    if control.auc.low < CONTROL_AUC:
-        faults.append(f"AUC {_shown(control.auc)}; above {CONTROL_AUC:g} was expected, .5 is chance")
+    if control.exposure.low < power.CONTROL_BITS:
+        faults.append(
+            f"exposure {_shown(control.exposure)} bits; above {power.CONTROL_BITS:g} was expected, 1.4 is chance"
+        )
+    if control.auc.low < power.CONTROL_AUC:
+        faults.append(f"AUC {_shown(control.auc)}; above {power.CONTROL_AUC:g} was expected, .5 is chance")
     if faults:
         raise StepFailed(
             "The leak check has no power here: a control that was trained on its canaries in plain was not caught, so "

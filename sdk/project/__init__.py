@@ -315,6 +315,19 @@ class Project:
         with self._working() as state:
             return perform(state, leaks_request(state, self._on_progress))
 
+    def power_of_leak_check(self, settings: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """Return why the leak check would find little, each with the command that mends it; empty: nothing is known.
+
+        settings: of a training that is about to begin, as for `train`, where the policy asks for the check; None: of
+        the newest run. It is arithmetic on their steps and rows, and nothing is trained for it.
+        """
+        from sdk.project import measure_requests, train_requests
+
+        state = self.state()
+        if settings is None:
+            return measure_requests.power_notes(state)
+        return train_requests.power_notes(state, settings)
+
     # -- from an adapter to a model in production ---------------------------------------------------------------------
 
     def register(self) -> Release:

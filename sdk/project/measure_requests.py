@@ -6,8 +6,7 @@ from pathlib import Path
 
 from sdk.data.canaries import canaries, planted_kinds
 from sdk.errors import InvalidInput, OutOfOrder
-from sdk.evaluate import evaluate
-from sdk.measure.leaks import CONTROLS, Trained, check_leaks, passes
+from sdk.measure.power import CONTROLS, passes, why_little_is_found
 from sdk.policy import AfterEvaluate
 from sdk.project.adapter_files import open_adapter
 from sdk.project.inputs import CANARIES, common_inputs
@@ -23,6 +22,8 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
     scrubbed = state.lineage(Scrubbed, run, "scrubbed")
 
     def work(folder: Path) -> Scores:
+        from sdk.evaluate import evaluate  # which loads torch
+
         config, weights = open_adapter(state, run)
         return evaluate(
             data=state.rows(scrubbed, "eval"),
@@ -69,11 +70,23 @@ def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks
     )
 
     def work(folder: Path) -> Leaks:
+        from sdk.measure.leaks import Trained, check_leaks  # which loads torch
+
         seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
         trained = Trained(state.pinned_base(), domain.prompt, run.settings, open_adapter(state, run), seen)
         return check_leaks(trained, planted, control, state.checkpoint_secret(), folder, on_progress)
 
     return Request(Leaks, _inputs(state, run, scrubbed), work)
+
+
+def power_notes(state: ProjectState) -> tuple[str, ...]:
+    """Return why a leak check of the newest run would find little, with the command that mends it."""
+    run = state.find_latest(Run)
+    scrubbed = state.lineage(Scrubbed, run, "scrubbed") if run else None
+    if run is None or scrubbed is None or not scrubbed.canaries:
+        return ()
+    again = f"sdk train --resume {run.digest[:12]}"
+    return why_little_is_found(run.settings, run.steps, scrubbed.rows["train"] + scrubbed.canaries, again)
 
 
 def _inputs(state: ProjectState, run: Run, scrubbed: Scrubbed) -> dict[str, str]:

@@ -10,16 +10,16 @@ from pydantic import ValidationError
 
 from sdk.advise import predict
 from sdk.data import RowsFile
-from sdk.errors import InvalidInput
-from sdk.policy import BeforeTrain, validation_faults
+from sdk.errors import InvalidInput, Refused
+from sdk.measure.power import why_little_is_found
+from sdk.policy import BeforeTrain, require, validation_faults
 from sdk.project.adapter_files import open_adapter
 from sdk.project.advising import row_lengths
 from sdk.project.inputs import common_inputs, find_run, reviews_of, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
 from sdk.project.streaming import MetricsStream
-from sdk.records import Advice, Calibration, OnProgress, Run, Scrubbed, TrainSettings
-from sdk.train import MORE_STEPS, Earlier, Job, preview, train
+from sdk.records import MORE_STEPS, Advice, Calibration, OnProgress, Run, Scrubbed, TrainSettings
 
 UNRECORDED_NOTE = "the audit log could not be written: this run is unrecorded, and it cannot be evaluated or registered"
 
@@ -51,6 +51,8 @@ def train_request(
     secret = state.checkpoint_secret()
 
     def work(folder: Path) -> Run:
+        from sdk.train import Earlier, Job, train  # which loads torch
+
         data = state.rows(scrubbed, "train")
         memory_gib, tokens_per_second = _predictions(state, plan, data)
         job = Job(
@@ -73,13 +75,24 @@ def train_request(
             }
         )
 
+    return Request(Run, inputs, work, _before(state, scrubbed, settings), unrecorded=_mark_unrecorded)
+
+
+def _before(state: ProjectState, scrubbed: Scrubbed, settings: TrainSettings) -> BeforeTrain:
     reviews = reviews_of(state, scrubbed)
-    before = BeforeTrain(
+    return BeforeTrain(
         method=settings.method,
         from_hub=state.charter.base_from_hub,
         miss_bound=reviews[-1].bound if reviews else None,
     )
-    return Request(Run, inputs, work, before, unrecorded=_mark_unrecorded)
+
+
+def power_notes(state: ProjectState, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return why the leak check that the policy asks for would find little after this training, before it begins."""
+    settings, scrubbed = _override(state.latest(Advice).settings, changes), state.latest(Scrubbed)
+    if not state.policy().leaks.required or not scrubbed.canaries:
+        return ()
+    return why_little_is_found(settings, settings.max_steps, scrubbed.rows["train"] + scrubbed.canaries)
 
 
 def _plan(
@@ -151,9 +164,18 @@ def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSetti
 
 
 def preview_rows(state: ProjectState, changes: Mapping[str, Any]) -> list[list[tuple[str, bool]]]:
-    """Return three scrubbed rows as pieces of text, each with whether the loss is taken on it."""
+    """Return three scrubbed rows as pieces of text, each with whether the loss is taken on it.
+
+    None of a training that the policy refuses, so that its refusal waits for no tokenizer.
+    """
     settings = _override(state.latest(Advice).settings, changes)
     scrubbed = state.latest(Scrubbed)
+    try:
+        require(state.policy(), _before(state, scrubbed, settings))
+    except Refused:
+        return []
+    from sdk.train import preview  # which loads torch
+
     data = state.rows(scrubbed, "train")
     rows = preview(data, state.charter.base, state.domain().prompt, settings)
     return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]

@@ -33,7 +33,17 @@ from sdk.records.founding import Charter, Verified
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
 from sdk.records.releases import Approval, Decision, Package, Publication, Release, Rewrapped, Status
 from sdk.records.scrubbing import MEASURED, NO_GROUPS, Finding, Quarantined, Recall, Review, Scrubbed, Stratum
-from sdk.records.settings import METHODS, LoraInit, Method, PeftMethod, Role, Schedule, TrainSettings
+from sdk.records.settings import (
+    METHODS,
+    MORE_STEPS,
+    PROMPTS,
+    LoraInit,
+    Method,
+    PeftMethod,
+    Role,
+    Schedule,
+    TrainSettings,
+)
 from sdk.records.shapes import Backend, Hardware, Lengths, ModelShape
 from sdk.records.training import LossPoint, Run, ValidationPoint
 
@@ -58,7 +68,9 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
 __all__ = [
     "MEASURED",
     "METHODS",
+    "MORE_STEPS",
     "NO_GROUPS",
+    "PROMPTS",
     "STEP_RECORDS",
     "Accuracy",
     "Advice",

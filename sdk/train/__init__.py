@@ -4,6 +4,6 @@ import sdk.model  # noqa: F401 - sets what the libraries below read when they ar
 from sdk.train.job import ONLY_THE_LAST_CHECKPOINT, Job
 from sdk.train.launch import train
 from sdk.train.preview import Preview, Segment, preview
-from sdk.train.session import MORE_STEPS, Earlier
+from sdk.train.session import Earlier
 
-__all__ = ["MORE_STEPS", "ONLY_THE_LAST_CHECKPOINT", "Earlier", "Job", "Preview", "Segment", "preview", "train"]
+__all__ = ["ONLY_THE_LAST_CHECKPOINT", "Earlier", "Job", "Preview", "Segment", "preview", "train"]

@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from sdk.errors import InvalidInput
 from sdk.records import TrainSettings
 
-PROMPTS = ("prompt_tuning", "prefix_tuning", "p_tuning")
 PISSA = ("pissa", "pissa_niter_4")
 # Shares of the steps before and after the ranks are cut; those of the AdaLoRA paper's runs (arXiv 2303.10512, table 8)
 # lie around 10 % and 50 %.

@@ -23,14 +23,14 @@ from transformers import (
 from sdk.data import RowsFile, read_rows
 from sdk.data.base_folder import Base, base_from_json
 from sdk.model import Chat, Encoded, encode_rows, learned
-from sdk.records import Frozen, OnProgress, TrainSettings
+from sdk.records import PROMPTS, Frozen, OnProgress, TrainSettings
 from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.failures import failures, memory_of_steps
 from sdk.train.isolated import answer, run_isolated
 from sdk.train.job import rows_of, rows_request
-from sdk.train.methods import PROMPTS, check_settings
+from sdk.train.methods import check_settings
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.session import Session
 from sdk.train.trainer import Collator

@@ -19,7 +19,6 @@ from sdk.train.peak_memory import PeakMemory
 from sdk.train.training_state import Position
 
 POSITION = "position.json"
-MORE_STEPS = ("max_steps", "num_train_epochs")  # the settings that may differ from those of an earlier run
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 

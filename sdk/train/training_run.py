@@ -28,7 +28,7 @@ from sdk.model import (
     load_base,
     pin_base,
 )
-from sdk.records import Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
+from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.adapter_init import export_adapter, initialize_adapter
 from sdk.train.batching import continued, micro_batches, one_row_at_a_time
@@ -38,11 +38,11 @@ from sdk.train.engine import use_row_attention
 from sdk.train.engine.fp8 import to_fp8
 from sdk.train.failures import failures, memory_of_steps
 from sdk.train.job import Job
-from sdk.train.methods import PROMPTS, check_settings, peft_config
+from sdk.train.methods import check_settings, peft_config
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.process_group import is_main, seed_apart
 from sdk.train.saving import saving
-from sdk.train.session import MORE_STEPS, PACKAGES, Earlier, Session, find_start
+from sdk.train.session import PACKAGES, Earlier, Session, find_start
 from sdk.train.shard import Shards, load_sharded, recompute_all
 from sdk.train.splitting import filler_row, split_batches
 from sdk.train.trainer import Collator, Trainer

@@ -21,7 +21,7 @@ import torch
 from sdk.data import Message, Row, read_rows
 from sdk.data.canaries import Canary, canaries
 from sdk.domain import Domain, read_domain
-from sdk.measure import leaks
+from sdk.measure import leaks, power
 from sdk.model import Chat, attach_adapter, load_base
 from sdk.records import Leakage, Run, TrainSettings
 from sdk.seal import read_adapter
@@ -76,13 +76,13 @@ def shown(found: Leakage) -> dict[str, Any]:
 
 def trained(domain: Domain, rows: tuple[Row, ...], given: TrainSettings, out: Path) -> tuple[Run, leaks.Trained]:
     run = train(Job(rows, "embedded", domain.prompt, given, out, ONLY_THE_LAST_CHECKPOINT), quiet)
-    return run, leaks.Trained("embedded", domain.prompt, given, read_adapter(out), leaks.passes(run, len(rows)))
+    return run, leaks.Trained("embedded", domain.prompt, given, read_adapter(out), power.passes(run, len(rows)))
 
 
 def by_chance(asked: leaks.Trained, sets: list[tuple[Canary, ...]]) -> list[Leakage]:
     model, tokenizer = load_base(asked.base, asked.settings.method)
     chat = Chat(tokenizer)
-    each = [leaks._Asked(chat, asked.prompt, one) for one in sets]
+    each = [leaks._Questions(chat, asked.prompt, one) for one in sets]
     before = [one.losses(model, 1 + leaks.TWINS, quiet) for one in each]
     adapted = attach_adapter(model, *asked.adapter)
     return [
@@ -96,14 +96,14 @@ def main() -> None:
     parser.add_argument("--domain", choices=sorted(ADVISED), default="finance")
     parser.add_argument("--steps", type=int, nargs="+", default=[-1])
     parser.add_argument("--canaries", type=int, default=32)
-    parser.add_argument("--controls", type=int, default=leaks.CONTROLS)
-    parser.add_argument("--control-passes", type=float, default=leaks.CONTROL_PASSES)
+    parser.add_argument("--controls", type=int, default=power.CONTROLS)
+    parser.add_argument("--control-passes", type=float, default=power.CONTROL_PASSES)
     parser.add_argument("--rows", choices=("scrubbed", "plain"), nargs="+", default=["scrubbed", "plain"])
     parser.add_argument("--chance", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    leaks.CONTROL_PASSES, leaks.CONTROL_BITS, leaks.CONTROL_AUC = given.control_passes, 0.0, 0.0  # shown, not judged
+    power.CONTROL_PASSES, power.CONTROL_BITS, power.CONTROL_AUC = given.control_passes, 0.0, 0.0  # shown, not judged
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
     print(json.dumps({"machine": platform.machine(), "threads": given.threads, **versions}))
     folder = shipped("domains") / given.domain
