@@ -34,7 +34,7 @@ from sdk.model import base_digest
 from sdk.model.adapter import check_config
 from sdk.policy import Policy
 from sdk.records import canonical_json, sha256
-from sdk.seal import MANIFEST, PACKAGE, SEALED_WEIGHTS, Facts, Manifest, oms, seal
+from sdk.seal import MANIFEST, PACKAGE, SEALED_WEIGHTS, DescribedFacts, Manifest, oms, seal
 from sdk.serve.admit import Trust, admit
 from sdk.store import log_origin, shipped
 
@@ -327,9 +327,9 @@ class Maker:
 
     # -- a release ----------------------------------------------------------------------------------------------------
 
-    def facts(self, version: int) -> Facts:
+    def facts(self, version: int) -> DescribedFacts:
         draw = self.draw
-        return Facts(
+        return DescribedFacts(
             package_id=hex_of(draw, 32),
             version=version,
             project="project",

@@ -29,7 +29,7 @@ from sdk.seal import (
     PACKAGE,
     PROVENANCE,
     SEALED_WEIGHTS,
-    Facts,
+    DescribedFacts,
     Manifest,
     check_provenance,
     key_context,
@@ -59,8 +59,8 @@ def safetensors(tensors: dict[str, tuple[str, list[int], bytes]]) -> bytes:
 WEIGHTS = safetensors({"a.lora_A": ("F32", [7, 20], b"MARKED-WEIGHTS" * 40), "a.lora_B": ("BF16", [3], b"123456")})
 
 
-def facts(number: int = 1) -> Facts:
-    return Facts(
+def facts(number: int = 1) -> DescribedFacts:
+    return DescribedFacts(
         package_id=f"{number:032x}",
         version=number,
         project="claims",
@@ -108,9 +108,9 @@ def refused(folder: Path, package: Package | None, match: str) -> None:
 
 def test_a_manifest_counts_from_one() -> None:
     for name in ("version", "max_new_tokens"):
-        assert Facts.model_validate(facts().model_dump() | {name: 1})
+        assert DescribedFacts.model_validate(facts().model_dump() | {name: 1})
         with pytest.raises(ValidationError, match=name):
-            Facts.model_validate(facts().model_dump() | {name: 0})
+            DescribedFacts.model_validate(facts().model_dump() | {name: 0})
 
 
 def test_the_lock_is_over_every_distribution_that_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,12 @@ def init(
     base: Annotated[
         str, typer.Option(help="'embedded', a folder in Hugging Face's format, or a hub's model name.")
     ] = "embedded",
+    base_name: Annotated[
+        str | None, typer.Option(help="What to call the base.", show_default="as its model card does, else its folder")
+    ] = None,
+    base_license: Annotated[
+        str | None, typer.Option(help="The base's licence.", show_default="as its model card says, else unknown")
+    ] = None,
     policy: Annotated[
         str | None, typer.Option(help="A shipped policy or a file.", show_default="the domain's own")
     ] = None,
@@ -97,6 +103,8 @@ def init(
                 folder,
                 domain=domain,
                 base=base,
+                base_name=base_name,
+                base_license=base_license,
                 policy=policy,
                 trainer=trainer,
                 signing_key=signing_key,
@@ -111,11 +119,12 @@ def init(
         out.result(
             charter.model_dump(mode="json"),
             styled(
-                "Project [bold]{}[/]: domain {}, policy {}, base {}. Next: `cd {}`, then `sdk advise`.",
+                "Project [bold]{}[/]: domain {}, policy {}, base {} (licence: {}). Next: `cd {}`, then `sdk advise`.",
                 charter.name,
                 charter.domain,
                 charter.policy,
                 charter.base_name,
+                charter.base_license,
                 folder,
             ),
             styled("[dim]{}: {}", charter.policy, state.policy().note),

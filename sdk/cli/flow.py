@@ -131,7 +131,11 @@ def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: 
     others = []
     if given(context, "domain") and find_domain(domain).resolve() != state.domain_source.resolve():
         others.append(f"--domain {domain}, where it has {charter.domain}")
-    if given(context, "base") and base != charter.base_name and Path(base).resolve() != state.base_folder().resolve():
+    if (
+        given(context, "base")
+        and base not in (charter.base, charter.base_name)
+        and Path(base).resolve() != state.base_folder().resolve()
+    ):
         others.append(f"--base {base}, where it has {charter.base_name}")
     if policy is not None and read_policy(find_policy(policy)).name != charter.policy:
         others.append(f"--policy {policy}, where it has {charter.policy}")

@@ -22,7 +22,8 @@ from typing import NamedTuple
 from sdk.crypto.block_tags import BLOCK_BYTES, BlockTags
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.records import canonical_json, sha256
-from sdk.regular_files import open_folder, open_inside
+from sdk.regular_files import TEMPLATE_BYTES, open_folder, open_inside
+from sdk.store import EMBEDDED, embedded_base
 
 WEIGHTS = ".safetensors"
 # What a base consists of: everything that decides what the model computes from a text. Its digest is over these, so a
@@ -50,6 +51,9 @@ IGNORED_PATTERNS = (
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin.index.json")
 # A hub cache's snapshots/REVISION/NAME is a link to this, and to nothing else.
 _BLOB = re.compile(r"\.\./\.\./blobs/[0-9A-Za-z]+")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TRUE = {"1", "true", "yes", "on"}
+CARD = "README.md"  # its model card, which is no part of what its digest covers
 _SMALL_BYTES = 128 << 20  # of a file that is no weights; the largest known tokenizer.json has 35 MB
 
 
@@ -61,6 +65,37 @@ class PinnedBase(NamedTuple):
 
 
 Base = str | PinnedBase  # "embedded", a folder, or, where HF_HUB_OFFLINE is not set, a name on the hub
+
+
+def _place(base: Base) -> str:
+    return base if isinstance(base, str) else base.place
+
+
+def locate_base(base: Base) -> Path | str:
+    """Return the folder of a base model, or the hub name of one that has to be fetched."""
+    place = _place(base)
+    if place == EMBEDDED:
+        return embedded_base()
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InvalidInput(f"Base {place} is a file; name the folder that holds config.json and the weights.")
+    if not _HUB_NAME.fullmatch(place):
+        raise InvalidInput(f"Base {place} does not exist; name '{EMBEDDED}', a folder or a model on the hub.")
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE | {"y", "t"}:
+        raise InvalidInput(
+            f"Base {place} is no folder here, and HF_HUB_OFFLINE forbids fetching it; "
+            f"download it elsewhere (`hf download {place} --local-dir FOLDER`) and name the folder."
+        )
+    return place
+
+
+def base_name(base: Base) -> str:
+    """Return the name that records and adapters carry: never a path."""
+    place = _place(base)
+    path = Path(place).expanduser()
+    return path.resolve().name if place != EMBEDDED and path.is_dir() else place
 
 
 def base_from_json(value: str | Sequence[str]) -> Base:
@@ -136,7 +171,8 @@ class WeightsFile:
 class BaseFolder:
     """The open files of a base. A context manager, which closes them.
 
-    small: bytes of each file of the base that is no weights; weights: the others; faults: everything else that lies
+    small: bytes of each file of the base that is no weights; weights: the others; card: of its model card, empty where
+    there is none that can be read; faults: everything else that lies
     there and may not. Raises InvalidInput where the folder cannot be read.
     """
 
@@ -145,6 +181,7 @@ class BaseFolder:
         self.small: dict[str, bytes] = {}
         self.weights: dict[str, WeightsFile] = {}
         self.faults: list[str] = []
+        self.card = b""
         self._digest: str | None = None
         try:
             directory = open_folder(path)
@@ -201,6 +238,8 @@ class BaseFolder:
 
     def _open_files(self, directory: int, names: Sequence[str]) -> None:
         pickles = [name for name in names if _matches(name, _PICKLES)]
+        if CARD in names:
+            self._read_card(directory)
         for name in names:
             if _matches(name, BASE_PATTERNS):
                 self._open_file(directory, name)
@@ -212,6 +251,18 @@ class BaseFolder:
             self.faults.append(
                 "its weights are pickles, which can run code; convert them to safetensors (save_pretrained does) first"
             )
+
+    def _read_card(self, directory: int) -> None:
+        try:
+            descriptor = _open_once(directory, CARD)
+        except OSError:
+            return
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_size <= TEMPLATE_BYTES:
+                self.card = WeightsFile(self.path / CARD, descriptor, status.st_size).read(0, status.st_size)
+        finally:
+            os.close(descriptor)
 
     def _open_file(self, directory: int, name: str) -> None:
         try:

@@ -25,7 +25,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-from sdk.data.base_folder import Base, PinnedBase  # noqa: E402
+from sdk.data.base_folder import Base, PinnedBase, base_name  # noqa: E402
 from sdk.model.adapter import (  # noqa: E402
     ADAPTER_NAME,
     adapter_config,
@@ -36,7 +36,6 @@ from sdk.model.adapter import (  # noqa: E402
 )
 from sdk.model.base_model import (  # noqa: E402
     base_digest,
-    base_name,
     check_base,
     fetch_base,
     open_base,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +13,11 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from sdk.data.base_folder import BASE_PATTERNS, Base, BaseFolder, PinnedBase
+from sdk.data.base_folder import BASE_PATTERNS, CARD, Base, BaseFolder, PinnedBase, locate_base
 from sdk.data.tensor_headers import read_header
 from sdk.errors import InvalidInput, StepFailed
-from sdk.store import EMBEDDED, embedded_base
 from sdk.stored_formats import stored_format, stored_format_fault
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_TRUE = {"1", "true", "yes", "on"}
 _SHARD = re.compile(r"[^/\\]+\.safetensors")
 _PLAIN = {"F64", "F32", "F16", "BF16", "I64", "BOOL"}  # the last two: positions and masks
 INDEX = "model.safetensors.index.json"
@@ -30,33 +26,9 @@ SINGLE = "model.safetensors"
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
 
-def _place(base: Base) -> str:
-    return base if isinstance(base, str) else base.place
-
-
-def _locate(base: Base) -> Path | str:
-    """Return the folder of a base model, or the hub name of one that has to be fetched."""
-    place = _place(base)
-    if place == EMBEDDED:
-        return embedded_base()
-    path = Path(place).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise InvalidInput(f"Base {place} is a file; name the folder that holds config.json and the weights.")
-    if not _HUB_NAME.fullmatch(place):
-        raise InvalidInput(f"Base {place} does not exist; name '{EMBEDDED}', a folder or a model on the hub.")
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE | {"y", "t"}:
-        raise InvalidInput(
-            f"Base {place} is no folder here, and HF_HUB_OFFLINE forbids fetching it; "
-            f"download it elsewhere (`hf download {place} --local-dir FOLDER`) and name the folder."
-        )
-    return place
-
-
 def _fetch(name: str) -> Path:
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(BASE_PATTERNS)))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=[*BASE_PATTERNS, CARD]))
     except HFValidationError:
         raise InvalidInput(f"Base {name} is neither a folder nor a name that the hub could have.") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
@@ -71,7 +43,7 @@ def resolve_base(base: Base) -> Path | str:
 
     Raises InvalidInput with every fault of the folder.
     """
-    located = _locate(base)
+    located = locate_base(base)
     if isinstance(located, Path):
         check_base(located)
     return located
@@ -93,7 +65,7 @@ def open_base(base: Base) -> Iterator[BaseFolder]:
 
     Raises InvalidInput with every fault of the folder, Tampered where a pinned base is another one.
     """
-    located = _locate(base)
+    located = locate_base(base)
     with BaseFolder(located if isinstance(located, Path) else _fetch(located)) as opened:
         _require_base(opened)
         if isinstance(base, PinnedBase):
@@ -108,13 +80,6 @@ def pin_base(base: Base) -> PinnedBase:
         return base
     with open_base(base) as opened:
         return PinnedBase(base, opened.digest())
-
-
-def base_name(base: Base) -> str:
-    """Return the name that records and adapters carry: never a path."""
-    place = _place(base)
-    path = Path(place).expanduser()
-    return path.resolve().name if place != EMBEDDED and path.is_dir() else place
 
 
 def base_digest(folder: Path) -> str:

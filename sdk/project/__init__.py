@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.errors import InvalidInput, OutOfOrder, SDKError
-from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, KeyURIs
+from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, KeyURIs
 from sdk.project.notebook import NotebookProgress, in_notebook
 from sdk.project.perform import perform
 from sdk.project.state import ProjectState
@@ -109,6 +109,8 @@ class Project:
         *,
         domain: str | Path = "finance",
         base: str = "embedded",
+        base_name: str | None = None,
+        base_license: str | None = None,
         policy: str | Path | None = None,
         trainer: str | None = None,
         signing_key: str = SIGNING_KEY,
@@ -122,17 +124,20 @@ class Project:
         """Make the project's folder.
 
         domain and policy are names of shipped ones or paths; base is "embedded", a folder in Hugging Face's format or
-        a hub's model name. Keys are URIs, made where they are the default files: signing_key signs packages, log_key
-        (Ed25519) the audit log, owner_key the key rings, encryption_key wraps what decrypts weights. trainer is who
-        holds the first (the user by default). heads: further files, best on another machine, that
-        get each checkpoint of the log. Raises InvalidInput if the folder exists and is not empty.
+        a hub's model name. base_name and base_license: what it is called and its licence, where its model card (its
+        folder's README.md) does not say so; a licence that nobody states is unknown. Keys are URIs, made where they
+        are the default files: signing_key signs packages, log_key (Ed25519) the audit log, owner_key the key rings,
+        encryption_key wraps what decrypts weights. trainer is who holds the first (the user by default). heads:
+        further files, best on another machine, that get each checkpoint of the log. Raises InvalidInput if the folder
+        exists and is not empty.
         """
-        # twelve keyword options: each has a default, and a user should not have to build a record for one of them
+        # fourteen keyword options: each has a default, and a user should not have to build a record for one of them
         from sdk.project.creating import create_folder
 
         root = Path(folder)
         uris = KeyURIs(signing_key, log_key, owner_key, encryption_key)
-        create_folder(root, domain, base, policy, trainer, uris, heads, tracking_uri)
+        chosen = BaseChoice(base, base_name, base_license)
+        create_folder(root, domain, chosen, policy, trainer, uris, heads, tracking_uri)
         return cls(root, on_progress)
 
     @classmethod

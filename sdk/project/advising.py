@@ -122,7 +122,7 @@ def advise_request(
     data: str | Path | None = None,
 ) -> Request[Advice]:
     """Ask for advice as Project.advise says; `stated` are the fields of Needs that it was given."""
-    shape = find_model(str(state.base_folder()))
+    shape = find_model(str(state.base_folder())).model_copy(update={"name": state.charter.base_name})
     rows = find_rows(state, data)
     needs = make_needs(state, rows, shape, stated, max_length)
     machine = hardware or detect_hardware()

@@ -116,6 +116,14 @@ def keep_policy(root: Path, policy: Policy) -> None:
     write_atomic(root / POLICIES / f"{policy.digest}.json", canonical_json(policy.model_dump(mode="json")))
 
 
+class BaseChoice(NamedTuple):
+    """Which base a project is made for, and what its user says of it; None: its model card is asked."""
+
+    place: str
+    name: str | None = None
+    license: str | None = None
+
+
 class KeyURIs(NamedTuple):
     """Where the four keys of a project are; the names are the charter's fields."""
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from sdk import crypto
 from sdk.audit import account
 from sdk.crypto.keyring import Ring
+from sdk.data.base_card import UNKNOWN, BaseCard, parse_base_card, require_plain
+from sdk.data.base_folder import base_name, locate_base
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
-from sdk.model import base_name, load_chat, open_base, resolve_base
 from sdk.policy import BeforeCreate, parse_policy, require
 from sdk.project.charter import (
+    BaseChoice,
     KeyURIs,
     ProjectKeys,
     adopt_domain,
@@ -37,7 +39,7 @@ from sdk.store import EMBEDDED, pin_root, require_no_link
 def create_folder(
     root: Path,
     domain: str | Path,
-    base: str,
+    base: BaseChoice,
     policy: str | Path | None,
     trainer: str | None,
     uris: KeyURIs,
@@ -45,6 +47,9 @@ def create_folder(
     tracking_uri: str | None,
 ) -> None:
     """Make a project in `root`, as Project.create says. After an error nothing of it is left."""
+    for option, value in (("base_name", base.name), ("base_license", base.license)):
+        if value is not None:
+            require_plain(option, value)
     require_no_link(root)
     if root.exists() and any(root.iterdir()):
         raise InvalidInput(f"{root} exists and is not empty; open it with Project.open, or name another folder.")
@@ -59,14 +64,17 @@ def create_folder(
         data = read_regular(policy_file, YAML_BYTES)
         rules = parse_policy(data, policy_file)
         new_policy = adopt_policy(making, policy_file, data, rules)
-        from_hub = isinstance(resolve_base(base), str)  # a name, not a folder
+        place = base.place
+        from_hub = isinstance(locate_base(place), str)  # a name, not a folder
         require(rules, BeforeCreate(from_hub=from_hub))
-        with open_base(base) as opened:
-            base_folder, digest = opened.path, opened.digest()
-        load_chat(base)  # whether answers can be learned with its chat template shows here, and not after scrubbing
+        from sdk.model import load_chat, open_base  # which loads torch
+
+        with open_base(place) as opened:
+            base_folder, digest, card = opened.path, opened.digest(), parse_base_card(opened.card)
+        load_chat(place)  # whether answers can be learned with its chat template shows here, and not after scrubbing
         fields = {
-            "base": base if base == EMBEDDED else str(base_folder.resolve()),
-            "base_name": base_name(base),
+            "base": place if place == EMBEDDED else str(base_folder.resolve()),
+            **_describe(base, from_hub, card),
             "base_from_hub": from_hub,
             "base_digest": digest,
             **new_domain,
@@ -83,6 +91,18 @@ def create_folder(
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def _describe(base: BaseChoice, from_hub: bool, card: BaseCard) -> dict[str, str]:
+    """Return the charter's fields about what a base is called, where it comes from and its licence."""
+    place = "shipped with the SDK" if base.place == EMBEDDED else "a folder on this machine"
+    made_from = f", made from {card.source}" if card.source else ""
+    known = base_name(base.place) if from_hub or base.place == EMBEDDED else card.name
+    return {
+        "base_name": base.name or known or base_name(base.place),
+        "base_source": (f"huggingface.co/{base.place}" if from_hub else place) + made_from,
+        "base_license": base.license or card.license or UNKNOWN,
+    }
 
 
 def _write_keys_and_log(

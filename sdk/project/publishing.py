@@ -32,6 +32,8 @@ def adaptation(state: ProjectState, package: Package) -> Adaptation:
         scores=state.lineage(Scores, package, "scores"),
         package=package,
         leaks=state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
+        base_source=state.charter.base_source,
+        base_license=state.charter.base_license,
     )
 
 

@@ -14,7 +14,7 @@ from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Advice, Leaks, Package, Run, Scores, Scrubbed
-from sdk.seal import ADAPTER, Facts, lock_digest, seal
+from sdk.seal import ADAPTER, DescribedFacts, lock_digest, seal
 
 
 class Evaluated(NamedTuple):
@@ -89,12 +89,14 @@ def seal_request(state: ProjectState, evaluated: Evaluated) -> Request[Package]:
     return Request(Package, inputs, work)
 
 
-def _facts(state: ProjectState, evaluated: Evaluated) -> Facts:
+def _facts(state: ProjectState, evaluated: Evaluated) -> DescribedFacts:
     run, scrubbed, domain, policy = evaluated.run, evaluated.scrubbed, state.domain(), state.policy()
-    return Facts(
+    return DescribedFacts(
         project=state.charter.name,
         base=run.base,
         base_digest=run.inputs["base"],
+        base_source=state.charter.base_source,
+        base_license=state.charter.base_license,
         method=run.settings.method,
         records=evaluated.digests,
         data={split: ref.sha256 for split, ref in scrubbed.data.items()},

@@ -62,8 +62,8 @@ def dossier(state: ProjectState) -> Dossier:
         release=release,
         approvals=tuple(Decided(each.approver, each.decision, each.reason, each.time) for each in decisions),
         events=state.events,
-        base_source=getattr(state.charter, "base_source", ""),
-        base_license=getattr(state.charter, "base_license", ""),
+        base_source=state.charter.base_source,
+        base_license=state.charter.base_license,
         declared=taken_in,
         people=people,
     )

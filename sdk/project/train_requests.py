@@ -58,6 +58,7 @@ def train_request(
         job = Job(
             data=data,
             base=state.pinned_base(),
+            base_name=state.charter.base_name,
             prompt=state.domain().prompt,
             settings=settings,
             out=folder,

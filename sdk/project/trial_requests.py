@@ -9,8 +9,6 @@ from pathlib import Path
 from sdk.advise import advise, candidates, find_model
 from sdk.errors import InvalidInput, Refused, StepFailed
 from sdk.hardware import detect_hardware
-from sdk.measure.pilot import Questions, not_tried, pilot, plan
-from sdk.measure.probe import probe
 from sdk.measure.trials import TrialSetup
 from sdk.policy import BeforeTrial, require
 from sdk.project.advising import RowsForAdvice, find_calibration, find_rows, make_needs
@@ -39,7 +37,10 @@ def probe_request(state: ProjectState, data: str | Path | None, on_progress: OnP
     }
 
     def work(folder: Path) -> Calibration:
-        return probe(setup, settings, rows.scrubbed or rows.path)
+        from sdk.measure.probe import probe
+
+        measured = probe(setup, settings, rows.scrubbed or rows.path)
+        return measured.model_copy(update={"base_name": state.charter.base_name})
 
     return Request(Calibration, inputs, work)
 
@@ -50,6 +51,8 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
         raise InvalidInput("A pilot needs time: give minutes above 0, or steps of at least 3.")
     scrubbed = state.latest(Scrubbed)
     setup, _ = _trial_setup(state, None, on_progress)
+    from sdk.measure.pilot import Questions, not_tried, pilot, plan  # which loads torch
+
     calibration = find_calibration(state, setup.hardware)
     settings = candidates(setup.shape, setup.hardware, setup.needs, calibration)
     left_out = not_tried(settings, advise(setup.shape, setup.hardware, setup.needs, calibration))

@@ -35,6 +35,8 @@ class Adaptation:
     scores: Scores
     package: Package
     leaks: Leaks | None = None  # None: the model was not asked for canaries
+    base_source: str = ""  # empty, as the licence: of a project that a version before 0.2.0 made
+    base_license: str = ""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -114,11 +116,16 @@ def entry_for(adaptation: Adaptation, more_tags: Mapping[str, str], standing: St
     )
 
 
+def _of_base(adaptation: Adaptation) -> dict[str, str]:
+    return {"base.source": adaptation.base_source, "base.license": adaptation.base_license}
+
+
 def _params(adaptation: Adaptation) -> dict[str, str]:
     run = adaptation.run
     values = {
         **run.settings.model_dump(mode="json"),
         "base": run.base,
+        **{name: value for name, value in _of_base(adaptation).items() if value},
         "policy": adaptation.policy,
         "domain": adaptation.domain,
         "hardware": run.hardware.accelerator,
@@ -191,7 +198,8 @@ def _description(adaptation: Adaptation) -> str:
     return "\n".join(
         [
             f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, "
-            f"on the base model {code(run.base)}.",
+            f"on the base model {code(run.base)}"
+            + (f" (licence: {code(adaptation.base_license)})." if adaptation.base_license else "."),
             "",
             f"**Method** {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
             f"{run.trainable_parameters:,} trained parameters, {run.steps} steps, seed {settings.seed}.",

@@ -24,7 +24,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
     title = f"{adaptation.project}: {adaptation.domain}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="quiet">Adapter on <code>{escape(adaptation.run.base)}</code> under the policy '
+        f'<p class="quiet">Adapter on <code>{escape(adaptation.run.base)}</code>{_origin(adaptation)} under the policy '
         f"<code>{escape(adaptation.policy)}</code>. This page shows; the signed package and the audit log prove.</p>",
         _cards(adaptation),
         '<div class="pair">' + "".join(_figure(plots, name) for name in ("scores", "loss")) + "</div>",
@@ -37,6 +37,13 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section("Every question, without its text", _outcome_table(adaptation.scores.outcomes)),
     ]
     return page(title, parts)
+
+
+def _origin(adaptation: Adaptation) -> str:
+    """Say where the base comes from and its licence; nothing of a project that never recorded it."""
+    said = {"": adaptation.base_source, "licence: ": adaptation.base_license}
+    told = [f"{what}{escape(value)}" for what, value in said.items() if value]
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _figure(plots: Mapping[str, bytes], name: str) -> str:

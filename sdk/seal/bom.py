@@ -13,7 +13,7 @@ from uuid import UUID
 from sdk.crypto.dsse import read_canonical
 from sdk.errors import Remedy, Tampered
 from sdk.records import canonical_json
-from sdk.seal.manifest import Facts, Manifest
+from sdk.seal.manifest import DescribedFacts, Facts, Manifest
 
 MODEL = "machine-learning-model"
 BASE_HASH = "SHA-256 over canonical JSON of [name, size, SHA-256] of the base's files"
@@ -51,14 +51,17 @@ def _adapter(facts: Facts, weights_sha256: str) -> dict[str, Any]:
     }
 
 
-def _base(facts: Facts) -> dict[str, Any]:
+def _base(facts: DescribedFacts) -> dict[str, Any]:
     revision = {"version": facts.base_revision} if facts.base_revision else {}
+    license = {"licenses": [{"license": {"name": facts.base_license}}]} if facts.base_license else {}
+    source = [{"name": "domain-adaptation-sdk:source", "value": facts.base_source}] if facts.base_source else []
     return {
         "bom-ref": "base",
         "hashes": _sha256(facts.base_digest),
         "name": facts.base,
-        "properties": [{"name": "domain-adaptation-sdk:hash", "value": BASE_HASH}],
+        "properties": [{"name": "domain-adaptation-sdk:hash", "value": BASE_HASH}, *source],
         "type": MODEL,
+        **license,
         **revision,
     }
 
@@ -80,7 +83,7 @@ def _code(name: str, version: str) -> dict[str, Any]:
     return {**component, "purl": f"pkg:pypi/{quote(name.lower())}@{quote(version, safe='')}", "type": "library"}
 
 
-def write_bom(facts: Facts, weights_sha256: str) -> bytes:
+def write_bom(facts: DescribedFacts, weights_sha256: str) -> bytes:
     """Write the bill of materials, canonical JSON. `weights_sha256`: of the plaintext."""
     parts = [
         _base(facts),

@@ -47,6 +47,13 @@ class Facts(Frozen):
     lock: Sha256 = Field(description="every installed distribution at sealing: lines `name==version`, sorted")
 
 
+class DescribedFacts(Facts):
+    """The facts with what the bill of materials alone says of the base; a manifest has had its fields since 0.1.0."""
+
+    base_source: str = ""
+    base_license: str = ""
+
+
 class Manifest(Facts):
     files: tuple[FileRef, ...] = Field(description="every file of the package but manifest and signature")
     tensors: tuple[Tensor, ...] = Field(description="of the weights, in the order of the file")

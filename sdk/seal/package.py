@@ -30,6 +30,7 @@ from sdk.seal.manifest import (
     SIGNATURE,
     TOKENIZER,
     WEIGHTS,
+    DescribedFacts,
     Facts,
     Manifest,
     key_context,
@@ -146,7 +147,7 @@ def _require_trained(adapter: Path, digests: Mapping[str, str], recorded: Iterab
 def seal(
     adapter: Path,
     tokenizer: Path,
-    facts: Facts,
+    facts: DescribedFacts,
     signer: crypto.Signer,
     signed_by: str,
     wrapper: crypto.Wrapper | None,
@@ -168,7 +169,7 @@ def seal(
     files += [stored, _write(folder, BOM, write_bom(facts, plain_sha256))]
     _require_trained(adapter, {CONFIG: files[0].sha256, WEIGHTS: plain_sha256}, recorded)
     manifest = Manifest(
-        **facts.model_dump(),
+        **facts.model_dump(include=set(Facts.model_fields)),
         files=tuple(sorted(files, key=lambda ref: ref.path)),
         tensors=tensors,
         weights_sha256=plain_sha256,

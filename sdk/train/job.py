@@ -28,7 +28,7 @@ class Job:
     one takes long; 0: one after every step.
     secret: what encrypts checkpoints; None leaves them in plain. earlier: a finished run to go on from. adapter: a
     finished one on the same base that this one begins with; None: PEFT's first weights. halvings: how often
-    micro-batches are cut in two.
+    micro-batches are cut in two. base_name: what the adapter and the record call the base; None: its folder's name.
 
     Other processes are told a job through memory and the process group, never by a file.
     """
@@ -43,6 +43,7 @@ class Job:
     earlier: Earlier | None = None
     adapter: Adapter | None = field(default=None, repr=False)
     halvings: int = 0
+    base_name: str | None = None
 
     @property
     def rows(self) -> tuple[Row, ...]:

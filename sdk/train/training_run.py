@@ -90,7 +90,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
             validation.restore_best()
         if not is_main():
             return None
-        config, weights = export_adapter(trainer.model, base_name(job.base), start)
+        config, weights = export_adapter(trainer.model, job.base_name or base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
     template = chat.training_template
@@ -117,7 +117,7 @@ def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Valid
     steps, spent, out = trainer.state.global_step, trainer.position(), job.out
     return Run(
         settings=job.settings,
-        base=base_name(job.base),
+        base=job.base_name or base_name(job.base),
         adapter=tuple(file_ref(path, out) for path in sorted((out / "adapter").glob("adapter_*"))),
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         steps=steps,

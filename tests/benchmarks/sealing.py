@@ -28,7 +28,7 @@ from rich.table import Table
 
 from sdk import crypto
 from sdk.crypto import floe
-from sdk.seal import PACKAGE, Facts, key_context, lock_digest, open_package, seal, unseal
+from sdk.seal import PACKAGE, DescribedFacts, key_context, lock_digest, open_package, seal, unseal
 from sdk.seal.folder import read_files
 
 MIB = 1 << 20
@@ -78,9 +78,9 @@ class Bench:
         return Row(what, cores, seconds, cpu_seconds, self.size / 1e9 / seconds, self.size / 1e9 / cpu_seconds)
 
 
-def _facts() -> Facts:
+def _facts() -> DescribedFacts:
     digest = "0" * 64
-    return Facts(
+    return DescribedFacts(
         package_id="0" * 32,
         version=1,
         project="benchmark",
