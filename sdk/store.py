@@ -256,7 +256,8 @@ def locked(path: Path) -> Iterator[None]:
         file = lock_file(path)
     except OSError as error:
         raise StepFailed(
-            f"{path} cannot be locked: {error.strerror}. In a folder that is read-only, `sdk verify` alone can work."
+            f"{path} cannot be locked: {error.strerror}. Where this user cannot write, `sdk verify`, "
+            "`sdk load`, `sdk history` and `sdk ui` work, and `sdk documents --out FOLDER`."
         ) from error
     with file:
         try:

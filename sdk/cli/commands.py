@@ -286,6 +286,9 @@ def load(
     """Verify everything, decrypt in memory, and answer questions with the approved model."""
     with working(project, json) as (out, opened):
         model = opened.load()
+        state = opened.state()
+        if state.recorded_in != state.audit.folder and not json:
+            out.errors.print(show.note(f"the project is read-only here; this load is recorded in {state.recorded_in}"))
         questions = questions or [line.strip() for line in sys.stdin if line.strip()]
         answers = model.generate(questions) if questions else []
         pairs = [{"question": q, "answer": a} for q, a in zip(questions, answers, strict=True)]

@@ -18,6 +18,7 @@ from sdk.errors import InvalidInput, OutOfOrder, SDKError
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, KeyURIs
 from sdk.project.notebook import NotebookProgress, in_notebook
 from sdk.project.perform import perform
+from sdk.project.read_only import ReadOnlyState, is_read_only
 from sdk.project.state import ProjectState
 from sdk.records import (
     Accuracy,
@@ -154,7 +155,8 @@ class Project:
 
     def state(self) -> ProjectState:
         """Read the project's folder; its log is verified. This machine remembers which project it was."""
-        state = ProjectState(self.root, self._pinned)
+        kind = ReadOnlyState if is_read_only(self.root) else ProjectState
+        state = kind(self.root, self._pinned)
         state.pin()
         return state
 
@@ -394,10 +396,11 @@ class Project:
         """Load the model of a release (the champion by default), after everything has been verified and approved.
 
         package: a copy of the package elsewhere, as MLflow gave it out, to be used in place of the project's own.
+        An event, of this machine's own log where this user cannot write to the project: `state().recorded_in` names it.
         """
         from sdk.project.loading import load_release
 
-        with self._working() as state:
+        with self._reading() as state:
             return load_release(state, release, package)
 
     def trust(self) -> Trust:
@@ -585,6 +588,15 @@ class Project:
         return ui_command(tracking, port), ui_variables(tracking)
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self) -> Iterator[ProjectState]:
+        """Work as `_working` does; in a folder that this user cannot write to without its lock, which nobody needs."""
+        if is_read_only(self.root):
+            yield self.state()
+            return
+        with self._working() as state:
+            yield state
 
     @contextmanager
     def _working(self) -> Iterator[ProjectState]:

@@ -7,6 +7,7 @@ reads it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,11 +40,15 @@ def check_inventory(state: ProjectState) -> list[str]:
     faults += [f"{path} was made by no step" for path in _artifacts_of_nobody(state)]
     if faults:
         raise Tampered(f"{root} holds what is no part of the project.", faults, remedy=Remedy.PROJECT)
+    closed = [root / name for name in sorted(FOLDERS) if (root / name).is_dir() and not _is_open(root / name)]
     added = [path for path in _entries(root) if path.name not in FOLDERS | FILES]
     added += [path for path in _entries(root / KEYS) if path.name not in _key_files(state)]
     for folder, names in _IN_FOLDER.items():
         added += [path for path in _entries(root / folder) if not names.fullmatch(path.name)]
-    return [f"{path} is no file of the project." for path in added]
+    return [
+        *(f"{path} is no file of the project." for path in added),
+        *(f"{folder} cannot be looked into by this user." for folder in closed),
+    ]
 
 
 def unnamed(folder: Path, digests: Iterable[str]) -> list[str]:
@@ -53,8 +58,14 @@ def unnamed(folder: Path, digests: Iterable[str]) -> list[str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List what lies in a folder, but for what was being written when a process ended."""
-    return sorted(path for path in folder.iterdir() if path.suffix != ASIDE) if folder.is_dir() else []
+    """List what lies in a folder, but for what was being written when a process ended; nothing of a closed one."""
+    if not folder.is_dir() or not _is_open(folder):
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix != ASIDE)
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _is_kind(path: Path, is_folder: bool) -> bool:

@@ -15,6 +15,7 @@ unrecorded/REQUEST/         runs that could not be recorded; nothing goes on fro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -105,6 +106,8 @@ class ProjectState:
 
     def __init__(self, root: Path, pinned: str | None = None) -> None:
         require_no_link(root)
+        if os.path.isdir(root) and not os.access(root, os.R_OK | os.X_OK):
+            raise InvalidInput(f"{root} cannot be looked into by this user; ask its owner to let you read it.")
         self.root = root
         self._unpinned = ""  # why this machine could not remember the project
         self.records = Records(root / "records")
@@ -361,6 +364,11 @@ class ProjectState:
             raise Unrecorded(f"{error.message} Nothing is done without a record.") from error
         self.events.append(event)
         return event
+
+    @property
+    def recorded_in(self) -> Path:
+        """Return the folder of the log that events about this project go to."""
+        return self.audit.folder
 
     def finished(self, action: str) -> list[Event]:
         """Return the events that ended the action well, oldest first."""

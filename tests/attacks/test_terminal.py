@@ -217,6 +217,7 @@ class State:
         self.charter = hostile(records.Charter)
         self.events = OWN_ANSWERS["history"]()
         self.audit = mock.Mock(origin=HOSTILE, checkpoint=HOSTILE.encode)
+        self.recorded_in = Path(EVIL_NAME)
         self.policy = lambda: hostile(Policy)
         self.find_latest = lambda kind: hostile(kind)
         self.folder = lambda record: Path(EVIL_NAME)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import urllib.request
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from sdk import InvalidInput, Project, SDKError, StepFailed, Tampered
+from sdk.audit import Audit
 from sdk.cli.app import app
 from sdk.records import Release
-from sdk.store import pin_root, pinned_root, state_folder
+from sdk.store import held_checkpoint, log_origin, pin_root, pinned_root, state_folder
 from tests.servers import free_port, serving
+from tests.shared import folder_in_memory
+from tests.waiting import SECONDS
 from tests.workshop import Workshop
+
+ARCHIVE = Path(__file__).parents[1] / "data" / "project-0.1.0.tar.xz"
 
 
 @pytest.fixture(autouse=True)
@@ -163,10 +171,37 @@ def test_a_mounted_project_is_whole(mounted: Path, copy: Project) -> None:
         Project(mounted).verify()
 
 
-def test_an_auditor_verifies_a_read_only_mount_and_loads_nothing_unrecorded(mounted_read_only: Path) -> None:
-    assert Project(mounted_read_only).verify().packages == 1
-    with pytest.raises(StepFailed, match="read-only"):
-        Project(mounted_read_only).load()
+def test_an_auditor_verifies_and_loads_from_a_read_only_mount_and_the_machine_records_it(
+    mounted_read_only: Path, tmp_path: Path
+) -> None:
+    project = Project(mounted_read_only)
+    before = len(project.state().events)
+    verified = project.verify()
+    assert verified.packages == 1
+    log = project.state().recorded_in
+    assert any(str(log) in note for note in verified.notes)
+    assert project.load().generate("What is a bond?") is not None
+    project.history()
+    assert project.documents(tmp_path / "documents")
+    recorded = Audit(log, f"{log_origin(verified.root)}/read-only")
+    events = recorded.check((log.parent / "log.pem.pub").read_text(), {})
+    told = [("load", "started"), ("load", "finished"), ("read", "finished")]
+    assert [(event.action, event.phase) for event in events][-3:] == told
+    assert len(project.state().events) == before
+    assert held_checkpoint(verified.root).read_bytes() == project.state().audit.checkpoint()
+    with pytest.raises(StepFailed, match="cannot be locked"):
+        project.promote()
+
+
+def test_without_a_log_anywhere_nothing_is_loaded(
+    mounted_read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(mounted_read_only)
+    log = project.state().recorded_in
+    log.parent.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(Audit, "append", lambda *_, **__: (_ for _ in ()).throw(StepFailed("the disk is full.")))
+    with pytest.raises(StepFailed, match="Nothing is done without a record"):
+        project.load()
 
 
 def test_an_auditor_finds_what_was_altered_in_a_read_only_mount(copy: Project, tmp_path: Path) -> None:
@@ -192,6 +227,66 @@ def test_a_database_that_cannot_be_written_to_is_read_in_a_copy(copy: Project, m
     assert copy.verify()
     after = (copy.root / "mlflow.db").stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+NOBODY = 65534
+
+
+def _look_as_nobody(root: Path, told: Connection) -> None:
+    """In another process, as a user whom nothing of the project belongs to."""
+    os.environ["SDK_STATE_HOME"] = str(root.parent / "state")
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    said: list[object] = []
+    with pytest.raises(InvalidInput, match="cannot be looked into"):
+        Project(root / "keys").verify()
+    project = Project(root)
+    for look in (lambda: project.verify().notes, lambda: len(project.history()), project.load, project.promote):
+        try:
+            said.append(look())
+        except SDKError as error:
+            said.append(f"{type(error).__name__} {error.message}")
+    state = project.state()
+    log = Audit(state.recorded_in, f"{log_origin(state.charter.root)}/read-only")
+    told.send([*said, [event.action for event in log.events()]])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process as another user")
+def test_a_user_who_may_only_read_it_verifies_a_project_and_reads_its_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 0.1.0's project, whose base every user can read. Its keys stay its owner's, so it cannot be loaded."""
+    with folder_in_memory() as folder, tarfile.open(ARCHIVE) as archive:
+        monkeypatch.setattr("tempfile.tempdir", str(folder / "tmp"))
+        archive.extractall(folder, filter="data")
+        for name in ("state", "tmp"):
+            (folder / name).mkdir()
+            os.chown(folder / name, NOBODY, NOBODY)
+        root = folder / "claims"
+        monkeypatch.setenv("SDK_STATE_HOME", str(folder / "own"))
+        events = len(Project(root).state().events)
+        for path in (folder, root, *root.rglob("*")):
+            if "keys" not in path.parts:
+                path.chmod(path.stat().st_mode | stat.S_IRGRP | stat.S_IROTH | (0o055 if path.is_dir() else 0))
+        (root / "keys").chmod(0o700)  # as a project has it; the archive was packed otherwise
+        Project(root).verify()  # everything is imported then: Python itself may lie where others cannot read
+        here, there = multiprocessing.Pipe()
+        child = multiprocessing.get_context("fork").Process(target=_look_as_nobody, args=(root, there))
+        child.start()
+        child.join(SECONDS)
+        assert child.exitcode == 0
+        notes, read, loaded, promoted, recorded = here.recv()
+    assert [what for what in ("recorded in", "not compared", "cannot be looked into") if what in str(notes)] == [
+        "recorded in",
+        "not compared",
+        "cannot be looked into",
+    ]
+    assert read == events
+    assert loaded.startswith("Refused") or "belongs to another user" in loaded or "cannot be read" in loaded
+    assert promoted.startswith("StepFailed")
+    assert "cannot be locked" in promoted
+    assert recorded == ["read", "load", "load"]
 
 
 # -- links in the folder's place ---------------------------------------------------------------------------------------
