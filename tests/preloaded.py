@@ -18,7 +18,7 @@ import trl
 import sdk.evaluate
 import sdk.measure.pilot
 import sdk.registry.sender
-import sdk.scrub
+import sdk.scrub.step
 import sdk.train.one_pass
 import sdk.train.worker
 from sdk import Project

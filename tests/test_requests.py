@@ -163,8 +163,12 @@ def loads(module: str, known: set[str]) -> set[str]:
         ("sdk.project", "pydantic", ("torch", "transformers", "mlflow", "presidio_analyzer", "sdk.train", "sdk.seal")),
         ("sdk.project.advising", "sdk.advise", ("torch", "mlflow", "presidio_analyzer")),
         ("sdk.project.amending", "sdk.seal", ("torch", "mlflow", "presidio_analyzer")),
-        ("sdk.project.train_requests", "torch", ("mlflow", "presidio_analyzer")),
-        ("sdk.project.verify", "mlflow", ("presidio_analyzer",)),
+        ("sdk.train", "torch", ("mlflow", "presidio_analyzer")),
+        *(
+            (f"sdk.project.{path.stem}", "pydantic", ("torch", "transformers", "mlflow", "presidio_analyzer"))
+            for path in sorted(Path(inspect.getfile(Project)).parent.glob("*.py"))
+            if path.stem != "__init__"
+        ),
     ],
 )
 def test_a_verb_loads_what_it_needs_and_no_more(module: str, wanted: str, unwanted: tuple[str, ...]) -> None:

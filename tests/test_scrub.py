@@ -25,13 +25,14 @@ from sdk.errors import InvalidInput, MissingExtra, StepFailed
 from sdk.policy import Action, ScrubRules
 from sdk.project.scrub_requests import batch_runner
 from sdk.records import Finding, Scrubbed
-from sdk.scrub import reveal, scrub, step
+from sdk.scrub import reveal, step
 from sdk.scrub.batch import Batch, ScrubbedBatch, ScrubSetup
 from sdk.scrub.fields import known_kind
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.parallel import in_processes, in_this_process
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
+from sdk.scrub.step import scrub
 from sdk.store import check_ref, shipped
 from tests.warm import real_starts
 
@@ -373,7 +374,8 @@ import json, resource, sys
 from pathlib import Path
 sys.path.insert(0, {path!r})
 import tests.test_scrub as t
-from sdk.scrub import reveal, scrub, step
+from sdk.scrub import reveal, step
+from sdk.scrub.step import scrub
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.fields import known_kind
 from sdk.scrub.parallel import in_processes

@@ -18,11 +18,12 @@ from sdk.errors import InvalidInput, Refused
 from sdk.policy import Action, AfterScrub, ScrubRules, read_policy, require
 from sdk.records import FileRef, Finding, Quarantined, Recall, Scrubbed
 from sdk.records.scrubbing import TREATMENTS
-from sdk.scrub import REPORTS, scrub
+from sdk.scrub import REPORTS
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.report import report
 from sdk.scrub.spans import Span
 from sdk.scrub.statistics import RowStatistics, shape, size_class
+from sdk.scrub.step import scrub
 from sdk.store import shipped
 from tests.workshop import Workshop, write_policy
 

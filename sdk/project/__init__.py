@@ -411,9 +411,10 @@ class Project:
 
     def save_trust(self, path: Path) -> None:
         """Save what a machine that serves the champion must know beforehand; nothing in it is secret."""
+        trust = self.trust()
         from sdk.serve.admit import trust_bytes
 
-        write_atomic(path, trust_bytes(self.trust()))
+        write_atomic(path, trust_bytes(trust))
 
     # -- files and keys -----------------------------------------------------------------------------------------------
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdk.errors import Refused
-from sdk.model.adapted import AdaptedModel
 from sdk.project.gather import find_release, gather
 from sdk.project.perform import recorded
 from sdk.project.state import ProjectState
+from sdk.project.verify import verify_project
 from sdk.records import Package, Release
 from sdk.seal import PACKAGE
-from sdk.serve.admit import Trust, admit_package
+
+if TYPE_CHECKING:  # both load torch: what is refused by the log alone needs none
+    from sdk.model.adapted import AdaptedModel
+    from sdk.serve.admit import Trust
 
 
 def load_release(state: ProjectState, release: Release | str | None, package: Path | None) -> AdaptedModel:
@@ -20,8 +24,6 @@ def load_release(state: ProjectState, release: Release | str | None, package: Pa
     package: a copy of the package elsewhere, to be used in place of the project's own. Raises Refused where the release
     was never promoted.
     """
-    from sdk.project.verify import verify_project  # which loads mlflow; `trust_of` needs none
-
     promotions = state.finished("promote")
     chosen = None if release is None else find_release(state, release)
     objects = {"release": chosen.digest, "package": chosen.package} if chosen else {}
@@ -33,6 +35,8 @@ def load_release(state: ProjectState, release: Release | str | None, package: Pa
         if not of_chosen:
             raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk approve --explain`.")
         verify_project(state, registry=state.charter.tracking_uri is None)
+        from sdk.serve.admit import admit_package
+
         sealed = state.lineage(Package, chosen, "package")
         folder = package or state.folder(sealed) / PACKAGE
         return admit_package(folder, gather(state, chosen, of_chosen[-1]), trust_of(state), sealed.package)
@@ -40,6 +44,8 @@ def load_release(state: ProjectState, release: Release | str | None, package: Pa
 
 def trust_of(state: ProjectState) -> Trust:
     """Return what a machine that serves the project's model must know beforehand."""
+    from sdk.serve.admit import Trust
+
     return Trust(
         root=state.charter.root,
         base=state.charter.base,

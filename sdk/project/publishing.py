@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdk.approve import Verdict, require_allowed
 from sdk.audit import Event
@@ -12,8 +13,10 @@ from sdk.project.inputs import settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Advice, Leaks, Package, Publication, Release, Run, Scores, Scrubbed, Status
-from sdk.registry import Adaptation, Standing, Tracking, publish
 from sdk.serve.evidence import write_evidence
+
+if TYPE_CHECKING:  # which loads mlflow: each function that tells it something imports it
+    from sdk.registry import Adaptation, Standing
 
 BASE_TAG = "sdk.base"
 HEAD_TAG = "sdk.audit_head"
@@ -21,6 +24,8 @@ HEAD_TAG = "sdk.audit_head"
 
 def adaptation(state: ProjectState, package: Package) -> Adaptation:
     """Gather what MLflow is told of a package from the records."""
+    from sdk.registry import Adaptation
+
     return Adaptation(
         project=state.charter.name,
         model_name=state.charter.name,
@@ -43,6 +48,8 @@ def release_tags(state: ProjectState, package: Package) -> dict[str, str]:
 
 
 def standing_of(publication: Publication) -> Standing:
+    from sdk.registry import Standing
+
     return Standing(publication.status, publication.decisions, publication.checks)
 
 
@@ -65,6 +72,8 @@ def publish_request(state: ProjectState, release: Release, again: bool = False) 
     }
 
     def work(folder: Path) -> Publication:
+        from sdk.registry import Tracking, publish
+
         shutil.rmtree(folder, ignore_errors=True)
         if champion is not None and champion.objects["release"] == release.digest:
             write_evidence(gather(state, release, champion), folder)

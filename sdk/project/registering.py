@@ -10,8 +10,6 @@ from sdk.project.publishing import adaptation, release_tags
 from sdk.project.state import ProjectState
 from sdk.project.streaming import unsent
 from sdk.records import OnProgress, Package, Release, Run, Scrubbed
-from sdk.registry import Tracking
-from sdk.registry.register import register
 from sdk.scrub import REPORTS
 from sdk.store import check_ref, write_atomic
 
@@ -26,6 +24,9 @@ def register_request(state: ProjectState, package: Package, on_progress: OnProgr
     }
 
     def work(folder: Path) -> Release:
+        from sdk.registry import Tracking  # which loads mlflow, and matplotlib the other
+        from sdk.registry.register import register
+
         return register(
             adaptation(state, package),
             state.folder(package),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import sdk.scrub
 from sdk.audit import account
 from sdk.data import Held
 from sdk.data.canaries import canary_rows, planted_kinds
@@ -18,7 +17,7 @@ from sdk.project.state import ProjectState
 from sdk.records import OnProgress, Review, Scrubbed
 from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
-from sdk.scrub.parallel import in_processes, in_this_process
+from sdk.scrub import TOKEN_TABLE, kind_of, reveal
 from sdk.store import file_ref, read_ref
 
 
@@ -32,6 +31,8 @@ def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[...,
         except ModuleNotFoundError:
             raise MissingExtra("Ray is not installed; run `pip install domain-adaptation-sdk[ray]`.") from None
         return on_ray_actors(workers)
+    from sdk.scrub.parallel import in_processes, in_this_process
+
     return in_this_process if workers == 1 else in_processes(workers)
 
 
@@ -64,7 +65,9 @@ def scrub_request(
     }
 
     def work(folder: Path) -> Scrubbed:
-        return sdk.scrub.scrub(
+        from sdk.scrub.step import scrub  # which loads presidio
+
+        return scrub(
             sources=sources,
             recognizers=state.recognizers(),
             rules=policy.scrub,
@@ -129,7 +132,7 @@ def reveal_value(state: ProjectState, token: str, reason: str) -> str:
     """Return the value behind a token, after the event that says who asked for it and why."""
     if not reason.strip():
         raise InvalidInput("Revealing a value needs a reason; it is kept in the audit log.")
-    kind = sdk.scrub.kind_of(token)
+    kind = kind_of(token)
     token_digest = state.secret().derive("audit").hmac(token.encode()).hex()  # the token itself says too much
     objects = {"policy": state.policy().digest, "token": token_digest}
     with recorded(state, "reveal", objects, detail={"reason": reason.strip(), "kind": kind}):
@@ -142,6 +145,6 @@ def reveal_value(state: ProjectState, token: str, reason: str) -> str:
             FileBytes(state.folder(record) / ref.path, read_ref(state.folder(record), ref, TABLE_BYTES))
             for record in reversed(state.all(Scrubbed))
             for ref in record.files
-            if ref.path == sdk.scrub.TOKEN_TABLE
+            if ref.path == TOKEN_TABLE
         ]
-        return sdk.scrub.reveal(tables, token, state.secret().derive("vault"))
+        return reveal(tables, token, state.secret().derive("vault"))

@@ -4,13 +4,15 @@
 2. every policy that was in force, the domain, and the project's keys are those of the charter
 3. every record that the log names is there, unaltered, and none besides
 4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plain adapter is gone
-5. the base model is the one that was adapted
-6. every package: signature, manifest, files, provenance
-7. every decision: what its record says is what its envelope signs, by a key of the key ring
-8. what was promoted was sealed under rules that the owner had put in force
+5. every package: signature, manifest, files, provenance
+6. every decision: what its record says is what its envelope signs, by a key of the key ring
+7. what was promoted was sealed under rules that the owner had put in force
+8. the base model is the one that was adapted
 9. every release: MLflow says what its record says and nothing besides; the model's aliases point to what was promoted
    and registered last
 10. what lies in the folder besides: nothing in a link's place or in artifacts/; elsewhere it is named in a note
+
+Steps 8 and 9 load torch and mlflow, and hash what may be many gigabytes: they come after all that small files answer.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from __future__ import annotations
 from sdk.approve import read_decision
 from sdk.crypto.keyring import Term, terms
 from sdk.errors import Remedy, Tampered, another
-from sdk.model import open_base
 from sdk.policy import loosened
 from sdk.project.gather import in_force_when_sealed, trainer_pem
 from sdk.project.inventory import check_inventory, unnamed
@@ -36,7 +37,6 @@ from sdk.records import (
     Verified,
     sha256,
 )
-from sdk.registry import Standing, Tracking, check_model, check_release, read_version
 from sdk.regular_files import ENVELOPE_BYTES, read_regular
 from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
@@ -93,7 +93,7 @@ def check_files(state: ProjectState, records: list[StepRecord]) -> int:
 
 
 def check_packages(state: ProjectState) -> int:
-    """Check step 6. Return how many packages there are."""
+    """Check step 5. Return how many packages there are."""
     packages = state.distinct(Package)
     for package in packages:
         folder, pem = state.folder(package), trainer_pem(state, package)
@@ -104,7 +104,7 @@ def check_packages(state: ProjectState) -> int:
 
 
 def check_approvals(state: ProjectState) -> int:
-    """Check step 7. Return how many decisions there are. Whether one counts is the verdict's matter."""
+    """Check step 6. Return how many decisions there are. Whether one counts is the verdict's matter."""
     approvals = state.distinct(Approval)
     for approval in approvals:
         name = f"the decision by {approval.approver}"
@@ -133,7 +133,7 @@ def check_approvals(state: ProjectState) -> int:
 
 
 def check_promoted(state: ProjectState) -> None:
-    """Check step 8. What 0.1.0 promoted, before the owner had signed any rules, is for the notes."""
+    """Check step 7. What 0.1.0 promoted, before the owner had signed any rules, is for the notes."""
     signed = [ring for ring in state.rings if ring.rules is not None]
     if not signed:
         return
@@ -186,13 +186,17 @@ def check_policies(state: ProjectState, records: list[StepRecord]) -> list[str]:
 
 
 def check_base(state: ProjectState) -> None:
-    """Check step 5."""
+    """Check step 8."""
+    from sdk.model import open_base
+
     with open_base(state.pinned_base()):
         pass  # opening it is the check
 
 
 def check_registry(state: ProjectState, release: Release) -> None:
     """Check step 9 for a release. The checkpoints that MLflow holds must be of this very log, too."""
+    from sdk.registry import Standing, Tracking, check_release, read_version
+
     tracking = Tracking(state.root, state.charter.tracking_uri)
     package = state.lineage(Package, release, "package")
     publications = [one for one in state.all(Publication) if one.release == release.digest]
@@ -208,6 +212,8 @@ def check_registry(state: ProjectState, release: Release) -> None:
 
 def check_registered_model(state: ProjectState, releases: list[Release]) -> None:
     """Check step 9 for the model. Where none was promoted, or MLflow is yet to be told, no version is its champion."""
+    from sdk.registry import Tracking, check_model
+
     champions = [one for one in state.all(Publication) if one.status == "champion"]
     version = state.records.get(Release, champions[-1].release).version if champions else None
     check_model(Tracking(state.root, state.charter.tracking_uri), releases, version)
@@ -222,9 +228,9 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
     unused = check_policies(state, records)
     added = check_inventory(state)
     files = check_files(state, records)
-    check_base(state)
     packages, approvals = check_packages(state), check_approvals(state)
     check_promoted(state)
+    check_base(state)
     releases = state.distinct(Release) if registry else []
     for release in releases:
         check_registry(state, release)

@@ -13,9 +13,9 @@ from sdk.html import cards, code, escape, page, quiet, section, table
 from sdk.intervals import share
 from sdk.policy import ScrubRules
 from sdk.records import NO_GROUPS, Recall, Scrubbed, canonical_json
+from sdk.scrub import HTML, JSON
 from sdk.scrub.statistics import RowStatistics
 
-HTML, JSON = REPORTS = ("report.html", "report.json")
 FORMAT = 1  # of the JSON
 NOT_TEXT = frozenset({"BIOMETRIC", "IMAGE_DATA"})  # what stands for them is flagged and removed
 BEFORE, AFTER = "#9aa5b1", "#0b6e99"
