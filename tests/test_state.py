@@ -21,23 +21,15 @@ from sdk.records import Run, Scrubbed, sha256
 from sdk.store import held_checkpoint, shipped
 from tests.fixed_state import A, B, C, FixedState
 from tests.registry_records import run, scrubbed
-
-BASE = {
-    "config.json": b'{"model_type":"llama"}',
-    "model.safetensors": b"\x02\0\0\0\0\0\0\0{}",
-    "tokenizer.json": b"{}",
-    "tokenizer_config.json": b'{"chat_template":"{{ messages }}"}',
-}
+from tests.tiny import make_base
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with three key rings, whose log's key was replaced; a checkpoint of its log is held elsewhere, too."""
     folder = tmp_path_factory.mktemp("state")
-    (folder / "base").mkdir()
-    for name, data in BASE.items():
-        (folder / "base" / name).write_bytes(data)
-    project = Project.create(folder / "claims", base=str(folder / "base"), heads=[folder / "head"])
+    base = make_base(folder / "base")
+    project = Project.create(folder / "claims", base=str(base), heads=[folder / "head"])
     crypto.save_key(crypto.SigningKey.random(), folder / "ada.pem")
     crypto.save_key(crypto.LogKey.random(), project.root / "keys/log-2.pem")
     project.enroll("Ada", f"file:{folder / 'ada.pem'}")
