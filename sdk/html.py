@@ -10,12 +10,13 @@ from sdk.characters import visible
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0; background: #f3f6f9; color: #243b53;
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, Arial, sans-serif; }
+  font: 15px/1.5 system-ui, "Segoe UI", Roboto, Arial, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC",
+  sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 0 0 12px; }
 p { margin: 0 0 10px; } .quiet { color: #62748a; }
 section { background: #fff; border: 1px solid #e3e8ee; border-radius: 10px; padding: 18px 20px; margin-top: 18px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin-top: 18px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin-top: 18px; }
 .card { background: #fff; border: 1px solid #e3e8ee; border-radius: 10px; padding: 12px 16px; }
 .card b { display: block; font-size: 23px; color: #0b6e99; } .card span { color: #62748a; font-size: 13px; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 18px; }
@@ -27,6 +28,8 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 code { font: 12.5px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 td:first-child code { overflow-wrap: normal; }
 .yes { color: #14794a; } .no { color: #b4432a; }
+.wide { overflow-x: auto; }
+ul { margin: 0; padding-left: 20px; }
 details summary { cursor: pointer; font-weight: 600; }
 """
 
@@ -62,7 +65,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
         return f"<tr>{''.join(shown)}</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line([escape(h) for h in head], 'th')}</thead><tbody>{body}</tbody></table>"
+    shown = f"<table><thead>{line([escape(h) for h in head], 'th')}</thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide">{shown}</div>'  # where the window is narrower, it scrolls and the page does not
 
 
 def cards(figures: Iterable[tuple[str, str]]) -> str:

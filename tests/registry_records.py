@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sdk.records import (
     Advice,
+    Decision,
     ExpectedAccuracy,
     FileRef,
     Hardware,
@@ -22,6 +23,7 @@ from sdk.records import (
     Run,
     Scores,
     Scrubbed,
+    StandingDecision,
     Status,
     TrainSettings,
     sha256,
@@ -214,15 +216,31 @@ def make_governance(folder: Path, text: str = "one") -> dict[str, Path]:
     return files
 
 
+def decided(decision: Decision, person: str, reason: str, note: str = "counts") -> StandingDecision:
+    return StandingDecision(
+        decision=decision,
+        person=person,
+        time="2026-11-26T00:00:00+00:00",
+        reason=reason,
+        counts=note == "counts",
+        note=note,
+    )
+
+
 def standing(status: Status = "champion") -> Standing:
     return Standing(
         status=status,
         decisions=("review by Ada, 2026-11-26: The scores hold.", "approve by Bob, 2026-11-26: Fit for use."),
         checks=(
-            "yes: two people decided, with two keys",
-            "yes: none of them trained the adapter",
-            "yes: reviews came before approvals",
-            "yes: no rejection stands",
+            "yes: the package is signed by Tom, a trainer",
+            "yes: 1 of 1 review by Ada on 2026-11-26: The scores hold.",
+            "yes: 1 of 1 approval by Bob on 2026-11-26: Fit for use.",
+            "yes: nobody rejects it",
             "yes: no decision has expired",
+        ),
+        decided=(
+            decided("review", "Ada", "The scores hold."),
+            decided("approve", "Tom", "It is mine.", "does not count, approve.trainer_may_approve"),
+            decided("approve", "Bob", "Fit for use."),
         ),
     )

@@ -390,10 +390,10 @@ def test_a_refusal_names_the_decisions_that_do_not_count() -> None:
 def test_counts_name_who_is_counted() -> None:
     verdict = judge(reviewed(("rita", "review", 1), ("ada", "approve", 2), ("bob", "approve", 3)))
     texts = {reason.rule: reason.text for reason in verdict.reasons}
-    assert texts["approve.reviews"] == "1 of 1 reviews that are needed: Rita"
-    assert texts["approve.approvals"] == "2 of 2 approvals that are needed: Ada, Bob"
+    assert texts["approve.reviews"] == "1 of 1 review: Rita"
+    assert texts["approve.approvals"] == "2 of 2 approvals: Ada, Bob"
     none = {reason.rule: reason.text for reason in judge(case()).reasons}
-    assert none["approve.reviews"] == "0 of 0 reviews that are needed"
+    assert none["approve.reviews"] == "0 of 0 reviews"
     assert none["approve.separate_duties"] == "owner and trainer are two persons"
     assert none["rejection"] == "nobody rejects it"
     assert none["ring"] == "there is a key ring"

@@ -7,7 +7,9 @@ and promoted; its keys are in it and of no use elsewhere.
 from __future__ import annotations
 
 import json
+import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,25 @@ def test_its_log_its_records_and_its_files_verify(project: Project) -> None:
     assert "holds no checkpoint" in unseen
     assert "names no rules in force" in unsigned
     assert f"sdk init {project.root} --adopt" in unsigned
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("UPDATE metrics SET value = value + 1 WHERE key = 'train/loss' AND step = 1", "the metric train/loss"),
+        ("UPDATE latest_metrics SET value = 0 WHERE key = 'adapted/f1.all'", "last value of the metric adapted/f1.all"),
+        ("UPDATE model_versions SET description = replace(description, 'champion', 'approved')", "the description"),
+        ("UPDATE model_version_tags SET value = '5 of 5 hold' WHERE key = 'sdk.checks'", "the tag sdk.checks"),
+        ("UPDATE tags SET value = 'x' WHERE key = 'sdk.record.run'", "the run's tag sdk.record.run"),
+        ("DELETE FROM tags WHERE key = 'sdk.audit_head'", "the run's tag sdk.audit_head"),
+        ("INSERT INTO tags SELECT 'mlflow.user', 'Eve', run_uuid FROM runs", "the run's tag mlflow.user"),
+    ],
+)
+def test_what_it_told_mlflow_is_still_compared(project: Project, change: str, named: str) -> None:
+    with closing(sqlite3.connect(project.root / "mlflow.db")) as database, database:
+        assert database.execute(change).rowcount >= 1
+    with pytest.raises(Tampered, match=named):
+        project.verify()
 
 
 @pytest.mark.parametrize("kind", [Advice, Approval, Package, Publication, Release, Run, Scores, Scrubbed])

@@ -214,7 +214,7 @@ def test_killed_anywhere_the_same_calls_go_on(workshop: Workshop, tmp_path: Path
     assert [str(version.version) for version in versions] == [release.version] == ["1"]
     runs = client(project).search_runs([release.experiment_id])
     assert [found.info.run_id for found in runs] == [release.run_id]
-    losses = client(project).get_metric_history(release.run_id, "train/loss")
+    losses = client(project).get_metric_history(release.run_id, "Loss/train")
     assert len({point.step for point in losses}) == len(losses) == len(run.losses)
 
 

@@ -29,6 +29,7 @@ from sdk.policy import (
     Policy,
     ReviewsCounted,
     TrainerKnown,
+    demands,
     differences,
     explained,
     loosened,
@@ -324,8 +325,18 @@ def test_a_rule_is_checked_at_each_moment_that_knows_its_facts(name: str, moment
     rule = RULES[name]
     checked = name in CHECKED[moment]
     assert issubclass(moment, rule.fact) == (rule.names <= moment.model_fields.keys()) == checked
-    broken = violations(turned(name, TURNS[name][0]), HARMLESS[moment].model_copy(update=TURNS[name][2]))
+    policy, facts = turned(name, TURNS[name][0]), HARMLESS[moment].model_copy(update=TURNS[name][2])
+    broken = violations(policy, facts)
     assert (name in broken) == checked
+    assert {demand.rule for demand in demands(policy, facts) if not demand.met} == broken.keys()
+
+
+def test_a_demand_says_what_is_asked_and_what_there_is() -> None:
+    policy = turned("leaks.max_auc", 0.7)
+    shown = {one.rule: one for one in demands(policy, HARMLESS[LeaksChecked].model_copy(update={"auc": 0.91234}))}
+    assert (shown["leaks.max_auc"].asks, shown["leaks.max_auc"].found) == ("0.7", "auc: 0.9123")
+    assert shown["leaks.max_auc"].meaning == "of telling canaries from twins that were held out"
+    assert not shown["leaks.max_auc"].met
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -43,6 +44,7 @@ from tests.registry_records import (
     PACKAGE_FILES,
     STEPS,
     adaptation,
+    decided,
     make_governance,
     make_package,
     standing,
@@ -137,6 +139,10 @@ def test_what_a_reviewer_sees(root: Path) -> None:
     assert version.metrics["adapted/exact_match.zh"] == 0.7
     assert version.metrics["memory/predicted_gib"] == 0.61
     assert version.metrics["personal_data/CN_RESIDENT_ID"] == 18
+    assert version.metrics["personal_data/action.token"] == 31
+    assert version.metrics["Loss/train"] == made.run.losses[-1].loss
+    assert min(version.metrics).startswith("Loss/")  # the first section of MLflow's curves
+    assert all("/" in name for name in version.metrics)  # which puts others last
     assert version.tags.items() >= {**TAGS, "sdk.package": made.package.package, "sdk.policy": "finance@1"}.items()
     assert version.source == f"runs:/{release.run_id}/release"
     assert (
@@ -144,11 +150,23 @@ def test_what_a_reviewer_sees(root: Path) -> None:
         >= {"sdk.status": "candidate", "sdk.approvals": "none yet", "sdk.checks": "none yet"}.items()
     )
     assert "sdk.status" not in version.run_tags
+    assert version.run_tags.items() >= {"mlflow.user": "Trainer | <T>", "mlflow.source.name": "sdk train"}.items()
+    assert "338,688 trained parameters" in version.run_tags["mlflow.note.content"]
+    evaluation, train = version.datasets
+    digest = made.scrubbed.data["train"].sha256
+    assert (train.name, train.context, train.digest) == ("train, scrubbed", "training", digest[:32])
+    assert (evaluation.name, evaluation.context) == ("eval, scrubbed", "evaluation")
+    assert json.loads(train.source)["sha256"] == digest
+    assert json.loads(train.profile)["rows"] == 448
+    long = {tag for tag, value in version.run_tags.items() if len(value) > 32}
+    assert long == {"sdk.package", "sdk.train", "mlflow.note.content"}  # by the first two runs are found
     for text in (
-        "| Status | **candidate** |",
+        "### Candidate: it may not be served yet",
+        "nobody has decided yet",
         f"runs/{release.run_id}/artifacts/report.html?",
-        "0.009 (0.000 to 0.079) | 0.750",
-        "222 of 225",
+        "0.009 (0.000 to 0.079)&emsp; | 0.750",
+        "Of 225 planted values 222 were found.",
+        "222 findings; 191 replaced by placeholders, 31 pseudonymised by tokens.",
         made.package.package,
         "`sdk verify`",
     ):
@@ -261,6 +279,11 @@ def set_param(root: Path) -> None:
         database.execute("UPDATE params SET value = '9' WHERE key = 'lora_r'")
 
 
+def set_dataset(root: Path) -> None:
+    with sqlite3.connect(root / "mlflow.db") as database:
+        database.execute("UPDATE datasets SET dataset_profile = '{\"rows\": 9}' WHERE name LIKE 'train%'")
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -277,7 +300,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Path, MlflowClient, str, Path], Any], str]
     "parameter more": (lambda r, c, i, f: c.log_param(i, "better", "1"), "the parameter better"),
     "metric more": (lambda r, c, i, f: c.log_metric(i, "auc", 1), "the metric auc"),
     "metric again": (lambda r, c, i, f: c.log_metric(i, "adapted/f1.all", 0.99), "the metric adapted/f1.all"),
-    "step again": (lambda r, c, i, f: c.log_metric(i, "train/loss", 0.1, step=STEPS), "the metric train/loss"),
+    "step again": (lambda r, c, i, f: c.log_metric(i, "Loss/train", 0.1, step=STEPS), "the metric Loss/train"),
+    "dataset": (lambda r, c, i, f: set_dataset(r), "the run's datasets"),
+    "run's note": (lambda r, c, i, f: c.set_tag(i, "mlflow.note.content", "Good."), "the run's tag mlflow.note"),
+    "run's user": (lambda r, c, i, f: c.set_tag(i, "mlflow.user", "Eve"), "the run's tag mlflow.user"),
     "byte": (lambda r, c, i, f: flip(f / "release/package/model.sig"), "package/model.sig has been altered"),
     "report": (lambda r, c, i, f: flip(f / "report.html"), "report.html has been altered"),
     "artifact gone": (lambda r, c, i, f: (f / "plots/loss.png").unlink(), "plots/loss.png is missing"),
@@ -330,10 +356,18 @@ def test_a_champion_has_its_proofs_and_says_what_it_is(root: Path, copied: Copie
     version = read_version(Tracking(root), "claims", release.version)
     assert sorted(version.aliases) == ["candidate", "champion"]
     assert version.tags["sdk.status"] == "champion"
-    assert version.tags["sdk.approvals"].endswith("; approve by Bob, 2026-11-26: Fit for use.")
+    assert version.tags["sdk.approvals"] == "review by Ada, 2026-11-26; approve by Bob, 2026-11-26"
     assert version.tags["sdk.checks"] == "5 of 5 hold"
     report = next(ref.sha256 for ref in release.artifacts if ref.path == "report.html")
-    for text in ("| Status | **champion** |", "yes: no decision has expired", sha256(b"policy"), report):
+    for text in (
+        "### Champion: it is the one that is served",
+        "| 1 of 1 approval by Bob on 2026-11-26: Fit for use.&emsp; | **yes**&emsp; |",
+        "| approve&emsp; | Bob&emsp; | 2026&#8209;11&#8209;26&emsp; | Fit for use.&emsp; | yes&emsp; |",
+        "| It is mine.&emsp; | no: does not count, approve.trainer&#95;may&#95;approve&emsp; |",
+        'model = load_release("models:/claims@champion")',
+        sha256(b"policy"),
+        report,
+    ):
         assert text in version.description
     for path, local in make_governance(root / "governance").items():
         assert artifact(root, release, f"release/governance/{path}").read_bytes() == local.read_bytes()
@@ -440,17 +474,18 @@ def test_rollback_shows_the_version_that_was_replaced(root: Path, copied: Copied
 def test_the_same_standing_says_the_same_and_names_mean_no_markup(root: Path, copied: Copied) -> None:
     release, made = copied()
     evil = "no: <script>x</script> | [a](javascript:x) `b`\n## c"
-    told = entry_for(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed")))
+    rejected = Standing("rejected", (evil,), (evil, "yes: it is signed"), (decided("reject", evil, evil, evil),))
+    told = entry_for(made, {}, rejected)
     page = told.page(release)
-    assert page == entry_for(made, {}, Standing("rejected", (evil,), (evil, "yes: it is signed"))).page(release)
+    assert page == entry_for(made, {}, rejected).page(release)
     assert told.version_tags["sdk.checks"] == f"1 of 2 hold; {evil}"
-    rows = [line for line in page.splitlines() if line.startswith(("| Decisions", "| Checks"))]
-    assert [row.count("|") for row in rows] == [3, 3]
+    rows = [line for line in page.splitlines() if "script" in line]
+    assert [row.count("|") for row in rows] == [3, 6]
     for row in rows:
-        said = row.split("|")[2].replace("<br>", "")
-        assert not set(said) & set("<>[]()`*_")
-        assert "&#60;script&#62;x" in said
-    long = entry_for(made, {}, Standing(decisions=tuple(f"approve by Reviewer {n}" for n in range(900))))
+        assert not set(row.replace("**no**", "")) & set("<>[]()`*_")
+        assert "&#60;script&#62;x" in row
+    many = tuple(decided("approve", f"Reviewer {n}", "Fit for use.") for n in range(900))
+    long = entry_for(made, {}, Standing(decided=many))
     assert len(long.version_tags["sdk.approvals"]) == 5000
     assert len(long.page(release)) == MAX_DESCRIPTION
     assert long.page(release).endswith("characters in all")
@@ -518,7 +553,7 @@ def test_altered_package_is_not_uploaded(root: Path) -> None:
 
 def test_no_path_and_no_user_in_the_database(root: Path) -> None:
     """Except where the project's own artifacts lie, which MLflow must know."""
-    release, _ = registered(root)
+    release, made = registered(root)
     dump = "\n".join(sqlite3.connect(root / "mlflow.db").iterdump())
     for location in (everything(root).get_run(release.run_id).info.artifact_uri, Tracking(root).artifact_location):
         assert location in dump
@@ -526,8 +561,8 @@ def test_no_path_and_no_user_in_the_database(root: Path) -> None:
     for private in (str(root), str(Path.cwd()), str(Path.home()), socket.gethostname()):
         assert private not in dump
     users = sqlite3.connect(root / "mlflow.db").execute("SELECT DISTINCT user_id FROM runs").fetchall()
+    assert {user for (user,) in users} == {made.package.signed_by}  # of the key ring, and not the system's account
     assert getpass.getuser() not in {user for (user,) in users}
-    assert not [tag for tag in everything(root).get_run(release.run_id).data.tags if tag.startswith("mlflow.source")]
 
 
 def test_long_parameter_is_cut_with_a_note(root: Path) -> None:
@@ -614,7 +649,7 @@ def test_a_real_server(tmp_path: Path, server: str) -> None:
     check_release(release, made, TAGS, tracking, brought, standing())
     assert "champion" in read_version(tracking, "claims", release.version).aliases
     client = MlflowClient(server, server)
-    loss = client.get_metric_history(release.run_id, "train/loss")
+    loss = client.get_metric_history(release.run_id, "Loss/train")
     assert [m.step for m in loss] == [p.step for p in made.run.losses]
     assert len(client.search_runs([release.experiment_id])) == 1
     assert not (tmp_path / "mlflow.db").exists()

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sdk.records import Advice, Outcome
+from sdk.policy import Demand
+from sdk.records import Advice, Leaks, Outcome
 from sdk.registry import Adaptation
 from sdk.registry.model_report import render
 from sdk.registry.plots import draw
 from tests.registry_records import adaptation, run
+from tests.test_records import LEAKAGE
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "img"}
@@ -87,6 +89,49 @@ def test_what_it_says(made: Adaptation, plots: dict[str, bytes]) -> None:
         "83 gained, 0 lost",
     ]
     assert [piece for piece in expected if piece not in text] == []
+
+
+def test_it_says_what_the_policy_asks_and_what_it_does_not_show(made: Adaptation, plots: dict[str, bytes]) -> None:
+    kept = made.scrubbed.model_copy(
+        update={"actions": {"placeholder": 191, "keep": 31}, "planted_in": {"measured": 225}}
+    )
+    demands = tuple(
+        Demand(rule=f"leaks.max_{name}", meaning=f"the {name}", asks="0.7", found=f"{name}: 0.9", met=met)
+        for name, met in (("auc", False), ("tpr", True))
+    )
+    asked = replace(made, scrubbed=kept, sealed="2026-11-26T09:00:00+00:00", demands=demands)
+    text = " ".join(Page(render(asked, plots)).text.split())
+    for expected in (
+        "sealed on 2026-11-26 by Trainer | <T>",
+        "1 of 2 are met",
+        "the auc leaks.max_auc 0.7 auc: 0.9 no the tpr leaks.max_tpr 0.7 tpr: 0.9 yes",
+        "222 findings of personal data: 191 replaced by placeholders, 31 kept by policy; 171 rows changed",
+        "31 findings still stand in the rows",
+        "not on the training rows",
+        "No rows were held out",
+        "sdk approve --explain",
+        'load_release("models:/claims@champion")',
+        "here from 5.64 to 0.50 in 60 steps",
+        "Over all 112 questions 0.01 became 0.75; the intervals lie apart, so the gain is no chance.",
+        "Measured was 5% below the prediction.",
+    ):
+        assert expected in text, expected
+    assert "removed" not in text
+
+
+def test_an_exposure_says_what_it_is_out_of(made: Adaptation) -> None:
+    leaks = Leaks(
+        adapted=LEAKAGE.model_copy(update={"candidates": 64}),
+        control=LEAKAGE,
+        passes=3,
+        control_passes=3,
+        control_steps=5,
+        seconds=1,
+    )
+    checked = replace(made, leaks=leaks)
+    text = Page(render(checked, draw(checked))).text
+    assert "highest exposure, bits of 6.0" in text
+    assert "at most 6.0 bits: log2 of the 64 values" in text
 
 
 def test_every_question_is_a_row(made: Adaptation, plots: dict[str, bytes]) -> None:

@@ -7,12 +7,15 @@ import random
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from rich.console import Console
 
 from sdk import Project
+from sdk.cli import show
 from sdk.data import Row, read_rows
 from sdk.errors import InvalidInput, Refused
 from sdk.policy import Action, AfterScrub, ScrubRules, read_policy, require
@@ -314,6 +317,11 @@ def test_what_the_policy_keeps_is_not_called_removed() -> None:
     assert record().treatments_text() == "none found"
     page = Page(report(made, RowStatistics(), rules())["report.html"]).text
     assert made.treatments_text() in page
+    console = Console(width=120, file=StringIO())
+    with console.capture() as shown:
+        console.print(show.scrubbed(made))
+    assert f"535 findings: {made.treatments_text()}" in shown.get()
+    assert made.recall_scope() in shown.get()
 
 
 def test_every_action_of_a_policy_has_its_words() -> None:

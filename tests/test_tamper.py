@@ -1,11 +1,13 @@
 """One flipped byte in any stored file is named by `verify` and refused by `load`; so is a file added or taken away."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sdk import Project, SDKError, StepFailed, Tampered
+from sdk.records import Approval
 
 # a live database, compared by content, below; and what MLflow itself writes beside what it is given
 NOT_OURS = {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "registered_model_meta"}
@@ -70,6 +72,33 @@ def test_an_added_file_is_named(finished: Project, place: str) -> None:
         for path in added:
             path.unlink()
     finished.verify()
+
+
+def test_mlflow_holds_no_path_and_the_decisions_with_their_reasons(finished: Project) -> None:
+    """But where the project's own artifacts lie, in the two columns that MLflow reads for that."""
+    with closing(sqlite3.connect(finished.root / "mlflow.db")) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = set()
+        for table in tables:
+            cursor = database.execute(f"SELECT * FROM {table}")
+            columns = [column for column, *_ in cursor.description]
+            found |= {
+                (table, column)
+                for row in cursor
+                for column, value in zip(columns, row, strict=True)
+                if any(str(place) in str(value) for place in (finished.root, finished.root.resolve(), Path.home()))
+            }
+        (page,) = database.execute("SELECT description FROM model_versions").fetchone()
+    assert found == {("experiments", "artifact_location"), ("runs", "artifact_uri")}
+    approval = finished.state().latest(Approval)
+    who, day, why = approval.approver, approval.time[:10], approval.reason
+    for text in (
+        f"| 1 of 1 approval by {who} on {day}: {why}&emsp; | **yes**",
+        f"| approve&emsp; | {who}&emsp; | {day.replace('-', '&#8209;')}&emsp; | {why}&emsp; | yes",
+        "the package is signed by ",
+    ):
+        assert text in page
+    assert "the time is known" not in page
 
 
 CHANGES = [

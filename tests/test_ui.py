@@ -65,12 +65,14 @@ def test_the_versions_page_shows_status_decisions_checks_and_digests(site: Site)
     page = site.open(f"#/models/claims/versions/1{VIEW}")
     shown = text(page)
     expected = [
-        "Governance Status champion Decisions",
-        "review by Ada, 2026-11-26: The scores hold. approve by Bob, 2026-11-26: Fit for use.",
-        *standing().checks,
-        f"Package {site.made.package.package}",
-        f"Policy {sha256(b'policy')} finance@1",
-        f"Report {next(ref.sha256 for ref in site.release.artifacts if ref.path == 'report.html')}",
+        "Champion: it is the one that is served",
+        *(f"{check.removeprefix('yes: ')} yes" for check in standing().checks),
+        "decision by on why counts review Ada 2026‑11‑26 The scores hold. yes approve Tom",
+        "approve Bob 2026‑11‑26 Fit for use. yes",
+        'load_release("models:/claims@champion")',
+        f"package {site.made.package.package}",
+        f"policy {sha256(b'policy')} finance@1",
+        f"report {next(ref.sha256 for ref in site.release.artifacts if ref.path == 'report.html')}",
         *("sdk.status", "sdk.approvals", "sdk.checks", "5 of 5 hold", "@ champion"),
     ]
     assert [piece for piece in expected if piece not in shown] == []

@@ -10,9 +10,10 @@ from sdk.approve.decision import (
     read_decision,
     sign_decision,
 )
-from sdk.approve.verdict import Case, InForceWhenSealed, Reason, Verdict, judge, require_allowed
+from sdk.approve.verdict import COUNTS, Case, InForceWhenSealed, Reason, Verdict, judge, require_allowed
 
 __all__ = [
+    "COUNTS",
     "PREDICATE_TYPE",
     "Case",
     "Decision",

@@ -49,7 +49,7 @@ from sdk.policy import (
 )
 from sdk.records import Frozen, sha256
 
-NOT_COUNTED = "does not count"
+COUNTS, NOT_COUNTED = "counts", "does not count"
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _Court:
             if former is not None:
                 self.note(former.number, f"{former}: a later decision of the same person stands instead")
             last[person] = heard
-            self.note(heard.number, f"{heard}: counts")
+            self.note(heard.number, f"{heard}: {COUNTS}")
         return last
 
     def ended(self, heard: _Heard) -> str | None:
@@ -261,19 +261,23 @@ class _Court:
     def reviewed(self, reviews: list[_Heard]) -> Reason:
         number = _people(reviews)
         broken = violations(self.policy, ReviewsCounted(reviews=number))
-        text = f"{number} of {self.policy.approve.reviews} reviews that are needed"
+        text = _of(number, self.policy.approve.reviews, "review")
         return _counted("approve.reviews", broken, text, reviews)
 
     def approved(self, approvals: list[_Heard]) -> Reason:
         number = _people(approvals)
         broken = violations(self.policy, ApprovalsCounted(approvals=number))
-        text = f"{number} of {self.policy.approve.approvals} approvals that are needed"
+        text = _of(number, self.policy.approve.approvals, "approval")
         return _counted("approve.approvals", broken, text, approvals)
 
 
 def _people(decisions: list[_Heard]) -> int:
     """Return how many people decided: as many as there are names, but no more than there are keys."""
     return min(len({heard.member.name for heard in decisions}), len({heard.member.key_id for heard in decisions}))
+
+
+def _of(number: int, needed: int, what: str) -> str:
+    return f"{number} of {needed} {what}" + ("" if needed == 1 else "s")
 
 
 def _counted(rule: str, broken: Mapping[str, str], text: str, decisions: list[_Heard]) -> Reason:
@@ -306,7 +310,7 @@ def _preconditions(case: Case) -> list[Reason]:
         (
             "trainer",
             trained,
-            "the package is signed by a trainer's key",
+            f"the package is signed by {trainer.name if trainer else ''}, a trainer",
             "the key that signed the package is no trainer's in the key ring, or is compromised",
         ),
         ("now", case.now.tzinfo is not None, "the time is known", "the time has no time zone"),

@@ -189,7 +189,12 @@ def _summary(project: Project, result: Result) -> RenderableType:
     rows: list[tuple[str, RenderableType]] = [
         ("advice", styled("[bold]{}[/]: {}", METHODS[run.settings.method], advice.reasons["method"])),
         ("personal data", ", ".join(f"{kind} {count}" for kind, count in kinds)),
-        ("", f"{recall.found} of {recall.planted} planted spans removed ({recall.found / max(1, recall.planted):.1%})"),
+        ("", f"{scrubbed.findings:,} findings: {scrubbed.treatments_text()}; {scrubbed.rows_changed:,} rows changed"),
+        (
+            "",
+            f"{recall.found} of {recall.planted} planted values found ({recall.found / max(1, recall.planted):.1%}). "
+            f"{scrubbed.recall_scope()}",
+        ),
         ("loss", styled("{:.2f} [cyan]{}[/] {:.2f}", losses[0], show.sparkline(losses), losses[-1])),
         (
             "exact match",
@@ -238,8 +243,9 @@ def _leaks_said(leaks: Leaks | None) -> list[tuple[str, RenderableType]]:
     return [
         (
             "leak check",
-            f"exposure of {len(adapted.kinds)} planted values {adapted.exposure.value:.1f} bits (chance 1.4), "
-            f"{adapted.extracted} given back; trained in plain it would be {control.exposure.value:.1f} bits",
+            f"exposure of {len(adapted.kinds)} planted values {adapted.exposure.value:.1f} of "
+            f"{adapted.most_bits:.1f} bits (chance 1.4), {adapted.extracted} given back; trained in plain it would be "
+            f"{control.exposure.value:.1f} bits",
         )
     ]
 

@@ -32,7 +32,7 @@ def leaks(record: Leaks) -> RenderableType:
         table.add_column(column, justify="left" if column == "asked for canaries" else "right")
     models = (record.adapted, record.control)
     for name, values, chance in (
-        ("exposure, bits", [one.exposure.text(2) for one in models], "1.4"),
+        (f"exposure, bits of {record.adapted.most_bits:.1f}", [one.exposure.text(2) for one in models], "1.4"),
         ("given word for word", [f"{one.extracted} of {len(one.kinds)}" for one in models], "0"),
         ("AUC against twins", [one.auc.text(2) for one in models], "0.50"),
         ("found at 1 % false positives", [one.tpr.text(2) for one in models], "0.01"),

@@ -60,9 +60,11 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
     return Group(
         styled("[dim]read[/] {} rows ({}); {} rows changed{}", rows, formats, scrubbed.rows_changed, behind),
         table,
+        styled("{} findings: {}", f"{scrubbed.findings:,}", scrubbed.treatments_text()),
         styled("[bold]recall on planted spans {}[/] ({} of {})", share, recall.found, recall.planted),
+        styled("[dim]{}", scrubbed.recall_scope()),
         *_left_out(scrubbed),
-        styled("[dim]found: by the surest kind where two overlap; recall: removed under whatever kind"),
+        styled("[dim]found: by the surest kind where two overlap; recall: not a character left, under whatever kind"),
     )
 
 

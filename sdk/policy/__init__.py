@@ -26,7 +26,7 @@ from sdk.policy.moments import (
     TrainerKnown,
 )
 from sdk.policy.rule_keys import KEYS
-from sdk.policy.rules import RULES, require, violations
+from sdk.policy.rules import RULES, Demand, demands, require, violations
 from sdk.policy.schema import (
     ALWAYS_DELETED,
     Action,
@@ -55,6 +55,7 @@ __all__ = [
     "BeforeTrain",
     "BeforeTrial",
     "Deciding",
+    "Demand",
     "Difference",
     "Explained",
     "LeakRules",
@@ -66,6 +67,7 @@ __all__ = [
     "RuleSource",
     "ScrubRules",
     "TrainerKnown",
+    "demands",
     "differences",
     "explained",
     "key_lines",

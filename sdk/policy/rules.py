@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from sdk.errors import Refused
 from sdk.policy.moments import (
     ApprovalCount,
@@ -32,6 +34,7 @@ from sdk.policy.moments import (
     SmallestGroup,
 )
 from sdk.policy.schema import Policy, policy_value
+from sdk.records import Frozen
 
 F = TypeVar("F", bound=Fact)
 
@@ -172,6 +175,46 @@ RULES: dict[str, Rule] = {
 def violations(policy: Policy, known: Fact) -> dict[str, str]:
     """Return rule -> what is said, of every rule of these facts that does not hold."""
     return _violations(policy, {name: known for name, rule in RULES.items() if isinstance(known, rule.fact)})
+
+
+class Demand(Frozen):
+    """What a policy asks by one key, what there is, and whether it is met."""
+
+    rule: str = Field(description="the policy's key")
+    meaning: str = Field(description="what the key says")
+    asks: str = Field(description="its value")
+    found: str = Field(description="the facts that it judges")
+    met: bool
+
+
+def demands(policy: Policy, known: Fact) -> list[Demand]:
+    """Return what the policy asks of these facts, the met and the unmet."""
+    return [
+        Demand(
+            rule=name,
+            meaning=_meaning(policy, name),
+            asks=_shown(policy_value(policy, name)),
+            found=", ".join(f"{fact.replace('_', ' ')}: {_shown(getattr(known, fact))}" for fact in sorted(rule.names)),
+            met=rule.holds(policy_value(policy, name), known),
+        )
+        for name, rule in RULES.items()
+        if isinstance(known, rule.fact)
+    ]
+
+
+def _meaning(policy: Policy, name: str) -> str:
+    section, key = name.split(".")
+    return type(getattr(policy, section)).model_fields[key].description or key.replace("_", " ")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "none" if value is None or value == "" else str(value)
 
 
 def violations_by_name(policy: Policy, known: Mapping[str, Any]) -> dict[str, str]:

@@ -41,6 +41,7 @@ OWNER_KEY = "file:keys/owner.pem"
 ENCRYPTION_KEY = "file:keys/encryption.key"
 # what the key ring calls the keys that it does not name by a person
 OWNER_NAME = "owner"
+TRAINER_NAME = "trainer"
 LOG_NAME = "audit log"
 ENCRYPTION_NAME = "encryption"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.policy import BeforeCreate, parse_policy, require
 from sdk.project.charter import (
+    TRAINER_NAME,
     BaseChoice,
     KeyURIs,
     ProjectKeys,
@@ -82,7 +84,7 @@ def create_folder(
             "heads": tuple(str(Path(head).resolve()) for head in heads),
             "tracking_uri": tracking_uri,
         }
-        ring = partial(first_ring, trainer=trainer or account(), rules=rules_of(rules, new_domain))
+        ring = partial(first_ring, trainer=trainer or _trainer(), rules=rules_of(rules, new_domain))
         charter = _write_keys_and_log(making, root.resolve().name, uris, ring, fields)
         if root.exists():
             root.rmdir()
@@ -103,6 +105,11 @@ def _describe(base: BaseChoice, from_hub: bool, card: BaseCard) -> dict[str, str
         "base_source": (f"huggingface.co/{base.place}" if from_hub else place) + made_from,
         "base_license": base.license or card.license or UNKNOWN,
     }
+
+
+def _trainer() -> str:
+    """Name who trains where nobody was named: the account's, but root is whoever starts a container, and no person."""
+    return account() if os.geteuid() else TRAINER_NAME
 
 
 def _write_keys_and_log(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sdk.data.canaries import canaries, planted_kinds
@@ -37,19 +38,22 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         )
 
     def after(scores: Scores) -> AfterEvaluate:
-        value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
-        low = [
-            f"{name} {value[name]:.3f} < {floor}"
-            for name, floor in domain.floors.items()
-            if name in value and value[name] < floor
-        ]
-        return AfterEvaluate(
-            questions=scores.adapted["all"].questions,
-            below_floor=", ".join(low),
-            improvement=value["all"] - getattr(scores.base["all"], scores.metric).value,
-        )
+        return score_facts(scores, domain.floors)
 
     return Request(Scores, _inputs(state, run, scrubbed), work, after=after)
+
+
+def score_facts(scores: Scores, floors: Mapping[str, float]) -> AfterEvaluate:
+    """Return what the policy judges of scores. floors: of the domain, by language."""
+    value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
+    low = [
+        f"{name} {value[name]:.3f} < {floor}" for name, floor in floors.items() if name in value and value[name] < floor
+    ]
+    return AfterEvaluate(
+        questions=scores.adapted["all"].questions,
+        below_floor=", ".join(low),
+        improvement=value["all"] - getattr(scores.base["all"], scores.metric).value,
+    )
 
 
 def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks]:

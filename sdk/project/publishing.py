@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk.approve import Verdict, require_allowed
+from sdk.approve import COUNTS, Verdict, require_allowed
 from sdk.audit import Event
 from sdk.project.gather import decisions_on, gather, judge_release, last_promotion, objects_of
 from sdk.project.inputs import settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Leaks, Package, Publication, Release, Run, Scores, Scrubbed, Status
+from sdk.records import (
+    Advice,
+    Approval,
+    Decision,
+    Leaks,
+    Package,
+    Publication,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+    StandingDecision,
+    Status,
+)
 from sdk.serve.evidence import write_evidence
 
 if TYPE_CHECKING:  # which loads mlflow: each function that tells it something imports it
@@ -20,6 +34,8 @@ if TYPE_CHECKING:  # which loads mlflow: each function that tells it something i
 
 BASE_TAG = "sdk.base"
 HEAD_TAG = "sdk.audit_head"
+COUNTED: Mapping[str, Decision] = {"approve.reviews": "review", "approve.approvals": "approve"}
+UNSAID = frozenset({"policy", "ring", "digests", "now"})  # what a verdict must have anyhow
 
 
 def adaptation(state: ProjectState, package: Package) -> Adaptation:
@@ -50,7 +66,7 @@ def release_tags(state: ProjectState, package: Package) -> dict[str, str]:
 def standing_of(publication: Publication) -> Standing:
     from sdk.registry import Standing
 
-    return Standing(publication.status, publication.decisions, publication.checks)
+    return Standing(publication.status, publication.decisions, publication.checks, publication.decided)
 
 
 def publish_request(state: ProjectState, release: Release, again: bool = False) -> Request[Publication]:
@@ -92,7 +108,9 @@ def publish_request(state: ProjectState, release: Release, again: bool = False) 
 
 
 def _where_it_stands(state: ProjectState, release: Release, verdict: Verdict, champion: Event | None) -> Publication:
-    last = {approval.approver: approval for approval in decisions_on(state, release.package)}
+    decisions = decisions_on(state, release.package)
+    last = {approval.approver: approval for approval in decisions}
+    decided = _decided(verdict, decisions)
     is_champion = champion is not None and champion.objects["release"] == release.digest
     status: Status = "candidate"
     if any(reason.rule == "rejection" and not reason.holds for reason in verdict.reasons):
@@ -106,8 +124,40 @@ def _where_it_stands(state: ProjectState, release: Release, verdict: Verdict, ch
         package=release.package,
         status=status,
         decisions=tuple(f"{one.decision} by {one.approver}, {one.time[:10]}: {one.reason}" for one in last.values()),
-        checks=tuple(f"{'yes' if reason.holds else 'no'}: {reason.text}" for reason in verdict.reasons),
+        checks=tuple(_checks(verdict, decided)),
+        decided=decided,
     )
+
+
+def _decided(verdict: Verdict, decisions: Sequence[Approval]) -> tuple[StandingDecision, ...]:
+    """Return every decision with what the verdict says of it: counts, or why not."""
+    said = {reason.rule: reason.text for reason in verdict.reasons}
+    decided = []
+    for number, one in enumerate(decisions, 1):
+        text = said.get(f"decision {number}", "")
+        note = text.removeprefix(f"{one.decision} by {one.approver}: ")
+        facts = {"decision": one.decision, "person": one.approver, "time": one.time, "reason": one.reason}
+        decided.append(StandingDecision.model_validate({**facts, "counts": note == COUNTS, "note": note}))
+    return tuple(decided)
+
+
+def _checks(verdict: Verdict, decided: Sequence[StandingDecision]) -> Iterator[str]:
+    """Say what a reviewer asks: how many approved, who, when and why; that nobody rejects it; under which rules.
+
+    What goes without saying is told where it does not hold: that there is a policy, a key ring, a time. Decisions
+    have a table of their own.
+    """
+    for reason in verdict.reasons:
+        if not reason.holds:
+            yield f"no: {reason.text}"
+        elif reason.rule in COUNTED:
+            counted = [one for one in decided if one.counts and one.decision == COUNTED[reason.rule]]
+            number = reason.text.partition(":")[0]
+            who = "; ".join(f"{one.person} on {one.time[:10]}: {one.reason}" for one in counted)
+            if who or not number.startswith("0 of 0"):
+                yield f"yes: {number}" + (f" by {who}" if who else "")
+        elif reason.rule not in UNSAID and not reason.rule.startswith("decision "):
+            yield f"yes: {reason.text}"
 
 
 def promote_release(state: ProjectState, release: Release, again: bool = False) -> Publication:

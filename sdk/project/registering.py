@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from sdk.policy import BeforeTrain, Demand, demands
+from sdk.project.gather import sealing_event
 from sdk.project.inputs import reviews_of, settings_digest
+from sdk.project.measure_requests import score_facts
 from sdk.project.perform import Request, perform
 from sdk.project.publishing import adaptation, release_tags
+from sdk.project.scrub_requests import scrub_facts
+from sdk.project.sealing import leak_facts
 from sdk.project.state import ProjectState
 from sdk.project.streaming import unsent
-from sdk.records import OnProgress, Package, Release, Run, Scrubbed
+from sdk.records import NO_GROUPS, Leaks, OnProgress, Package, Release, Run, Scores, Scrubbed
 from sdk.scrub import REPORTS
 from sdk.store import check_ref, write_atomic
+
+MIN_K = "scrub.min_k"
 
 
 def register_request(state: ProjectState, package: Package, on_progress: OnProgress) -> Request[Release]:
@@ -28,7 +36,11 @@ def register_request(state: ProjectState, package: Package, on_progress: OnProgr
         from sdk.registry.register import register
 
         return register(
-            adaptation(state, package),
+            replace(
+                adaptation(state, package),
+                sealed=sealing_event(state, package).time,
+                demands=tuple(_demands(state, package)),
+            ),
             state.folder(package),
             release_tags(state, package),
             Tracking(state.root, state.charter.tracking_uri),
@@ -39,6 +51,29 @@ def register_request(state: ProjectState, package: Package, on_progress: OnProgr
         )
 
     return Request(Release, inputs, work)
+
+
+def _demands(state: ProjectState, package: Package) -> list[Demand]:
+    """Return what the policy of a package asks of its data, training, scores, leaks and weights. Approvals follow."""
+    policy = state.policy_of(package.inputs["policy"])
+    run, scrubbed = state.lineage(Run, package, "run"), state.lineage(Scrubbed, package, "scrubbed")
+    scores = state.lineage(Scores, package, "scores")
+    leaks = state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None
+    reviews = reviews_of(state, scrubbed)
+    facts = (
+        scrub_facts(scrubbed, detect=policy.scrub.required or bool(scrubbed.counts)),
+        BeforeTrain(
+            method=run.settings.method,
+            from_hub=state.charter.base_from_hub,
+            miss_bound=reviews[-1].bound if reviews else None,
+        ),
+        score_facts(scores, state.domain().floors),
+        leak_facts(leaks),
+    )
+    asked = [demand for fact in facts for demand in demands(policy, fact)]
+    if not policy.scrub.quasi_identifiers:
+        asked = [one.model_copy(update={"found": NO_GROUPS}) if one.rule == MIN_K else one for one in asked]
+    return asked
 
 
 def _scrubbing_proofs(state: ProjectState, scrubbed: Scrubbed, out: Path) -> dict[str, Path]:

@@ -88,11 +88,16 @@ def scrub_request(
         )
 
     def after(scrubbed: Scrubbed) -> AfterScrub:
-        recall = scrubbed.recall_planted
-        share = recall.found / recall.planted if recall.planted else 0.0
-        return AfterScrub(scrubbed=detect, recall=share, k=scrubbed.smallest_group)
+        return scrub_facts(scrubbed, detect)
 
     return Request(Scrubbed, inputs, work, BeforeScrub(scrubbed=detect), after)
+
+
+def scrub_facts(scrubbed: Scrubbed, detect: bool) -> AfterScrub:
+    """Return what the policy judges of a scrubbing. detect: the rows went through the detectors."""
+    recall = scrubbed.recall_planted
+    share = recall.found / recall.planted if recall.planted else 0.0
+    return AfterScrub(scrubbed=detect, recall=share, k=scrubbed.smallest_group)
 
 
 def _reviewed_misses(state: ProjectState) -> list[Held]:

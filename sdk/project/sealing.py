@@ -45,21 +45,25 @@ def find_evaluated(state: ProjectState) -> Evaluated:
 
 def require_no_leaks(state: ProjectState, run: Run, leaks: Leaks | None) -> None:
     """Refuse, with an event, where the policy asks for a leak check that is missing or found too much."""
-    moment: Moment = LeaksUnchecked()
-    if leaks:
-        leakage = leaks.adapted
-        moment = LeaksChecked(
-            exposure_bits=leakage.exposure.value,
-            extracted=leakage.extracted,
-            canaries=len(leakage.kinds),
-            auc=leakage.auc.value,
-            tpr=leakage.tpr.value,
-        )
     try:
-        require(state.policy(), moment)
+        require(state.policy(), leak_facts(leaks))
     except Refused as refused:
         with recorded(state, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
             raise refused from None
+
+
+def leak_facts(leaks: Leaks | None) -> Moment:
+    """Return what the policy judges of a leak check. None: there was none."""
+    if leaks is None:
+        return LeaksUnchecked()
+    leakage = leaks.adapted
+    return LeaksChecked(
+        exposure_bits=leakage.exposure.value,
+        extracted=leakage.extracted,
+        canaries=len(leakage.kinds),
+        auc=leakage.auc.value,
+        tpr=leakage.tpr.value,
+    )
 
 
 def seal_request(state: ProjectState, evaluated: Evaluated) -> Request[Package]:

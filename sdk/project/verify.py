@@ -206,7 +206,10 @@ def check_registry(state: ProjectState, release: Release) -> None:
     check_release(release, adaptation(state, package), tags, tracking, governance, standing, (HEAD_TAG,))
     version = read_version(tracking, release.model_name, release.version)
     name = f"MLflow, {release.model_name} version {release.version}"
-    for what, head in (("tag", version.tags.get(HEAD_TAG, "")), ("the run's tag", version.run_tags.get(HEAD_TAG, ""))):
+    heads = [("tag", version.tags.get(HEAD_TAG, ""))]
+    if version.earlier or HEAD_TAG in version.run_tags:
+        heads.append(("the run's tag", version.run_tags.get(HEAD_TAG, "")))
+    for what, head in heads:
         state.check_checkpoint(head.encode(), f"{name}, {what} {HEAD_TAG}")
 
 

@@ -31,7 +31,16 @@ from sdk.records.declarations import Declared
 from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
 from sdk.records.founding import Charter, Verified
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
-from sdk.records.releases import Approval, Decision, Package, Publication, Release, Rewrapped, Status
+from sdk.records.releases import (
+    Approval,
+    Decision,
+    Package,
+    Publication,
+    Release,
+    Rewrapped,
+    StandingDecision,
+    Status,
+)
 from sdk.records.scrubbing import MEASURED, NO_GROUPS, Finding, Quarantined, Recall, Review, Scrubbed, Stratum
 from sdk.records.settings import (
     METHODS,
@@ -123,6 +132,7 @@ __all__ = [
     "Scrubbed",
     "Sha256",
     "Speed",
+    "StandingDecision",
     "Status",
     "StepRecord",
     "Stratum",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from sdk.records.base_types import FileRef, Sha256, StepRecord
+from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord
 
 Decision = Literal["review", "approve", "reject", "withdraw"]
 Status = Literal["candidate", "approved", "champion", "rejected", "withdrawn"]
@@ -70,6 +70,17 @@ class Approval(StepRecord):
         return {name: value for name, value in super()._summary().items() if name != "envelope"}
 
 
+class StandingDecision(Frozen):
+    """A decision as a reviewer is shown it: what, by whom, when, why, and whether the verdict counted it."""
+
+    decision: Decision
+    person: str = Field(description="name in the key ring")
+    time: str = Field(description="UTC, ISO 8601")
+    reason: str
+    counts: bool
+    note: str = Field(description="what the verdict says of it")
+
+
 class Publication(StepRecord):
     """What MLflow was told of where a release stands; `files` are what a loader needs as proof."""
 
@@ -81,3 +92,14 @@ class Publication(StepRecord):
     status: Status
     decisions: tuple[str, ...] = Field(description="each person's last one, in the order of the log")
     checks: tuple[str, ...] = Field(description="the conditions of approval, each with yes or no before it")
+    decided: tuple[StandingDecision, ...] = Field(
+        default=(), description="every decision, in the order of the log; empty: none, or an earlier version wrote it"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier versions did not know where it is empty, so that their records keep their digests."""
+        values: dict[str, Any] = serialize(self)
+        if not self.decided:
+            values.pop("decided", None)
+        return values

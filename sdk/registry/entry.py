@@ -1,23 +1,39 @@
-"""What MLflow is told: parameters, metrics, tags and description, all of it from the records and a `Standing`."""
+"""What MLflow is told: parameters, metrics, tags, datasets and description, all from the records and a `Standing`."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sdk.records import Advice, Interval, Leaks, Package, Release, Run, Scores, Scrubbed
-from sdk.registry.standing import CANDIDATE, Standing, code, cut
+from sdk.errors import short
+from sdk.policy import Demand
+from sdk.records import (
+    Advice,
+    Interval,
+    Leaks,
+    LossPoint,
+    Package,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+    ValidationPoint,
+)
+from sdk.registry.standing import CANDIDATE, Standing, code, cut, rows
 
 PACKAGE_TAG = "sdk.package"
 TRAIN_TAG = "sdk.train"
 REPORT = "report.html"
+SCRUB_REPORT = "scrub/report.html"
+LOSS = "Loss/train"  # MLflow sorts its sections of curves as ASCII, so that a capital comes before all others
+VALIDATION = "Loss/validation"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
 MAX_DESCRIPTION = 5000  # characters; the column of MLflow's registry, which PostgreSQL enforces
+MAX_DATA_DIGEST = 32  # hex digits of MLflow's 36; the whole SHA-256 is in the dataset's source
 SHARE = {"exact_match": "exact match", "f1": "token F1"}
-PROVED_BY = "the signed package and the audit {} prove."
-# What the log is called there, and what 0.1.0 called it, whose pages stay as they are until the next `sdk promote`.
-LOG, EARLIER = "log", ("trail",)
+SOURCE = "sdk train"  # what a run came from
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
 
 
@@ -37,6 +53,8 @@ class Adaptation:
     leaks: Leaks | None = None  # None: the model was not asked for canaries
     base_source: str = ""  # empty, as the licence: of a project that a version before 0.2.0 made
     base_license: str = ""
+    sealed: str = ""  # when the package was, UTC, ISO 8601; for the report
+    demands: tuple[Demand, ...] = ()  # what the policy asks of the model; for the report
 
     @property
     def digests(self) -> dict[str, str]:
@@ -52,6 +70,19 @@ class Value:
 
 
 @dataclass(frozen=True)
+class DataShown:
+    """Rows that a run used, as MLflow shows them: counts and digests."""
+
+    name: str
+    digest: str
+    source: str  # JSON
+    profile: str  # JSON
+    context: str  # what it was for
+
+    source_type = "sdk"
+
+
+@dataclass(frozen=True)
 class Entry:
     """All that MLflow is told of a package, besides files."""
 
@@ -59,65 +90,103 @@ class Entry:
     model_name: str
     run_name: str
     package: str
-    tags: dict[str, str]
+    run_tags: dict[str, str]
+    version_tags: dict[str, str]
     params: dict[str, str]
     metrics: tuple[Value, ...]
+    datasets: tuple[DataShown, ...]
     standing: Standing
     judged: dict[str, str]  # what decisions are taken over, besides the report; Markdown, as the following
     description: str  # without the governance
-
-    @property
-    def version_tags(self) -> dict[str, str]:
-        """The tags of the run, and the standing's, which a run has not: its tags do not change any more."""
-        return {**self.tags, **self.standing.tags}
+    use: str  # how it is checked and used
 
     def page(self, release: Release) -> str:
         """Write the model version's description, Markdown."""
         report = next((ref.sha256 for ref in release.artifacts if ref.path == REPORT), "")
-        run = f"#/experiments/{release.experiment_id}/runs/{release.run_id}"
+        shown = {ref.path for ref in release.artifacts}
+        links = [f"[{name}]({artifact_link(release, path)})" for path, name in LINKS.items() if path in shown]
         parts = [
-            self.standing.section({**self.judged, "Report": code(report)}),
-            f"[Open the report]({run}/artifacts/{REPORT}?workflowType=machine_learning)",
+            self.standing.section({**self.judged, "report": code(report)}),
+            " · ".join(links),
+            self.use,
             self.description,
         ]
         return cut("\n\n".join(parts), MAX_DESCRIPTION)
 
-    def is_page(self, release: Release, description: str) -> bool:
-        """Tell whether this is the page, in the words of this version or of an earlier one."""
-        page, now = self.page(release), PROVED_BY.format(LOG)
-        return description in {page, *(page.replace(now, PROVED_BY.format(then)) for then in EARLIER)}
+
+LINKS = {
+    REPORT: "Open the report",
+    SCRUB_REPORT: "what scrubbing did",
+    "scrub/review.json": "the review of scrubbed rows",
+}
+
+
+def artifact_link(release: Release, path: str) -> str:
+    return f"#/experiments/{release.experiment_id}/runs/{release.run_id}/artifacts/{path}?workflowType=machine_learning"
+
+
+def judged(adaptation: Adaptation) -> dict[str, str]:
+    """Return what decisions are taken over, besides the report -> its digest; Markdown."""
+    package = adaptation.package
+    return {
+        "package": code(package.package),
+        "policy": f"{code(package.inputs.get('policy', ''))} {code(adaptation.policy)}",
+    }
 
 
 def entry_for(adaptation: Adaptation, more_tags: Mapping[str, str], standing: Standing = CANDIDATE) -> Entry:
-    """Write all that MLflow is told. The same records give the same texts, so that they can be compared later."""
+    """Write all that MLflow is told. The same records give the same texts, so that they can be compared later.
+
+    Tags are short enough to be read in a list: of a digest its beginning, but for the two by which runs are found.
+    more_tags: what the model version is told besides, as it is.
+    """
     package = adaptation.package
+    tags = {
+        PACKAGE_TAG: package.package,
+        TRAIN_TAG: adaptation.run.request,
+        "sdk.policy": adaptation.policy,
+        "sdk.domain": adaptation.domain,
+        "sdk.signed_by": package.signed_by,
+        **{f"sdk.record.{kind}": short(digest) for kind, digest in adaptation.digests.items()},
+    }
+    description = _description(adaptation)
+    shown = {
+        "mlflow.user": package.signed_by,
+        "mlflow.source.name": SOURCE,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.note.content": cut(description, MAX_DESCRIPTION),
+    }
     return Entry(
         project=adaptation.project,
         model_name=adaptation.model_name,
         run_name=f"{adaptation.project}-{package.package[:12]}",
         package=package.package,
-        tags={
-            **more_tags,
-            PACKAGE_TAG: package.package,
-            TRAIN_TAG: adaptation.run.request,
-            "sdk.policy": adaptation.policy,
-            "sdk.domain": adaptation.domain,
-            "sdk.signed_by": package.signed_by,
-            **{f"sdk.record.{kind}": digest for kind, digest in adaptation.digests.items()},
-        },
+        run_tags=tags | shown,
+        version_tags={**more_tags, **tags, **standing.tags},
         params=_params(adaptation),
         metrics=_metrics(adaptation),
+        datasets=tuple(_datasets(adaptation)),
         standing=standing,
-        judged={
-            "Package": code(package.package),
-            "Policy": f"{code(package.inputs.get('policy', ''))} {code(adaptation.policy)}",
-        },
-        description=_description(adaptation),
+        judged=judged(adaptation),
+        description=description,
+        use=_use(adaptation),
     )
 
 
 def _of_base(adaptation: Adaptation) -> dict[str, str]:
     return {"base.source": adaptation.base_source, "base.license": adaptation.base_license}
+
+
+def _datasets(adaptation: Adaptation) -> Iterator[DataShown]:
+    scrubbed = adaptation.scrubbed
+    for split, ref in scrubbed.data.items():
+        yield DataShown(
+            name=f"{split}, scrubbed",
+            digest=ref.sha256[:MAX_DATA_DIGEST],
+            source=json.dumps({"sha256": ref.sha256, "record": f"scrubbed {short(scrubbed.digest)}"}),
+            profile=json.dumps({"rows": scrubbed.rows[split], "bytes": ref.size}),
+            context={"train": "training", "eval": "evaluation"}.get(split, split),
+        )
 
 
 def _params(adaptation: Adaptation) -> dict[str, str]:
@@ -134,13 +203,34 @@ def _params(adaptation: Adaptation) -> dict[str, str]:
         **{f"rows.{split}": rows for split, rows in adaptation.scrubbed.rows.items()},
         **{f"version.{name}": version for name, version in run.versions.items()},
     }
-    return {_nameable(key): cut(str(value), MAX_PARAM) for key, value in values.items()}
+    return {nameable(key): cut(str(value), MAX_PARAM) for key, value in values.items()}
 
 
 def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
     """List every metric. MLflow shows what stands before a slash as a section of its own."""
+    run, scrubbed, leaks = adaptation.run, adaptation.scrubbed, adaptation.leaks
+    figures = {
+        **values(adaptation),
+        "personal_data/findings": scrubbed.findings,
+        **{f"personal_data/action.{action}": count for action, count in scrubbed.actions.items()},
+        **({"leaks/most_bits": leaks.adapted.most_bits} if leaks else {}),
+    }
+    return (
+        *curve(LOSS, run.losses),
+        *curve(VALIDATION, run.validation),
+        *curve("train/learning_rate", run.losses, "learning_rate"),
+        *(Value(nameable(key), 0, value) for key, value in figures.items()),
+    )
+
+
+def curve(key: str, points: Sequence[LossPoint | ValidationPoint], figure: str = "loss") -> list[Value]:
+    return [Value(key, point.step, getattr(point, figure)) for point in points]
+
+
+def values(adaptation: Adaptation) -> dict[str, float]:
+    """Return the metrics that have one value each."""
     run, scrubbed = adaptation.run, adaptation.scrubbed
-    values = {
+    return {
         "train/seconds": run.seconds,
         "train/tokens_per_second": run.tokens_per_second,
         "memory/predicted_gib": run.memory_predicted_gib,
@@ -152,9 +242,6 @@ def _metrics(adaptation: Adaptation) -> tuple[Value, ...]:
         **dict(_score_values(adaptation.scores)),
         **(dict(_leak_values(adaptation.leaks)) if adaptation.leaks else {}),
     }
-    curve = [Value(key="train/loss", step=point.step, value=point.loss) for point in run.losses]
-    curve += [Value(key="train/learning_rate", step=point.step, value=point.learning_rate) for point in run.losses]
-    return (*curve, *(Value(key=_nameable(key), step=0, value=value) for key, value in values.items()))
 
 
 def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
@@ -186,54 +273,62 @@ def primary(scores: Scores, who: str, language: str) -> Interval:
 
 
 def _description(adaptation: Adaptation) -> str:
-    """Write the Markdown for the model version's page."""
+    """Write what was made and measured, Markdown."""
     run, scrubbed, scores, package = adaptation.run, adaptation.scrubbed, adaptation.scores, adaptation.package
-    settings = run.settings
-    kinds = ", ".join(f"{code(kind)} {count}" for kind, count in sorted(scrubbed.counts.items())) or "none"
-    rows = [
-        f"| {language} | {primary(scores, 'base', language).text()} | {primary(scores, 'adapted', language).text()} |"
+    settings, recall = run.settings, scrubbed.recall_planted
+    scored = [
+        (language, primary(scores, "base", language).text(), primary(scores, "adapted", language).text())
         for language in scores.adapted
     ]
+    licence = f" (licence: {code(adaptation.base_license)})" if adaptation.base_license else ""
     weights = "encrypted" if package.encrypted else "not encrypted"
-    return "\n".join(
+    return "\n\n".join(
         [
-            f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, "
-            f"on the base model {code(run.base)}"
-            + (f" (licence: {code(adaptation.base_license)})." if adaptation.base_license else "."),
-            "",
-            f"**Method** {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
-            f"{run.trainable_parameters:,} trained parameters, {run.steps} steps, seed {settings.seed}.",
-            "",
-            f"**{SHARE[scores.metric].capitalize()}** on {scores.adapted['all'].questions} questions, "
-            "with 95 % bootstrap interval:",
-            "",
-            "| language | base | adapted |",
-            "|---|---|---|",
-            *rows,
-            "",
-            f"**Personal data removed** from {scrubbed.rows_changed} rows: {kinds}. On planted personal data "
-            f"{scrubbed.recall_planted.found} of {scrubbed.recall_planted.planted} were found.",
-            "",
-            *(_leaks_said(adaptation.leaks) if adaptation.leaks else ()),
-            f"**Package** {code(package.package)}, signed by {code(package.signed_by)}, weights {weights}, "
-            f"under the policy {code(adaptation.policy)}.",
-            "",
-            "**To check and to use it**, in the project's folder: `sdk verify`, then `sdk approve` as the policy asks, "
-            f"then `sdk load`. This page shows; {PROVED_BY.format(LOG)}",
+            f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, on the base "
+            f"model {code(run.base)}{licence}. {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
+            f"{run.trainable_parameters:,} trained parameters, {run.steps:,} steps, seed {settings.seed}.",
+            f"**{SHARE[scores.metric].capitalize()}** on {scores.adapted['all'].questions:,} questions, from 0 to 1, "
+            "with its 95 % bootstrap interval:",
+            rows(("language", "base", "adapted"), scored),
+            f"**Personal data**: {scrubbed.findings:,} findings; {scrubbed.treatments_text()}. "
+            f"{scrubbed.rows_changed:,} of {sum(scrubbed.rows.values()):,} rows were changed. Of {recall.planted:,} "
+            f"planted values {recall.found:,} were found. {scrubbed.recall_scope()}",
+            *(_leaks_said(adaptation.leaks) if adaptation.leaks else ("**Leak check**: none was made.",)),
+            f"**Signed** by {code(package.signed_by)}, key {code(package.key_fingerprint[:16])}; weights {weights}; "
+            f"policy {code(adaptation.policy)}.",
         ]
     )
 
 
-def _leaks_said(leaks: Leaks) -> tuple[str, str]:
+def _leaks_said(leaks: Leaks) -> tuple[str]:
     adapted, control = leaks.adapted, leaks.control
     return (
-        f"**Leak check** with {len(adapted.kinds)} canaries: mean exposure {adapted.exposure.text()} bits, "
-        f"{adapted.extracted} given word for word, AUC {adapted.auc.text()}, true positive rate {adapted.tpr.text()} "
-        f"at 1 % false positives; a control trained in plain: {control.exposure.value:.2f} bits, {control.extracted}, "
-        f"{control.auc.value:.2f}, {control.tpr.value:.2f}.",
-        "",
+        f"**Leak check** with {len(adapted.kinds)} planted values: mean exposure {adapted.exposure.text()} of "
+        f"{adapted.most_bits:.1f} bits (1.4 by chance), {adapted.extracted} given word for word, AUC "
+        f"{adapted.auc.text()} (0.5 by chance). A control that learned its values in plain: "
+        f"{control.exposure.value:.2f} bits, {control.extracted}, {control.auc.value:.2f}.",
     )
 
 
-def _nameable(key: str) -> str:
+def _use(adaptation: Adaptation) -> str:
+    """Say how a release is loaded. MLflow's own snippet on the page runs what the store names before any check."""
+    return "\n".join(
+        [
+            "**To use it**, once it is served. `load_release` checks signatures, approvals and the log before it opens "
+            "the weights; MLflow's own loader runs code that the store names first.",
+            "",
+            "```python",
+            "from sdk import load_release",
+            "",
+            f'model = load_release("models:/{adaptation.model_name}@champion")',
+            "```",
+            "",
+            "**To decide over it**, in the project's folder: `sdk verify`, then `sdk approve --explain`. `sdk "
+            "documents` writes model card, Annex IV, SR 26-2, HIPAA and data sheet. This page shows; the signed "
+            "package and the audit log prove.",
+        ]
+    )
+
+
+def nameable(key: str) -> str:
     return _UNNAMEABLE.sub("_", key)

@@ -5,18 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 
-from sdk.html import cards, escape, page, section, table
-from sdk.records import Leaks, Outcome, Run
+from sdk.html import cards, code, escape, page, quiet, section, table
+from sdk.records import Outcome, Run
+from sdk.registry.captions import CAPTIONS, sentence
 from sdk.registry.entry import SHARE, Adaptation, primary
-
-CAPTIONS = {
-    "scores": "Scores before and after",
-    "loss": "Loss",
-    "personal_data": "Personal data by kind",
-    "memory": "Memory",
-    "leaks": "Losses of planted values",
-    "leaks_roc": "Telling planted values from others",
-}
 
 
 def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
@@ -25,14 +17,18 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="quiet">Adapter on <code>{escape(adaptation.run.base)}</code>{_origin(adaptation)} under the policy '
-        f"<code>{escape(adaptation.policy)}</code>. This page shows; the signed package and the audit log prove.</p>",
+        f"<code>{escape(adaptation.policy)}</code>{_sealed(adaptation)}. This page shows; the signed package "
+        "and the audit log prove.</p>",
         _cards(adaptation),
-        '<div class="pair">' + "".join(_figure(plots, name) for name in ("scores", "loss")) + "</div>",
+        section("What the policy asks", _demands(adaptation)),
+        section("Limitations", _limitations(adaptation)),
+        _pair(adaptation, plots, "scores", "loss"),
         section(CAPTIONS["scores"] + ", in numbers", _score_table(adaptation)),
-        '<div class="pair">' + "".join(_figure(plots, name) for name in ("personal_data", "memory")) + "</div>",
+        _pair(adaptation, plots, "personal_data", "memory"),
         section("Recall on planted personal data", _recall_table(adaptation)),
-        *(_leaks(adaptation.leaks, plots) if adaptation.leaks else ()),
+        *_leaks(adaptation, plots),
         section("Settings and why", _settings_table(adaptation)),
+        section("Decisions and documents", _elsewhere(adaptation)),
         section("Lineage", _lineage_table(adaptation)),
         section("Every question, without its text", _outcome_table(adaptation.scores.outcomes)),
     ]
@@ -46,9 +42,79 @@ def _origin(adaptation: Adaptation) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def _figure(plots: Mapping[str, bytes], name: str) -> str:
-    data = base64.b64encode(plots[name]).decode()
-    return section(CAPTIONS[name], f'<img alt="{escape(CAPTIONS[name])}" src="data:image/png;base64,{data}">')
+def _pair(adaptation: Adaptation, plots: Mapping[str, bytes], *names: str) -> str:
+    return '<div class="pair">' + "".join(_figure(adaptation, plots, name) for name in names) + "</div>"
+
+
+def _figure(adaptation: Adaptation, plots: Mapping[str, bytes], name: str) -> str:
+    data, seen = base64.b64encode(plots[name]).decode(), sentence(name, adaptation)
+    image = f'<img alt="{escape(f"{CAPTIONS[name]}. {seen}")}" src="data:image/png;base64,{data}">'
+    return section(CAPTIONS[name], quiet(seen) + image)
+
+
+def _sealed(adaptation: Adaptation) -> str:
+    return f", sealed on {escape(adaptation.sealed[:10])} by {escape(adaptation.package.signed_by)}"
+
+
+def _demands(adaptation: Adaptation) -> str:
+    """Write what the policy asks of what is on this page. Who approves is known only after it was read."""
+    if not adaptation.demands:
+        return quiet("They were not judged for this page.")
+    unmet = sum(not demand.met for demand in adaptation.demands)
+    body = [
+        [f"{escape(one.meaning)}<div>{code(one.rule)}</div>", escape(one.asks), escape(one.found), _mark(one.met)]
+        for one in adaptation.demands
+    ]
+    number = len(adaptation.demands)
+    note = (
+        f"{number - unmet} of {number} are met. Reviews and approvals come after this page and are counted elsewhere."
+    )
+    return quiet(note) + table(["what it asks", "its value", "what there is", "met?"], body)
+
+
+def _limitations(adaptation: Adaptation) -> str:
+    """List what the figures of this page do not say."""
+    scrubbed, scores, run = adaptation.scrubbed, adaptation.scores, adaptation.run
+    languages = ", ".join(name for name in scores.adapted if name != "all")
+    limits = [
+        f"Scores are of {scores.adapted['all'].questions:,} questions of the domain {adaptation.domain} ({languages}). "
+        "Other tasks, languages and longer texts were not measured.",
+        f"Recall on planted personal data: {scrubbed.recall_scope()}",
+    ]
+    if scrubbed.kept:
+        limits.append(f"{scrubbed.kept:,} findings still stand in the rows, since the policy keeps their kinds.")
+    if scrubbed.quarantined:
+        limits.append(f"{len(scrubbed.quarantined):,} rows could not be scanned and were left out.")
+    if adaptation.leaks is None:
+        limits.append("The model was not asked for planted values, so nothing is known of what it gives away.")
+    else:
+        limits.append(
+            "The leak check shows what the model gives away of planted values, not of every value in the rows."
+        )
+    if not run.validation:
+        limits.append("No rows were held out while it trained.")
+    limits += run.notes
+    return "<ul>" + "".join(f"<li>{escape(limit)}</li>" for limit in limits) + "</ul>"
+
+
+def _elsewhere(adaptation: Adaptation) -> str:
+    """Say where the decisions and the documents are. Decisions are signed over this page's digest, so not on it."""
+    model = adaptation.model_name
+    loading = f'load_release("models:/{model}@champion")'
+    places = [
+        [
+            "who decided, when and why",
+            "Signed over the digest of this page, and so on none of it: MLflow's page of the model version "
+            f"({code(model)}), and {code('sdk approve --explain')} in the project's folder.",
+        ],
+        [
+            "model card, EU AI Act Annex IV, SR 26-2, HIPAA, data sheet",
+            f"{code('sdk documents')} writes them from the same records, with intended use, owner and contacts.",
+        ],
+        ["what scrubbing did", f"{code('scrub/report.html')} and {code('scrub/report.json')} beside this page."],
+        ["to use it", f"{code(loading)}, which checks before it opens anything."],
+    ]
+    return table(["what", "where"], places)
 
 
 def _cards(adaptation: Adaptation) -> str:
@@ -57,8 +123,11 @@ def _cards(adaptation: Adaptation) -> str:
     planted = scrubbed.recall_planted
     figures = [
         (f"{before.value:.2f} → {after.value:.2f}", f"{SHARE[scores.metric]}, base → adapted"),
-        (f"{sum(scrubbed.counts.values()):,}", f"personal data removed, in {scrubbed.rows_changed:,} rows"),
-        (f"{planted.found} of {planted.planted}", "planted personal data found"),
+        (
+            f"{scrubbed.findings:,}",
+            f"findings of personal data: {scrubbed.treatments_text()}; {scrubbed.rows_changed:,} rows changed",
+        ),
+        (f"{planted.found:,} of {planted.planted:,}", "planted values found; on which rows stands below"),
         (
             run.settings.method,
             f"rank {run.settings.lora_r}, alpha {run.settings.lora_alpha}, on {run.hardware.accelerator}",
@@ -93,16 +162,22 @@ def _recall_table(adaptation: Adaptation) -> str:
         recall = scrubbed.recall_by_kind.get(kind)
         shown = [str(recall.planted), str(recall.found)] if recall else ["–", "–"]
         rows.append([f"<code>{escape(kind)}</code>", str(scrubbed.counts.get(kind, 0)), *shown])
-    actions = ", ".join(f"{action} {count}" for action, count in sorted(scrubbed.actions.items())) or "none"
-    note = f'<p class="quiet">Actions: {escape(actions)}.</p>'
-    return note + table(["kind", "findings in the data", "planted", "of these found"], rows, (1, 2, 3))
+    note = f"{scrubbed.findings:,} findings: {scrubbed.treatments_text()}. {scrubbed.recall_scope()}"
+    return quiet(note) + table(["kind", "findings in the data", "planted", "of these found"], rows, (1, 2, 3))
 
 
-def _leaks(leaks: Leaks, plots: Mapping[str, bytes]) -> list[str]:
+def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:
+    leaks = adaptation.leaks
+    if leaks is None:
+        return []
     adapted, control = leaks.adapted, leaks.control
     rows = [
-        ["mean exposure, bits", adapted.exposure.text(), control.exposure.text(), "1.4"],
-        ["highest exposure, bits", *(f"{max(one.exposures):.1f}" for one in (adapted, control)), ""],
+        [f"mean exposure, bits of {adapted.most_bits:.1f}", adapted.exposure.text(), control.exposure.text(), "1.4"],
+        [
+            f"highest exposure, bits of {adapted.most_bits:.1f}",
+            *(f"{max(one.exposures):.1f}" for one in (adapted, control)),
+            "",
+        ],
         ["values given word for word", *(f"{one.extracted} of {len(one.kinds)}" for one in (adapted, control)), "0"],
         ["AUC, by the loss among other values", adapted.auc.text(), control.auc.text(), ".5"],
         ["AUC, by the loss", *(f"{one.auc_by_loss:.3f}" for one in (adapted, control)), ".5"],
@@ -114,12 +189,12 @@ def _leaks(leaks: Leaks, plots: Mapping[str, bytes]) -> list[str]:
         f"{len(adapted.kinds)} invented values were planted before scrubbing; {len(adapted.twin_losses)} others were "
         f"not. A control of the same settings was trained on {len(control.kinds)} values in plain and must be caught. "
         f"Each value was seen {passes} times by the run, {leaks.control_passes:.3g} times by the control. Mean with "
-        "its 95 % bootstrap interval."
+        f"its 95 % bootstrap interval. A value's exposure is at most {adapted.most_bits:.1f} bits: log2 of the "
+        f"{adapted.candidates:,} values among which it is ranked."
     )
     head = ["", "adapted model", "control", "chance"]
     body = f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (1, 2, 3))
-    pair = "".join(_figure(plots, name) for name in ("leaks", "leaks_roc"))
-    return [section("Leak check", body), f'<div class="pair">{pair}</div>']
+    return [section("Leak check", body), _pair(adaptation, plots, "leaks", "leaks_roc")]
 
 
 def _settings_table(adaptation: Adaptation) -> str:

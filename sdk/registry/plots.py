@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 
 from sdk.errors import OutOfOrder
 from sdk.records import Advice, Leaks, PlotName, Run, Scores, Scrubbed
-from sdk.registry.entry import SHARE, Adaptation, primary
+from sdk.registry.entry import Adaptation, primary
 
 BASE, ADAPTED, ACCENT, GRID = "#9aa5b1", "#0b6e99", "#c0562f", "#e3e8ee"
 INK = "#243b53"
 SHADES = ("#0b6e99", "#2f8fb3", "#5aabc8", "#86c5da", "#b0dbe8", "#d2ebf2", "#e8f4f8")  # one for each term of Memory
+
+UNITS = {"exact_match": "exact match, share of questions", "f1": "token F1, mean from 0 to 1"}
 
 
 def draw(adaptation: Adaptation) -> dict[str, bytes]:
@@ -64,7 +66,7 @@ def _loss(axes: Axes, run: Run) -> None:
     points = run.losses
     axes.plot([p.step for p in points], [p.loss for p in points], color=ADAPTED, linewidth=1.8, label="loss")
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss (learned tokens only)")
+    axes.set_ylabel("mean loss of learned tokens, nats")
     held = run.validation
     if held:
         axes.plot(
@@ -77,7 +79,7 @@ def _loss(axes: Axes, run: Run) -> None:
     axes.grid(axis="y", color=GRID)
     rate = axes.twinx()
     rate.plot([p.step for p in points], [p.learning_rate for p in points], color=ACCENT, linewidth=1, linestyle="--")
-    rate.set_ylabel("learning rate", color=ACCENT)
+    rate.set_ylabel("learning rate, per step", color=ACCENT)
     rate.tick_params(colors=ACCENT, labelsize=9)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rate.set_ylim(bottom=0)
@@ -99,7 +101,7 @@ def _scores(axes: Axes, scores: Scores) -> None:
                           ha="center", fontsize=9, color=INK)  # fmt: skip
     axes.set_xticks(range(len(languages)), [f"{name} ({scores.adapted[name].questions})" for name in languages])
     axes.set_xlabel("language (questions)")
-    axes.set_ylabel(SHARE[scores.metric])
+    axes.set_ylabel(UNITS[scores.metric])
     axes.set_ylim(0, 1.12)
     axes.grid(axis="y", color=GRID)
     axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -114,7 +116,7 @@ def _personal_data(axes: Axes, scrubbed: Scrubbed) -> None:
     axes.figure.set_figheight(max(3.6, 1.2 + 0.24 * len(counts)))  # type: ignore[union-attr]
     bars = axes.barh([kind for kind, _ in counts], [count for _, count in counts], color=ADAPTED)
     axes.bar_label(bars, padding=3, fontsize=8, color=INK)
-    axes.set_xlabel("findings removed from the data")
+    axes.set_xlabel("findings, places in the rows")
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(axis="x", color=GRID)
 
@@ -155,7 +157,7 @@ def _leaks(axes: Axes, leaks: Leaks) -> None:
         weights = [1 / len(losses)] * len(losses)
         axes.hist(losses, bins=24, range=(0.0, highest), weights=weights, color=color, alpha=0.65, label=label)
     axes.set_xlabel("loss of the value, nats")
-    axes.set_ylabel("share of values")
+    axes.set_ylabel("share of values, from 0 to 1")
     axes.grid(axis="y", color=GRID)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
@@ -172,8 +174,8 @@ def _roc(axes: Axes, leaks: Leaks) -> None:
         )
         axes.plot(false, true, color=color, linewidth=1.8, label=f"{label}, AUC {found.auc.value:.2f}")
     axes.plot([0, 1], [0, 1], color=BASE, linewidth=1, linestyle=":", label="chance")
-    axes.set_xlabel("twins taken for planted (false positives)")
-    axes.set_ylabel("canaries taken for planted")
+    axes.set_xlabel("share of twins taken for planted (false positives)")
+    axes.set_ylabel("share of canaries taken for planted")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.grid(color=GRID)

@@ -4,7 +4,7 @@ Every piece is looked up before it is made, and is made by one call that either 
 
 1. the experiment, by the project's name
 2. the run, by its tag `sdk.package`, else the one of its training by `sdk.train`
-3. tags and parameters that are missing
+3. tags, parameters and datasets that are missing
 4. metric values that are missing; their time is the run's start, so that MLflow itself knows a repeated value
 5. figures of the training that could not be sent while it ran
 6. artifacts that are missing or hold other bytes (a copy may have been cut off)
@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset as LoggedDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from sdk.errors import InvalidInput
 from sdk.records import FileRef, OnProgress, Package, Release
@@ -106,6 +108,7 @@ def complete(
     run = _run(client, experiment_id, entry)
     run_id: str = run.info.run_id
     _log_missing(client, run, entry)
+    _log_datasets(client, run, entry)
     if unsent is not None:
         Sender(unsent).send(client, run_id)
     _upload_missing(client, run_id, uploads, on_progress)
@@ -155,10 +158,10 @@ def _made_files(adaptation: Adaptation, out: Path) -> list[Upload]:
 
 def _run(client: MlflowClient, experiment_id: str, entry: Entry) -> Any:
     """Find the package's run, else the one that its training left, else create one."""
-    tags = {tag: entry.tags[tag] for tag in (PACKAGE_TAG, TRAIN_TAG)}
+    tags = {tag: entry.run_tags[tag] for tag in (PACKAGE_TAG, TRAIN_TAG)}
     run = next(filter(None, (find_run(client, experiment_id, *tag) for tag in tags.items())), None)
     if run is None:
-        return client.create_run(experiment_id, tags=entry.tags, run_name=entry.run_name)
+        return client.create_run(experiment_id, tags=entry.run_tags, run_name=entry.run_name)
     if run.info.run_name != entry.run_name:
         client.update_run(run.info.run_id, name=entry.run_name)
     return run
@@ -175,11 +178,26 @@ def _log_missing(client: MlflowClient, run: Any, entry: Entry) -> None:
     missing: dict[str, list[Any]] = {
         "metrics": [Metric(v.key, v.value, started, v.step) for v in entry.metrics if v.step not in steps[v.key]],
         "params": [Param(key, value) for key, value in entry.params.items() if key not in run.data.params],
-        "tags": [RunTag(key, value) for key, value in entry.tags.items() if run.data.tags.get(key) != value],
+        "tags": [RunTag(key, value) for key, value in entry.run_tags.items() if run.data.tags.get(key) != value],
     }
     for kind, items in missing.items():
         for start in range(0, len(items), BATCH[kind]):
             client.log_batch(run_id, **{kind: items[start : start + BATCH[kind]]})
+
+
+def _log_datasets(client: MlflowClient, run: Any, entry: Entry) -> None:
+    inputs = run.inputs.dataset_inputs if run.inputs else ()
+    there = {(one.dataset.name, one.dataset.digest) for one in inputs}
+    missing = [
+        DatasetInput(
+            LoggedDataset(one.name, one.digest, one.source_type, one.source, profile=one.profile),
+            [InputTag(MLFLOW_DATASET_CONTEXT, one.context)],
+        )
+        for one in entry.datasets
+        if (one.name, one.digest) not in there
+    ]
+    if missing:
+        client.log_inputs(run.info.run_id, missing)
 
 
 def _upload_missing(client: MlflowClient, run_id: str, uploads: list[Upload], on_progress: OnProgress) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from sdk.errors import Remedy, Tampered, short
 from sdk.records import FileRef, Release
+from sdk.registry import earlier
 from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, check_alias
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, source, stored
 from sdk.registry.connection import Tracking, require_same, talking
-from sdk.registry.entry import PACKAGE_TAG, Adaptation, Entry, Value, entry_for
+from sdk.registry.entry import PACKAGE_TAG, Adaptation, DataShown, Value, entry_for
 from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import LIVE_SECTIONS
 
@@ -38,7 +40,13 @@ class Version:
     run_tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]  # the last value of each
+    datasets: tuple[DataShown, ...]  # by name
     further: Mapping[str, object]  # what else the pages show, and a release has none of: name -> what is there
+
+    @property
+    def earlier(self) -> bool:
+        """Tell whether a version up to 0.2.0 registered it, whose run was told otherwise."""
+        return earlier.LOSS in self.metrics
 
 
 def read_version(tracking: Tracking, model_name: str, version: str) -> Version:
@@ -62,9 +70,9 @@ def check_release(
     is another MLflow now.
     """
     require_same(release, tracking)
-    entry = entry_for(adaptation, tags, standing)
     with talking(tracking, f"reading {release.model_name} version {release.version}", "sdk verify"):
-        for difference in _differences(tracking.connect(), release, entry, governance, unclaimed):
+        client = tracking.connect()
+        for difference in _differences(client, release, adaptation, tags, standing, governance, unclaimed):
             raise Tampered(
                 f"MLflow, {release.model_name} version {release.version}: {difference}.", remedy=Remedy.MLFLOW
             )
@@ -115,6 +123,7 @@ def _read(client: MlflowClient, model_name: str, version: str) -> Version:
         run_tags=dict(run.data.tags),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
+        datasets=_datasets(run.inputs),
         further=_further(registered, run),
     )
 
@@ -126,31 +135,58 @@ def _further(version: Any, run: Any) -> dict[str, object]:
         "the version's status": None if version.status == "READY" else version.status,
         "the version's status message": version.status_message,
         "the version's link to a run": version.run_link,
-        "the run's datasets": run.inputs and run.inputs.dataset_inputs,
         "the run's input models": run.inputs and run.inputs.model_inputs,
         "the run's logged models": run.outputs and run.outputs.model_outputs,
     }
 
 
+def _datasets(inputs: Any) -> tuple[DataShown, ...]:
+    """Take out what a run's inputs say of datasets; other tags than the context, or another schema, are told too."""
+    found = []
+    for one in inputs.dataset_inputs if inputs else ():
+        data, tags = one.dataset, {tag.key: tag.value for tag in one.tags}
+        context = tags.pop(MLFLOW_DATASET_CONTEXT, "")
+        more = "".join(map(str, (*tags.items(), data.schema or "")))
+        source = data.source if data.source_type == DataShown.source_type else f"{data.source_type}: {data.source}"
+        found.append(DataShown(data.name, data.digest, source, data.profile or "", context + more))
+    return tuple(sorted(found, key=lambda data: data.name))
+
+
 def _differences(
-    client: MlflowClient, release: Release, entry: Entry, governance: Sequence[FileRef], unclaimed: Collection[str]
+    client: MlflowClient,
+    release: Release,
+    adaptation: Adaptation,
+    tags: Mapping[str, str],
+    standing: Standing,
+    governance: Sequence[FileRef],
+    unclaimed: Collection[str],
 ) -> Iterator[str]:
+    """Yield every difference: of a run from what its own version told it, of a model version from what either tells."""
     found = _read(client, release.model_name, release.version)
+    entry = entry_for(adaptation, tags, standing)
+    run_tags, metrics, datasets = entry.run_tags, entry.metrics, entry.datasets
+    if found.earlier:
+        run_tags, metrics, datasets = earlier.run_tags(adaptation, tags), earlier.metrics(adaptation), ()
+    earlier_tags = earlier.version_tags(adaptation, tags, standing)
+    version_tags = max(entry.version_tags, earlier_tags, key=lambda told: len(told.items() & found.tags.items()))
+    pages = {entry.page(release), *earlier.pages(adaptation, release, standing)}
     if (found.run_id, found.source) != (release.run_id, source(release.run_id)):
         yield "it belongs to another run"
     if found.tags.get(PACKAGE_TAG) != release.package:
         yield f"the tag {PACKAGE_TAG} is not the recorded one"
     if found.status != "FINISHED":
         yield f"its run is {found.status}, expected FINISHED"
-    run_tags = {**entry.tags, RUN_NAME_TAG: entry.run_name}
-    yield from _set_differences("the tag", _without(found.tags, unclaimed), entry.version_tags)
-    yield from _set_differences("the run's tag", _without(found.run_tags, unclaimed), run_tags)
+    run_tags = {**run_tags, RUN_NAME_TAG: entry.run_name}
+    yield from _set_differences("the tag", _without(found.tags, unclaimed), _without(version_tags, unclaimed))
+    yield from _set_differences("the run's tag", _without(found.run_tags, unclaimed), _without(run_tags, unclaimed))
     yield from _set_differences("the parameter", found.params, entry.params)
-    if not entry.is_page(release, found.description):
+    if found.description not in pages:
         yield "the description is not the recorded one"
+    if found.datasets != tuple(sorted(datasets, key=lambda data: data.name)):
+        yield "the run's datasets are not the recorded ones"
     yield from (f"{what} is not the recorded one, which is empty" for what, value in found.further.items() if value)
     yield from _artifact_differences(client, release, governance)
-    yield from _metric_differences(client, release.run_id, found.metrics, entry.metrics)
+    yield from _metric_differences(client, release.run_id, found.metrics, metrics)
 
 
 def _without(tags: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

@@ -18,6 +18,11 @@ from sdk.scrub.statistics import RowStatistics
 
 FORMAT = 1  # of the JSON
 NOT_TEXT = frozenset({"BIOMETRIC", "IMAGE_DATA"})  # what stands for them is flagged and removed
+LENGTHS = (
+    "Messages by their number of characters. Both colours should have much the same heights: where the blue bars lie "
+    "far to the left, much was taken out."
+)
+PER_ROW = "Rows by their number of findings. Those with 0 are where misses hide: a review looks at them too."
 BEFORE, AFTER = "#9aa5b1", "#0b6e99"
 WIDTH, HEIGHT, FLOOR, LEFT = 520, 210, 160, 8  # of a histogram, SVG units
 
@@ -119,8 +124,8 @@ def render(values: Mapping[str, Any]) -> bytes:
             ),
             _cards(values),
             '<div class="pair">',
-            section("Characters in a message", _histogram(lengths, "messages")),
-            section("Findings in a row", _histogram({"rows": histograms["findings_per_row"]}, "rows")),
+            section("Characters in a message", quiet(LENGTHS) + _histogram(lengths, "messages")),
+            section("Findings in a row", quiet(PER_ROW) + _histogram({"rows": histograms["findings_per_row"]}, "rows")),
             "</div>",
             section("By kind and action", _kinds(values)),
             section("By kind and recognizer", _recognizers(values["by_kind_and_recognizer"])),
@@ -138,8 +143,8 @@ def _cards(values: Mapping[str, Any]) -> str:
     total = sum(values["rows"].values())
     figures = [
         (
-            f"{values['findings']:,} findings",
-            f"of {len(values['counts'])} kinds: "
+            f"{values['findings']:,}",
+            f"findings of {len(values['counts'])} kinds: "
             + (", ".join(f"{count:,} {said}" for said, count in values["treatments"].items()) or "none found"),
         ),
         (f"{values['rows_changed']:,}", f"rows changed of {total:,} that were written"),
