@@ -73,6 +73,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Scores as Scores
     from sdk.records import Scrubbed as Scrubbed
     from sdk.records import Speed as Speed
+    from sdk.records import StandingDecision as StandingDecision
     from sdk.records import StepRecord as StepRecord
     from sdk.records import Stratum as Stratum
     from sdk.records import TrainSettings as TrainSettings
@@ -100,7 +101,7 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
         Advice Alternative Approval Calibration Comparison ExpectedAccuracy FileRef Finding Hardware
         Interval Leakage Leaks Lengths LossPoint Memory Metrics ModelShape Needs Outcome Package Pilot
         Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run Scores
-        Scrubbed Speed StepRecord Stratum TrainSettings ValidationPoint Verified
+        Scrubbed Speed StandingDecision StepRecord Stratum TrainSettings ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",

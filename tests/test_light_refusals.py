@@ -68,6 +68,11 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("nowhere", "export", {"form": "jsonl"}, "OutOfOrder"),
     ("new", "prove", {"seq": 99}, "InvalidInput"),
     ("new", "documents", {}, "OutOfOrder"),
+    ("nowhere", "policy", {}, "OutOfOrder"),
+    ("nowhere", "latest", {"kind": None}, "OutOfOrder"),
+    ("new", "findings", {}, "OutOfOrder"),
+    ("nowhere", "to_pandas", {"table": "losses"}, "OutOfOrder"),
+    ("nowhere", "plot", {"what": "loss"}, "OutOfOrder"),
     ("new", "ui_command", {"port": 0}, "InvalidInput"),
 ]
 

@@ -160,6 +160,7 @@ def test_every_public_record_and_its_parts_are_shown_so(finished: Project) -> No
         sdk.Planted(message=0, start=0, end=1, entity_type="PERSON"),
         sdk.Lengths(rows=1, total=9, longest=(9,), percentiles={50: 9}, exact=True),
         sdk.Quarantined(split="train", row="r1", error="TimeoutError"),
+        sdk.StandingDecision(decision="approve", person="Bob", time="", reason="why", counts=True, note="it counts"),
     ]
     shown = {type(one): one for record in (*public_records().values(), *others) for one in parts(record)}
     for record in (*others, *shown.values()):

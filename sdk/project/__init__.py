@@ -521,9 +521,11 @@ class Project:
         run: also the beginning of its digest. Raises OutOfOrder where what is to be drawn was not measured yet.
         """
         from sdk.project.showing import drawn_of
-        from sdk.registry.plots import draw_figure
 
-        return draw_figure(what, drawn_of(self.state(), run))
+        records = drawn_of(self.state(), run)
+        from sdk.registry.plots import draw_figure  # which loads matplotlib
+
+        return draw_figure(what, records)
 
     def history(self) -> list[Event]:
         """Return the events of the audit log, oldest first. That they were read is the next event."""
