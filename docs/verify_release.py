@@ -275,7 +275,7 @@ class Release:
 
     def check_rules(self):
         """The log goes on from what owners saw; by them the policy was in force at the event of the sealing."""
-        need("rules" in self.versions[-1], "no owner has put rules in force: `sdk init --adopt` in the project")
+        need("rules" in self.versions[-1], "no owner has put rules in force: `sdk adopt` in the project")
         proofs = parse(read(self.governance / "consistency.json"), "consistency.json")
         for number, log in ((ring["version"], ring["log"]) for ring in self.versions if "log" in ring):
             path = [decode(text) for text in proofs[str(log["size"])]] if log["size"] != self.size else []

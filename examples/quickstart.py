@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def main() -> None:
 
     # The approver makes a key on a machine of their own and hands out the public half.
     key = arguments.folder.with_name(f"{arguments.folder.name}.alice.pem")
-    subprocess.run(["sdk", "keys", "new", str(key)], check=True)  # noqa: S603, S607
+    subprocess.run([sys.executable, "-m", "sdk", "keys", "new", str(key)], check=True)  # noqa: S603
 
     project = Project.create(arguments.folder, domain="finance", policy=policy, on_progress=show_progress)
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what follows
+    __version__: str
     from sdk.advise import DeploymentStrategy as DeploymentStrategy
     from sdk.advise import find_gpu as find_gpu
     from sdk.advise import find_model as find_model
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.policy.schema import SealRules as SealRules
     from sdk.policy.schema import TrainRules as TrainRules
     from sdk.project import Project as Project
+    from sdk.project.charter import copy_domain as copy_domain
+    from sdk.project.estimating import estimate as estimate
     from sdk.records import Advice as Advice
     from sdk.records import Alternative as Alternative
     from sdk.records import Approval as Approval
@@ -97,6 +100,8 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
         TrainRules
     """,
     "sdk.project": "Project",
+    "sdk.project.charter": "copy_domain",
+    "sdk.project.estimating": "estimate",
     "sdk.records": """
         Advice Alternative Approval Calibration Comparison ExpectedAccuracy FileRef Finding Hardware
         Interval Leakage Leaks Lengths LossPoint Memory Metrics ModelShape Needs Outcome Package Pilot
@@ -112,6 +117,8 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("domain-adaptation-sdk")
     if name == "probe":
         warnings.warn(
             "sdk.probe is called sdk.detect_hardware; the old name goes with 0.3.0.", DeprecationWarning, stacklevel=2

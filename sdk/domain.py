@@ -41,7 +41,7 @@ class Domain(Frozen):
 def require_files(folder: Path, names: Iterable[str]) -> None:
     missing = [f"{name} is missing" for name in names if not (folder / name).is_file()]
     if missing:
-        raise InvalidInput(f"{folder} is not a domain; copy one with `sdk init --domain-from`.", missing)
+        raise InvalidInput(f"{folder} is not a domain; copy one with `sdk domain copy`.", missing)
 
 
 def read_domain(folder: Path) -> Domain:

@@ -89,7 +89,7 @@ class Remedy(Enum):
         "Name the key that was meant, or restore it from its backup; `sdk keys list` shows those that count, and "
         "`sdk keys revoke` ends one that others may know."
     )
-    ADOPT = "If you changed it, adopt the change with `sdk init --adopt`; if not, restore it from the project's backup."
+    ADOPT = "If you changed it, adopt the change with `sdk adopt`; if not, restore it from the project's backup."
     BASE = "Restore the base model from where it was taken; `sdk verify` compares it again."
 
 

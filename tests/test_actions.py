@@ -705,7 +705,7 @@ def test_without_a_table_there_is_nothing_to_reveal(workshop: Workshop, reversib
 
 def test_the_command_shows_the_value_on_the_terminal_only(reversible: tuple[Project, str]) -> None:
     project, token = reversible
-    arguments = ["scrub", "--project", str(project.root), "--reveal", token]
+    arguments = ["reveal", token, "--project", str(project.root)]
     shown = CliRunner().invoke(app, [*arguments, "--reason", "A data subject asks."])
     assert (shown.exit_code, shown.stdout.strip()) == (0, VALUE)
     assert CliRunner().invoke(app, arguments).exit_code == 2

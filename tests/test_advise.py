@@ -256,7 +256,7 @@ def test_where_the_evidence_cannot_say_a_pilot_is_proposed() -> None:
     advice = advise(LLAMA_8B, gpu(16), Needs(accuracy="high"))
     assert advice.accuracy.meets_need is None
     assert not advice.needs_met
-    assert any("--pilot" in note for note in advice.notes)
+    assert any("sdk pilot" in note for note in advice.notes)
 
 
 # -- time and money ------------------------------------------------------------------------------------------------

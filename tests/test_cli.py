@@ -4,23 +4,30 @@ import contextlib
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import typer
 
-from sdk import Project
-from sdk.cli import main
-from sdk.cli.app import app
+import sdk
+from sdk import InvalidInput, Project, copy_domain
+from sdk.cli import main, progress, show
+from sdk.cli.app import WAY, app
+from sdk.cli.old_forms import renew
+from sdk.cli.terminal import Terminal
+from sdk.wording import counted
 from tests.workshop import Workshop
 
 COMMANDS = (
     "init", "advise", "scrub", "train", "evaluate", "leaks", "register", "approve", "load", "history", "verify", "ui",
-    "run", "doctor", "keys",
+    "run", "doctor", "keys", "adopt", "domain", "estimate", "probe", "pilot", "predictions", "review", "reveal",
+    "explain", "promote", "completion",
 )  # fmt: skip
 
 
@@ -60,6 +67,180 @@ def test_help_teaches() -> None:
     assert shown.returncode == 0
     assert "rtx 4090" in shown.stdout
     assert "--accuracy" in shown.stdout
+
+
+def test_help_lists_commands_in_the_order_of_the_way() -> None:
+    group = typer.main.get_command(app)
+    assert list(group.commands) == [name for names in WAY.values() for name in names]  # type: ignore[attr-defined]
+    shown = here("--help").stdout
+    way = (
+        "init",
+        "estimate",
+        "advise",
+        "scrub",
+        "review",
+        "train",
+        "evaluate",
+        "register",
+        "approve",
+        "load",
+        "verify",
+    )
+    places = [re.search(rf"^│ {name} ", shown, re.MULTILINE) for name in way]
+    assert all(places)
+    assert places == sorted(places, key=lambda place: place.start() if place else 0)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["scrub"], ["estimate"], ["train"], ["keys"], ["keys", "new"], ["domain", "copy"]]
+)
+def test_help_names_no_type_of_an_option_without_a_value(command: list[str]) -> None:
+    shown = here(*command, "--help").stdout
+    assert "--help" in shown
+    assert "<bool>" not in shown
+
+
+# -- forms of the version before --------------------------------------------------------------------------------------
+
+OLD_FORMS = {
+    "scrub --data rows.jsonl --eval e.jsonl": "scrub rows.jsonl --eval e.jsonl",
+    "scrub --data=rows.jsonl -p p": "scrub rows.jsonl -p p",
+    "scrub --review": "review",
+    "scrub --review 59 --reviewer Ada": "review 59 --reviewer Ada",
+    "scrub --reason why --reveal <X_1>": "reveal <X_1> --reason why",
+    "init --domain-from mine": "domain copy finance mine",
+    "init --domain medical --domain-from mine --json": "domain copy medical mine --json",
+    "init --adopt": "adopt",
+    "init claims --adopt": "adopt --project claims",
+    "init --adopt --policy gdpr claims --json": "adopt --policy gdpr --project claims --json",
+    "init --adopt --domain=letters claims": "adopt --domain=letters --project claims",
+    "advise --history -p p": "predictions -p p",
+    "approve 12ab --explain": "explain 12ab",
+}
+
+
+@pytest.mark.parametrize("old", OLD_FORMS)
+def test_an_old_form_is_renewed_and_a_new_one_stays(old: str) -> None:
+    new = OLD_FORMS[old].split()
+    assert renew(old.split()) == new
+    assert renew(new) == new
+
+
+def test_an_old_form_works_and_names_the_new_one_on_standard_error(tmp_path: Path) -> None:
+    done = here("init", "--domain", "medical", "--domain-from", tmp_path / "cardiology", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"domain": str(tmp_path / "cardiology")})
+    (note,) = done.stderr.splitlines()
+    assert f"is `sdk domain copy medical {tmp_path / 'cardiology'} --json` now" in note
+    assert "name: cardiology" in (tmp_path / "cardiology" / "domain.yaml").read_text()
+    assert here("domain", "copy", "medical", tmp_path / "neurology").stderr == ""
+
+
+# -- for scripts and logs ---------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_said(tmp_path: Path) -> None:
+    said = f"domain-adaptation-sdk {version('domain-adaptation-sdk')}"
+    assert here("--version").stdout.strip() == said
+    assert sdk.__version__ == version("domain-adaptation-sdk")
+    done = subprocess.run(
+        [sys.executable, "-m", "sdk", "--version"], capture_output=True, text=True, cwd=Path(sdk.__file__).parents[1]
+    )
+    assert (done.stdout.strip(), done.stderr) == (said, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["scrub", "--jsno"], "--jsno"),
+        (["train", "--max-steps", "many"], "--max-steps"),
+        (["reveal", "<X_1>"], "--reason"),
+        (["no-such-command"], "no-such-command"),
+        (["keys", "no-such-command"], "no-such-command"),
+        (["keys", "rotate", "nothing", "file:x"], "nothing"),
+    ],
+)
+def test_a_usage_error_is_json_where_json_was_asked_for(arguments: list[str], said: str) -> None:
+    done = here(*arguments, "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, done.stderr, error["type"], error["faults"]) == (2, "", "InvalidInput", [])
+    assert said in error["message"]
+    plain = here(*arguments)
+    assert (plain.returncode, plain.stdout) == (2, "")
+    assert said in plain.stderr
+
+
+def test_a_shell_completes_with_the_script(tmp_path: Path) -> None:
+    script = here("completion", "bash").stdout
+    command = tmp_path / "sdk"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sdk "$@"\n')
+    command.chmod(0o755)
+    asked = f"{script}\nCOMP_WORDS=(sdk pre); COMP_CWORD=1; _sdk_completion sdk; echo ${{COMPREPLY[@]}}"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(Path(sdk.__file__).parents[1])}
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, env=environment)
+    assert (done.stdout.strip(), done.stderr) == ("predictions", "")
+    for shell in ("zsh", "fish", "powershell"):
+        assert "_SDK_COMPLETE" in here("completion", shell).stdout
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_log_gets_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, errors = Clock(), io.StringIO()
+    monkeypatch.setattr(progress, "time", clock)
+    with contextlib.redirect_stderr(errors), progress.progress(Terminal(100, stderr=True), quiet=False) as told:
+        for step in range(1, 31):
+            clock.now += 1
+            told("train", step, 30, {"loss": 2.5, "seconds_left": 30 - step})
+        clock.now += 60
+        told("measure \x1b[31mrows", 7, None, {})
+    lines = errors.getvalue().splitlines()
+    assert lines[0] == "0:05  train  5/30  loss 2.500  0:25 left"
+    assert [line.split()[2] for line in lines[:-1]] == ["5/30", "10/30", "15/30", "20/30", "25/30", "30/30"]
+    assert lines[-1] == "1:30  measure \\x1b[31mrows  7"
+
+
+def test_quiet_prints_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, errors = Clock(), io.StringIO()
+    monkeypatch.setattr(progress, "time", clock)
+    with contextlib.redirect_stderr(errors), progress.progress(Terminal(100, stderr=True), quiet=True) as told:
+        clock.now += 60
+        told("train", 1, 30, {})
+    assert errors.getvalue() == ""
+
+
+def test_what_is_learned_is_marked_without_colour() -> None:
+    console = Terminal(80)
+    with console.capture() as captured:
+        console.print(show.preview([[("user: why? ", False), ("because", True), (" end", False)]]))
+    assert "user: why? >>>because<<< end" in captured.get()
+    assert "loss between >>> and <<<" in captured.get()
+
+
+def test_key_ids_are_whole_at_80_columns(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = here("keys", "list", "-p", finished.root).stdout.splitlines()
+    members = finished.members()
+    assert {member.key_id for member in members} <= {line.strip() for line in lines}
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 faults"), (1, "1 fault"), (2, "2 faults"), (1204, "1,204 faults")])
+def test_a_noun_agrees_with_its_number(number: int, said: str) -> None:
+    assert counted(number, "fault") == said
+
+
+def test_one_fault_is_one(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": 7, "output": "b"}\n')
+    done = here("estimate", "embedded", "--data", tmp_path / "rows.jsonl")
+    assert (done.returncode, "rows.jsonl: 1 fault; mend it and run again." in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -146,12 +327,43 @@ def test_doctor_says_what_a_report_needs_and_nothing_secret(finished: Project, t
 
 
 def test_a_domain_of_ones_own(tmp_path: Path) -> None:
-    made = here("init", "--domain", "medical", "--domain-from", tmp_path / "cardiology")
+    made = here("domain", "copy", "medical", tmp_path / "cardiology")
     assert made.returncode == 0, made.stderr
     assert "name: cardiology" in (tmp_path / "cardiology" / "domain.yaml").read_text()
     project = Project.create(tmp_path / "p", domain=tmp_path / "cardiology")
     assert project.state().charter.domain == "cardiology@1"
-    assert here("init", "--domain-from", tmp_path / "cardiology").returncode == 2
+    assert here("domain", "copy", "finance", tmp_path / "cardiology").returncode == 2
+
+
+BAD_PATTERN = r"""
+  - name: Customer numbers
+    supported_entity: CUSTOMER_NUMBER
+    patterns: [{name: seven digits, regex: 'KD-([0-9]{7}', score: 0.8}]
+"""
+
+
+def test_a_bad_pattern_is_refused_when_the_project_is_made(tmp_path: Path, workshop: Workshop) -> None:
+    """With the user's own file, the entry and the pattern; nothing is left of the project."""
+    copy_domain(workshop.domain, tmp_path / "letters")
+    path = tmp_path / "letters" / "recognizers.yaml"
+    sound = path.read_text()
+    path.write_text(sound + BAD_PATTERN)
+    done = here("init", tmp_path / "p", "--domain", tmp_path / "letters", "--base", workshop.base, "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["type"]) == (2, "InvalidInput")
+    assert error["message"].startswith(f"{path} is malformed")
+    (fault,) = error["faults"]
+    assert re.match(r"recognizer \d+, Customer numbers: pattern seven digits: no regular expression: missing \)", fault)
+    assert not (tmp_path / "p").exists()
+    with pytest.raises(InvalidInput, match=rf"{re.escape(str(path))} is malformed"):
+        copy_domain(tmp_path / "letters", tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+    path.write_text(sound)
+    assert here("init", tmp_path / "p", "--domain", tmp_path / "letters", "--base", workshop.base).returncode == 0
+    adopted = tmp_path / "p" / "domain" / "recognizers.yaml"
+    adopted.write_text(sound + BAD_PATTERN)
+    done = here("adopt", "-p", tmp_path / "p")
+    assert (done.returncode, str(adopted) in done.stderr.replace("\n", "")) == (2, True), done.stderr
 
 
 def test_keys_are_made_and_enrolled(workshop: Workshop, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""`sdk advise`: what may be asked together, exit codes, JSON, and that the picture holds every number at any width."""
+"""`sdk advise`, `sdk estimate`, `sdk probe`, `sdk pilot`: what may be asked together, exit codes, JSON, and that the
+picture holds every number at any width.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,12 @@ from rich.console import Console, Group, RenderableType
 from typer.testing import CliRunner
 
 from sdk.cli import advise as command
-from sdk.cli import quantities, show_advice, show_trials
-from sdk.cli.app import Output, app
+from sdk.cli import measuring, quantities, show_advice, show_trials
+from sdk.cli.app import Output, app, output
 from sdk.cli.picture import Band, Bar, IntervalBar, Part, Stack
 from sdk.errors import InvalidInput
-from sdk.project import any_model
+from sdk.project import estimating
+from sdk.project.estimating import estimate
 from sdk.records import (
     Advice,
     Alternative,
@@ -294,71 +297,88 @@ Ask = Callable[..., tuple[int, Any, Called]]
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Runs `sdk advise … --json`; gives exit code, what it printed and what reached the advisor."""
+    """Runs `sdk estimate … --json`; gives exit code, what it printed and what reached the advisor."""
 
     def run(*arguments: object, **changes: Any) -> tuple[int, Any, Called]:
         called = Called(make_advice(**changes))
-        monkeypatch.setattr(any_model, "advise", called)
-        monkeypatch.setattr(any_model, "find_model", lambda name: SHAPE)
+        monkeypatch.setattr(estimating, "advise", called)
+        monkeypatch.setattr(estimating, "find_model", lambda name: SHAPE)
         monkeypatch.setattr(command, "find_gpu", find_gpu)
-        for module in (command, any_model):
+        for module in (command, estimating):
             monkeypatch.setattr(module, "detect_hardware", lambda: CARD.model_copy(update={"gpu_count": 4}))
-        done = CliRunner().invoke(app, ["advise", *map(str, arguments), "--json"])
+        done = CliRunner().invoke(app, ["estimate", *map(str, arguments), "--json"])
         return done.exit_code, json.loads(done.stdout) if done.stdout else None, called
 
     return run
 
 
-MODEL = ("--model", "some-8b")
+MODEL = ("some-8b",)
 
 
 @pytest.mark.parametrize(
     ("arguments", "pair"),
     [
-        ((*MODEL, "--history"), ("--history", "--model")),
-        (("--history", "--probe"), ("--history", "--probe")),
-        (("--history", "--accuracy", "high"), ("--history", "--accuracy")),
-        (("--probe", "--gpu", "h100"), ("--probe", "--gpu")),
-        (("--pilot", "--gpus", 2), ("--pilot", "--gpus")),
-        ((*MODEL, "--pilot"), ("--model", "--pilot")),
-        ((*MODEL, "--probe"), ("--model", "--probe")),
-        ((*MODEL, "--project", "here"), ("--model", "--project")),
-        ((*MODEL, "--accuracy", "high", "--max-loss", "1%"), ("--accuracy", "--max-loss")),
-        (("--pilot", "--data", "rows.jsonl"), ("--data", "--pilot")),
-        ((*MODEL, "--data", "rows.jsonl", "--rows", 10), ("--data", "--rows")),
-        ((*MODEL, "--deadline", "8h"), ("--deadline", "--data or --rows")),
-        ((*MODEL, "--price", 2), ("--price", "--data or --rows")),
-        (("--rows", 10), ("--rows", "--model")),
-        (("--hub",), ("--hub", "--model")),
-        (("--minutes", 2), ("--minutes", "--pilot")),
+        (("--accuracy", "high", "--max-loss", "5%"), ("accuracy high", "max_loss 5.0%")),
+        (("--data", "rows.jsonl", "--rows", 10), ("data", "rows")),
+        (("--deadline", "8h"), ("deadline_hours", "data or rows")),
+        (("--price", 2), ("price_per_hour", "data or rows")),
     ],
 )
 def test_what_cannot_be_asked_together_names_which_two(ask: Ask, arguments: Any, pair: tuple[str, str]) -> None:
-    code, printed, called = ask(*arguments)
+    code, printed, called = ask(*MODEL, *arguments)
     assert (code, called.asked) == (2, [])
     (fault,) = printed["error"]["faults"]
     assert all(name in fault for name in pair)
 
 
+def test_two_needs_that_say_the_same_are_one(ask: Ask) -> None:
+    assert ask(*MODEL, "--accuracy", "high", "--max-loss", "1%")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("advise", "--rows", "10"),
+        ("advise", "--hub"),
+        ("advise", "--model", "some-8b", "--project", "here"),
+        ("advise", "--model", "some-8b", "--probe"),
+        ("advise", "--model", "some-8b", "--pilot"),
+        ("estimate", "some-8b", "--project", "here"),
+        ("probe", "--gpu", "h100"),
+        ("pilot", "--gpus", "2"),
+        ("pilot", "--data", "rows.jsonl"),
+        ("predictions", "--accuracy", "high"),
+        ("estimate", "--gpu", "h100"),
+    ],
+)
+def test_a_command_takes_its_own_options_alone(stand: Stand, ask: Ask, arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert (done.exit_code, stand.asked) == (2, []), done.output
+    assert json.loads(done.stdout)["error"]["type"] == "InvalidInput"
+
+
 def test_every_fault_is_named_at_once(ask: Ask) -> None:
-    code, printed, _ = ask(*MODEL, "--accuracy", "high", "--max-loss", "5", "--deadline", "soon")
+    code, printed, _ = ask(*MODEL, "--max-loss", "5", "--deadline", "soon")
     assert code == 2
     faults = "\n".join(printed["error"]["faults"])
-    for part in (
-        "--accuracy with --max-loss",
-        "--max-loss: '5'",
-        "--deadline: 'soon'",
-        "--deadline without",
-    ):
+    for part in ("--max-loss: '5'", "--deadline: 'soon'"):
         assert part in faults, part
+    code, printed, _ = ask(*MODEL, "--accuracy", "high", "--max-loss", "5%", "--deadline", "8h", "--price", 1)
+    assert (code, len(printed["error"]["faults"])) == (2, 3)
+
+
+def test_python_says_the_same(ask: Ask) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        estimate("some-8b", gpu="h100", deadline_hours=-1, price_per_hour=2)
+    assert len(caught.value.faults) == 3
+    assert any("deadline_hours: Input should be greater than 0" in fault for fault in caught.value.faults)
 
 
 def test_run_takes_the_same_needs(tmp_path: Path) -> None:
     folder = tmp_path / "p"
-    for arguments in (["--accuracy", "high", "--max-loss", "1%"], ["--max-loss", "3"]):
-        done = CliRunner().invoke(app, ["run", str(folder), *arguments, "--json"])
-        assert done.exit_code == 2
-        assert "--max-loss" in json.loads(done.stdout)["error"]["faults"][0]
+    done = CliRunner().invoke(app, ["run", str(folder), "--max-loss", "3", "--json"])
+    assert done.exit_code == 2
+    assert "--max-loss" in json.loads(done.stdout)["error"]["faults"][0]
     assert not folder.exists()
 
 
@@ -425,20 +445,20 @@ def test_lengths_are_read_from_data(ask: Ask, tmp_path: Path) -> None:
     assert (code, needs.rows, needs.lengths.exact) == (0, 2, False)
     assert needs.max_length == needs.lengths.longest[0] > 480
     assert ask(*MODEL, "--data", data, "--seq", 64)[2].asked[0][2].max_length == 64  # bytes only bound the tokens
-    exact = ask("--model", "embedded", "--data", data)[2].asked[0][2]
+    exact = ask("embedded", "--data", data)[2].asked[0][2]
     assert exact.lengths.exact
     assert exact.max_length == exact.lengths.longest[0] < 480
 
 
 def test_rows_that_are_too_long_are_named(ask: Ask, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", "Short.", "Long. " * 80, "Ok.")
-    code, printed, called = ask("--model", "embedded", "--data", data, "--seq", 64)
+    code, printed, called = ask("embedded", "--data", data, "--seq", 64)
     assert (code, called.asked) == (2, [])
     assert re.fullmatch(r"id r1: \d+ tokens", *printed["error"]["faults"])
-    assert "--seq 64; make it " in printed["error"]["message"]
+    assert "max_length 64; make it " in printed["error"]["message"]
     assert "Long" not in json.dumps(printed)
     data = write_rows(tmp_path / "rows.jsonl", "Long. " * 8000)
-    code, printed, _ = ask("--model", "embedded", "--data", data)
+    code, printed, _ = ask("embedded", "--data", data)
     assert (code, "2048 tokens of" in printed["error"]["message"]) == (2, True)
 
 
@@ -472,14 +492,25 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     project = Stand()
 
     @contextmanager
-    def working(folder: Path, as_json: bool) -> Iterator[tuple[Output, Stand]]:
-        yield Output(as_json), project
+    def working(folder: Path, as_json: bool, quiet: bool = False) -> Iterator[tuple[Output, Stand]]:
+        with output(as_json, quiet) as out:
+            yield out, project
 
-    monkeypatch.setattr(command, "working", working)
+    for module in (command, measuring):
+        monkeypatch.setattr(module, "working", working)
     return project
 
 
-def test_measurements_come_first_and_stand_beside_the_advice(stand: Stand) -> None:
+def test_measuring_prints_its_record(stand: Stand) -> None:
+    done = CliRunner().invoke(app, ["probe", "--data", "rows.jsonl", "--json"])
+    assert Calibration.model_validate(json.loads(done.stdout)) == CALIBRATION
+    done = CliRunner().invoke(app, ["pilot", "--minutes", "2", "--json"])
+    assert Pilot.model_validate(json.loads(done.stdout)) == PILOT
+    assert stand.asked == [("probe", Path("rows.jsonl")), ("pilot", 2)]
+    assert "One pass of the longest row" in CliRunner().invoke(app, ["probe"]).stdout
+
+
+def test_in_the_form_of_before_measurements_stand_beside_the_advice(stand: Stand) -> None:
     done = CliRunner().invoke(app, ["advise", "--pilot", "--probe", "--minutes", "2", "--json"])
     assert done.exit_code == 0
     assert stand.asked == [("probe", None), ("pilot", 2), ("advise", {})]
@@ -487,14 +518,22 @@ def test_measurements_come_first_and_stand_beside_the_advice(stand: Stand) -> No
     assert Calibration.model_validate(printed["calibration"]) == CALIBRATION
     assert Pilot.model_validate(printed["pilot"]) == PILOT
     assert printed["advice"]["verdict"] == "fits"
+    assert [line for line in done.stderr.splitlines() if "is `sdk" in line and line.startswith("note:")] != []
 
 
-def test_the_probe_takes_the_rows_that_were_given(stand: Stand) -> None:
+def test_in_the_form_of_before_the_probe_takes_the_rows(stand: Stand) -> None:
     done = CliRunner().invoke(app, ["advise", "--probe", "--data", "rows.jsonl"])
     assert done.exit_code == 0, done.output
     rows = Path("rows.jsonl")
     assert stand.asked == [("probe", rows), ("advise", {"data": rows})]
     assert done.stdout.index("One pass of the longest row") < done.stdout.index("It fits")
+
+
+def test_advice_on_a_model_is_an_estimate(ask: Ask) -> None:
+    assert ask(*MODEL, "--gpu", "h100", "--rows", 10, "--seq", 512, "--price", 2)[2].asked
+    done = CliRunner().invoke(app, ["advise", "--model", "some-8b", "--gpu", "h100", "--rows", "10", "--json"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["verdict"] == "fits"
 
 
 def test_needs_reach_the_project_and_this_machine_is_left_to_it(stand: Stand) -> None:
@@ -503,8 +542,8 @@ def test_needs_reach_the_project_and_this_machine_is_left_to_it(stand: Stand) ->
     assert stand.asked == [("advise", {"deadline_hours": 48, "price_per_hour": 1, "accuracy": "balanced"})]
 
 
-def test_history_in_json(stand: Stand) -> None:
-    done = CliRunner().invoke(app, ["advise", "--history", "--json"])
+def test_predictions_in_json(stand: Stand) -> None:
+    done = CliRunner().invoke(app, ["predictions", "--json"])
     printed = json.loads(done.stdout)
     assert (done.exit_code, stand.asked) == (0, [])
     first, second = printed["runs"]
@@ -646,7 +685,7 @@ def test_intervals_share_an_axis() -> None:
 def test_the_answer_needs_neither_arrow_nor_torch() -> None:
     check = (
         "from sdk.cli import main\nimport sys\n"
-        "try: main(['advise', '--model', 'llama-3.1-8b', '--gpu', 'rtx 4090', '--json'])\n"
+        "try: main(['estimate', 'llama-3.1-8b', '--gpu', 'rtx 4090', '--json'])\n"
         "except SystemExit as end: assert end.code in (0, 1), end.code\n"
         "print([name for name in ('numpy', 'pyarrow', 'torch', 'huggingface_hub', 'sdk.data') if name in sys.modules])"
     )

@@ -32,6 +32,7 @@ import sdk.cli.flow
 import sdk.cli.key_commands
 from sdk.cli import main
 from sdk.cli.app import EXIT_CODES, app
+from sdk.cli.old_forms import renew
 from sdk.domain import DATA, SETTINGS, Domain
 from sdk.policy import RULES, Policy
 from sdk.records import TrainSettings
@@ -188,7 +189,7 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 
 def parse(line: str) -> None:
     words = shlex.split(re.split(r"\s(?:\|\|?|&&|>|<|;)\s", line)[0])
-    command, left = find_command(words[1:])
+    command, left = find_command(renew(words[1:]))
     command.make_context("sdk", left)
 
 
@@ -215,13 +216,56 @@ def test_what_does_not_parse_is_noticed() -> None:
 def test_commands_and_options_in_running_text_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for code in re.findall(r"`(sdk [a-z][^`]*)`", text):
-        command, left = find_command(shlex.split(code)[1:])
-        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        assert {word for word in left if word.startswith("--")} <= known, code
+        words, history = shlex.split(code)[1:], page.name == "changelog.md"
+        command, left = find_command(renew(words) if history else words)
+        assert {word for word in left if word.startswith("-")} <= options(command, hidden=history), code
+
+
+def options(command: Any, hidden: bool = False) -> set[str]:
+    """What a command takes today; hidden: and what it took in the version before."""
+    shown = [parameter for parameter in command.params if hidden or not getattr(parameter, "hidden", False)]
+    return {option for parameter in shown for option in parameter.opts} | {"--help"}
 
 
 def every_option() -> set[str]:
-    return {option for _, command in every_command() for parameter in command.params for option in parameter.opts}
+    return {option for _, command in every_command() for option in options(command)}
+
+
+def commands_named(path: Path) -> Iterator[str]:
+    """Every `sdk …` in backticks in a module's strings; what is filled in stands as X."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        elif isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+        yield from re.findall(r"`(sdk [a-z][^`]*)`", re.sub(r"\{\w*\}", "X", text))
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "sdk").rglob("*.py")), DOCS / "verify_release.py"], ids=name)
+def test_commands_in_messages_exist(path: Path) -> None:
+    for code in commands_named(path):
+        words = shlex.split(code.replace("…", "X"))
+        if words[1:2] == ["X"]:  # a command's name is filled in
+            continue
+        command, left = find_command(words[1:])
+        assert {word for word in left if word.startswith("-")} <= options(command), code
+
+
+def test_commands_in_messages_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text('x = f"see `sdk scrub --review {y}`" + "or `sdk nothing`"\n')
+    assert sorted(commands_named(path)) == ["sdk nothing", "sdk scrub --review X"]
+    assert "--review" not in options(find_command(["scrub"])[0])
+
+
+def test_old_forms_stand_in_no_page() -> None:
+    """A page's blocks parse in either form, since the old ones work still."""
+    for page in [*PAGES[1:], *MORE_PAGES, *(ROOT / "examples").glob("*.py"), DOCS / "verify_release.py"]:
+        for line in re.findall(r"\bsdk ([a-z][^\n`]*)", page.read_text(encoding="utf-8")):
+            words = line.split()
+            old = renew(words) != words or {"--probe", "--pilot"} & set(words)
+            assert page.name == "changelog.md" or not old, f"{page}: {line}"
 
 
 def test_options_in_steps_exist() -> None:
@@ -402,7 +446,11 @@ def _value(annotation: Any) -> str:
 
 def _row(parameter: Any) -> str:
     is_option = parameter.opts[0].startswith("-")
-    shown = ", ".join(f"`{option}`" for option in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+    shown = (
+        ", ".join(f"`{option}`" for option in parameter.opts)
+        if is_option
+        else f"`{(parameter.metavar or parameter.name).upper()}`"
+    )
     default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
     default = "required" if parameter.required else "" if default in (None, False) else str(default)
     default = "here" if default == "." else default

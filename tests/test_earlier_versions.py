@@ -45,7 +45,7 @@ def test_its_log_its_records_and_its_files_verify(project: Project) -> None:
     unseen, unsigned = verified.notes
     assert "holds no checkpoint" in unseen
     assert "names no rules in force" in unsigned
-    assert f"sdk init {project.root} --adopt" in unsigned
+    assert f"sdk adopt --project {project.root}" in unsigned
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def served(project: Project) -> str:
 
 def test_its_release_is_served_from_files(project: Project) -> None:
     """Once the owner has signed the rules that it was sealed under, with one command."""
-    with pytest.raises(Refused, match=r"names no policy that is in force.*sdk init --adopt"):
+    with pytest.raises(Refused, match=r"names no policy that is in force.*sdk adopt"):
         served(project)
     project.adopt()
     state = project.state()

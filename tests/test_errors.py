@@ -84,9 +84,6 @@ def test_a_remedy_says_where_from_and_names_commands_that_exist(remedy: Remedy) 
     named = [re.sub(r" --.*", "", text) for text in re.findall(r"`(sdk [^`]+)`", remedy.value)]
     assert named
     assert set(named) <= commands(group)
-    assert "--adopt" not in remedy.value or "--adopt" in {
-        option for parameter in group.commands["init"].params for option in parameter.opts
-    }
 
 
 def case_file(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_edits_count_after_they_were_adopted(workshop: Workshop, tmp_path: Path)
     project = Project.create(tmp_path / "p", domain=workshop.domain, base=str(workshop.base), policy=workshop.policy)
     path = project.root / "policy.yaml"
     path.write_text(path.read_text().replace("approvals: 1", "approvals: 2"))
-    with pytest.raises(Tampered, match=r"policy\.yaml.*--adopt"):
+    with pytest.raises(Tampered, match=r"policy\.yaml.*sdk adopt"):
         project.advise()
     with pytest.raises(InvalidInput, match="raise the policy's version"):
         project.adopt()

@@ -12,16 +12,17 @@ import sdk
 
 ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
-    ["errors", "durable", "hardened", "characters"],
+    ["errors", "durable", "hardened", "characters", "wording"],
     ["html"],
     ["records", "regular_files", "stored_formats"],
     ["crypto", "store", "processes", "policy", "packing", "lookup", "intervals"],
-    ["audit", "domain", "data", "hardware"],
+    ["audit", "domain", "recognizer_format", "data", "hardware"],
     ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],
     ["measure", "serve"],
     ["project"],
     ["cli", "flavor"],
+    ["__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {  # heavy library -> the rooms that may import it

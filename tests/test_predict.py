@@ -264,7 +264,7 @@ def test_speed_says_where_it_comes_from() -> None:
     assert "held against" in speed(H200).basis
     assert "not measured" in speed(find_gpu("a100 80gb")).basis
     assert "experts" in speed(H200, find_model("qwen3-30b-a3b")).basis
-    assert "--probe" in speed(CPU).basis
+    assert "sdk probe" in speed(CPU).basis
     assert speed(Hardware(gpu_count=1, gpu_memory_gib=80)) is None
     slow, fast = speed(find_gpu("t4")), speed(H200)
     assert slow.tokens_per_second.expected < fast.tokens_per_second.expected / 5

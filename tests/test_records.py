@@ -161,7 +161,7 @@ def test_every_kind_of_record_has_an_example() -> None:
 STEPS = {
     "advise": "advise",
     "scrub": "scrub",
-    "review": "scrub --review",
+    "review": "review",
     "train": "train",
     "evaluate": "evaluate",
     "leaks": "leaks",
@@ -170,8 +170,8 @@ STEPS = {
     "approve": "approve",
     "publish": "promote",
     "rewrap": "keys rotate",
-    "probe": "advise --probe",
-    "pilot": "advise --pilot",
+    "probe": "probe",
+    "pilot": "pilot",
     "declare": "documents",
 }
 

@@ -101,7 +101,7 @@ def test_a_run_goes_on_with_more_steps_and_nothing_else(state: FixedState) -> No
     assert caught.value.faults == (f"{digest}: 3 steps",)
 
 
-@pytest.mark.parametrize(("kind", "verb"), [(Scores, "evaluate"), (Review, "scrub --review")])
+@pytest.mark.parametrize(("kind", "verb"), [(Scores, "evaluate"), (Review, "review")])
 def test_what_is_missing_names_the_verb_that_makes_it(kind: Any, verb: str, state: FixedState) -> None:
     assert state.find_latest(kind) is None
     with pytest.raises(OutOfOrder, match=f"nothing from `sdk {verb}` yet"):

@@ -422,7 +422,7 @@ def test_the_dialogue_marks_undoes_pauses_and_ends(scrubbed: Project) -> None:
     scrubbed.review(peek, rows=3, reviewer="Peek")  # the sample is the same for everybody
     text = seen[1].splitlines()[0]
     runner = CliRunner()
-    command = ["scrub", "--review", "3", "-p", str(scrubbed.root), "--reviewer", "Ada"]
+    command = ["review", "3", "-p", str(scrubbed.root), "--reviewer", "Ada"]
     paused = runner.invoke(app, command, input="n\nnot in this row\nq\n")
     assert paused.exit_code == 0, paused.output
     assert "does not stand in the row" in paused.output
@@ -457,21 +457,22 @@ def test_placeholders_are_coloured_and_no_character_steers_the_terminal() -> Non
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--review", "3", "--bound", "0.1"],
-        ["--review", "0"],
-        ["--review", "--data", "x.jsonl"],
-        ["--bound", "0.1"],
-        ["3"],
-        ["--reviewer", "Ada"],
+        ["review", "3", "--bound", "0.1"],
+        ["review", "0"],
+        ["review", "--data", "x.jsonl"],
+        ["scrub", "--bound", "0.1"],
+        ["scrub", "3"],
+        ["scrub", "--reviewer", "Ada"],
+        ["scrub", "--review", "--data", "x.jsonl"],
     ],
 )
 def test_options_that_do_not_go_together(scrubbed: Project, arguments: list[str]) -> None:
-    done = CliRunner().invoke(app, ["scrub", *arguments, "-p", str(scrubbed.root)])
+    done = CliRunner().invoke(app, [*arguments, "-p", str(scrubbed.root)])
     assert done.exit_code == 2, done.output
 
 
 def test_json_goes_to_standard_output_alone(scrubbed: Project) -> None:
-    command = ["scrub", "--review", "2", "--json", "-p", str(scrubbed.root)]
+    command = ["review", "2", "--json", "-p", str(scrubbed.root)]
     paused = CliRunner().invoke(app, command, input="q\n")
     assert json.loads(paused.stdout) == {"paused": True, "judged": 0, "of": json.loads(paused.stdout)["of"]}
     done = CliRunner().invoke(app, command, input="n\n" * 20)
@@ -502,7 +503,7 @@ def _in_a_terminal(arguments: Sequence[str], reply: Callable[[str], str | None])
 
 def test_in_a_real_terminal(scrubbed: Project) -> None:
     answers = iter(["n", "q"])
-    arguments = ["scrub", "--review", "2", "-p", str(scrubbed.root)]
+    arguments = ["review", "2", "-p", str(scrubbed.root)]
     code, output = _in_a_terminal(arguments, lambda output: next(answers))
     assert code == 0, output
     assert "1 of" in output

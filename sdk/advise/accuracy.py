@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sdk.advise.layers import parameters
 from sdk.records import Accuracy, Comparison, ExpectedAccuracy, Method, ModelShape, Needs, Pilot
 from sdk.regular_files import read_shipped
+from sdk.wording import counted
 
 EVIDENCE = Path(__file__).with_name("evidence.json")
 
@@ -120,7 +121,7 @@ def _piloted(pilot: Pilot, method: Method, lora_r: int, allowed: float | None) -
         return None
     run, lost = min(runs, key=lambda pair: abs(math.log2(pair[0].settings.lora_r / lora_r)))
     meets = True if allowed is None or lost.high <= allowed else False if lost.low > allowed else None
-    source = f"the pilot on your own rows ({pilot.questions} questions, rank {run.settings.lora_r})"
+    source = f"the pilot on your own rows ({counted(pilot.questions, 'question')}, rank {run.settings.lora_r})"
     scores = [other.score.value for other in pilot.candidates if other.settings.method == "lora"]
     evidence = [
         Comparison(
@@ -156,7 +157,8 @@ def _published(shape: ModelShape, method: Method, lora_r: int, allowed: float | 
     loss, low, high = mean - won, low - won, high - won
     evidence = tuple(row.evidence for _, row in weighed[:EVIDENCE_SHOWN])
     sources = list(dict.fromkeys(row.source.split(",")[0] for row in evidence))
-    why = f"{_sentence(loss, low, high, allowed)}, by {len(weighed)} comparisons, above all from {_listed(sources)}"
+    number = counted(len(weighed), "comparison")
+    why = f"{_sentence(loss, low, high, allowed)}, by {number}, above all from {_listed(sources)}"
     if won:
         why += f"; rank {lora_r} is taken to win back {won / mean:.0%} of the loss"
     return ExpectedAccuracy(

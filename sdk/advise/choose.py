@@ -33,7 +33,7 @@ from sdk.records import (
     TrainSettings,
 )
 
-WHO_CAN_SAY = "Publications do not settle it for your task; `sdk advise --pilot` measures it on your own rows."
+WHO_CAN_SAY = "Publications do not settle it for your task; `sdk pilot` measures it on your own rows."
 CLOSE = 0.95  # of the fastest's tokens/s: predictions are no nearer, so what loses less is worth more
 USUAL_ACCURACY: Accuracy = "balanced"  # where nothing is asked for
 # The founding document's rule of thumb: first choice, then what to fall back to.

@@ -205,7 +205,7 @@ def _about_hardware(hardware: Hardware, settings: TrainSettings) -> Iterator[str
     if hardware.gpu_count > settings.gpus:
         yield f"{settings.gpus} of the {hardware.gpu_count} GPUs are used, so that a step's rows divide evenly."
     if hardware.gpu and not is_held_against(hardware):
-        yield "Predictions were held against an NVIDIA H200; `sdk advise --probe` measures on this machine."
+        yield "Predictions were held against an NVIDIA H200; `sdk probe` measures on this machine."
 
 
 # -- nothing fits ----------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def _speed(
     if probed is not None and probed.measured_seconds:
         factor, basis = SPEED_CALIBRATED, "calibrated by the probe on this machine"
     elif not hardware.gpu_count:
-        factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk advise --probe` measures here"
+        factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk probe` measures here"
     elif shape.num_experts:
         factor, basis = SPEED_ELSEWHERE, "scaled from dense models, not measured with experts"
     elif is_held_against(hardware):

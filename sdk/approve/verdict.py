@@ -343,5 +343,5 @@ def require_allowed(verdict: Verdict) -> None:
         against += [f"{one.rule}: {one.text}" for one in verdict.reasons if one.holds and NOT_COUNTED in one.text]
     if against or not verdict.allowed or not verdict.reasons:
         raise Refused(
-            f"Package {verdict.package[:12]} may not be used; in the project `sdk approve --explain` says all.", against
+            f"Package {verdict.package[:12]} may not be used; in the project `sdk explain` says all.", against
         )

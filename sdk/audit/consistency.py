@@ -14,6 +14,7 @@ from sdk.audit.tree import check_consistency
 from sdk.crypto import b64, from_b64
 from sdk.errors import Remedy, Tampered
 from sdk.records import canonical_json
+from sdk.wording import counted
 
 Proofs = Mapping[int, Sequence[bytes]]  # earlier size -> hashes
 
@@ -41,12 +42,13 @@ def check_continues(earlier: Checkpoint, later: Checkpoint, proofs: Proofs, name
         raise Tampered(
             f"{name}: the log has fewer events than it had.",
             remedy=Remedy.RELEASE,
-            expected=f"{earlier.size} events or more",
-            found=f"{later.size} events",
+            expected=f"{counted(earlier.size, 'event')} or more",
+            found=counted(later.size, "event"),
         )
     if earlier.size != later.size and earlier.size not in proofs:
         raise Tampered(
-            f"{name}: nothing shows that the log of {later.size} events goes on from that of {earlier.size}.",
+            f"{name}: nothing shows that the log of {counted(later.size, 'event')} "
+            f"goes on from that of {earlier.size}.",
             remedy=Remedy.RELEASE,
         )
     hashes = proofs[earlier.size] if earlier.size != later.size else ()

@@ -35,6 +35,7 @@ from sdk.audit.tree import Frontier, Range, consistency_ranges, inclusion_ranges
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.regular_files import NOTE_BYTES, read_if_there
 from sdk.store import ASIDE
+from sdk.wording import counted
 
 
 class Files(NamedTuple):
@@ -60,12 +61,13 @@ class Verification(NamedTuple):
                 notes.append(f"{path} holds no checkpoint; the next event puts one there.")
             elif size < self.checkpoint.size:
                 notes.append(
-                    f"{path} holds a checkpoint of {size} of {self.checkpoint.size} events: "
+                    f"{path} holds a checkpoint of {size} of {counted(self.checkpoint.size, 'event')}: "
                     f"it was put back, or its last copy failed."
                 )
         if self.leftover:
             notes.append(
-                f"{self.leftover} bytes beyond the checkpoint were never acknowledged; the next event removes them."
+                f"{counted(self.leftover, 'byte')} beyond the checkpoint, never acknowledged; "
+                "the next event removes what stands there."
             )
         return notes
 
@@ -150,7 +152,9 @@ class LogReader:
         checkpoint = read_body(files.note, self.origin, str(self.checkpoint_path))
         unknown = [seq for seq in seqs if not 0 <= seq < checkpoint.size]
         if unknown:
-            raise InvalidInput(f"There is no event {unknown[0]}; the log has {checkpoint.size} events, counted from 0.")
+            raise InvalidInput(
+                f"There is no event {unknown[0]}; the log has {counted(checkpoint.size, 'event')}, counted from 0."
+            )
         wanted: dict[int, bytes] = {}
 
         def hashes() -> Iterator[list[bytes]]:
@@ -319,9 +323,10 @@ def _holder_faults(
                 meaning = f"an older checkpoint was put back; the events are there: put a copy of {name} in its place"
             else:
                 meaning = "the newest events were cut off, or an older copy of the log was put back"
-            faults.append(f"{name} holds a checkpoint of {count} events, the log counts {size}: {meaning}.")
+            faults.append(f"{name} holds a checkpoint of {counted(count, 'event')}, the log counts {size}: {meaning}.")
         elif root != (checkpoint.root if count == size else known[count].root()):
             faults.append(
-                f"{name} holds another root of the first {count} events: the log was forked, replaced or altered."
+                f"{name} holds another root of the first {counted(count, 'event')}: "
+                "the log was forked, replaced or altered."
             )
     return faults

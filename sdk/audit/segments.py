@@ -20,6 +20,7 @@ from sdk.durable import fsync_folder, open_own
 from sdk.errors import Remedy, Tampered
 from sdk.regular_files import LOG_PART_BYTES, read_span
 from sdk.store import ASIDE
+from sdk.wording import counted
 
 SEGMENT_BYTES = 64 * 2**20  # a segment that has reached it gets no more events
 CHECKPOINT = "checkpoint"
@@ -111,7 +112,7 @@ def _gap(folder: Path, segments: Mapping[int, int], size: int, place: Place, aft
             f"a segment is missing or was renamed, or lines were removed or inserted in {name}."
         )
     return (
-        f"{folder / name} ends before event {after}, but the checkpoint counts {size} events: "
+        f"{folder / name} ends before event {after}, but the checkpoint counts {counted(size, 'event')}: "
         f"the last {size - after} were cut off."
     )
 

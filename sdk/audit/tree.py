@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from sdk.errors import Remedy, Tampered
+from sdk.wording import counted
 
 EMPTY_ROOT = sha256(b"").digest()
 HASH_BYTES = 32
@@ -166,7 +167,7 @@ def _fold(index: int, last: int, seed: bytes, proof: Sequence[bytes], name: str)
 def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes, name: str) -> None:
     """Tampered, naming `name`, unless the proof leads from the leaf's hash at `index` to the root of `size` leaves."""
     if not 0 <= index < size:
-        raise Tampered(f"{name}: there is no event {index} in a log of {size} events.", remedy=Remedy.PROOF)
+        raise Tampered(f"{name}: there is no event {index} in a log of {counted(size, 'event')}.", remedy=Remedy.PROOF)
     computed = _fold(index, size - 1, leaf, proof, name)[1]
     if computed != root:
         raise Tampered(
@@ -183,10 +184,10 @@ def check_consistency(first: int, second: int, proof: Sequence[bytes], roots: tu
     An empty first tree proves nothing and is refused.
     """
     if not 0 < first <= second:
-        raise Tampered(f"{name}: {first} events cannot be the beginning of {second}.", remedy=Remedy.LOG)
+        raise Tampered(f"{name}: {counted(first, 'event')} cannot be the beginning of {second}.", remedy=Remedy.LOG)
     if first == second:
         if proof or roots[0] != roots[1]:
-            raise Tampered(f"{name}: two histories of the same {first} events.", remedy=Remedy.LOG)
+            raise Tampered(f"{name}: two histories of the same {counted(first, 'event')}.", remedy=Remedy.LOG)
         return
     # The climb begins at the first tree's last complete subtree; its level is that of the lowest bit set in `first`.
     # A first tree of 2**n leaves is that subtree itself, so its root is not in the proof (RFC 9162, 2.1.4.2, step 2).

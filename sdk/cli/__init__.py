@@ -5,9 +5,12 @@ from sdk.cli import (  # noqa: F401 - they register themselves
     audit_commands,
     commands,
     flow,
+    founding_commands,
     key_commands,
     leak_check,
+    measuring,
     policy_commands,
+    scrub_commands,
     train,
     write_documents,
 )

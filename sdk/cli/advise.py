@@ -1,217 +1,193 @@
-"""`sdk advise`: what was asked, whether it can be asked together, and the answer."""
+"""`sdk advise` and `sdk estimate`: what was asked, and the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sdk.cli import quantities, show_advice, show_trials
-from sdk.cli.app import HERE, JsonOption, Output, ProjectOption, app, given, output, working
-from sdk.cli.progress import Bars
+from sdk.cli.app import HERE, JsonOption, Output, ProjectOption, QuietOption, app, given, output, working
 from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.project import PILOT_MINUTES
-from sdk.project.any_model import advise_for_model
-from sdk.records import Accuracy, Advice, ApplicationType, Hardware, Run
+from sdk.project.estimating import estimate
+from sdk.records import Accuracy, Advice, ApplicationType, Hardware
 
 DOES_NOT_FIT = 1
-
-THIS_MACHINE = "it measures on this machine"
-THIS_BASE = "it measures the project's base"
-PAST = "the history shows runs that were made, for what was asked then"
-# Two options that cannot stand together -> why.
-APART = {
-    ("--model", "--project"): "advice for any model belongs to no project; leave one out",
-    ("--model", "--probe"): f"{THIS_BASE}; leave --model out, in a project on this base",
-    ("--model", "--pilot"): f"{THIS_BASE}; leave --model out, in a project on this base",
-    **{(one, other): THIS_MACHINE for one in ("--probe", "--pilot") for other in ("--gpu", "--gpus")},
-    ("--accuracy", "--max-loss"): "each says how much may be lost; give one",
-    ("--data", "--pilot"): "it trains on the rows that were scrubbed; give yours to `sdk scrub`",
-    ("--data", "--rows"): "the rows are counted in the data; leave --rows out",
-}
-# An option -> those of which it needs one, and why.
-NEEDS = {
-    "--hub": (("--model",), "a project's base lies here already"),
-    "--rows": (("--model",), "a project's rows are counted"),
-    "--minutes": (("--pilot",), "only the pilot takes its time"),
-}
-# The same for advice on any model, where no project has rows.
-NEEDS_OF_A_MODEL = {
-    "--deadline": (("--data", "--rows"), "how long training takes depends on the rows"),
-    "--price": (("--data", "--rows"), "what training costs depends on the rows"),
-}
-
 CANNOT = "This cannot be asked."
 
 # Groups of --help
-WHERE, WHAT, ROWS, MEASURE = "Model and hardware", "Needs", "Rows", "Measuring"
+WHERE, WHAT, ROWS = "Model and hardware", "Needs", "Rows"
 
+GpuOption = Annotated[
+    str | None,
+    typer.Option(help="A GPU by name, several as '2x h100'.", rich_help_panel=WHERE, show_default="this machine"),
+]
+GpusOption = Annotated[
+    int | None, typer.Option(min=1, help="How many GPUs.", rich_help_panel=WHERE, show_default="one, or all here")
+]
 AccuracyOption = Annotated[Accuracy | None, typer.Option(help="How much accuracy is needed.", rich_help_panel=WHAT)]
 MaxLossOption = Annotated[
     str | None,
     typer.Option(help="How much of 16-bit LoRA's score may be lost instead: 1% or 0.01.", rich_help_panel=WHAT),
 ]
+ApplicationOption = Annotated[
+    ApplicationType | None, typer.Option(help="What matters most instead.", rich_help_panel=WHAT)
+]
+DeadlineOption = Annotated[
+    str | None, typer.Option(help="Time that training may take: 8h, 90m, 2d, 1:30h.", rich_help_panel=WHAT)
+]
+PriceOption = Annotated[
+    float | None, typer.Option(min=0, help="Of a GPU for an hour, in your currency.", rich_help_panel=WHAT)
+]
+LengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seq",
+        "--max-length",
+        min=1,
+        help="Tokens in the longest row.",
+        rich_help_panel=ROWS,
+        show_default="from the data",
+    ),
+]
+HubOption = Annotated[
+    bool, typer.Option("--hub", help="Look up the model's config.json on the hub.", rich_help_panel=WHERE)
+]
+RowsOption = Annotated[
+    int | None, typer.Option(min=1, help="How many training rows, where there is no --data.", rich_help_panel=ROWS)
+]
+
+
+@app.command("estimate")
+def estimate_model(
+    model: Annotated[str, typer.Argument(help="A model by name, folder or config.json.")],
+    gpu: GpuOption = None,
+    gpus: GpusOption = None,
+    hub: HubOption = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Training rows; they are read and not kept.", rich_help_panel=ROWS)
+    ] = None,
+    rows: RowsOption = None,
+    seq: LengthOption = None,
+    accuracy: AccuracyOption = None,
+    max_loss: MaxLossOption = None,
+    application_type: ApplicationOption = None,
+    deadline: DeadlineOption = None,
+    price: PriceOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Answer for any model on any GPU: does it fit, how, how long does it take. Nothing is recorded.
+
+    `sdk estimate llama-3.1-8b --gpu "rtx 4090" --accuracy high`
+
+    No project, no model file and no GPU are needed. Exit code 0: it fits and meets the needs. 1: it does not, or that
+    is uncertain. 2: bad input.
+    """
+    with output(json, quiet) as out:
+        needs = read_needs(accuracy, max_loss, application_type, deadline, price)
+        with out.progress() as told:
+            advice = estimate(
+                model,
+                _machine(gpu, gpus),
+                data=data,
+                hub=hub,
+                on_progress=told,
+                **needs,
+                max_length=seq,
+                rows=rows,
+            )
+        _answer(out, advice, {})
 
 
 @app.command()
 def advise(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model by name or folder.", rich_help_panel=WHERE, show_default="the project's base"),
-    ] = None,
-    gpu: Annotated[
-        str | None,
-        typer.Option(help="A GPU by name, several as '2x h100'.", rich_help_panel=WHERE, show_default="this machine"),
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="How many GPUs.", rich_help_panel=WHERE, show_default="one, or all here")
-    ] = None,
+    gpu: GpuOption = None,
+    gpus: GpusOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
             help="Training rows to make room and time for.", rich_help_panel=ROWS, show_default="the domain's"
         ),
     ] = None,
+    seq: LengthOption = None,
     accuracy: AccuracyOption = None,
     max_loss: MaxLossOption = None,
-    application_type: Annotated[
-        ApplicationType | None, typer.Option(help="What matters most instead.", rich_help_panel=WHAT)
-    ] = None,
-    deadline: Annotated[
-        str | None, typer.Option(help="Time that training may take: 8h, 90m, 2d, 1:30h.", rich_help_panel=WHAT)
-    ] = None,
-    price: Annotated[
-        float | None, typer.Option(min=0, help="Of a GPU for an hour, in your currency.", rich_help_panel=WHAT)
-    ] = None,
-    seq: Annotated[
-        int | None,
+    application_type: ApplicationOption = None,
+    deadline: DeadlineOption = None,
+    price: PriceOption = None,
+    model: Annotated[
+        str | None,
         typer.Option(
-            "--seq",
-            "--max-length",
-            min=1,
-            help="Tokens in the longest row.",
-            rich_help_panel=ROWS,
-            show_default="from the data",
+            help="A model by name or folder, as `sdk estimate` takes it; then no project is asked.",
+            rich_help_panel=WHERE,
+            show_default="the project's base",
         ),
     ] = None,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="How many training rows, where there is no --data.", rich_help_panel=ROWS)
-    ] = None,
-    hub: Annotated[
-        bool, typer.Option("--hub", help="Look up the model's config.json on the hub.", rich_help_panel=WHERE)
-    ] = False,
-    probe: Annotated[
-        bool,
-        typer.Option(
-            "--probe",
-            help="Measure a pass of the longest row here for each candidate, and use it.",
-            rich_help_panel=MEASURE,
-        ),
-    ] = False,
-    pilot: Annotated[
-        bool,
-        typer.Option(
-            "--pilot", help="Train each candidate for a little on your rows, and compare.", rich_help_panel=MEASURE
-        ),
-    ] = False,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1,
-            help="Minutes that the pilot trains the slowest candidate.",
-            rich_help_panel=MEASURE,
-            show_default=f"{PILOT_MINUTES:g}",
-        ),
-    ] = None,
-    history: Annotated[
-        bool,
-        typer.Option(
-            "--history", help="Show how well advice has done here, and nothing else.", rich_help_panel=MEASURE
-        ),
-    ] = False,
+    rows: Annotated[int | None, typer.Option(min=1, help="Of `sdk estimate`.", hidden=True)] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="Of `sdk estimate`.", hidden=True)] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="`sdk probe` now.", hidden=True)] = False,
+    pilot: Annotated[bool, typer.Option("--pilot", help="`sdk pilot` now.", hidden=True)] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Of `sdk pilot`.", hidden=True)] = PILOT_MINUTES,
     project: ProjectOption = HERE,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Pick LoRA, QLoRA-4bit or QLoRA-8bit and every training setting, each with its reason.
 
-    With `--model` it answers for any model on any GPU, and records nothing:
-
-    `sdk advise --model llama-3.1-8b --gpu "rtx 4090" --accuracy high --json`
-
-    Without, it advises for the project's base and rows, and `sdk train` follows the advice. `--probe` and `--pilot`
-    measure first.
+    It advises for the project's base and rows, and `sdk train` follows the advice. `sdk probe` and `sdk pilot` measure
+    before, so that less is predicted. `sdk estimate` asks about any model, without a project; `--model` does the same
+    here.
 
     Exit code 0: it fits and meets the needs. 1: it does not, or that is uncertain. 2: bad input.
     """
-    asked = {
-        "--model": model,
-        "--gpu": gpu,
-        "--gpus": gpus,
-        "--data": data,
-        "--accuracy": accuracy,
-        "--max-loss": max_loss,
-        "--application-type": application_type,
-        "--deadline": deadline,
-        "--price": price,
-        "--seq": seq,
-        "--rows": rows,
-        "--hub": hub or None,
-        "--probe": probe or None,
-        "--pilot": pilot or None,
-        "--minutes": minutes,
-        "--history": history or None,
-    }
-    names = {name for name, value in asked.items() if value is not None}
-    with output(json) as out:
-        faults = list(conflicts(names | ({"--project"} if given(context, "project") else set())))
-        needs: dict[str, Any] = {
-            "accuracy": accuracy,
-            "max_loss": quantities.read("--max-loss", max_loss, quantities.share, faults),
-            "application_type": application_type,
-            "deadline_hours": quantities.read("--deadline", deadline, quantities.hours, faults),
-            "price_per_hour": price,
-            "max_length": seq,
-        }
-        if faults:
-            raise InvalidInput(CANNOT, faults)
-    if history:
-        with working(project, json) as (out, opened):
-            _history(out, opened.predictions())
-    elif model is not None:
-        with output(json) as out:
-            with Bars(out.errors) as bars:
-                advice = advise_for_model(
-                    model, _machine(gpu, gpus), {**needs, "rows": rows}, hub=hub, data=data, on_progress=bars
-                )
-            _answer(out, advice, {})
-    else:
-        with working(project, json) as (out, opened):
-            trials: dict[str, Any] = {}
-            if probe:
-                trials["calibration"] = opened.probe(data=data)
-                out.show(show_trials.calibration(trials["calibration"]), "")
-            if pilot:
-                trials["pilot"] = opened.pilot(minutes=minutes or PILOT_MINUTES)
-                out.show(show_trials.pilot(trials["pilot"]), "")
-            advice = opened.advise(**needs, data=data, hardware=_machine(gpu, gpus))
-            _answer(out, advice, trials)
-
-
-def conflicts(names: Set[str]) -> Iterator[str]:
-    """Yield what is wrong with each pair of options that cannot stand together. names: the options that were given."""
-    if "--history" in names:
-        yield from (f"--history with {name}: {PAST}" for name in sorted(names - {"--history", "--project"}))
+    if model is not None:
+        with output(json):
+            if probe or pilot or given(context, "project"):
+                raise InvalidInput("--model asks about any model, in no project: leave out what belongs to one.")
+        estimate_model(
+            model, gpu, gpus, hub, data, rows, seq, accuracy, max_loss, application_type, deadline, price, json, quiet
+        )
         return
-    for (one, other), why in APART.items():
-        if {one, other} <= names:
-            yield f"{one} with {other}: {why}"
-    for name, (others, why) in (NEEDS | (NEEDS_OF_A_MODEL if "--model" in names else {})).items():
-        if name in names and not names & set(others):
-            yield f"{name} without {' or '.join(others)}: {why}"
+    with working(project, json, quiet) as (out, opened):
+        if hub or rows is not None:
+            raise InvalidInput("--hub and --rows are of `sdk estimate MODEL`; a project's base and rows are here.")
+        needs = read_needs(accuracy, max_loss, application_type, deadline, price)
+        trials: dict[str, Any] = {}
+        if probe:
+            out.renamed(["advise", "--probe"], ["probe"])
+            trials["calibration"] = opened.probe(data=data)
+            out.show(show_trials.calibration(trials["calibration"]), "")
+        if pilot:
+            out.renamed(["advise", "--pilot"], ["pilot"])
+            trials["pilot"] = opened.pilot(minutes=minutes)
+            out.show(show_trials.pilot(trials["pilot"]), "")
+        _answer(out, opened.advise(**needs, max_length=seq, data=data, hardware=_machine(gpu, gpus)), trials)
+
+
+def read_needs(
+    accuracy: Accuracy | None,
+    max_loss: str | None,
+    application_type: ApplicationType | None = None,
+    deadline: str | None = None,
+    price: float | None = None,
+) -> dict[str, Any]:
+    """Read needs as they are written on a command line. InvalidInput lists every one that cannot be read."""
+    faults: list[str] = []
+    needs = {
+        "accuracy": accuracy,
+        "max_loss": quantities.read("--max-loss", max_loss, quantities.share, faults),
+        "application_type": application_type,
+        "deadline_hours": quantities.read("--deadline", deadline, quantities.hours, faults),
+        "price_per_hour": price,
+    }
+    if faults:
+        raise InvalidInput(CANNOT, faults)
+    return needs
 
 
 def _machine(gpu: str | None, count: int | None) -> Hardware | None:
@@ -241,12 +217,3 @@ def _answer(out: Output, advice: Advice, trials: dict[str, Any]) -> None:
     out.result(value, show_advice.advice(advice))
     if verdict != "fits":
         raise typer.Exit(DOES_NOT_FIT)
-
-
-def _history(out: Output, runs: Sequence[Run]) -> None:
-    tracks = [show_trials.track(run) for run in runs]
-    value: dict[str, Any] = {"runs": [one.as_json() for one in tracks]}
-    for name in ("memory_gib", "tokens_per_second"):
-        found = show_trials.errors([getattr(one, name) for one in tracks])
-        value[f"{name}_error"] = found and found._asdict()
-    out.result(value, show_trials.history(tracks))

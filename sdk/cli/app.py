@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
+from typer.completion import completion_init  # type: ignore[attr-defined]  # it is no part of its stubs
+from typer.core import TyperGroup, TyperOption
+from typer.exceptions import TyperException
 
 from sdk import crypto
 from sdk.characters import visible
-from sdk.cli.progress import Bars
+from sdk.cli.doctor import DISTRIBUTION
+from sdk.cli.old_forms import renew
+from sdk.cli.progress import Progress, progress
 from sdk.cli.terminal import Terminal, json_text, styled
-from sdk.errors import SDKError
+from sdk.errors import InvalidInput, SDKError
 from sdk.project import Project
 from sdk.regular_files import KEY_BYTES, read_regular
 
@@ -24,8 +31,58 @@ EXIT_CODES = """\
 Exit codes: 0 done; 1 advice: it does not fit or a need is not met; 2 bad input or wrong order; 3 refused by policy or
 approvers; 4 something was tampered with; 5 a third party failed (memory, disk, registry); 130 interrupted."""
 
+# The commands in the order in which somebody comes to them, by their groups in --help.
+WAY = {
+    "Begin": ("run", "init", "domain", "adopt", "estimate"),
+    "Rows and settings": ("advise", "probe", "scrub", "review", "reveal", "pilot"),
+    "Training and measuring": ("train", "predictions", "evaluate", "leaks"),
+    "Into production": ("register", "explain", "approve", "promote", "load", "generate"),
+    "Looking and proving": ("history", "verify", "audit", "documents", "ui"),
+    "Keys, policies, this machine": ("keys", "policy", "doctor", "completion"),
+}
+
+
+class Commands(TyperGroup):
+    """A group of commands: an option without a value names no type, and with --json a usage error is JSON too."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for command in (self, *self.commands.values()):
+            for parameter in (*command.params, command.get_help_option(typer.Context(command))):
+                if isinstance(parameter, TyperOption) and parameter.is_bool_flag:
+                    parameter.metavar = ""
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except TyperException as error:
+            if not as_json:
+                raise
+            Output(True).fail(InvalidInput(error.format_message()))
+            raise typer.Exit(InvalidInput.exit_code) from None
+
+
+class AllCommands(Commands):
+    """The outermost group, which lists its commands in the order of WAY."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: self.commands[name] for names in WAY.values() for name in names}
+        for panel, names in WAY.items():
+            for name in names:
+                vars(self.commands[name])["rich_help_panel"] = panel
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        words = renew(args)
+        if words != args:
+            Output(False).renamed(args, words)
+        return super().resolve_command(ctx, words)
+
+
 app = typer.Typer(
     name="sdk",
+    cls=AllCommands,
     help="Adapt an open language model to your own sensitive text, on your own hardware, with proof of what was done."
     "\n\n"
     "The way of the data: init, advise, scrub, train, evaluate, leaks, register, approve, promote, load. `sdk run` "
@@ -41,20 +98,40 @@ ProjectOption = Annotated[
     Path, typer.Option("--project", "-p", envvar="SDK_PROJECT", help="The project's folder.", show_default="here")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress: the result or the error alone.")]
 HERE = Path()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        Output(False).show(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
+@app.callback()
+def outermost(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 class Output:
     """Results go to standard output, progress to standard error; with --json only JSON goes to standard output."""
 
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, as_json: bool, quiet: bool = False) -> None:
+        self.as_json, self.quiet = as_json, quiet
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
         self.console = Terminal(width)
         self.errors = Terminal(width, stderr=True)
 
+    def progress(self) -> Progress:
+        return progress(self.errors, self.quiet)
+
     def show(self, *parts: RenderableType) -> None:
-        if not self.as_json:
+        """Print what comes before the result."""
+        if not self.as_json and not self.quiet:
             self.console.print(*parts, sep="\n")
 
     def result(self, value: Any, *parts: RenderableType) -> None:
@@ -62,7 +139,14 @@ class Output:
         if self.as_json:
             self.console.file.write(json_text(value) + "\n")
         else:
-            self.show(*parts)
+            self.console.print(*parts, sep="\n")
+
+    def renamed(self, old: Sequence[str], new: Sequence[str]) -> None:
+        """Say what a command of the version before is called now."""
+        note = styled(
+            "[yellow]note:[/] `sdk {}` is `sdk {}` now; the old form goes with 0.3.0.", shlex.join(old), shlex.join(new)
+        )
+        self.errors.print(note, soft_wrap=True)
 
     def verbatim(self, text: str) -> None:
         """Print text to copy: no line of it is broken at the terminal's width."""
@@ -79,9 +163,9 @@ class Output:
 
 
 @contextmanager
-def output(as_json: bool) -> Iterator[Output]:
+def output(as_json: bool, quiet: bool = False) -> Iterator[Output]:
     """Run a command's body: errors of ours become one message and their exit code."""
-    out = Output(as_json)
+    out = Output(as_json, quiet)
     try:
         yield out
     except SDKError as error:
@@ -93,10 +177,10 @@ def output(as_json: bool) -> Iterator[Output]:
 
 
 @contextmanager
-def working(project: Path, as_json: bool) -> Iterator[tuple[Output, Project]]:
-    """Run a command on an existing project, with a progress bar on standard error."""
-    with output(as_json) as out, Bars(out.errors) as bars:
-        yield out, Project.open(project, on_progress=bars)
+def working(project: Path, as_json: bool, quiet: bool = False) -> Iterator[tuple[Output, Project]]:
+    """Run a command on an existing project, with its progress on standard error."""
+    with output(as_json, quiet) as out, out.progress() as told:
+        yield out, Project.open(project, on_progress=told)
 
 
 def unlock(uri: str) -> None:
@@ -116,4 +200,5 @@ def given(context: typer.Context, option: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    app(arguments)
+    completion_init()  # which typer does for applications that install their completion themselves
+    app(arguments, prog_name="sdk")

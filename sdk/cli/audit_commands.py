@@ -9,12 +9,15 @@ from typing import Annotated, Literal
 import typer
 
 from sdk.cli import show
-from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output, working
+from sdk.cli.app import HERE, Commands, JsonOption, ProjectOption, app, output, working
 from sdk.cli.terminal import escape_json, styled
 from sdk.project import Project
 from sdk.store import write_atomic
+from sdk.wording import counted
 
-audit = typer.Typer(help="The audit log: who did what to which digest, and proof of it.", no_args_is_help=True)
+audit = typer.Typer(
+    help="The audit log: who did what to which digest, and proof of it.", cls=Commands, no_args_is_help=True
+)
 app.add_typer(audit, name="audit")
 
 
@@ -46,8 +49,8 @@ def verify(project: ProjectOption = HERE, json: JsonOption = False) -> None:
                 "notes": notes,
             },
             styled(
-                "[bold green]Verified[/] {} events of the log {}; the policy {} keeps them until {} or longer.",
-                len(state.events),
+                "[bold green]Verified[/] {} of the log {}; the policy {} keeps them until {} or longer.",
+                counted(len(state.events), "event"),
                 state.audit.origin,
                 state.charter.policy,
                 state.keep_until(),

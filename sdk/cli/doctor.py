@@ -12,8 +12,9 @@ from sdk.errors import SDKError
 from sdk.hardware import detect_hardware
 from sdk.project import Project
 
+DISTRIBUTION = "domain-adaptation-sdk"
 PACKAGES = (
-    "domain-adaptation-sdk",
+    DISTRIBUTION,
     "torch",
     "transformers",
     "peft",

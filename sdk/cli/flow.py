@@ -16,16 +16,16 @@ from rich.text import Text
 from sdk import crypto
 from sdk.characters import visible
 from sdk.cli import leak_check as show_leaks
-from sdk.cli import quantities, show, show_advice
-from sdk.cli.advise import CANNOT, AccuracyOption, MaxLossOption, conflicts
-from sdk.cli.app import JsonOption, Output, app, given, output
-from sdk.cli.progress import Bars
+from sdk.cli import show, show_advice
+from sdk.cli.advise import AccuracyOption, MaxLossOption, read_needs
+from sdk.cli.app import JsonOption, Output, QuietOption, app, given, output
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import find_domain, find_policy
-from sdk.records import METHODS, Accuracy, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import METHODS, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
+from sdk.wording import counted
 
 QUESTIONS = 4
 PLAYED = "demo-approver"
@@ -70,32 +70,32 @@ def run_all(
         bool, typer.Option("--play-approver", help="For a try only: make an approver's key and decide with it.")
     ] = False,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Go the whole way: init, advise, scrub, train, evaluate, leaks (if the policy asks), register, approve, load.
 
     What is done already is not done again, so the same command goes on after an interruption. Without an approver's
     key it ends before the approval.
     """
-    with output(json) as out:
+    with output(json, quiet) as out:
         if approver_key and not reason:
             raise InvalidInput("An approval needs a reason; give --reason.")
-        needs = _needs(accuracy, max_loss)
+        needs = read_needs(accuracy, max_loss)
         project = _open(context, out, folder, domain, base, policy)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
         steps: dict[str, Any] = {"max_steps": max_steps} if max_steps else {}
 
         def step(title: str, verb: Callable[[Project], Any], view: Callable[[Any], RenderableType]) -> Any:
-            if not json:
-                show.title(out.console, title)
-            with Bars(out.errors) as bars:
-                record = verb(Project(project.root, on_progress=bars))
+            out.show(show.title(title))
+            with out.progress() as told:
+                record = verb(Project(project.root, on_progress=told))
             out.show(view(record), "")
             return record
 
         advice = step("1  Advise", lambda p: p.advise(**needs, data=data), show_advice.advice)
         scrubbed = step("2  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
-        if not json:
+        if not json and not quiet:
             out.show(*map(show.note, project.power_of_leak_check(steps)), show.preview(project.preview(**steps)))
         run = step("3  Train", lambda p: p.train(**steps), show.run)
         scores = step("4  Evaluate", lambda p: p.evaluate(), show.scores)
@@ -108,18 +108,9 @@ def run_all(
             key, why = approver_key, reason
             approval = step("6  Approve", lambda p: p.approve(release, key=key, reason=why), show.approval)
             answers = step("7  Load and ask", _ask, _answers)
-            with Bars(out.errors):
-                verified = project.verify()
+            verified = project.verify()
         result = Result(advice, scrubbed, run, scores, leaks, release, approval, answers, verified)
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
-
-
-def _needs(accuracy: Accuracy | None, max_loss: str | None) -> dict[str, Any]:
-    faults = list(conflicts({"--accuracy", "--max-loss"})) if accuracy and max_loss else []
-    needs = {"accuracy": accuracy, "max_loss": quantities.read("--max-loss", max_loss, quantities.share, faults)}
-    if faults:
-        raise InvalidInput(CANNOT, faults)
-    return needs
 
 
 def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: str, policy: str | None) -> Project:
@@ -226,7 +217,11 @@ def _summary(project: Project, result: Result) -> RenderableType:
         rows += [
             (
                 "audit log",
-                styled("[bold green]verifies[/]: {} events, {} files", result.verified.events, result.verified.files),
+                styled(
+                    "[bold green]verifies[/]: {}, {}",
+                    counted(result.verified.events, "event"),
+                    counted(result.verified.files, "file"),
+                ),
             ),
             ("look", f"`{sdk} ui -p {folder}` opens MLflow: model, loss curve, report.html"),
             ("next", f"`{sdk} history -p {folder}`, `{sdk} load -p {folder} 'your question'`"),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.console import RenderableType
 
 from sdk import crypto
-from sdk.characters import visible
-from sdk.cli.app import HERE, JsonOption, ProjectOption, app, output
+from sdk.cli.app import HERE, Commands, JsonOption, ProjectOption, app, output
 from sdk.cli.terminal import styled
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.project import Project
 
-keys = typer.Typer(help="Make keys, and say in the signed key ring who may do what with theirs.", no_args_is_help=True)
+keys = typer.Typer(
+    help="Make keys, and say in the signed key ring who may do what with theirs.", cls=Commands, no_args_is_help=True
+)
 app.add_typer(keys, name="keys")
 
 MAKE: dict[str, Callable[[], crypto.SigningKey | crypto.LogKey | crypto.Secret]] = {
@@ -54,18 +55,15 @@ def new(
         if isinstance(key, crypto.Secret):
             out.result(
                 {"private": str(path), "key_id": key.key_id},
-                styled("Encryption key [bold]{}[/] (keep it). Id {}.", path, key.key_id),
+                styled("Encryption key [bold]{}[/] (keep it). Its id:", path),
+                styled("{}", key.key_id),
             )
             return
         crypto.save_public_key(key, public)
         out.result(
             {"private": str(path), "public": str(public), "fingerprint": key.fingerprint},
-            styled(
-                "Private key [bold]{}[/] (keep it), public key {} (hand it out). Fingerprint {}.",
-                path,
-                public,
-                key.fingerprint,
-            ),
+            styled("Private key [bold]{}[/] (keep it), public key {} (hand it out). Its fingerprint:", path, public),
+            styled("{}", key.fingerprint),
         )
 
 
@@ -132,10 +130,10 @@ def rotate(
 
 @keys.command("list")
 def list_(project: ProjectOption = HERE, json: JsonOption = False) -> None:
-    """List every key that the project's key ring names."""
+    """List every key that the project's key ring names, with its whole id."""
     with output(json) as out:
         members = Project.open(project).members()
-        out.result([member.model_dump(mode="json") for member in members], _table(members))
+        out.result([member.model_dump(mode="json") for member in members], *_listed(members))
 
 
 @keys.command()
@@ -155,25 +153,22 @@ def trust(
         )
 
 
-def _table(members: tuple[Member, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for column in ("who", "roles", "key", "algorithm", "valid from", "until", "revoked"):
-        table.add_column(column, overflow="fold")
+def _listed(members: tuple[Member, ...]) -> Iterator[RenderableType]:
+    """Show each key on a line of its own, whole at 80 columns, below who holds it and what it counts for."""
     for member in members:
         revocation = member.revoked
-        table.add_row(
-            visible(member.name),
+        until = f" to {_last_day(member.valid_until)}" if member.valid_until else ""
+        yield styled(
+            "[bold]{}[/]: {}; {}, from {}{}{}",
+            member.name,
             ", ".join(member.roles),
-            member.key_id[:16],
             member.algorithm,
             member.valid_from[:10],
-            _last_day(member),
-            styled("[red]{} ({})", revocation.time[:10], revocation.reason) if revocation else "",
+            until,
+            styled("; [red]revoked {} ({})", revocation.time[:10], revocation.reason) if revocation else "",
         )
-    return table
+        yield styled("  [dim]{}", member.key_id)
 
 
-def _last_day(member: Member) -> str:
-    if member.valid_until is None:
-        return ""
-    return (datetime.fromisoformat(member.valid_until) - timedelta(milliseconds=1)).date().isoformat()
+def _last_day(valid_until: str) -> str:
+    return (datetime.fromisoformat(valid_until) - timedelta(milliseconds=1)).date().isoformat()

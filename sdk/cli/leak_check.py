@@ -7,19 +7,20 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.cli import show
-from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
+from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, working
 from sdk.cli.terminal import styled
 from sdk.records import Leaks
+from sdk.wording import counted
 
 
 @app.command("leaks")
-def check(project: ProjectOption = HERE, json: JsonOption = False) -> None:
+def check(project: ProjectOption = HERE, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Ask the newest run's model for the canaries that were planted in its rows before they were scrubbed.
 
     Exposure, extraction and membership, beside a control that is trained here on canaries in plain and has to be
     caught. `sdk register` refuses above the policy's limits.
     """
-    with working(project, json) as (out, opened):
+    with working(project, json, quiet) as (out, opened):
         for note in opened.power_of_leak_check():
             out.show(show.note(note))
         record = opened.check_leaks()
@@ -42,10 +43,10 @@ def leaks(record: Leaks) -> RenderableType:
     return Group(
         table,
         styled(
-            "[dim]the run saw each canary {} times, scrubbed; the control {:.3g} times, in plain. {} twins; intervals "
+            "[dim]the run saw each canary {} times, scrubbed; the control {:.3g} times, in plain. {}; intervals "
             "are 95 %, by bootstrap",
             passes,
             record.control_passes,
-            len(record.adapted.twin_losses),
+            counted(len(record.adapted.twin_losses), "twin"),
         ),
     )

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.characters import visible
-from sdk.cli.app import JsonOption, app, output
+from sdk.cli.app import Commands, JsonOption, app, output
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput, Refused
 from sdk.policy import Explained, differences, explained, read_policy, run_cases
 from sdk.project.charter import find_policy
+from sdk.wording import counted
 
-policy = typer.Typer(help="Check, compare, explain and test policy files.", no_args_is_help=True)
+policy = typer.Typer(help="Check, compare, explain and test policy files.", cls=Commands, no_args_is_help=True)
 app.add_typer(policy, name="policy")
 
 COLOURS = {"stricter": "green", "looser": "red", "other": "yellow"}
@@ -98,4 +99,6 @@ def run(
             faults += [f"{tested.name}: {fault}" for fault in failed]
         if faults:
             raise Refused("The policies do not say what their cases expect.", faults)
-        out.result(passed, *(styled("{}: {} cases as expected.", name, number) for name, number in passed.items()))
+        out.result(
+            passed, *(styled("{}: {} as expected.", name, counted(number, "case")) for name, number in passed.items())
+        )

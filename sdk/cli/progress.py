@@ -1,16 +1,17 @@
-"""Progress of long steps as one rich bar with its figures."""
+"""Progress of long steps: one rich bar with its figures, or lines of text where there is no terminal."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
+from rich import progress as rich_progress
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -24,6 +25,7 @@ from sdk.characters import visible
 
 GAP = "  "
 NARROW = 100  # columns
+LINE_SECONDS = 5.0  # between two lines of a log
 
 
 def _number(value: float) -> str:
@@ -33,7 +35,7 @@ def _number(value: float) -> str:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 # In the order in which they stand; the last number says which goes first where the line is too short: the highest.
@@ -47,7 +49,7 @@ FIGURES: dict[str, tuple[Callable[[float], str], int]] = {
     "memory_gib": (lambda value: f"{value:.3g} GiB", 5),
     "gpu_temperature_c": (lambda value: f"{value:.0f} °C", 7),
     "gpu_power_w": (lambda value: f"{value:.0f} W", 8),
-    "seconds_left": (_clock, 1),
+    "seconds_left": (lambda value: f"{_clock(value)} left", 1),
 }
 # Shown in MLflow, where there is room.
 UNSHOWN = {"host_memory_gib", "gpu_memory_allocated_gib", "gpu_memory_reserved_gib", "gpu_utilization_percent"}
@@ -95,12 +97,52 @@ class _FiguresColumn(ProgressColumn):
         return Figures(task.fields["figures"])
 
 
-class Bars:
-    """A context manager; call it as an OnProgress."""
+class Progress:
+    """What a command tells of its progress, here nothing: a context manager; call it as an OnProgress."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        pass
+
+
+def progress(console: Console, quiet: bool) -> Progress:
+    """Choose how progress is told on a console."""
+    if quiet:
+        return Progress()
+    return Bars(console) if console.is_interactive else Lines(console)
+
+
+class Lines(Progress):
+    """For logs: a line whenever something is told, but none within seconds of the one before."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now - self._said < LINE_SECONDS:
+            return
+        self._said = now
+        count = str(done) if total is None else f"{done}/{total}"
+        told = GAP.join((_clock(now - self._began), visible(what), count))
+        shown = Figures(figures).fitting(self._console.width - len(told) - len(GAP))
+        self._console.print(Text(GAP.join(filter(None, (told, shown)))), soft_wrap=True)
+
+
+class Bars(Progress):
+    """For a terminal: a bar for each thing that goes on."""
 
     def __init__(self, console: Console) -> None:
         wide = console.width >= NARROW
-        self._progress = Progress(
+        self._progress = rich_progress.Progress(
             SpinnerColumn(table_column=Column(no_wrap=True)),
             _WhatColumn(10 if wide else 0),
             BarColumn(bar_width=16 if wide else 10, table_column=Column(no_wrap=True)),
@@ -112,7 +154,7 @@ class Bars:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Progress:
         self._progress.start()
         return self
 

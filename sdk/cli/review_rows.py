@@ -1,4 +1,4 @@
-"""The dialogue of `sdk scrub --review`, and what a review looks like."""
+"""The dialogue of `sdk review`, and what a review looks like."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.project import Project
 from sdk.records import Review
+from sdk.wording import counted
 
 if TYPE_CHECKING:  # both bring numpy, which a command line that only advises does without
     from sdk.data import Planted
@@ -39,7 +40,7 @@ def review(
     dialogue = Dialogue(out.errors if as_json else out.console)
     record = project.review(dialogue.judge, rows=rows, bound=bound, reviewer=reviewer)
     if record is None:
-        paused = f"{dialogue.done} of {dialogue.of} rows are judged and kept, sealed; the same command goes on."
+        paused = f"{dialogue.done} of {counted(dialogue.of, 'row')} judged and kept, sealed; the same command goes on."
         out.result({"paused": True, "judged": dialogue.done, "of": dialogue.of}, paused)
         return
     out.result(record.model_dump(mode="json"), reviewed(record))
@@ -92,7 +93,7 @@ class Dialogue:
             self.console.print(styled("[yellow]{}", error.message))
             return
         marks += places
-        self.console.print(styled("[green]marked[/], {} {}", len(places), "place" if len(places) == 1 else "places"))
+        self.console.print(styled("[green]marked[/], {}", counted(len(places), "place")))
 
 
 def shown(row: ReviewRow) -> RenderableType:
@@ -120,12 +121,17 @@ def reviewed(record: Review) -> RenderableType:
     how = " (all of them were looked at)" if whole else " (95 %, Clopper-Pearson)"
     rows: list[tuple[str, RenderableType]] = [
         ("bound", styled("[bold]{:.3%}[/] of the rows at most hold a miss{}", record.bound, how)),
-        ("misses", f"{record.misses} of {record.n:,} rows drawn from {record.population:,} at even chance"),
-        ("further", f"{record.extra_misses} of {record.extra:,} rows drawn to find more misses; not in the bound"),
+        ("misses", f"{record.misses} of {counted(record.n, 'row')} drawn from {record.population:,} at even chance"),
+        (
+            "further",
+            f"{record.extra_misses} of {counted(record.extra, 'row')} drawn to find more misses; not in the bound",
+        ),
         ("reviewer", visible(record.reviewer)),
     ]
     if record.marks:
-        rows.append(("next", f"{record.marks} marks are test rows of the next `sdk scrub`; add to recognizers.yaml"))
+        rows.append(
+            ("next", f"`sdk scrub` is tested on {counted(record.marks, 'mark')} from now on; add to recognizers.yaml")
+        )
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("rows", "in all", "reviewed", "missed"):
         table.add_column(column, justify="left" if column == "rows" else "right")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -15,9 +16,11 @@ from sdk.characters import visible
 from sdk.cli.terminal import styled
 from sdk.errors import SHOWN_FAULTS
 from sdk.records import METHODS, Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
+from sdk.wording import counted
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
+LOSS_BEGINS, LOSS_ENDS = ">>>", "<<<"
 
 
 def grid(rows: Sequence[tuple[str, RenderableType]]) -> Table:
@@ -58,7 +61,7 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
     formats = ", ".join(f"{split}: {layout}" for split, layout in scrubbed.formats.items())
     behind = f"; {scrubbed.canaries} canaries planted for the leak check" if scrubbed.canaries else ""
     return Group(
-        styled("[dim]read[/] {} rows ({}); {} rows changed{}", rows, formats, scrubbed.rows_changed, behind),
+        styled("[dim]read[/] {} rows ({}); {} changed{}", rows, formats, counted(scrubbed.rows_changed, "row"), behind),
         table,
         styled("{} findings: {}", f"{scrubbed.findings:,}", scrubbed.treatments_text()),
         styled("[bold]recall on planted spans {}[/] ({} of {})", share, recall.found, recall.planted),
@@ -72,24 +75,31 @@ def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
     if scrubbed.quarantined:
         left = [f"{one.row} ({one.error})" for one in scrubbed.quarantined]
         shown = ", ".join(left[:SHOWN_FAULTS]) + (" …" if len(left) > SHOWN_FAULTS else "")
-        yield styled("[yellow]left out, since they could not be scanned: {} rows: {}", len(left), shown)
+        yield styled("[yellow]left out, since they could not be scanned: {}: {}", counted(len(left), "row"), shown)
     if scrubbed.duplicates:
-        yield Text(f"{scrubbed.duplicates} rows repeat an earlier one exactly", style="dim")
+        yield Text(f"exact repetitions of an earlier row: {scrubbed.duplicates:,}", style="dim")
     if scrubbed.name_columns:
         yield styled("[dim]taken for columns of names: {}", ", ".join(scrubbed.name_columns))
 
 
 def preview(rows: Sequence[Sequence[tuple[str, bool]]]) -> RenderableType:
-    """Show rows as they will be trained; the loss is taken on what is green."""
+    """Show rows as they will be trained; what the loss is taken on stands between marks, and is green."""
     if not rows:
         return Group()
     lines = []
     for row in rows:
         text = Text()
         for piece, in_loss in row:
+            if in_loss:
+                text.append(LOSS_BEGINS, style="cyan")
             text.append(piece, style="bold green" if in_loss else "dim")
+            if in_loss:
+                text.append(LOSS_ENDS, style="cyan")
         lines.append(Panel(text, padding=(0, 1), border_style="dim"))
-    return Group(styled("Rows as they will be trained; [bold green]loss on this[/], [dim]not on this[/]:"), *lines)
+    return Group(
+        styled("Rows as they will be trained; [bold green]loss between {} and {}[/]:", LOSS_BEGINS, LOSS_ENDS),
+        *lines,
+    )
 
 
 def run(run: Run) -> RenderableType:
@@ -102,7 +112,9 @@ def run(run: Run) -> RenderableType:
         ),
         (
             "loss",
-            styled("{:.3f} [cyan]{}[/] {:.3f} in {} steps", losses[0], sparkline(losses), losses[-1], run.steps),
+            styled(
+                "{:.3f} [cyan]{}[/] {:.3f} in {}", losses[0], sparkline(losses), losses[-1], counted(run.steps, "step")
+            ),
         ),
         (
             "time",
@@ -116,11 +128,11 @@ def run(run: Run) -> RenderableType:
         best = f", lowest at step {run.best_step}" if run.best_step is not None else ""
         kept = " (kept)" if run.settings.load_best_model_at_end else ""
         shown = styled(
-            "{:.3f} [cyan]{}[/] {:.3f} on {} held-out rows{}{}",
+            "{:.3f} [cyan]{}[/] {:.3f} on {}{}{}",
             held[0],
             sparkline(held),
             held[-1],
-            run.validation_rows,
+            counted(run.validation_rows, "held-out row"),
             best,
             kept,
         )
@@ -228,5 +240,5 @@ def history(events: Sequence[Event]) -> RenderableType:
     return table
 
 
-def title(console: Console, text: str) -> None:
-    console.rule(Text(text, "bold"), align="left", style="dim")
+def title(text: str) -> RenderableType:
+    return Rule(Text(text, "bold"), align="left", style="dim")

@@ -14,6 +14,7 @@ from sdk.cli.picture import Band, Bar, Part, Stack
 from sdk.cli.show import grid
 from sdk.cli.terminal import styled
 from sdk.records import METHODS, Advice, Alternative, Range, Reliability, Speed, TrainSettings
+from sdk.wording import counted
 
 Verdict = Literal["fits", "need not met", "uncertain", "does not fit"]
 # term of Memory -> its pattern and colour
@@ -144,7 +145,7 @@ def _shown_by_driver(advice: Advice) -> RenderableType:
 def _off(reliability: Reliability) -> str:
     worst = max(reliability.too_low, reliability.too_high)
     return (
-        f"{reliability.scope}: on {reliability.runs} measured runs of this kind the prediction was off by "
+        f"{reliability.scope}: on {counted(reliability.runs, 'measured run')} of this kind the prediction was off by "
         f"{percent(reliability.median)} at the median, {percent(worst)} at worst, {percent(reliability.too_low)} too "
         "low at most"
     )
@@ -176,9 +177,10 @@ def _steps(advice: Advice, speed: Speed) -> str:
     needs, settings = advice.needs, advice.settings
     if speed.steps is None:
         return ""
-    rows = f" over {needs.rows:,} rows" if needs.rows else ""
-    tokens = f" of {needs.lengths.total:,} tokens" if needs.lengths else ""
-    return f", {speed.steps:,} in all: {settings.num_train_epochs:g} epochs{rows}{tokens}"
+    rows = f" over {counted(needs.rows, 'row')}" if needs.rows else ""
+    tokens = f" of {counted(needs.lengths.total, 'token')}" if needs.lengths else ""
+    epochs = f"{settings.num_train_epochs:g} {'epoch' if settings.num_train_epochs == 1 else 'epochs'}"
+    return f", {speed.steps:,} in all: {epochs}{rows}{tokens}"
 
 
 def _range(value: Range) -> Text:

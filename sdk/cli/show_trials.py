@@ -13,6 +13,7 @@ from sdk.cli.picture import Band, IntervalBar, axis
 from sdk.cli.show_advice import candidate, columns, percent
 from sdk.cli.terminal import styled
 from sdk.records import Calibration, Interval, Pilot, Run
+from sdk.wording import counted
 
 
 class Compared(NamedTuple):
@@ -114,7 +115,9 @@ def pilot(record: Pilot) -> RenderableType:
     metric = record.metric.replace("_", " ")
     return Group(
         *_intervals("loss on held-out rows", names, losses, lambda value: f"{value:.3f}"),
-        *_intervals(f"{metric} on {record.questions} questions", names, scores, lambda value: f"{value:.3f}"),
+        *_intervals(
+            f"{metric} on {counted(record.questions, 'question')}", names, scores, lambda value: f"{value:.3f}"
+        ),
         *_intervals("lost against 16-bit LoRA", names, lost, percent),
         costs,
         "",
@@ -157,11 +160,10 @@ def _summary(what: str, compared: Sequence[Compared]) -> RenderableType:
     off = errors(compared)
     if off is None:
         return Text(f"{what}: nothing to compare yet", style="dim")
-    runs = "1 run" if off.runs == 1 else f"{off.runs} runs"
     return styled(
         "{}: on {} here the prediction was off by [bold]{}[/] at the median, [bold]{}[/] at worst",
         what,
-        runs,
+        counted(off.runs, "run"),
         percent(off.median),
         percent(off.worst),
     )

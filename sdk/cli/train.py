@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import typer
 
 from sdk.cli import show
-from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
+from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, working
 from sdk.records import TrainSettings
 
 FIELDS = TrainSettings.model_fields
@@ -89,13 +89,14 @@ def train(
     rendezvous: Annotated[str, typer.Option(help="With --nodes: HOST:PORT of this host for the others.")] = "",
     project: ProjectOption = HERE,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train the adapter on the scrubbed rows with the advised settings; options override single ones.
 
     Interrupted? Run it again: it goes on from the last whole checkpoint.
     """
-    with working(project, json) as (out, opened):
-        if not json:
+    with working(project, json, quiet) as (out, opened):
+        if not json and not quiet:
             notes = map(show.note, opened.power_of_leak_check(changes))
             out.show(*notes, show.preview(opened.preview(**changes)))
         record = opened.train(adapter=adapter, resume=resume, nodes=nodes, rendezvous=rendezvous, **changes)

@@ -17,6 +17,7 @@ from sdk.data.layouts import KNOWN, LAYOUTS, METADATA, find_layout, shown
 from sdk.data.rows import Faults, Raw, Twice, json_value
 from sdk.errors import InvalidInput
 from sdk.regular_files import MIB, ROWS_BYTES, HashedFile
+from sdk.wording import counted
 
 BOM = b"\xef\xbb\xbf"
 BATCH = 256  # rows of a Parquet file in memory at once
@@ -137,7 +138,7 @@ def _all_csv(file: HashedFile) -> Iterator[Piece]:
                 if wrong:
                     return
             elif cells and len(cells) != len(header):
-                yield f"{where}: {len(cells)} cells, the header has {len(header)}; quote every comma"
+                yield f"{where}: {counted(len(cells), 'cell')}, the header has {len(header)}; quote every comma"
             elif cells:
                 yield from _csv_row(dict(zip(header, cells, strict=True)), where)
     except csv.Error as error:

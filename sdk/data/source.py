@@ -17,6 +17,7 @@ from sdk.data.rows import Container, Layout, Raw, Row, Table
 from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.records import canonical_json
 from sdk.regular_files import HashedFile
+from sdk.wording import counted
 
 SAME_CAUSE = 20  # rows that are named where all have the same fault
 
@@ -161,7 +162,10 @@ def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
             kept.append(row)
     faults = sorted([*faults, *_given_twice(path, file.sha256, ids)], key=lambda fault: fault.row)
     if faults:
-        raise InvalidInput(f"{path}: {len(faults)} faults; mend them all and run again.", _by_cause(faults))
+        raise InvalidInput(
+            f"{path}: {counted(len(faults), 'fault')}; mend {'it' if len(faults) == 1 else 'them all'} and run again.",
+            _by_cause(faults),
+        )
     if builder.layout is None:
         raise InvalidInput(f"{path} holds no rows; it needs at least one.")
     return RowSource(

@@ -92,7 +92,7 @@ RULES: dict[str, Rule] = {
         MissBound,
         lambda limit, fact: limit is None or (fact.miss_bound is not None and fact.miss_bound <= limit),
         "the newest review of these rows does not show that at most {rule} of them hold a miss (95 % upper bound: "
-        "{miss_bound}); run `sdk scrub --review --bound {rule}`",
+        "{miss_bound}); run `sdk review --bound {rule}`",
     ),
     "train.methods": _rule(
         ChosenMethod,

@@ -17,6 +17,7 @@ from sdk.crypto.keyring import InForce, Ring, create_ring, sign_ring, signing_me
 from sdk.domain import DATA, SETTINGS, parse_domain, read_domain, require_files
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy, validation_faults
+from sdk.recognizer_format import parse_recognizers
 from sdk.records import Charter, canonical_json
 from sdk.regular_files import KEY_BYTES, FileBytes, read_regular, read_text
 from sdk.store import (
@@ -70,11 +71,16 @@ def find_policy(policy: str | Path) -> Path:
 
 
 def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
-    """Copy a domain's settings, but never its data, into the project. Return the charter's fields about it."""
+    """Copy a domain's settings, but never its data, into the project. Return the charter's fields about it.
+
+    Raises InvalidInput with every fault of its domain.yaml, or of its recognizers.yaml as far as no Presidio is needed:
+    importing that takes seconds, and the step that scrubs does.
+    """
     require_files(source, DATA)
     require_files(settings, SETTINGS)
     files = {name: read_regular(settings / name, limit) for name, limit in SETTINGS.items()}
     read = parse_domain(FileBytes(settings / "domain.yaml", files["domain.yaml"]))
+    parse_recognizers(FileBytes(settings / "recognizers.yaml", files["recognizers.yaml"]))
     folder = root / "domain"
     if settings.resolve() != folder.resolve():
         shutil.rmtree(folder, ignore_errors=True)
@@ -228,12 +234,18 @@ def write_first_events(root: Path, charter: Charter, log_key: crypto.Signer) -> 
     audit.append(log_key, "init", "finished", objects, charter.policy, {}, decision="permit")
 
 
-def copy_domain(domain: str | Path, folder: Path) -> None:
-    """Copy a domain's folder for its user to edit; the copy carries the new folder's name."""
+def copy_domain(domain: str | Path, folder: str | Path) -> None:
+    """Copy a domain's folder for its user to edit; the copy carries the new folder's name.
+
+    domain: a shipped one by name, or a folder. Raises InvalidInput if the new folder exists or the domain has a fault.
+    """
+    folder = Path(folder)
     if folder.exists():
         raise InvalidInput(f"{folder} exists; name a new folder.")
     source = find_domain(domain)
     name = read_domain(source).name
+    recognizers = source / "recognizers.yaml"
+    parse_recognizers(FileBytes(recognizers, read_regular(recognizers, SETTINGS[recognizers.name])))
     for ref in folder_refs(source):  # which refuses links: one could bring any file of this user's along
         copy_file(source / ref.path, folder / ref.path)
     described = folder / "domain.yaml"

@@ -33,7 +33,7 @@ def load_release(state: ProjectState, release: Release | str | None, package: Pa
         chosen = chosen or state.records.get(Release, promotions[-1].objects["release"])
         of_chosen = [event for event in promotions if event.objects["release"] == chosen.digest]
         if not of_chosen:
-            raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk approve --explain`.")
+            raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk explain`.")
         verify_project(state, registry=state.charter.tracking_uri is None)
         from sdk.serve.admit import admit_package
 

@@ -162,8 +162,8 @@ def notes_on_rules(state: ProjectState) -> list[str]:
     if state.ring.rules is None:
         return [
             f"The key ring names no rules in force, as 0.1.0 left it: nothing shows that the owner allowed "
-            f"{state.charter.policy}, and no release is served. The owner runs `sdk init {state.root} --adopt`, which "
-            "signs the policy and the domain that the project works under, and publishes the champion again."
+            f"{state.charter.policy}, and no release is served. The owner runs `sdk adopt --project {state.root}`, "
+            "which signs the policy and the domain that the project works under, and publishes the champion again."
         ]
     notes = [note for term in terms(state.rings) if (note := _note_on_term(state, term))]
     for package in state.distinct(Package):

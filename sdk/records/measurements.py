@@ -33,7 +33,6 @@ class Calibration(StepRecord):
     """What this machine measured where the formulas only predict; advice for the same base and hardware uses it."""
 
     step = "probe"
-    verb = "advise --probe"
 
     hardware: Hardware
     base_name: str
@@ -64,7 +63,6 @@ class Piloted(Frozen):
 
 class Pilot(StepRecord):
     step = "pilot"
-    verb = "advise --pilot"
 
     hardware: Hardware
     metric: Literal["exact_match", "f1"]

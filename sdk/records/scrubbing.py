@@ -167,7 +167,6 @@ class Review(StepRecord):
     """What a person found in a sample of the scrubbed rows; the marks themselves are sealed."""
 
     step = "review"
-    verb = "scrub --review"
 
     population: int = Field(gt=0, description="scrubbed rows")
     n: int = Field(gt=0, description="rows of the uniform sample, from which the bound follows")

@@ -35,6 +35,7 @@ from sdk.scrub.report import report
 from sdk.scrub.staging import Staging
 from sdk.scrub.tally import Tally
 from sdk.store import file_ref, write_atomic
+from sdk.wording import counted
 
 CHECKPOINT_SECONDS = 5.0  # of work that an interruption may cost
 LEDGER = "ledger.jsonl"
@@ -121,7 +122,7 @@ def _checked_detector(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
     for part in parts:
         foreign.update({code: n for code, n in part.source.languages.items() if code not in detector.languages})
     if foreign:
-        faults = [f"{count} rows of language {language}" for language, count in sorted(foreign.items())]
+        faults = [f"{counted(count, 'row')} of language {language}" for language, count in sorted(foreign.items())]
         raise InvalidInput(
             f"{setup.recognizers.path} does not support every language of the rows; add it there.", faults
         )
@@ -224,8 +225,8 @@ def _refuse(
         )
     if tally.failed and rules.on_failure == "refuse":
         error = StepFailed(
-            f"{len(tally.failed)} rows could not be scanned, so nothing was written; mend what failed, remove the "
-            "rows, or let the policy quarantine them (scrub.on_failure).",
+            f"{counted(len(tally.failed), 'row')} could not be scanned, so nothing was written; mend what failed, "
+            "remove the rows, or let the policy quarantine them (scrub.on_failure).",
             [f"row {row}: {name}" for _, row, name in tally.failed],
         )
     elif tally.without_patient:
@@ -237,13 +238,14 @@ def _refuse(
         )
     elif tally.emptied:
         error = InvalidInput(
-            f"{len(tally.emptied)} messages are nothing but personal data, and nothing would be left of them; "
-            "remove their rows, or choose another action than delete.",
+            f"{counted(len(tally.emptied), 'message')} would be left empty, being nothing but personal data; "
+            "remove the rows, or choose another action than delete.",
             tally.emptied,
         )
     elif empty := [split for split in sources if not tally.rows[split]]:
         error = StepFailed(
-            "No row is left.", [f"{split}: all {sources[split].count} rows could not be scanned" for split in empty]
+            "No row is left.",
+            [f"{split}: {counted(sources[split].count, 'row')} in all could not be scanned" for split in empty],
         )
     if error is not None:
         staging.discard()

@@ -30,6 +30,7 @@ from sdk.train.failures import MemoryRanOut
 from sdk.train.job import Job
 from sdk.train.shard import check_settings
 from sdk.train.training_run import train_here
+from sdk.wording import counted
 
 RESULT, PROGRESS, ERROR, PARENT = "run.json", "progress.jsonl", "error-{}.json", "SDK_PARENT_PROCESS"
 _ERRORS: dict[str, type[SDKError]] = {kind.__name__: kind for kind in (MemoryRanOut, InvalidInput, StepFailed)}
@@ -145,7 +146,7 @@ def _launch(job: Job, nodes: int, rendezvous: str, on_progress: OnProgress) -> R
     arguments = torchrun_arguments(folder, job.settings.gpus, nodes, rendezvous, uuid4().hex[:8])
     if nodes > 1:
         _, *others = processes.python_command(_TORCHRUN, *arguments)
-        on_progress(f"waiting for {nodes - 1} hosts to run: {' '.join(['python', *others])}", 0, None, {})
+        on_progress(f"waiting for {counted(nodes - 1, 'host')} to run: {' '.join(['python', *others])}", 0, None, {})
     try:
         with create_file(folder / "log") as log, _torchrun(arguments, job, nodes, log) as agent:
             status = _follow(agent, folder / PROGRESS, on_progress)

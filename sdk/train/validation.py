@@ -17,6 +17,7 @@ from sdk.errors import InvalidInput, StepFailed
 from sdk.model import ADAPTER_NAME, Encoded
 from sdk.records import TrainSettings, ValidationPoint
 from sdk.train.training_state import set_trained_parameters, trained_parameters
+from sdk.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def hold_out(
     count = max(1, round(len(free) * settings.validation_split))
     if count >= len(free):
         raise InvalidInput(
-            f"validation_split {settings.validation_split} of {len(free)} rows leaves none to train on; "
+            f"validation_split {settings.validation_split} of {counted(len(free), 'row')} leaves none to train on; "
             "lower it or add rows."
         )
     # A draw of its own, so that the order of training is that of the remaining rows alone.

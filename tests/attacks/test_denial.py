@@ -22,8 +22,9 @@ from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import adopt_domain, copy_domain
 from sdk.project.state import ProjectState
+from sdk.recognizer_format import DENIED_WORDS
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES
-from sdk.scrub.find.recognizers import DENIED_WORDS, read_recognizers
+from sdk.scrub.find.recognizers import read_recognizers
 from sdk.serve.admit import read_trust
 from tests.attacks.old_project import clean, project, verified, within_moments  # noqa: F401 - fixtures
 from tests.clean_releases import Maker, Release, write_tree

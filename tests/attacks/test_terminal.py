@@ -231,10 +231,11 @@ def member() -> Member:
 
 EVIL_NAME = HOSTILE.replace("/", "").replace("\0", "")
 COMMANDS = """
-advise; advise --probe --pilot; advise --history; advise --model llama-3.1-8b
-init NEW; init --adopt; init --domain-from NEW
-scrub; scrub --reveal <X_1> --reason EVIL; scrub --review; evaluate; register; approve --key env:EVIL --reason EVIL
-approve --explain; promote; load EVIL; generate EVIL; history; verify; ui; doctor; leaks; train; documents
+advise; advise --probe --pilot; advise --model llama-3.1-8b; estimate llama-3.1-8b; probe; pilot; predictions
+init NEW; init --adopt EVIL; init --domain-from NEW; adopt; domain copy EVIL NEW; completion bash
+scrub; scrub EVIL; scrub --data EVIL; review; reveal <X_1> --reason EVIL; evaluate; register
+approve --key env:EVIL --reason EVIL; explain; promote; load EVIL; generate EVIL; history; verify; ui
+doctor; leaks; train; documents
 run NEW; run NEW --approver-key env:EVIL --reason EVIL; audit tail; audit verify; audit export; audit export --to NEW
 audit prove 1 --to FOLDER; keys new NEW; keys new NEW --kind encryption; keys enroll EVIL NEW
 keys revoke EVIL --reason left; keys rotate log EVIL
@@ -242,7 +243,7 @@ keys list; keys trust NEW; policy check POLICY; policy diff POLICY finance; poli
 policy check BROKEN; policy test CASES
 """
 CASES = [case.strip() for case in re.split(r"[;\n]", COMMANDS) if case.strip()]
-WITHOUT_JSON = ("ui", "audit export", "scrub --reveal")
+WITHOUT_JSON = ("ui", "audit export", "reveal", "completion")
 
 
 def names_of(command: Any, before: tuple[str, ...] = ()) -> Iterator[str]:
@@ -261,13 +262,15 @@ def test_every_command_is_walked() -> None:
 @pytest.fixture
 def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command among hostile values and files; returns all that it printed."""
-    for name in ("app", "commands", "flow", "key_commands", "audit_commands", "doctor"):
+    for name in ("app", "commands", "flow", "founding_commands", "scrub_commands", "key_commands", "audit_commands"):
         monkeypatch.setattr(f"sdk.cli.{name}.Project", Hostile)
-    monkeypatch.setattr("sdk.cli.advise.advise_for_model", lambda *given, **options: hostile(records.Advice))
+    monkeypatch.setattr("sdk.cli.doctor.Project", Hostile)
+    monkeypatch.setattr("sdk.cli.founding_commands.copy_domain", lambda *given: None)
+    monkeypatch.setattr("sdk.cli.advise.estimate", lambda *given, **options: hostile(records.Advice))
     monkeypatch.setattr("sdk.cli.commands.run_in_front", lambda *given: 0)
     review = hostile(records.Review)
     shown = review.model_dump(mode="json"), reviewed(review)
-    monkeypatch.setattr("sdk.cli.commands.ask", lambda project, out, *given: out.result(*shown))
+    monkeypatch.setattr("sdk.cli.scrub_commands.ask", lambda project, out, *given: out.result(*shown))
     folder = tmp_path / EVIL_NAME
     folder.mkdir()
     policy = yaml.safe_load((shipped("policies") / "default.yaml").read_text())
@@ -299,7 +302,7 @@ def test_no_command_prints_what_steers_a_terminal(case: str, walk: Callable[...,
     assert steering(said) == []
     assert len(said) > 10
     if not case.startswith(WITHOUT_JSON):
-        text = walk(case, "--json")
+        text = walk(case, "--json").partition("note:")[0]  # which an old form gets on standard error
         assert steering(text) == []
         json.loads(text[text.index(text.lstrip()[0]) :])
 
@@ -307,7 +310,7 @@ def test_no_command_prints_what_steers_a_terminal(case: str, walk: Callable[...,
 ERRORS = [InvalidInput, OutOfOrder, MissingExtra, Refused, StepFailed, Unrecorded]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("policy", "keys new"))])
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("policy", "keys new", "completion"))])
 def test_no_error_prints_what_steers_a_terminal(
     case: str, walk: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,8 +322,8 @@ def test_no_error_prints_what_steers_a_terminal(
 
     for name in ("open", "create"):
         monkeypatch.setattr(Hostile, name, fail)
-    monkeypatch.setattr("sdk.cli.advise.advise_for_model", fail)
-    monkeypatch.setattr("sdk.cli.commands.copy_domain", fail)
+    monkeypatch.setattr("sdk.cli.advise.estimate", fail)
+    monkeypatch.setattr("sdk.cli.founding_commands.copy_domain", fail)
     while errors:
         said = walk(case)
         assert steering(said) == []

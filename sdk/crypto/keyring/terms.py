@@ -8,8 +8,9 @@ from typing import NamedTuple
 from sdk.crypto import fingerprint
 from sdk.crypto.keyring.ring import InForce, Ring
 from sdk.errors import Refused, Remedy, Tampered
+from sdk.wording import counted
 
-ADOPT = "the owner puts it in force with `sdk init --adopt` in the project, which publishes the release again"
+ADOPT = "the owner puts it in force with `sdk adopt` in the project, which publishes the release again"
 
 
 class Term(NamedTuple):
@@ -90,6 +91,6 @@ def require_within_limit(rings: Sequence[Ring], pem: str, size: int, name: str) 
         raise Tampered(
             f"{name} is signed by a key of the log that was replaced before the log had so many events.",
             remedy=Remedy.LOG,
-            expected=f"at most {limit} events",
-            found=f"{size} events",
+            expected=f"at most {counted(limit, 'event')}",
+            found=counted(size, "event"),
         )

@@ -10,6 +10,7 @@ from sdk.crypto import dsse
 from sdk.crypto.keyring.member import why_not_valid
 from sdk.crypto.keyring.ring import Ring
 from sdk.errors import Refused, Remedy, Tampered, another
+from sdk.wording import counted
 
 PAYLOAD_TYPE = "application/vnd.domain-adaptation-sdk.ring+json"
 
@@ -139,8 +140,8 @@ def _check_rules(rings: Sequence[Ring], ring: Ring, where: str) -> None:
         raise Tampered(
             f"{where} was signed over a shorter log than the version before it.",
             remedy=Remedy.COPY,
-            expected=f"{before.log.size} events or more",
-            found="none" if ring.log is None else f"{ring.log.size} events",
+            expected=f"{counted(before.log.size, 'event')} or more",
+            found="none" if ring.log is None else counted(ring.log.size, "event"),
         )
     if ring.rules is None:
         return
