@@ -63,7 +63,7 @@ def test_help_teaches() -> None:
         assert len(command.help) > 40, name
         for parameter in command.params:
             assert getattr(parameter, "help", "x"), (name, parameter.name)
-    shown = call("advise", "--help", env={**os.environ, "COLUMNS": "120"})
+    shown = call("estimate", "--help", env={**os.environ, "COLUMNS": "120"})
     assert shown.returncode == 0
     assert "rtx 4090" in shown.stdout
     assert "--accuracy" in shown.stdout

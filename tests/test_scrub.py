@@ -326,7 +326,7 @@ def test_rows_of_a_language_without_recognizers_are_refused(tmp_path: Path) -> N
     entry = "{name: Badges, supported_entity: B, deny_list: [x]}"
     with pytest.raises(InvalidInput) as caught:
         run(tmp_path, source, rules(), recognizers=recognizers(tmp_path, entry))
-    assert caught.value.faults == ("1 rows of language zh",)
+    assert caught.value.faults == ("1 row of language zh",)
 
 
 def test_an_identifier_of_the_policy_that_nothing_finds_is_refused(tmp_path: Path) -> None:
