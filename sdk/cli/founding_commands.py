@@ -109,7 +109,9 @@ def _show_charter(out: Output, project: Project) -> None:
     )
 
 
-domains = typer.Typer(help="Domains of your own: copy one, edit the copy, make projects with it.", cls=Commands, no_args_is_help=True)
+domains = typer.Typer(
+    help="Domains of your own: copy one, edit the copy, make projects with it.", cls=Commands, no_args_is_help=True
+)
 app.add_typer(domains, name="domain")
 
 
