@@ -109,7 +109,7 @@ def test_it_says_what_the_policy_asks_and_what_it_does_not_show(made: Adaptation
         "31 findings still stand in the rows",
         "not on the training rows",
         "No rows were held out",
-        "sdk approve --explain",
+        "sdk explain",
         'load_release("models:/claims@champion")',
         "here from 5.64 to 0.50 in 60 steps",
         "Over all 112 questions 0.01 became 0.75; the intervals lie apart, so the gain is no chance.",

@@ -323,7 +323,7 @@ def _use(adaptation: Adaptation) -> str:
             f'model = load_release("models:/{adaptation.model_name}@champion")',
             "```",
             "",
-            "**To decide over it**, in the project's folder: `sdk verify`, then `sdk approve --explain`. `sdk "
+            "**To decide over it**, in the project's folder: `sdk verify`, then `sdk explain`. `sdk "
             "documents` writes model card, Annex IV, SR 26-2, HIPAA and data sheet. This page shows; the signed "
             "package and the audit log prove.",
         ]

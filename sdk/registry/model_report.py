@@ -105,7 +105,7 @@ def _elsewhere(adaptation: Adaptation) -> str:
         [
             "who decided, when and why",
             "Signed over the digest of this page, and so on none of it: MLflow's page of the model version "
-            f"({code(model)}), and {code('sdk approve --explain')} in the project's folder.",
+            f"({code(model)}), and {code('sdk explain')} in the project's folder.",
         ],
         [
             "model card, EU AI Act Annex IV, SR 26-2, HIPAA, data sheet",
