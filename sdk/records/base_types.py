@@ -76,12 +76,12 @@ def _inside(path: str) -> str:
     return path
 
 
-def is_none(value: object) -> bool:
-    """Tell whether a field has no value: as `exclude_if` of one that was added later, which is left out then.
+def is_empty(value: object) -> bool:
+    """Tell whether a field has no content: as `exclude_if` of one that was added later, which is left out then.
 
     A record that was written before it has the same bytes, and so the same digest, when it is read and written again.
     """
-    return value is None
+    return value in (None, "", (), {})
 
 
 class FileRef(Frozen):

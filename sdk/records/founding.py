@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, Record, Sha256
+from sdk.records.base_types import FileRef, Frozen, Record, Sha256, is_empty
 
 
 class Charter(Record):
@@ -13,8 +13,12 @@ class Charter(Record):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     base: str = Field(description="embedded, or the base model's folder on this machine")
     base_name: str = Field(description="what to call the base: as its user, the hub or its card says, else its folder")
-    base_source: str = Field(default="", description="where the base comes from; empty: made by a version before 0.2.0")
-    base_license: str = Field(default="", description="as its user or card says, else unknown; empty: as above")
+    base_source: str = Field(
+        default="", exclude_if=is_empty, description="where the base comes from; empty: made by a version before 0.2.0"
+    )
+    base_license: str = Field(
+        default="", exclude_if=is_empty, description="as its user or card says, else unknown; empty: as above"
+    )
     base_from_hub: bool
     base_digest: Sha256
     domain: str = Field(description="name@version")

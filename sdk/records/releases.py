@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord
+from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_empty
 
 Decision = Literal["review", "approve", "reject", "withdraw"]
 Status = Literal["candidate", "approved", "champion", "rejected", "withdrawn"]
@@ -93,13 +93,7 @@ class Publication(StepRecord):
     decisions: tuple[str, ...] = Field(description="each person's last one, in the order of the log")
     checks: tuple[str, ...] = Field(description="the conditions of approval, each with yes or no before it")
     decided: tuple[StandingDecision, ...] = Field(
-        default=(), description="every decision, in the order of the log; empty: none, or an earlier version wrote it"
+        default=(),
+        exclude_if=is_empty,
+        description="every decision, in the order of the log; empty: none, or an earlier version wrote it",
     )
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what earlier versions did not know where it is empty, so that their records keep their digests."""
-        values: dict[str, Any] = serialize(self)
-        if not self.decided:
-            values.pop("decided", None)
-        return values

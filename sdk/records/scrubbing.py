@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, StepRecord
+from sdk.records.base_types import FileRef, Frozen, StepRecord, is_empty
 
 # An action of a policy -> what was done with the value, from what leaves least of it to what leaves all.
 TREATMENTS = {
@@ -90,17 +90,10 @@ class Scrubbed(StepRecord):
     seconds: float = Field(ge=0)
     planted_in: dict[str, int] = Field(
         default_factory=dict,
+        exclude_if=is_empty,
         description="split, or `measured`: the domain's rows and what reviewers marked -> planted spans; empty: none, "
         "or an earlier version wrote it",
     )
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what earlier versions did not know where it is empty, so that their records keep their digests."""
-        values: dict[str, Any] = serialize(self)
-        if not self.planted_in:
-            values.pop("planted_in", None)
-        return values
 
     @property
     def findings(self) -> int:

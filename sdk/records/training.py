@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_none
+from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_empty
 from sdk.records.settings import TrainSettings
 from sdk.records.shapes import Hardware
 
@@ -45,7 +45,7 @@ class Run(StepRecord):
     versions: dict[str, str] = Field(description="package -> version")
     training_template: Sha256 | None = Field(
         default=None,
-        exclude_if=is_none,
+        exclude_if=is_empty,
         description="of the chat template that marked the answers; None: the base's own",
     )
 
