@@ -85,7 +85,7 @@ app = typer.Typer(
     cls=AllCommands,
     help="Adapt an open language model to your own sensitive text, on your own hardware, with proof of what was done."
     "\n\n"
-    "The way of the data: init, advise, scrub, train, evaluate, leaks, register, approve, promote, load. `sdk run` "
+    "The way of the data: init, scrub, advise, train, evaluate, leaks, register, approve, promote, load. `sdk run` "
     "goes all of it.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

@@ -72,7 +72,7 @@ def run_all(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Go the whole way: init, advise, scrub, train, evaluate, leaks (if the policy asks), register, approve, load.
+    """Go the whole way: init, scrub, advise, train, evaluate, leaks (if the policy asks), register, approve, load.
 
     What is done already is not done again, so the same command goes on after an interruption. Without an approver's
     key it ends before the approval.
@@ -93,8 +93,8 @@ def run_all(
             out.show(view(record), "")
             return record
 
-        advice = step("1  Advise", lambda p: p.advise(**needs, data=data), show_advice.advice)
-        scrubbed = step("2  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
+        scrubbed = step("1  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
+        advice = step("2  Advise", lambda p: p.advise(**needs), show_advice.advice)
         if not json and not quiet:
             out.show(*map(show.note, project.power_of_leak_check(steps)), show.preview(project.preview(**steps)))
         run = step("3  Train", lambda p: p.train(**steps), show.run)

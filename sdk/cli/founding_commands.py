@@ -96,7 +96,8 @@ def _show_charter(out: Output, project: Project) -> None:
     out.result(
         charter.model_dump(mode="json"),
         styled(
-            "Project [bold]{}[/]: domain {}, policy {}, base {} (licence: {}). Next: `cd {}`, then `sdk advise`.",
+            "Project [bold]{}[/]: domain {}, policy {}, base {} (licence: {}). Next: `cd {}`, then "
+            "`sdk scrub` with your rows, or with none for the domain's.",
             charter.name,
             charter.domain,
             charter.policy,
