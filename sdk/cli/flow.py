@@ -197,6 +197,11 @@ def _summary(project: Project, result: Result) -> RenderableType:
                 after.high,
             ),
         ),
+        (
+            "memory",
+            f"{run.memory_measured_gib:.2f} GiB at the peak; predicted {advice.memory_low.total:.2f} to "
+            f"{advice.memory_high.total:.2f}",
+        ),
         *_leaks_said(result.leaks),
         ("package", f"sha256:{result.release.package}"),
         ("MLflow", visible(f"model {result.release.model_name} version {result.release.version}")),

@@ -121,7 +121,7 @@ def run(run: Run) -> RenderableType:
             f"{run.seconds:.0f} s, {run.tokens_per_second:,.0f} tokens/s"
             + ("" if expected is None else f", {expected:,.0f} predicted"),
         ),
-        ("memory", f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"),
+        ("memory", _memory(run)),
     ]
     if run.validation:
         held = [point.loss for point in run.validation]
@@ -139,6 +139,12 @@ def run(run: Run) -> RenderableType:
         rows.insert(2, ("validation", shown))
     figures = grid([("run", run.digest[:12]), *rows])
     return Group(figures, *map(note, run.notes))
+
+
+def _memory(run: Run) -> str:
+    """Name both figures, and on a CPU what they are: a process grows by what its allocator likes to keep."""
+    figures = f"{run.memory_measured_gib:.3f} GiB measured, {run.memory_predicted_gib:.3f} GiB predicted"
+    return figures if run.hardware.gpu_count else f"{figures}; on a CPU it is the process that grows, in a wide band"
 
 
 def note(text: str) -> Text:
