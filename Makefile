@@ -5,8 +5,8 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # demo: a project from the first step to an approved release   test: everything   test-fast: a little of every room,
-# in a minute and a half; for while one works   lint   format   docs: the site   clean
-.PHONY: demo test test-fast lint format docs clean
+# in a minute and a half; for while one works   lint   format   docs: the site   pictures: those in the docs   clean
+.PHONY: demo test test-fast lint format docs pictures clean
 
 demo: .venv/installed
 	@$(BIN)/sdk run demo/$(DOMAIN) --domain $(DOMAIN) --play-approver
@@ -28,6 +28,9 @@ format: .venv/installed-dev
 
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: .venv/installed-dev
+	$(BIN)/python -m tools.pictures
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
