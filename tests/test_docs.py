@@ -13,6 +13,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
+from unittest import mock
 
 import pytest
 import yaml
@@ -30,12 +32,14 @@ from typer.main import get_command
 import sdk.cli.commands
 import sdk.cli.flow
 import sdk.cli.key_commands
+from sdk import processes
 from sdk.cli import main
 from sdk.cli.app import EXIT_CODES, app
 from sdk.cli.old_forms import renew
 from sdk.domain import DATA, SETTINGS, Domain
 from sdk.policy import RULES, Policy
 from sdk.records import TrainSettings
+from tests.waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -133,7 +137,12 @@ def run_examples(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=name)
 def test_examples_run(page: Path, desk: Path) -> None:
-    run_examples(page)  # the README's: in test_demo.py, where what they leave is looked at
+    if page.name == "tutorial.md":
+        from tests.tiny import make_base  # imports torch
+
+        make_base(desk / "models" / "our-base", positions=1024)
+    with mock.patch.dict(os.environ):
+        run_examples(page)  # the README's: in test_demo.py, where what they leave is looked at
 
 
 def test_readme_shows_how_to_begin() -> None:
@@ -294,11 +303,16 @@ def test_images_have_text_beside_them() -> None:
             assert len(alternative) > 10, target
 
 
-def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
-    site = tmp_path / "site"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = tmp_path_factory.mktemp("built") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+    return site
+
+
+def test_the_site_builds_and_fetches_nothing(site: Path) -> None:
     built = {path.relative_to(site).with_suffix(".md").as_posix() for path in site.rglob("*.html")}
     assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} <= built
     for page in site.rglob("*.html"):
@@ -306,6 +320,37 @@ def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
         assert re.findall(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>", text) == [], (
             page
         )
+
+
+def test_the_drawing_on_the_home_page_leads_to_the_steps(site: Path) -> None:
+    links = re.findall(r'<a href="(steps\.html)#([\w-]+)"><rect', (site / "index.html").read_text(encoding="utf-8"))
+    assert len(links) == 9
+    steps = (site / "steps.html").read_text(encoding="utf-8")
+    assert [anchor for _, anchor in links if f'id="{anchor}"' not in steps] == []
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    shown = set(re.findall(r'id="(?:sdk|sdk\.project)\.(\w+)"', (site / "api.html").read_text(encoding="utf-8")))
+    assert set(sdk.__all__) - {"__version__"} <= shown
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_the_site_searches_when_it_is_opened_from_a_folder(site: Path, tmp_path: Path) -> None:
+    browser = f"chromium --headless --no-sandbox --disable-gpu --virtual-time-budget=20000 --user-data-dir={tmp_path}"
+    for word, found in (("checkpoint", True), ("zzyzx", False)):
+        command = [*browser.split(), "--dump-dom", f"{(site / 'index.html').as_uri()}?q={word}"]
+        page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+        assert re.search(r"\d+ matching documents" if found else "No matching documents", page)
+
+
+def test_each_page_says_in_brief_what_it_is_about() -> None:
+    for page in DOCS.glob("*.md"):
+        if page.name in ("changelog.md", "policies.md"):  # a list; and a page of policies/
+            continue
+        text = page.read_text(encoding="utf-8")
+        found = re.match(r"# [^\n]+\n\n\*\*In brief\.\*\* (.+?)\n\n", text, re.DOTALL)
+        assert found, page
+        assert 1 <= len(re.findall(r"[.!?](?:\s|$)", found[1])) <= 4, page
 
 
 # -- nothing public is left out ---------------------------------------------------------------------------------------
@@ -348,6 +393,56 @@ def test_domains_and_their_keys_are_documented() -> None:
     words = code_words(DOCS / "domains.md")
     assert {folder.name for folder in (ROOT / "domains").iterdir() if folder.is_dir()} <= words
     assert {*Domain.model_fields, *SETTINGS, *DATA} <= words
+
+
+def strings(node: ast.AST, constants: dict[str, str]) -> set[str]:
+    """The strings that an expression holds: literals, and constants of any module by their name."""
+    names = {
+        each.id if isinstance(each, ast.Name) else each.attr
+        for each in ast.walk(node)
+        if hasattr(each, "ctx") and isinstance(each, ast.Name | ast.Attribute)
+    }
+    literals = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    return literals | {constants[name] for name in names & constants.keys()}
+
+
+def variables_of_the_code() -> set[str]:
+    """Every name of an environment variable in an expression of sdk/ that has to do with the environment."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "sdk").rglob("*.py")]
+    constants: dict[str, str] = {}
+    for node in (node for text in texts for node in ast.parse(text).body if isinstance(node, ast.Assign)):
+        targets, value = node.targets[0], node.value
+        both = isinstance(targets, ast.Tuple) and isinstance(value, ast.Tuple)
+        for target, one in zip(targets.elts, value.elts, strict=False) if both else [(targets, value)]:
+            if isinstance(target, ast.Name) and isinstance(one, ast.Constant | ast.Tuple | ast.Dict):
+                constants[target.id] = " ".join(strings(one, {}))
+    found = {*processes.INHERITED.values(), *processes._ACCESS.values()}
+    of_several = ast.Call | ast.Subscript | ast.Compare | ast.BinOp | ast.DictComp | ast.ListComp
+    for text in texts:
+        for node in ast.walk(ast.parse(text)) if "environ" in text or "envvar" in text else ():
+            if isinstance(node, of_several) and "environ" in ast.unparse(node):
+                found |= strings(node, constants)
+                found |= {key.arg for key in getattr(node, "keywords", ()) if key.arg}
+            if isinstance(node, ast.keyword) and node.arg == "envvar":
+                found |= strings(node, constants)
+    name = r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)*(_\*)?|[a-z]+_proxy"
+    return {word for word in " ".join(found).split() if re.fullmatch(name, word)}
+
+
+def test_environment_variables_are_documented() -> None:
+    words = set(
+        re.findall(
+            r"[A-Za-z0-9_]+\*?",
+            " ".join(re.findall(r"`([^`\n]+)`", (DOCS / "environment.md").read_text(encoding="utf-8"))),
+        )
+    )
+    code = variables_of_the_code()
+    assert {"SDK_PROJECT", "SDK_TRUST", "SDK_KEY_PASSPHRASE", "VAULT_ADDR", "RAY_USAGE_STATS_ENABLED"} <= code
+    families = [word[:-1] for word in words if word.endswith("*")]
+    missing = {word for word in code - words if not any(word.startswith(family) for family in families)}
+    assert missing == set()
+    own = {word for word in words if word.startswith("SDK_")}
+    assert own <= code, "of this package, and read nowhere"
 
 
 def test_methods_are_documented() -> None:
@@ -460,7 +555,8 @@ def _row(parameter: Any) -> str:
 def command_line_page() -> str:
     parts = [
         "# Command line",
-        "This page is written from the commands themselves. `SDK_PROJECT` in the environment stands for `--project`.",
+        "**In brief.** Every command with its options and defaults, in the words of its own `--help`; this page is "
+        "written from the commands themselves. `SDK_PROJECT` in the environment stands for `--project`.",
         f"{EXIT_CODES}",
     ]
     for path, command in every_command():
