@@ -65,7 +65,9 @@ test_data:
     a_source_is_read_from_any_row_on
 test_demo: all
 test_docs:
-    examples_folder_own_domain examples_folder_quickstart examples_run the_site_builds_and_fetches_nothing
+    environment_variables_are_documented every_public_name_is_in_the_reference examples_folder_own_domain
+    examples_folder_quickstart examples_run the_drawing_on_the_home_page_leads_to_the_steps
+    the_site_builds_and_fetches_nothing the_site_searches_when_it_is_opened_from_a_folder
 test_documents:
     a_page_needs_nothing_from_outside_and_runs_nothing files_are_written_in_the_form_that_is_asked_for
     same_records_same_bytes_in_another_process
