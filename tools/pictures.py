@@ -1,9 +1,10 @@
 """Takes the pictures of terminal, MLflow and reports in docs/assets, and notes which code drew them.
 
-    python -m tools.pictures [PROJECT]      PROJECT: demo/finance, which is made where it is not there: some minutes
+    python -m tools.pictures
 
-Needs Chromium and a font with Chinese characters (Debian: chromium fonts-noto-cjk). tests/test_pictures.py fails where
-code that draws has changed since; then this has to run again.
+It makes the project of `make demo` anew, since reports are written when a step is done: some minutes. It needs Chromium
+and a font with Chinese characters (Debian: chromium fonts-noto-cjk). tests/test_pictures.py fails where code that draws
+has changed since; then this has to run again.
 """
 
 from __future__ import annotations
@@ -171,8 +172,17 @@ def main() -> None:
     fonts = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, text=True, check=False).stdout
     if not fonts.strip():
         raise SystemExit("No font here has Chinese characters; install one, such as fonts-noto-cjk.")
-    project = Path(sys.argv[1] if len(sys.argv) > 1 else "demo/finance")
-    sdk("run", str(project), "--domain", "finance", "--play-approver")  # makes it, or goes on
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(PYTHONPATH=str(ROOT), SDK_STATE_HOME=f"{folder}/state")
+        os.chdir(folder)  # so that what is printed names no path of this machine
+        take(Path("demo/finance"))
+    taken = {one.file: {"code": code_digest(one.drawn_by), "picture": file_digest(one.file)} for one in PICTURES}
+    MANIFEST.write_text(json.dumps(taken, indent=2) + "\n", encoding="utf-8")
+
+
+def take(project: Path) -> None:
+    """Make the project, and take every picture of it."""
+    sdk("run", str(project), "--domain", "finance", "--play-approver")
     printed = sdk("run", str(project), "--domain", "finance", "--play-approver")
     end = Text.from_ansi(printed).plain.splitlines()
     first = next(number for number, line in enumerate(end) if line.startswith("3  Train"))
@@ -184,10 +194,8 @@ def main() -> None:
         screenshot(pages["metrics"], "mlflow-live.png", 1000)
     (report,) = (project / "mlartifacts").glob("*/artifacts/report.html")
     screenshot(report.resolve().as_uri(), "report.png", 1450)
-    found = max((project / "artifacts" / "scrub").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
-    screenshot(found.resolve().as_uri(), "scrub-report.png", 1300)
-    taken = {one.file: {"code": code_digest(one.drawn_by), "picture": file_digest(one.file)} for one in PICTURES}
-    MANIFEST.write_text(json.dumps(taken, indent=2) + "\n", encoding="utf-8")
+    (report,) = (project / "artifacts" / "scrub").glob("*/report.html")
+    screenshot(report.resolve().as_uri(), "scrub-report.png", 1300)
 
 
 if __name__ == "__main__":
