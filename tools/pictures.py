@@ -187,7 +187,7 @@ def take(project: Path) -> None:
     end = Text.from_ansi(printed).plain.splitlines()
     first = next(number for number, line in enumerate(end) if line.startswith("3  Train"))
     draw_terminal("\n".join(printed.splitlines()[first:]), "terminal.png")
-    draw_terminal(sdk(*"advise --model llama-3.1-8b --accuracy high --gpu".split(), "rtx 4090"), "advisor-terminal.png")
+    draw_terminal(sdk(*"estimate llama-3.1-8b --accuracy high --gpu".split(), "rtx 4090"), "advisor-terminal.png")
     with mlflow_pages(project) as pages:
         screenshot(pages["model version"], "mlflow-version.png", 1250)
         screenshot(pages["report"], "mlflow-report.png", 1000)
