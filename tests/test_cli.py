@@ -240,7 +240,8 @@ def test_a_noun_agrees_with_its_number(number: int, said: str) -> None:
 def test_one_fault_is_one(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": 7, "output": "b"}\n')
     done = here("estimate", "embedded", "--data", tmp_path / "rows.jsonl")
-    assert (done.returncode, "rows.jsonl: 1 fault; mend it and run again." in done.stderr) == (2, True), done.stderr
+    said = " ".join(done.stderr.split())  # the terminal breaks lines
+    assert (done.returncode, "rows.jsonl: 1 fault; mend it and run again." in said) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
     "CSV ragged": (
         "a.csv",
         b'prompt,completion\n"a\nb",c\nd\ne,f,Zanzibar-Quill\n',
-        ["line 4: 1 cells, the header has 2", "line 5: 3 cells"],
+        ["line 4: 1 cell, the header has 2", "line 5: 3 cells"],
     ),
     "CSV open quote": ("a.csv", b'prompt,completion\na,b\nc,"Zanzibar-Quill\n', ["line 3: not valid CSV"]),
     "CSV bad rows": (
@@ -768,5 +768,5 @@ def test_one_cause_in_many_rows_is_told_once(tmp_path: Path) -> None:
     assert any(
         fault.startswith("output is empty") and "581 more rows, the last is line 1200" in fault for fault in faults
     )
-    with pytest.raises(InvalidInput, match="1200 faults"):
+    with pytest.raises(InvalidInput, match="1,200 faults"):
         open_rows(path)

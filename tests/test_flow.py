@@ -48,8 +48,9 @@ def test_the_whole_way_leaves_what_it_promises(finished: Project) -> None:
 def test_documents_name_persons_and_no_place_of_this_machine(finished: Project, workshop: Workshop) -> None:
     state = finished.state()
     known = dossier(state)
-    assert known.people == {account(): account()}  # who sealed with whose key; the fixture's trainer has no other name
-    texts = documents(replace(known, people=people_of(state, {account(): "Theo Trainer"})))
+    (trainer,) = (member.name for member in finished.members() if "trainer" in member.roles)
+    assert known.people == {account(): trainer}  # who sealed with whose key
+    texts = documents(replace(known, people=people_of(state, dict.fromkeys((account(), trainer), "Theo Trainer"))))
     for text in texts.values():
         assert [place for place in (workshop.folder, finished.root, workshop.base) if str(place) in text] == []
         assert re.findall(rf"\| (?:account )?{account()} \|", text) == []

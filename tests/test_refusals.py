@@ -1,5 +1,6 @@
 """What must not pass does not: each refusal by its own error, with an event that says so, and nothing left behind."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,22 +81,26 @@ def test_scores_that_do_not_suffice(workshop: Workshop, tmp_path: Path, change: 
     assert last(made) == ("evaluate", "refused")
 
 
-def test_who_may_decide_and_how(finished: Project, workshop: Workshop, tmp_path: Path) -> None:
-    release = finished.state().latest(Release)
-    own = f"file:{finished.root / 'keys' / 'signing.pem'}"
+def test_who_may_decide_and_how(
+    finished: Project, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))  # the copy's log goes on apart from the original's
+    made = Project.open(shutil.copytree(finished.root, tmp_path / "copy"))
+    release = made.state().latest(Release)
+    own = f"file:{made.root / 'keys' / 'signing.pem'}"
     with pytest.raises(Refused, match="trainer_may_approve"):
-        finished.approve(release, key=own, reason=REASON)
+        made.approve(release, key=own, reason=REASON)
     with pytest.raises(Refused, match="min_reason_length"):
-        finished.approve(release, key=workshop.approver("ada"), reason="ok")
+        made.approve(release, key=workshop.approver("ada"), reason="ok")
     with pytest.raises(Refused, match="sdk keys enroll"):
-        finished.approve(release, key=workshop.approver("stranger"), reason=REASON)
+        made.approve(release, key=workshop.approver("stranger"), reason=REASON)
     with pytest.raises(InvalidInput, match="is in the ring"):
-        finished.enroll("Me again", own)
+        made.enroll("Me again", own)
     with pytest.raises(InvalidInput, match="could be one person"):
-        finished.enroll("ADA", workshop.approver("another"))
-    finished.enroll("Rita", workshop.approver("rita"), roles=["reviewer"])
+        made.enroll("ADA", workshop.approver("another"))
+    made.enroll("Rita", workshop.approver("rita"), roles=["reviewer"])
     with pytest.raises(Refused, match="no role for it"):
-        finished.approve(release, key=workshop.approver("rita"), reason=REASON)
+        made.approve(release, key=workshop.approver("rita"), reason=REASON)
 
 
 def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_path: Path) -> None:

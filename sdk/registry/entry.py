@@ -183,7 +183,7 @@ def _datasets(adaptation: Adaptation) -> Iterator[DataShown]:
         yield DataShown(
             name=f"{split}, scrubbed",
             digest=ref.sha256[:MAX_DATA_DIGEST],
-            source=json.dumps({"sha256": ref.sha256, "record": f"scrubbed {short(scrubbed.digest)}"}),
+            source=json.dumps({"sha256": ref.sha256}),  # MLflow keeps one entry for the same rows, whoever brings them
             profile=json.dumps({"rows": scrubbed.rows[split], "bytes": ref.size}),
             context={"train": "training", "eval": "evaluation"}.get(split, split),
         )
