@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,15 @@ SPELLINGS = {
     "NVIDIA H100 80GB HBM3": "H100 80GB",
     "H100 SXM5": "H100 80GB",
     "NVIDIA H100 PCIe": "H100 PCIe",
+    "NVIDIA H100 PCIe 80GB": "H100 PCIe",
+    "H100-PCIE-80GB": "H100 PCIe",
+    "h800 pcie 80 gb": "H800 PCIe",
+    "A100 PCIe 80GB": "A100 80GB PCIe",
+    "A100 40GB PCIe": "A100 40GB",
+    "V100 32GB PCIe": "Tesla V100 PCIe 32GB",
+    "NVIDIA GH200 480GB": "GH200 96GB",
+    "NVIDIA GH200 144G HBM3e": "GH200 144GB",
+    "NVIDIA B300 SXM6 AC": "B300",
     "NVIDIA H100 NVL": "H100 NVL",
     "H100 NVL 94GB": "H100 NVL",
     "NVIDIA H100 80GB HBM3 MIG 1g.10gb": "H100 80GB MIG 1g.10gb",
@@ -164,6 +174,9 @@ def test_a_gpu_is_found_however_it_is_spelled(spelling: str, name: str) -> None:
         ("H1000", "H100 80GB"),
         ("NVIDIA A40-48Q", "A40"),
         ("h100 5g.50gb", "H100 80GB MIG 3g.40gb"),
+        ("H200 PCIe", "H100 PCIe"),
+        ("H100 PCIe 40GB", "H100 PCIe"),
+        ("NVIDIA A100-SXM-64GB", "A100"),
         ("MI300", "Instinct MI300X"),
         ("\0", ""),
         ("", ""),
@@ -191,6 +204,30 @@ def test_a_name_may_say_how_many(name: str) -> None:
 def test_a_number_of_gpus_that_cannot_be_is_refused(name: str, count: int) -> None:
     with pytest.raises(InvalidInput, match="GPU"):
         find_gpu(name, count)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_entry_is_found_by_what_its_driver_calls_it(entry: Accelerator) -> None:
+    """Or another of that name which holds less, since a name alone does not tell them apart."""
+    prefix = "NVIDIA " if entry.vendor == "NVIDIA" else ""
+    for name in entry.driver_names or (entry.name,):
+        found = find_gpu(prefix + name)
+        assert found.gpu == entry.name or found.gpu_memory_gib < entry.memory_gib
+    (whole,) = {name for name in (find_gpu(prefix + entry.name).gpu, find_gpu(entry.name).gpu)}
+    assert whole == entry.name
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in WHOLE if "PCIe" in entry.name or "NVL" in entry.name], ids=lambda entry: entry.name
+)
+def test_no_spelling_of_a_form_factor_finds_another(entry: Accelerator) -> None:
+    card, form = (
+        re.sub(r" *\b(Tesla|PCIe|NVL|\d+GB)\b *", " ", entry.name).strip(),
+        re.findall("PCIe|NVL", entry.name)[0],
+    )
+    size = f"{round(entry.memory_gib)}GB"
+    for name in (f"{card} {form} {size}", f"{card} {size} {form}", f"NVIDIA {card}-{form}-{size}"):
+        assert find_gpu(name).bandwidth_gbs == entry.bandwidth_gbs
 
 
 # -- drivers -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from sdk.advise import models as catalogue
+from sdk.advise.architectures import ARCHITECTURES, UNCOUNTED
 from sdk.advise.layers import (
     active_parameters,
     adapter_parameters,
@@ -39,6 +40,7 @@ from sdk.store import embedded_base
 from sdk.train.methods import peft_config
 from tests.test_hub import NAME, Hub
 from tests.tiny import settings
+from tools import model_types
 
 # -- catalogue -----------------------------------------------------------------------------------------------------
 
@@ -214,6 +216,64 @@ def test_counts_are_those_of_the_real_model_and_the_real_adapter(name: str) -> N
     )
 
 
+# As they are published, made small: (config, what else of it has to come out).
+WIDTHS: dict[str, Any] = {"vocab_size": 512, "hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 8}
+GPT: dict[str, Any] = {"vocab_size": 512, "n_embd": 64, "n_layer": 3, "n_head": 8, "n_positions": 128}
+STATE = {"mamba_d_state": 8, "mamba_n_heads": 16, "mamba_d_head": 8, "mamba_expand": 2, "mamba_n_groups": 1}
+SPELLED: dict[str, dict[str, Any]] = {
+    "falcon-7b": {**WIDTHS, "model_type": "falcon", "multi_query": True, "parallel_attn": True, "alibi": False,
+                  "new_decoder_architecture": False, "bias": False},
+    "falcon-40b": {**WIDTHS, "model_type": "falcon", "num_kv_heads": 2, "new_decoder_architecture": True},
+    "falcon2-11b": {**WIDTHS, "model_type": "falcon", "num_kv_heads": 2, "new_decoder_architecture": True,
+                    "num_ln_in_parallel_attn": 1, "ffn_hidden_size": 96},
+    "falcon-rw-1b": {**WIDTHS, "model_type": "falcon", "multi_query": False, "parallel_attn": False, "alibi": True,
+                     "bias": True},
+    "bloom": {"model_type": "bloom", "vocab_size": 512, "n_embed": 64, "n_layer": 3, "num_attention_heads": 8},
+    "mpt": {"model_type": "mpt", "vocab_size": 512, "d_model": 64, "n_heads": 8, "n_layers": 3, "expansion_ratio": 4,
+            "max_seq_len": 256},
+    "gpt-j": {**GPT, "model_type": "gptj", "rotary_dim": 8, "n_inner": None, "tie_word_embeddings": False},
+    "codegen": {**GPT, "model_type": "codegen", "rotary_dim": 8, "tie_word_embeddings": False},
+    "opt": {**WIDTHS, "model_type": "opt", "ffn_dim": 96, "word_embed_proj_dim": 64},
+    "gpt-neo": {"model_type": "gpt_neo", "vocab_size": 512, "hidden_size": 64, "num_layers": 2, "num_heads": 8,
+                "attention_types": [[["global", "local"], 1]], "intermediate_size": None},
+    "starcoder": {**GPT, "model_type": "gpt_bigcode", "multi_query": True, "n_inner": 96},
+    "persimmon": {**WIDTHS, "model_type": "persimmon", "intermediate_size": 96},
+    "biogpt": {**WIDTHS, "model_type": "biogpt", "intermediate_size": 96, "max_position_embeddings": 128},
+    "xglm": {"model_type": "xglm", "vocab_size": 512, "d_model": 64, "num_layers": 3, "attention_heads": 8,
+             "ffn_dim": 96, "max_position_embeddings": 128},
+    "openai-gpt": {**GPT, "model_type": "openai-gpt"},
+    "jais2": {**WIDTHS, "model_type": "jais2", "intermediate_size": 96, "head_dim": 8, "num_key_value_heads": 8},
+    "jamba": {**WIDTHS, "model_type": "jamba", "intermediate_size": 96, "num_key_value_heads": 2, "num_experts": 4,
+              "attn_layer_period": 3, "attn_layer_offset": 1, "mamba_d_state": 8, "mamba_dt_rank": 4},
+    "lfm2": {**WIDTHS, "model_type": "lfm2", "block_ff_dim": 192, "num_key_value_heads": 2, "full_attn_idxs": [2, 5],
+             "block_multiple_of": 32, "conv_L_cache": 3},
+    "lfm2-moe": {**WIDTHS, "model_type": "lfm2_moe", "intermediate_size": 96, "num_key_value_heads": 2,
+                 "layer_types": ["conv", "full_attention"] * 3, "num_experts": 4, "num_experts_per_tok": 2,
+                 "moe_intermediate_size": 32, "num_dense_layers": 2},
+    "nemotron-h": {**WIDTHS, "model_type": "nemotron_h", "hybrid_override_pattern": "M-M*E-", "head_dim": 8,
+                   "intermediate_size": 96, "num_key_value_heads": 2, "mamba_num_heads": 16, "mamba_head_dim": 8,
+                   "ssm_state_size": 8, "n_routed_experts": 4, "moe_intermediate_size": 32,
+                   "moe_shared_expert_intermediate_size": 32},
+    "falcon-h1": {**WIDTHS, **STATE, "model_type": "falcon_h1", "intermediate_size": 96, "num_key_value_heads": 2,
+                  "mamba_d_ssm": 128},
+    "bamba": {**WIDTHS, **STATE, "model_type": "bamba", "intermediate_size": 96, "num_key_value_heads": 2,
+              "attn_layer_indices": [1, 4]},
+    "olmo-hybrid": {**WIDTHS, "model_type": "olmo_hybrid", "intermediate_size": 96, "linear_num_key_heads": 2,
+                    "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", SPELLED.values(), ids=SPELLED)
+def test_every_familys_own_keys_give_the_count_of_the_real_model(config: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    real = sum(weight.numel() for weight in model.parameters())
+    shape = of(config)
+    assert parameters(shape) == real
+    saved = of(json.loads(json.dumps(model.config.to_dict(), default=str)))  # as transformers writes it
+    assert (parameters(saved), saved.num_key_value_heads) == (real, shape.num_key_value_heads)
+
+
 def few_layers(config: dict[str, Any]) -> dict[str, Any]:
     if "text_config" in config:
         return {**config, "text_config": few_layers(config["text_config"])}
@@ -354,7 +414,7 @@ def test_every_spelling_of_a_config_is_understood(config: dict[str, Any], expect
 
 def test_what_is_counted_roughly_is_said() -> None:
     assert "not known here" in of({**CONFIG, "model_type": "never-seen"}).approximations[0]
-    assert "state" in of({**CONFIG, "model_type": "jamba"}).approximations[0]
+    assert "state" in of({**CONFIG, "model_type": "minimax"}).approximations[0]
     assert of(CONFIG).approximations == ()
 
 
@@ -563,3 +623,51 @@ def test_a_name_does_not_import_the_hub() -> None:
     code += "; print('huggingface_hub' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+# -- what is no decoder ------------------------------------------------------------------------------------------------
+
+NESTS = {"text_config": CONFIG}
+NO_DECODER: dict[str, tuple[dict[str, Any], str]] = {
+    "encoder": ({**CONFIG, "model_type": "bert", "architectures": ["BertForMaskedLM"]}, "'bert' is an encoder,"),
+    "encoder without its type": ({**CONFIG, "model_type": "x", "architectures": ["XForMaskedLM"]}, "'XForMaskedLM'"),
+    "classifier": ({**CONFIG, "architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
+    "T5": ({"model_type": "t5", "d_model": 512, "is_encoder_decoder": True}, "'t5' is an encoder-decoder"),
+    "BART": ({"model_type": "bart", "d_model": 512}, "'bart' is an encoder-decoder"),
+    "a new encoder-decoder": ({**CONFIG, "model_type": "x", "is_encoder_decoder": True}, "'x' is an encoder-decoder"),
+    "images": ({"model_type": "internvl", "llm_config": CONFIG}, "'internvl' is a model for images"),
+    "sound": ({"model_type": "qwen2_5_omni", "thinker_config": NESTS}, "'qwen2_5_omni' is a model for images, sound"),
+    "vision": ({"model_type": "vit", "hidden_size": 768}, "'vit' is no language model"),
+    "states alone": ({"model_type": "mamba", "hidden_size": 768}, "how 'mamba' builds its layers is not known"),
+    "quantized too": ({"model_type": "t5", "quantization_config": {"quant_method": "gptq"}}, "'t5' is an encoder-d"),
+}
+
+
+@pytest.mark.parametrize(("config", "expected"), NO_DECODER.values(), ids=NO_DECODER)
+def test_what_is_no_decoder_is_refused_by_name_and_before_anything_else(config: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        of(config)
+    (fault,) = caught.value.faults
+    assert expected in fault
+    assert "; take a " in fault
+
+
+def test_a_language_model_is_found_however_deep_it_is_nested() -> None:
+    for config in (NESTS, {"llm_config": CONFIG}, {"language_config": CONFIG}, {"thinker_config": NESTS}):
+        assert of({"model_type": "never-seen", **config}).hidden_size == CONFIG["hidden_size"]
+    with pytest.raises(InvalidInput, match="object"):
+        of({"thinker_config": {"text_config": 3}})
+
+
+def test_a_key_that_is_missing_is_one_that_the_model_has() -> None:
+    bare = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 9}
+    with pytest.raises(InvalidInput, match="llama") as caught:
+        of(bare)
+    assert caught.value.faults == ("intermediate_size is missing",)
+
+
+def test_what_is_no_decoder_is_what_transformers_says() -> None:
+    kinds = json.loads(model_types.FILE.read_text(encoding="utf-8"))
+    assert kinds == model_types.model_types()
+    assert not UNCOUNTED & {name for names in kinds.values() for name in names}
+    assert not UNCOUNTED & ARCHITECTURES.keys()

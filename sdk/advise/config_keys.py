@@ -17,12 +17,12 @@ class ConfigKeys:
     def has(self, name: str) -> bool:
         return self.config.get(name) is not None
 
-    def whole(self, *names: str, default: int | None = None, low: int = 0, high: int = _WHOLE) -> int:
-        """Return the first of these keys that is there; the first is the one to ask for."""
+    def whole(self, *names: str, default: int | None = None, low: int = 0, high: int = _WHOLE, called: str = "") -> int:
+        """Return the first of these keys that is there. called: the one to ask for; "": the first."""
         name = next((name for name in names if self.has(name)), None)
         if name is None:
             if default is None:
-                self.faults.append(f"{names[0]} is missing")
+                self.faults.append(f"{called or names[0]} is missing")
                 return low
             return default
         value = self.config[name]

@@ -15,10 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sdk.advise.architectures import ARCHITECTURES, LLAMA, Architecture
+from sdk.advise.architectures import ARCHITECTURES, LLAMA, UNCOUNTED, Architecture
 from sdk.advise.config_keys import ConfigKeys
+from sdk.advise.hybrids import lfm2_width, spelled_out
 from sdk.advise.layers import parameters
 from sdk.advise.parts import listed
+from sdk.decoders import language_part, named_type, not_decoder_fault
 from sdk.errors import InvalidInput
 from sdk.records import ModelShape
 from sdk.regular_files import linked, open_regular, read_regular
@@ -28,6 +30,7 @@ SHAPE_BYTES = 1 << 20  # of a config.json; no published one comes near
 HEADER_BYTES = 100 << 20  # what the safetensors library itself accepts
 WEIGHT_FILES = 1000
 LAYERS = 10_000
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _MODEL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 _DIFFERENT = 0.02  # from where on it is said
 _DIMENSIONS, _LENGTH = 8, 1 << 40  # of a tensor
@@ -56,11 +59,14 @@ def read_shape(path: Path) -> ModelShape:
 
 def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faults: Sequence[str] = ()) -> ModelShape:
     """Read a shape from a config. where: what the error calls it; faults: what is known to be wrong with it."""
-    text = config.get("text_config", config)  # models with other senses nest their language model
+    for fault in (not_decoder_fault(config), _uncounted_fault(config)):
+        if fault is not None:
+            raise InvalidInput(f"{where} does not describe a model that can be adapted.", [fault])
+    text = language_part(config)
     if not isinstance(text, dict):
-        raise InvalidInput(f"{where}: text_config must be an object.")
+        raise InvalidInput(f"{where}: what it gives for its language model, such as text_config, must be an object.")
     found = list(faults)
-    refused = stored_format_fault(config)
+    refused = stored_format_fault({**config, "text_config": text})
     if refused is not None:
         found.append(refused)
     model_type = next((kind for kind in (text.get("model_type"), config.get("model_type")) if kind), "")
@@ -68,7 +74,7 @@ def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faul
         model_type = "unknown"
     architecture = ARCHITECTURES.get(model_type)
     known = architecture or LLAMA
-    keys = ConfigKeys({**known.defaults, **text}, found)
+    keys = ConfigKeys({**known.defaults, **spelled_out(model_type, text)}, found)
     values = _values(keys, ConfigKeys(config, found), known)
     if not found:
         notes = [architecture.rough] if architecture and architecture.rough else []
@@ -85,15 +91,28 @@ def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faul
                 return shape.model_copy(update=update)
         except ValidationError as error:
             found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-    raise InvalidInput(f"{where} does not describe a model that can be adapted.", list(dict.fromkeys(found)))
+    raise InvalidInput(
+        f"{where} does not describe a model that can be adapted (its model_type: {model_type}).",
+        list(dict.fromkeys(found)),
+    )
+
+
+def _uncounted_fault(config: Mapping[str, Any]) -> str | None:
+    name = named_type(config)
+    if name not in UNCOUNTED:
+        return None
+    return (
+        f"config.json: how {name!r} builds its layers is not known here, so neither its memory nor its time can be "
+        "predicted; take a base of another kind"
+    )
 
 
 def _values(keys: ConfigKeys, outer: ConfigKeys, architecture: Architecture) -> dict[str, Any]:
-    hidden = keys.whole("hidden_size", "n_embd", "d_model", low=1)
-    layers = keys.whole("num_hidden_layers", "n_layer", "num_layers", low=1, high=LAYERS)
-    heads = keys.whole("num_attention_heads", "n_head", low=1)
+    hidden = keys.whole("hidden_size", "n_embd", "n_embed", "d_model", low=1)
+    layers = keys.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers", low=1, high=LAYERS)
+    heads = keys.whole("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads", low=1)
     vocabulary = keys.whole("vocab_size", low=1)
-    key_heads = keys.whole("num_key_value_heads", default=heads, low=1)
+    key_heads = _key_heads(keys, heads, architecture)
     if not keys.faults and heads % key_heads:
         keys.faults.append("num_attention_heads must be a multiple of num_key_value_heads")
     tied = keys.flag("tie_word_embeddings", outer.flag("tie_word_embeddings", architecture.tied))
@@ -107,7 +126,7 @@ def _values(keys: ConfigKeys, outer: ConfigKeys, architecture: Architecture) -> 
         "head_dim": keys.whole("head_dim", default=architecture.head_dim or max(hidden // heads, 1), low=1),
         "vocab_size": vocabulary,
         "tie_word_embeddings": tied,
-        "max_position_embeddings": keys.whole("max_position_embeddings", "n_positions", default=2048, low=1),
+        "max_position_embeddings": keys.whole(*POSITIONS, default=2048, low=1),
         "gated_mlp": architecture.gated,
         "fused_projections": architecture.fused,
         "sliding_window": window,
@@ -120,22 +139,33 @@ def _values(keys: ConfigKeys, outer: ConfigKeys, architecture: Architecture) -> 
     }
 
 
+def _key_heads(keys: ConfigKeys, heads: int, architecture: Architecture) -> int:
+    names = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
+    if architecture.one_key_head and not keys.flag("new_decoder_architecture", False):  # Falcon's first, StarCoder's
+        return 1 if keys.flag("multi_query", True) else heads
+    return keys.whole(*names, default=heads, low=1)
+
+
 def _experts(keys: ConfigKeys, hidden: int, layers: int, architecture: Architecture) -> dict[str, int]:
     """Read the widths of the MLPs, dense and of experts."""
     experts = keys.whole("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", default=0)
     if experts == 1 or (keys.has("enable_moe_block") and not keys.flag("enable_moe_block", False)):
         experts = 0
-    usual = 4 * hidden if keys.has("n_embd") else None
-    names: tuple[str, ...] = ("intermediate_size_mlp", "intermediate_size", "n_inner", "ffn_dim")
+    names: tuple[str, ...] = ("intermediate_size_mlp", "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
     if not experts:
         names = (architecture.dense, *names) if architecture.dense else names
-        return {"intermediate_size": keys.whole(*names, default=usual, low=1)}
+        usual = None
+        if architecture.multiple:
+            usual = hidden * keys.whole(architecture.multiple_key, default=architecture.multiple, low=1)
+        inner = keys.whole(*names, default=usual, low=1, called="intermediate_size")
+        return {"intermediate_size": lfm2_width(keys, inner) if architecture.adjusted else inner}
     wanted = (architecture.experts,) if architecture.experts else ("moe_intermediate_size", "intermediate_size")
     inner = keys.whole(*wanted, low=1)
     count = keys.whole(
         "n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts", default=0
     )
-    shared = keys.whole("shared_expert_intermediate_size", "shared_intermediate_size", default=count * inner)
+    widths = ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size")
+    shared = keys.whole(*widths, default=count * inner)
     if keys.has("enable_moe_block"):  # Gemma 4: its dense MLP stands beside the experts
         shared = keys.whole("intermediate_size", low=1)
     chosen = ("num_experts_per_tok", "top_k_experts", "experts_per_token", "moe_topk", "moe_k")
@@ -155,6 +185,12 @@ def _sparse(keys: ConfigKeys, layers: int) -> list[bool]:
         given = keys.each(name, layers)
         if given is not None:
             return [kind not in ("dense", 0) for kind in given]
+    kinds = keys.each("layers_block_type", layers)  # Nemotron-H
+    if kinds is not None and "moe" in kinds:
+        return [kind == "moe" for kind in kinds]
+    if keys.has("expert_layer_period"):  # Jamba
+        period, offset = keys.whole("expert_layer_period", low=1), keys.whole("expert_layer_offset", default=1)
+        return [layer % period == offset for layer in range(layers)]
     chosen = keys.config.get("moe_layers")
     if isinstance(chosen, list):
         return _among(chosen, layers)

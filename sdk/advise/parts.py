@@ -7,6 +7,7 @@ from typing import Any
 
 from sdk.advise.architectures import Architecture
 from sdk.advise.config_keys import ConfigKeys
+from sdk.advise.hybrids import HYBRIDS, hybrid
 from sdk.advise.layers import Linear, attention_layers, linear_layers, mlp, mlp_layers
 from sdk.records import ModelShape
 
@@ -21,6 +22,8 @@ def listed(
     outer: the whole config; keys: its text_config; notes: gets what is counted only roughly.
     """
     further = _norms(shape, keys, architecture) + _biases(shape, keys, architecture)
+    if architecture.positions is not None:
+        further += (shape.max_position_embeddings + architecture.positions) * shape.hidden_size
     if shape.model_type in ("gemma4", "gemma4_text"):
         more, layers = _gemma_4(shape, keys)
     else:
@@ -37,16 +40,28 @@ def _norms(shape: ModelShape, keys: ConfigKeys, architecture: Architecture) -> i
     count = architecture.norms
     if shape.model_type == "stablelm" and keys.flag("use_parallel_residual", False):
         count = 1
-    total = (layers * count + architecture.final_norm) * hidden * (2 if architecture.norm_bias else 1)
+    if shape.model_type == "falcon":
+        count = _falcon_norms(keys)
+    norms = layers * count + architecture.final_norm + architecture.first_norm
+    total = norms * hidden * (2 if architecture.norm_bias else 1)
     switched = not architecture.qk_norm_key or keys.flag(architecture.qk_norm_key, False)
     width = 2 * shape.head_dim
     if architecture.qk_norm == "width":
         width = (shape.num_attention_heads + shape.num_key_value_heads) * shape.head_dim
     if architecture.qk_norm and switched:
+        width *= 2 if architecture.norm_bias else 1
         total += (layers - shape.num_linear_attention_layers) * width
     if shape.kv_lora_rank:
         total += layers * (shape.q_lora_rank + shape.kv_lora_rank)
     return total
+
+
+def _falcon_norms(keys: ConfigKeys) -> int:
+    """Count a layer's norms: one for attention and MLP, where both read the same, or one for each."""
+    parallel = keys.flag("parallel_attn", True)
+    if keys.flag("new_decoder_architecture", False):
+        return keys.whole("num_ln_in_parallel_attn", default=2, low=1, high=2) if parallel else 2
+    return 1 if parallel else 2
 
 
 def _biases(shape: ModelShape, keys: ConfigKeys, architecture: Architecture) -> int:
@@ -56,7 +71,9 @@ def _biases(shape: ModelShape, keys: ConfigKeys, architecture: Architecture) -> 
     if _switched(keys, architecture.attention_bias_key, architecture.attention_bias) and not shape.kv_lora_rank:
         width = (shape.num_attention_heads + 2 * shape.num_key_value_heads) * shape.head_dim
         with_attention = layers - shape.num_linear_attention_layers
-        total += with_attention * (width + (hidden if architecture.biased == "all" else 0))
+        read = 0 if architecture.biased == "o" else width
+        written = 0 if architecture.biased == "qkv" else hidden
+        total += with_attention * (read + written)
     if _switched(keys, architecture.mlp_bias_key, architecture.mlp_bias):
         ups = 2 if shape.gated_mlp else 1
         total += (layers - sparse) * (ups * shape.intermediate_size + hidden)
@@ -79,9 +96,9 @@ def _rest(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]
     sparse = layers - shape.num_dense_layers if shape.num_experts else 0
     if kind in ("glm", "glm4"):
         return 0, (*attention_layers(shape, layers), *mlp(shape, shape.intermediate_size, layers, fused=True))
-    if kind == "gpt2":
-        return shape.max_position_embeddings * hidden, ()
-    if kind == "apertus":
+    if kind == "gpt_neox_japanese":
+        return hidden, ()  # one bias of the last layer's attention
+    if kind in ("apertus", "apertus1p5_text"):
         return 2 * layers, ()  # of its activation
     if kind == "qwen2_moe":
         return 0, (*linear_layers(shape), Linear(hidden, 1, "shared_gate", sparse))
@@ -91,8 +108,8 @@ def _rest(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]
         return _indexed(shape, keys)
     if kind == "qwen3_next" or kind.startswith("qwen3_5"):
         return _delta_nets(shape, keys)
-    if kind in ("granitemoehybrid", "bamba"):
-        return _mamba(shape, keys)
+    if kind in HYBRIDS:
+        return hybrid(shape, keys)
     return 0, ()
 
 
@@ -130,23 +147,6 @@ def _delta_nets(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear,
         *gate,
     )
     return states * (convolved + 2 * value_heads + value_width), layers
-
-
-def _mamba(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
-    """List the layers of Granite 4 and Bamba: mostly Mamba 2; Granite's MLPs have one layer for gate and up."""
-    hidden, states = shape.hidden_size, shape.num_linear_attention_layers
-    further, state = 0, []
-    if states:
-        heads = keys.whole("mamba_n_heads", default=128)
-        inner = keys.whole("mamba_expand", default=2) * hidden
-        mixed = inner + 2 * keys.whole("mamba_n_groups", default=1) * keys.whole("mamba_d_state", default=256)
-        state = [Linear(hidden, inner + mixed + heads, "state_in", states), Linear(inner, hidden, "state_out", states)]
-        further = states * (mixed * (keys.whole("mamba_d_conv", default=4) + 1) + 3 * heads + inner)
-    attention = attention_layers(shape, shape.num_hidden_layers - states)
-    inner = shape.shared_expert_intermediate_size if shape.num_experts else shape.intermediate_size
-    prefix = "shared_" if shape.num_experts else ""
-    fused = shape.model_type == "granitemoehybrid"
-    return further, (*state, *attention, *mlp(shape, inner, shape.num_hidden_layers, fused, prefix))
 
 
 def _gemma_4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:

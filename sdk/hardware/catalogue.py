@@ -130,7 +130,10 @@ def find_gpu(name: str, count: int = 1) -> Hardware:
         raise InvalidInput("There must be at least 1 GPU; leave the GPU out to plan for the CPU.")
     entry = _named(name)
     if entry is None:
-        raise unknown("GPU", name, _nearest(name), "give its memory in hardware_config")
+        otherwise = (
+            "on the machine that has it leave --gpu out, in Python give gpu=Hardware(gpu_count=…, gpu_memory_gib=…)"
+        )
+        raise unknown("GPU", name, _nearest(name), otherwise)
     return entry.hardware(count)
 
 
@@ -185,14 +188,21 @@ def _by_driver() -> dict[str, list[Accelerator]]:
 
 
 def _named(name: str) -> Accelerator | None:
-    """Find a name as it stands, then without the form factor PCIe, then without a memory size that fits the entry's."""
-    exact = _by_name().get(_key(name)) or _by_name().get(_key(name, "pcie"))
-    if exact is not None:
-        return exact
-    sizes = re.findall(rf"\b{SIZE}\b", _words(name))
-    entry = _by_name().get(_key(name, SIZE)) or _by_name().get(_key(name, f"pcie|{SIZE}"))
-    fits = entry is not None and all(abs(int(size) / entry.memory_gib - 1) < SIZE_TOLERANCE for size in sizes)
-    return entry if fits else None
+    """Find a name as it stands, then as drivers give it, then without a memory size or a form factor that fits."""
+    exact = _by_name().get(_key(name))
+    if exact is None and (called := _by_driver().get(_key(name))):
+        exact = min(called, key=lambda entry: entry.memory_gib)  # of several with one name the one that holds least
+    without = (_by_name().get(_key(name, less)) for less in (SIZE, "pcie", f"pcie|{SIZE}"))
+    return exact or next((entry for entry in without if entry is not None and _fits(entry, _words(name))), None)
+
+
+def _fits(entry: Accelerator, words: str) -> bool:
+    """Tell whether an entry has the memory that a name states, and is no SXM card where the name says PCIe."""
+    sizes = re.findall(rf"\b{SIZE}\b", words)
+    on_pcie = entry.link is None or entry.link.startswith("PCIe")
+    return all(abs(int(size) / entry.memory_gib - 1) < SIZE_TOLERANCE for size in sizes) and (
+        on_pcie or not words.endswith(" pcie")
+    )
 
 
 def _nearest(name: str) -> list[str]:
@@ -206,5 +216,6 @@ def _key(name: str, without: str = r"(?!)") -> str:
 
 
 def _words(name: str) -> str:
-    """Spell "RTX4090" and "24 GB" as names have them."""
-    return re.sub(r"(\d) +gb\b", r"\1gb", re.sub(r"\b(rtx|gtx)(?=\d)", r"\1 ", name.casefold()))
+    """Spell "RTX4090" and "24 GB" as names have them, with PCIe behind the memory size, where "80GB PCIe" has it."""
+    words = re.sub(r"(\d) +gb\b", r"\1gb", re.sub(r"\b(rtx|gtx)(?=\d)", r"\1 ", name.casefold()))
+    return re.sub(r"\bpcie\b(.*)", r"\1 pcie", words, count=1, flags=re.DOTALL)

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sdk.data.base_folder import BASE_PATTERNS, CARD, Base, BaseFolder, PinnedBase, locate_base
 from sdk.data.tensor_headers import read_header
+from sdk.decoders import not_decoder_fault
 from sdk.errors import InvalidInput, StepFailed
 from sdk.stored_formats import stored_format, stored_format_fault
 
@@ -137,9 +138,8 @@ def _config_faults(opened: BaseFolder) -> list[str]:
         return faults
     if "auto_map" in config:
         faults.append(_own_code_fault("config.json"))
-    quantized = stored_format_fault(config)
-    if quantized is not None:
-        faults.append(quantized)
+    kind = not_decoder_fault(config)
+    faults += [fault for fault in (kind, stored_format_fault(config)) if fault is not None]
     faults += [
         f"config.json: {name} names code of a repository; leave it out"
         for part in (config, *(value for value in config.values() if isinstance(value, dict)))
@@ -149,6 +149,8 @@ def _config_faults(opened: BaseFolder) -> list[str]:
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")))
     known = {causal} if isinstance(causal, str) else set(causal or ())
     architectures = config.get("architectures") or []
+    if kind is not None:
+        return faults
     if causal is None and "auto_map" not in config:
         faults.append("config.json: its model_type is not a causal language model that transformers knows")
     elif causal is not None and architectures and not known & set(architectures):
