@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml, validation_faults
-from sdk.records import Accuracy, Frozen
+from sdk.records import Accuracy, Frozen, spelled
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
 SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
@@ -25,7 +25,7 @@ class AdapterStart(Frozen):
 
 
 class Domain(Frozen):
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    name: str = spelled(r"^[a-z][a-z0-9_-]*$", "a-z, 0-9, '_' and '-', the first a letter")
     version: int = Field(ge=1)
     title: str
     languages: tuple[Literal["en", "zh"], ...] = Field(min_length=1)

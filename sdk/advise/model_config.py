@@ -22,7 +22,7 @@ from sdk.advise.layers import parameters
 from sdk.advise.parts import listed
 from sdk.decoders import language_part, named_type, not_decoder_fault
 from sdk.errors import InvalidInput
-from sdk.records import ModelShape
+from sdk.records import ModelShape, fault_text
 from sdk.regular_files import linked, open_regular, read_regular
 from sdk.stored_formats import stored_format, stored_format_fault
 
@@ -90,7 +90,9 @@ def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faul
             if not found:
                 return shape.model_copy(update=update)
         except ValidationError as error:
-            found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
+            found = [
+                f"{'.'.join(map(str, item['loc']))}: {fault_text(item)}" for item in error.errors(include_input=False)
+            ]
     raise InvalidInput(
         f"{where} does not describe a model that can be adapted (its model_type: {model_type}).",
         list(dict.fromkeys(found)),

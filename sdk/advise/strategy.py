@@ -12,7 +12,7 @@ from sdk.advise.accuracy import contradictions
 from sdk.advise.choose import advise
 from sdk.advise.models import find_model
 from sdk.errors import InvalidInput
-from sdk.records import Accuracy, Advice, ApplicationType, Hardware, Needs
+from sdk.records import Accuracy, Advice, ApplicationType, Hardware, Needs, fault_text
 
 # key of hardware_config -> field of Hardware. Memory is given as it is sold: a card "with 24 GB" has 24 GiB.
 KEYS = {"gpu_memory": "gpu_memory_gib", "gpu_count": "gpu_count", "cpu_cores": "cpu_cores", "ram": "ram_gib"}
@@ -102,5 +102,5 @@ def _needs(given: Mapping[str, Any], faults: list[str]) -> Needs:
         for item in error.errors(include_input=False):
             field = str(item["loc"][0])
             allowed = {"application_type": get_args(ApplicationType), "accuracy": get_args(Accuracy)}.get(field)
-            faults.append(f"{field}: " + (f"must be one of {', '.join(allowed)}" if allowed else item["msg"]))
+            faults.append(f"{field}: " + (f"must be one of {', '.join(allowed)}" if allowed else fault_text(item)))
         return Needs()

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from sdk.errors import InvalidInput, Remedy, Tampered
 from sdk.policy import AuditRules
-from sdk.records import Frozen, Sha256, canonical_json
+from sdk.records import Frozen, Sha256, canonical_json, fault_text, spelled
 
 Phase = Literal["started", "finished", "refused", "failed"]
 Decision = Literal["", "permit", "deny"]
@@ -29,7 +29,9 @@ UTC_MS = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$"
 
 class Event(Frozen):
     seq: int = Field(ge=0, description="its number, and the index of its leaf in the tree; the first is 0")
-    time: str = Field(pattern=UTC_MS, description="UTC, ISO 8601, milliseconds")
+    time: str = spelled(
+        UTC_MS, "a time in UTC such as 2026-01-31T12:00:00.000+00:00", description="UTC, ISO 8601, milliseconds"
+    )
     actor: str = Field(description="who acted")
     authentication: str = Field(description="how the actor was known: os-user, or key:FINGERPRINT")
     host: str = Field(description="name of the machine")
@@ -91,7 +93,7 @@ def draft(
         # pydantic lets half a character pass, which canonical JSON cannot write: fail before the log is locked
         "".join((name, authentication, action, policy, *objects, *detail, *detail.values())).encode()
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        faults = [f"{'.'.join(map(str, each['loc']))}: {fault_text(each)}" for each in error.errors()]
         raise InvalidInput(f"An event is malformed and cannot be recorded; {UNRECORDED}.", faults) from None
     except UnicodeEncodeError:
         raise InvalidInput(f"An event holds half a character (a lone surrogate); {UNRECORDED}.") from None

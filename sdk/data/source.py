@@ -14,12 +14,10 @@ import numpy as np
 from sdk.data.containers import BOM, CONTAINERS
 from sdk.data.layouts import Builder, named
 from sdk.data.rows import Container, Layout, Raw, Row, Table
-from sdk.errors import InvalidInput, Remedy, Tampered
+from sdk.errors import InvalidInput, Remedy, Tampered, by_cause
 from sdk.records import canonical_json
 from sdk.regular_files import HashedFile
 from sdk.wording import counted
-
-SAME_CAUSE = 20  # rows that are named where all have the same fault
 
 
 class RowsFile(NamedTuple):
@@ -164,7 +162,7 @@ def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
     if faults:
         raise InvalidInput(
             f"{path}: {counted(len(faults), 'fault')}; mend {'it' if len(faults) == 1 else 'them all'} and run again.",
-            _by_cause(faults),
+            by_cause([fault.text for fault in faults]),
         )
     if builder.layout is None:
         raise InvalidInput(f"{path} holds no rows; it needs at least one.")
@@ -178,23 +176,6 @@ def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
         labelled=labelled,
         duplicates=len(contents) - len(np.unique(np.frombuffer(contents, np.int64))),
     )
-
-
-def _by_cause(faults: list[_Fault]) -> list[str]:
-    """Return the faults in their order. Of those that say the same of many rows the first ones stand for all."""
-    places: dict[str, list[str]] = {}
-    for fault in faults:
-        where, _, cause = fault.text.partition(": ")
-        places.setdefault(cause, []).append(where)
-    texts = []
-    for fault in faults:
-        where, _, cause = fault.text.partition(": ")
-        same = places[cause]
-        if len(same) <= SAME_CAUSE or where in same[: SAME_CAUSE - 1]:
-            texts.append(fault.text)
-        elif where == same[-1]:
-            texts.append(f"{cause}: {len(same) - SAME_CAUSE + 1} more rows, the last is {where}")
-    return texts
 
 
 def _content_hash(row: Row) -> int:

@@ -12,7 +12,7 @@ from sdk.documents.render import FOLDER, SUFFIX
 from sdk.errors import InvalidInput
 from sdk.lookup import nearest
 from sdk.policy import key_lines, parse_yaml
-from sdk.records import Declared, Frozen
+from sdk.records import Declared, Frozen, fault_text, spelled
 from sdk.regular_files import read_shipped
 
 MOST_CHARACTERS = 4000
@@ -109,7 +109,7 @@ class TheSystem(Frozen):
 class TheData(Frozen):
     """The rows"""
 
-    dataset_id: Annotated[str, Field(pattern=HUB_ID)] | None = Field(
+    dataset_id: Annotated[str, spelled(HUB_ID, "a name on the hub, as owner/name")] | None = Field(
         None, description="id of the data set on Hugging Face's hub, if it is there; for the model card's metadata"
     )
     purpose: Answer = Field(None, description="what the data set was made for")
@@ -216,7 +216,7 @@ def parse_answers(data: bytes, path: Path) -> Declared:
         said = Declaration.model_validate(parse_yaml(data, path) or {})
     except ValidationError as error:
         lines, errors = key_lines(data, path), error.errors(include_input=False)
-        faults = sorted(_fault(item["type"], item["loc"], item["msg"], lines) for item in errors[:MOST_FAULTS])
+        faults = sorted(_fault(item["type"], item["loc"], fault_text(item), lines) for item in errors[:MOST_FAULTS])
         more = [f"and {len(errors) - MOST_FAULTS:,} more"] if len(errors) > MOST_FAULTS else []
         raise InvalidInput(f"{path} is malformed.", [*(fault for _, fault in faults), *more]) from None
     return Declared(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from sdk.data import Row, conversation, spoken
 from sdk.data.template import ChatTemplate, Messages, Rendered
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, by_cause
 from sdk.model.training_template import training_template
 from sdk.records import TrainSettings
+from sdk.wording import counted
 
 _OPENED = re.compile(r"<think>\s*\Z")  # a prompt behind which the base goes on with its thoughts
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -370,22 +372,30 @@ def encode_rows(
     cannot be rendered.
     """
     encoded, faults = [], []
+    unusable: Counter[str] = Counter()  # rows by cause
     for row in rows:
+        messages = conversation(row, prompt)
         try:
-            item = chat.encode(conversation(row, prompt), learned)
+            item = chat.encode(messages, learned)
         except InvalidInput as error:
             faults += [f"row {row.id}: {fault}" for fault in error.faults or (error.message,)]
+            held = bool(chat.faults(messages))
+            unusable["with control tokens of the base" if held else "that its chat template does not take"] += 1
             continue
         if len(item.input_ids) > max_length:
+            unusable[f"longer than {max_length} tokens"] += 1
             faults.append(
                 f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length if the model can"
             )
         elif not any(item.in_loss):
+            unusable["without a token to learn"] += 1
             faults.append(f"row {row.id}: no token is left to learn; check its {' and '.join(learned.roles)} messages")
         encoded.append(item)
     if faults:
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in unusable.items())
         raise InvalidInput(
-            f"{len(faults)} of {len(rows)} rows cannot be used with at most {max_length} tokens; none is cut.", faults
+            f"{unusable.total():,} of {counted(len(rows), 'row')} cannot be used; none is cut or left out: {causes}.",
+            by_cause(faults),
         )
     return encoded
 

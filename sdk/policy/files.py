@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sdk.errors import InvalidInput
 from sdk.policy.schema import Policy
+from sdk.records import fault_text
 from sdk.regular_files import YAML_BYTES, decoded, read_regular
 
 # PyYAML's errors, and what its constructors let through for a scalar that is not what its tag says
@@ -90,7 +91,8 @@ def _document(text: str) -> Any:
 def validation_faults(error: ValidationError) -> list[str]:
     """List pydantic's findings, one line each, without the input's values."""
     return [
-        f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg']}" for item in error.errors(include_input=False)
+        f"{'.'.join(map(str, item['loc'])) or 'top level'}: {fault_text(item)}"
+        for item in error.errors(include_input=False)
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from pydantic.fields import FieldInfo
 
-from sdk.records import Frozen, Method, canonical_json, sha256
+from sdk.records import Frozen, Method, canonical_json, sha256, spelled
 
 Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
 ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
@@ -18,14 +18,19 @@ class RuleSource(Frozen):
 
     rule: str
     version: str
-    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="when the cited text took effect or was published")
+    date: str = spelled(
+        r"^\d{4}-\d{2}-\d{2}$",
+        "a day such as 2026-01-31",
+        description="when the cited text took effect or was published",
+    )
     keys: tuple[str, ...] = Field(description="keys of the policy that rest on it")
 
 
 class ScrubRules(Frozen):
     required: bool = Field(description="training data must have gone through the scrubbing step's detectors")
-    recognizer: str = Field(
+    recognizer: str = spelled(
         pattern=r"^(embedded|none|(spacy|transformers|gliner|stanza):.+)$",
+        rule="embedded, none, or spacy:, transformers:, gliner: or stanza: with a model's name or folder behind it",
         description="who finds names: embedded, none, or spacy:, transformers:, gliner:, stanza: with a model's name",
     )
     score_threshold: float = Field(ge=0, le=1, description="Presidio's confidence from which a finding counts")
@@ -120,7 +125,11 @@ class AuditRules(Frozen):
 
 
 class Policy(Frozen):
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="what the policy is called in every event")
+    id: str = spelled(
+        r"^[a-z][a-z0-9-]*$",
+        "a-z, 0-9 and '-', the first a letter",
+        description="what the policy is called in every event",
+    )
     version: int = Field(ge=1, description="raised with every change, so that events tell the texts apart")
     title: str = Field(description="one line for people")
     aliases: tuple[str, ...] = Field(description="other names under which it is found")

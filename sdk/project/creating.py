@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,7 +34,7 @@ from sdk.project.charter import (
     write_first_events,
     write_ring,
 )
-from sdk.records import Charter
+from sdk.records import PROJECT_NAME, PROJECT_NAME_RULE, Charter
 from sdk.regular_files import YAML_BYTES, read_regular
 from sdk.store import EMBEDDED, pin_root, require_no_link
 
@@ -53,6 +54,7 @@ def create_folder(
         if value is not None:
             require_plain(option, value)
     require_no_link(root)
+    _require_name(root.resolve().name)
     if root.exists() and any(root.iterdir()):
         raise InvalidInput(f"{root} exists and is not empty; open it with Project.open, or name another folder.")
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,14 @@ def create_folder(
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def _require_name(name: str) -> None:
+    if not re.fullmatch(PROJECT_NAME, name):
+        raise InvalidInput(
+            f"The folder's name is that of the project and of its models, and {name[:100]!r} cannot be one: it must be "
+            f"{PROJECT_NAME_RULE}; name another folder."
+        )
 
 
 def _describe(base: BaseChoice, from_hub: bool, card: BaseCard) -> dict[str, str]:

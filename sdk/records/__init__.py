@@ -29,7 +29,8 @@ from sdk.records.base_types import (
 )
 from sdk.records.declarations import Declared
 from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
-from sdk.records.founding import Charter, Verified
+from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, Charter, Verified
+from sdk.records.in_words import fault_text, spelled
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
 from sdk.records.releases import (
     Approval,
@@ -79,6 +80,8 @@ __all__ = [
     "METHODS",
     "MORE_STEPS",
     "NO_GROUPS",
+    "PROJECT_NAME",
+    "PROJECT_NAME_RULE",
     "PROMPTS",
     "STEP_RECORDS",
     "Accuracy",
@@ -141,6 +144,8 @@ __all__ = [
     "ValidationPoint",
     "Verified",
     "canonical_json",
+    "fault_text",
     "request_key",
     "sha256",
+    "spelled",
 ]

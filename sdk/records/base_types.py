@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from sdk.records.in_words import spelled
 from sdk.records.summary import as_html, as_text, brief
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, hex")]
+Sha256 = Annotated[str, spelled(r"^[0-9a-f]{64}$", "64 hexadecimal digits in lower case", description="SHA-256, hex")]
 # (what is being done, units done, units in all or None, figures worth showing, e.g. loss)
 OnProgress = Callable[[str, int, int | None, Mapping[str, float]], None]
 # What is drawn, and what is given as a table, of a project's records.

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pydantic import Field
 
 from sdk.records.base_types import FileRef, Frozen, Record, Sha256, is_empty
+from sdk.records.in_words import spelled
+
+# What MLflow takes as the name of a model and of an experiment, every file system as a folder's, no shell as an option.
+PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+PROJECT_NAME_RULE = "1 to 100 characters of A-Z, a-z, 0-9, '_', '.' and '-', the first a letter or a digit"
 
 
 class Charter(Record):
     """What a project works with; a change of it is a new charter and an event."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    name: str = spelled(PROJECT_NAME, PROJECT_NAME_RULE)
     base: str = Field(description="embedded, or the base model's folder on this machine")
     base_name: str = Field(description="what to call the base: as its user, the hub or its card says, else its folder")
     base_source: str = Field(

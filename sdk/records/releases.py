@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_empty
+from sdk.records.in_words import spelled
 
 Decision = Literal["review", "approve", "reject", "withdraw"]
 Status = Literal["candidate", "approved", "champion", "rejected", "withdrawn"]
@@ -17,7 +18,11 @@ class Package(StepRecord):
     verb = "register"
 
     package: Sha256 = Field(description="the package's identity: digest of its manifest")
-    package_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="random; bound into the encryption of the weights")
+    package_id: str = spelled(
+        r"^[0-9a-f]{32}$",
+        "32 hexadecimal digits in lower case",
+        description="random; bound into the encryption of the weights",
+    )
     version: int = Field(ge=1, description="how many packages the project has sealed, this one among them")
     signed_by: str = Field(description="name of the signing key's holder")
     key_fingerprint: Sha256

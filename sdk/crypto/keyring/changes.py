@@ -12,6 +12,7 @@ from sdk.crypto.keyring.member import Member, Revocation, RevocationReason, Role
 from sdk.crypto.keyring.ring import InForce, LogHead, Ring
 from sdk.crypto.names import require_own_name
 from sdk.errors import InvalidInput
+from sdk.records import fault_text
 
 
 def signing_member(
@@ -143,4 +144,4 @@ def _ring(**fields: object) -> Ring:
 
 
 def _faults(error: ValidationError) -> list[str]:
-    return [item["msg"].removeprefix("Value error, ") for item in error.errors(include_input=False)]
+    return [fault_text(item) for item in error.errors(include_input=False)]

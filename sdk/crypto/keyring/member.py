@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sdk import crypto
 from sdk.errors import InvalidInput
-from sdk.records import Frozen
+from sdk.records import Frozen, spelled
 
 Role = Literal["owner", "trainer", "log", "reviewer", "approver", "encryption"]
 Algorithm = Literal["ecdsa-p256", "ed25519", "wrapping"]
@@ -55,8 +55,10 @@ class Member(Frozen):
     roles: tuple[Role, ...] = Field(min_length=1)
     algorithm: Algorithm
     public_key: str | None = Field(description="PEM; None: a wrapping key, which signs nothing")
-    key_id: str = Field(
-        pattern=r"^[\x21-\x7e]{1,2048}$", description="fingerprint of the public key; a wrapping key's own id"
+    key_id: str = spelled(
+        pattern=r"^[\x21-\x7e]{1,2048}$",
+        rule="1 to 2,048 visible ASCII characters without spaces",
+        description="fingerprint of the public key; a wrapping key's own id",
     )
     valid_from: Time = Field(description="UTC, ISO 8601")
     valid_until: Time | None = Field(default=None, description="UTC, ISO 8601, exclusive; None: no end")

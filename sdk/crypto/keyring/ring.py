@@ -10,7 +10,7 @@ from pydantic import FailFast, Field, model_validator
 
 from sdk.crypto.keyring.member import Member, Role, Time
 from sdk.errors import Remedy, Tampered
-from sdk.records import Frozen, Sha256, canonical_json, sha256
+from sdk.records import Frozen, Sha256, canonical_json, sha256, spelled
 
 MAX_MEMBERS = 1000
 T = TypeVar("T")
@@ -19,7 +19,9 @@ T = TypeVar("T")
 class InForce(Frozen):
     """The policy and the domain that the owner has put in force."""
 
-    policy: str = Field(pattern=r"^[a-z][a-z0-9-]*@[1-9][0-9]*$", description="id@version")
+    policy: str = spelled(
+        r"^[a-z][a-z0-9-]*@[1-9][0-9]*$", "a policy's id and version, as hipaa@1", description="id@version"
+    )
     policy_digest: Sha256 = Field(description="SHA-256 of the policy's canonical JSON")
     domain: str = Field(min_length=1, description="name@version")
     domain_digest: Sha256 = Field(description="SHA-256 over its settings and rows, as in every record")
