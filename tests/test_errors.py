@@ -4,21 +4,27 @@ import ast
 import copy
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import typer
+from pydantic import ValidationError
 
 import sdk
-from sdk import crypto
+from sdk import Project, crypto
 from sdk.audit import Audit, read_checkpoint
+from sdk.audit.event import Event
 from sdk.audit.tree import check_inclusion, leaf_hashes
 from sdk.cli.app import app
 from sdk.crypto import dsse, floe, keyring
-from sdk.errors import WHOM_TO_TELL, Remedy, Tampered, another, short
-from sdk.records import Calibration, FileRef, sha256
+from sdk.crypto.keyring import Ring
+from sdk.documents.answers import Declaration
+from sdk.domain import Domain
+from sdk.errors import SAME_CAUSE, WHOM_TO_TELL, InvalidInput, Remedy, Tampered, another, by_cause, short
+from sdk.policy import Policy, validation_faults
+from sdk.records import Calibration, Charter, FileRef, StepRecord, in_words, sha256
 from sdk.seal import oms
 from sdk.serve.evidence import read_evidence, read_policy_bytes
 from sdk.store import Records, check_ref, file_ref
@@ -214,3 +220,43 @@ def test_a_copy_says_the_same() -> None:
         assert type(twin) is Tampered
         assert (twin.message, twin.faults, twin.finding) == (error.message, error.faults, error.finding)
         assert (str(twin), twin.args) == (str(error), error.args)
+
+
+def test_of_many_rows_with_one_fault_the_first_stand_for_all() -> None:
+    long = [f"row {number}: {number + 300} tokens; shorten it" for number in range(1200)]
+    other = "row 7: no token is left to learn"
+    told = by_cause([*long, other])
+    assert told[: SAME_CAUSE - 1] == long[: SAME_CAUSE - 1]
+    assert told[SAME_CAUSE - 1 :] == ["1499 tokens; shorten it: 1181 more rows, the last is row 1199", other]
+    assert by_cause(long[:SAME_CAUSE]) == long[:SAME_CAUSE]
+
+
+def patterns(schema: object) -> Iterator[str]:
+    """Yield every pattern in a JSON schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        for value in schema.values():
+            yield from patterns(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from patterns(value)
+
+
+def test_no_error_shows_a_regular_expression() -> None:
+    kinds, walked = [Charter, Domain, Policy, Event, Ring, Declaration, *StepRecord.__subclasses__()], set()
+    for kind in kinds:
+        for pattern in patterns(kind.model_json_schema()):
+            walked.add(pattern)
+            assert len(in_words._RULES.get(pattern, "")) > 10, (kind, pattern)
+    assert len(walked) >= 9
+    with pytest.raises(ValidationError) as caught:
+        Domain.model_validate({"name": "My domain"})
+    assert "name: must be a-z, 0-9, '_' and '-', the first a letter" in validation_faults(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my model", "模型", "x" * 101, "-rf", ".hidden", "a:b", "a%b", "a\nb"])
+def test_a_name_that_a_project_cannot_have_is_refused_at_once_and_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="the first a letter or a digit; name another folder"):
+        Project.create(tmp_path / name, domain="finance", base=str(tmp_path / "never-opened"))
+    assert not any(tmp_path.iterdir())

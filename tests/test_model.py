@@ -184,6 +184,8 @@ def test_every_row_that_cannot_be_used_is_named_and_no_text_shown(base: Path) ->
         encode_rows(chat, rows, "brief", 60)
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["row long", "row control"]
     assert f"{length} tokens" in caught.value.faults[0]
+    causes = "1 longer than 60 tokens, 1 with control tokens of the base"
+    assert caught.value.message == f"2 of 3 rows cannot be used; none is cut or left out: {causes}."
     assert "secret" not in str(caught.value)
     assert len(encode_rows(chat, rows[:2], "brief", length)) == 2
 

@@ -12,7 +12,7 @@ from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
 from sdk.data import RowsFile, read_rows
 from sdk.data.lengths import count_tokens, measure_lengths
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, by_cause
 from sdk.hardware import detect_hardware
 from sdk.policy import validation_faults
 from sdk.project.inputs import common_inputs, settings_digest
@@ -90,11 +90,12 @@ def make_needs(
 def _too_long(state: ProjectState, path: RowsFile, most: int) -> list[str]:
     rows = read_rows(path).rows
     counted = zip(rows, count_tokens(rows, state.base_folder(), state.domain().prompt), strict=True)
-    return [
+    faults = [
         f"row {row.id}: {tokens} tokens, above max_length {most}; shorten it, or raise max_length if the model can"
         for row, tokens in counted
         if tokens > most
     ]
+    return by_cause(faults)
 
 
 def find_calibration(state: ProjectState, hardware: Hardware) -> Calibration | None:

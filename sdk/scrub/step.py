@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sdk.crypto import Secret
 from sdk.data import Held, Row, RowSource, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
-from sdk.errors import InvalidInput, StepFailed
+from sdk.errors import InvalidInput, StepFailed, by_cause
 from sdk.policy import ScrubRules
 from sdk.records import MEASURED, FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
 from sdk.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
@@ -221,13 +221,13 @@ def _refuse(
     if planted.failed:
         error = StepFailed(
             "Planted rows could not be scanned, so nothing was written; mend what failed.",
-            [f"row {row}: {name}" for _, row, name in planted.failed],
+            by_cause([f"row {row}: {name}" for _, row, name in planted.failed]),
         )
     if tally.failed and rules.on_failure == "refuse":
         error = StepFailed(
             f"{counted(len(tally.failed), 'row')} could not be scanned, so nothing was written; mend what failed, "
             "remove the rows, or let the policy quarantine them (scrub.on_failure).",
-            [f"row {row}: {name}" for _, row, name in tally.failed],
+            by_cause([f"row {row}: {name}" for _, row, name in tally.failed]),
         )
     elif tally.without_patient:
         error = InvalidInput("scrub.token_scope is patient, so every row must name its patient.", tally.without_patient)
