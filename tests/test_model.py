@@ -90,7 +90,7 @@ def only_adapter(folder: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not valid JSON"),
         (edit("config.json", auto_map={"AutoModel": "x.Y"}), "code of its own"),
         (edit("tokenizer_config.json", auto_map={"AutoTokenizer": "x.Y"}), "code of its own"),
-        (edit("config.json", model_type="bert", architectures=["BertForMaskedLM"]), "BertForMaskedLM is not a causal"),
+        (edit("config.json", model_type="bert", architectures=["BertForMaskedLM"]), "'bert' is an encoder"),
         (edit("config.json", model_type="nonesuch"), "model_type is not a causal language model"),
         (pickled, "weights are pickles"),
         (sharded, "b.safetensors is missing"),

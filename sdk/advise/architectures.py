@@ -163,7 +163,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "granitemoeshared": Architecture(experts="intermediate_size"),
     "hunyuan_v1_dense": Architecture(qk_norm="head"),
     "hunyuan_v1_moe": Architecture(qk_norm="head", experts="intermediate_size"),
-    "jamba": Architecture(experts="intermediate_size"),
+    "jamba": Architecture(
+        experts="intermediate_size",
+        defaults={"num_experts_per_tok": 2, "expert_layer_period": 2, "expert_layer_offset": 1},
+    ),
     "jais2": Architecture(gated=False, norm_bias=True, attention_bias=True, mlp_bias=True),
     "lfm2": Architecture(tied=True, qk_norm="head", adjusted=True),
     "lfm2_moe": Architecture(tied=True, qk_norm="head"),
@@ -188,7 +191,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "opt": _GPT_2._replace(
         fused=False, positions=2, attention_bias_key="enable_bias", mlp_bias_key="enable_bias", multiple=0
     ),
-    "persimmon": _GPT_2._replace(tied=False, positions=None, multiple=0, qk_norm="head", qk_norm_key="qk_layernorm"),
+    "persimmon": _GPT_2._replace(
+        tied=False,
+        positions=None,
+        multiple=0,
+        qk_norm="head",
+        qk_norm_key="qk_layernorm",
+        defaults={"qk_layernorm": True},
+    ),
     "phi": Architecture(
         gated=False,
         norms=1,
