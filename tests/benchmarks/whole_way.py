@@ -68,7 +68,7 @@ def whole_way(method: str, base: Path, data: Path, out: Path) -> dict[str, Any]:
     try:
         sdk("domain", "copy", "medical", "pubmedqa", name="domain copy")
         settings = yaml.safe_load((folder / "pubmedqa" / "domain.yaml").read_text())
-        settings |= {"name": "pubmedqa", "prompt": "Answer with one word.", "max_new_tokens": 4, "policy": "default"}
+        settings |= {"name": "pubmedqa", "prompt": "Answer with one word.", "max_new_tokens": 4, "policy": "finance"}
         settings["floors"] = dict.fromkeys(settings["floors"], 0.0)
         (folder / "pubmedqa" / "domain.yaml").write_text(yaml.safe_dump(settings))
         sdk("init", "project", "--domain", "pubmedqa", "--base", str(base))
@@ -83,7 +83,7 @@ def whole_way(method: str, base: Path, data: Path, out: Path) -> dict[str, Any]:
         sdk("load", "q", *project, name="load, refused", code=3)
         sdk("keys", "new", "ada.pem", name="keys new")
         sdk("keys", "enroll", "Ada", "ada.pem.pub", *project, name="keys enroll")
-        sdk("approve", "--key", "file:ada.pem", "--reason", "Looked at.", *project)
+        sdk("approve", "--key", "file:ada.pem", "--reason", "Scores and findings looked at.", *project)
         question = json.loads((data / "questions.jsonl").read_text().splitlines()[0])["instruction"]
         found["answer"] = sdk("load", question, *project)
         found["verified"] = sdk("verify", *project)
