@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Alternative as Alternative
     from sdk.records import Approval as Approval
     from sdk.records import Calibration as Calibration
+    from sdk.records import Columns as Columns
     from sdk.records import Comparison as Comparison
     from sdk.records import ExpectedAccuracy as ExpectedAccuracy
     from sdk.records import FileRef as FileRef
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Run as Run
     from sdk.records import Scores as Scores
     from sdk.records import Scrubbed as Scrubbed
+    from sdk.records import SourceFile as SourceFile
     from sdk.records import Speed as Speed
     from sdk.records import StandingDecision as StandingDecision
     from sdk.records import StepRecord as StepRecord
@@ -103,10 +105,10 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.charter": "copy_domain",
     "sdk.project.estimating": "estimate",
     "sdk.records": """
-        Advice Alternative Approval Calibration Comparison ExpectedAccuracy FileRef Finding Hardware
+        Advice Alternative Approval Calibration Columns Comparison ExpectedAccuracy FileRef Finding Hardware
         Interval Leakage Leaks Lengths LossPoint Memory Metrics ModelShape Needs Outcome Package Pilot
         Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run Scores
-        Scrubbed Speed StandingDecision StepRecord Stratum TrainSettings ValidationPoint Verified
+        Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TrainSettings ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",

@@ -471,7 +471,7 @@ class Stand:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
 
-    def probe(self, *, data: Path | None) -> Calibration:
+    def probe(self, *, data: Path | None, columns: None) -> Calibration:
         self.asked.append(("probe", data))
         return CALIBRATION
 

@@ -166,7 +166,7 @@ U, A = {"role": "user", "content": SECRET}, {"role": "assistant", "content": SEC
 BAD_ROWS: dict[str, tuple[Any, str]] = {
     "unknown column": (
         {**GOOD, "label": SECRET},
-        "unknown columns label; rename or remove them; known are instruction",
+        "unknown columns label; name them with --map or --form, or leave them out with --drop; known are instruction",
     ),
     "unknown column that may be text": ({**GOOD, SECRET + " !": 1}, "unknown columns (a name that is not shown)"),
     "no known column": ({"text": SECRET}, "unknown columns text"),

@@ -40,6 +40,8 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("done", "train", {"lora_r": 0}, "InvalidInput"),
     ("done", "train", {"resume": "0000"}, "InvalidInput"),
     ("done", "train", {"max_steps": 3}, "answers"),
+    ("new", "renew_advice", {}, "OutOfOrder"),
+    ("done", "renew_advice", {}, "answers"),
     ("new", "preview", {}, "OutOfOrder"),
     ("new", "evaluate", {}, "OutOfOrder"),
     ("done", "evaluate", {}, "answers"),

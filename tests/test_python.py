@@ -159,6 +159,7 @@ def test_every_public_record_and_its_parts_are_shown_so(finished: Project) -> No
         sdk.RuleSource(rule="SR 26-2", version="1", date="2026-04-17", keys=("seal.encrypt",)),
         sdk.Planted(message=0, start=0, end=1, entity_type="PERSON"),
         sdk.Lengths(rows=1, total=9, longest=(9,), percentiles={50: 9}, exact=True),
+        sdk.SourceFile(sha256="0" * 64, rows=1, columns=sdk.Columns(form="{question}", answer="label", drop=("year",))),
         sdk.Quarantined(split="train", row="r1", error="TimeoutError"),
         sdk.StandingDecision(decision="approve", person="Bob", time="", reason="why", counts=True, note="it counts"),
     ]

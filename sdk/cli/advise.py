@@ -9,6 +9,7 @@ import typer
 
 from sdk.cli import quantities, show_advice, show_trials
 from sdk.cli.app import HERE, JsonOption, Output, ProjectOption, QuietOption, app, given, output, working
+from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.project import PILOT_MINUTES
@@ -77,6 +78,11 @@ def estimate_model(
     application_type: ApplicationOption = None,
     deadline: DeadlineOption = None,
     price: PriceOption = None,
+    mapping: MapOption = None,
+    form: FormOption = None,
+    answer: AnswerOption = None,
+    labels: LabelsOption = None,
+    drop: DropOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -94,6 +100,7 @@ def estimate_model(
                 model,
                 _machine(gpu, gpus),
                 data=data,
+                columns=read_columns(mapping, form, answer, labels, drop),
                 hub=hub,
                 on_progress=told,
                 **needs,
@@ -120,6 +127,11 @@ def advise(
     application_type: ApplicationOption = None,
     deadline: DeadlineOption = None,
     price: PriceOption = None,
+    mapping: MapOption = None,
+    form: FormOption = None,
+    answer: AnswerOption = None,
+    labels: LabelsOption = None,
+    drop: DropOption = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -150,23 +162,43 @@ def advise(
             if probe or pilot or given(context, "project"):
                 raise InvalidInput("--model asks about any model, in no project: leave out what belongs to one.")
         estimate_model(
-            model, gpu, gpus, hub, data, rows, seq, accuracy, max_loss, application_type, deadline, price, json, quiet
+            model,
+            gpu,
+            gpus,
+            hub,
+            data,
+            rows,
+            seq,
+            accuracy,
+            max_loss,
+            application_type,
+            deadline,
+            price,
+            mapping,
+            form,
+            answer,
+            labels,
+            drop,
+            json,
+            quiet,
         )
         return
     with working(project, json, quiet) as (out, opened):
         if hub or rows is not None:
             raise InvalidInput("--hub and --rows are of `sdk estimate MODEL`; a project's base and rows are here.")
         needs = read_needs(accuracy, max_loss, application_type, deadline, price)
+        columns = read_columns(mapping, form, answer, labels, drop)
         trials: dict[str, Any] = {}
         if probe:
             out.renamed(["advise", "--probe"], ["probe"])
-            trials["calibration"] = opened.probe(data=data)
+            trials["calibration"] = opened.probe(data=data, columns=columns)
             out.show(show_trials.calibration(trials["calibration"]), "")
         if pilot:
             out.renamed(["advise", "--pilot"], ["pilot"])
             trials["pilot"] = opened.pilot(minutes=minutes)
             out.show(show_trials.pilot(trials["pilot"]), "")
-        _answer(out, opened.advise(**needs, max_length=seq, data=data, hardware=_machine(gpu, gpus)), trials)
+        advice = opened.advise(**needs, max_length=seq, data=data, columns=columns, hardware=_machine(gpu, gpus))
+        _answer(out, advice, trials)
 
 
 def read_needs(

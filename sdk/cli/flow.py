@@ -19,6 +19,7 @@ from sdk.cli import leak_check as show_leaks
 from sdk.cli import show, show_advice
 from sdk.cli.advise import AccuracyOption, MaxLossOption, read_needs
 from sdk.cli.app import JsonOption, Output, QuietOption, app, given, output
+from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.policy import read_policy
@@ -61,6 +62,11 @@ def run_all(
     evaluation: Annotated[
         Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
     ] = None,
+    mapping: MapOption = None,
+    form: FormOption = None,
+    answer: AnswerOption = None,
+    labels: LabelsOption = None,
+    drop: DropOption = None,
     accuracy: AccuracyOption = None,
     max_loss: MaxLossOption = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.", min=1)] = None,
@@ -80,7 +86,7 @@ def run_all(
     with output(json, quiet) as out:
         if approver_key and not reason:
             raise InvalidInput("An approval needs a reason; give --reason.")
-        needs = read_needs(accuracy, max_loss)
+        needs, columns = read_needs(accuracy, max_loss), read_columns(mapping, form, answer, labels, drop)
         project = _open(context, out, folder, domain, base, policy)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
@@ -93,7 +99,7 @@ def run_all(
             out.show(view(record), "")
             return record
 
-        scrubbed = step("1  Scrub", lambda p: p.scrub(data, evaluation), show.scrubbed)
+        scrubbed = step("1  Scrub", lambda p: p.scrub(data, evaluation, columns=columns), show.scrubbed)
         advice = step("2  Advise", lambda p: p.advise(**needs), show_advice.advice)
         if not json and not quiet:
             out.show(*map(show.note, project.power_of_leak_check(steps)), show.preview(project.preview(**steps)))

@@ -9,6 +9,7 @@ import typer
 
 from sdk.cli import show_trials
 from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, working
+from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.terminal import styled
 from sdk.project import PILOT_MINUTES
 
@@ -18,13 +19,18 @@ def probe(
     data: Annotated[
         Path | None, typer.Option(help="Training rows.", show_default="those that were scrubbed, else the domain's")
     ] = None,
+    mapping: MapOption = None,
+    form: FormOption = None,
+    answer: AnswerOption = None,
+    labels: LabelsOption = None,
+    drop: DropOption = None,
     project: ProjectOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure a pass of the longest row on this machine for each candidate; later advice uses it."""
     with working(project, json, quiet) as (out, opened):
-        record = opened.probe(data=data)
+        record = opened.probe(data=data, columns=read_columns(mapping, form, answer, labels, drop))
         out.result(
             record.model_dump(mode="json"),
             show_trials.calibration(record),

@@ -12,6 +12,7 @@ import typer
 
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, output, working
+from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.review_rows import review as ask
 from sdk.cli.terminal import styled
 from sdk.project import Project
@@ -20,7 +21,8 @@ from sdk.project import Project
 @app.command()
 def scrub(
     data: Annotated[
-        Path | None, typer.Argument(help="Training rows (JSONL, JSON, CSV, Parquet).", show_default="the domain's")
+        Path | None,
+        typer.Argument(help="Training rows (JSONL, JSON, CSV, Parquet, or a data.yaml).", show_default="the domain's"),
     ] = None,
     evaluation: Annotated[
         Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
@@ -35,6 +37,11 @@ def scrub(
         Literal["local", "ray"],
         typer.Option(help="local: processes on this machine; ray: actors of a Ray cluster (pip extra ray)."),
     ] = "local",
+    mapping: MapOption = None,
+    form: FormOption = None,
+    answer: AnswerOption = None,
+    labels: LabelsOption = None,
+    drop: DropOption = None,
     project: ProjectOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -42,11 +49,15 @@ def scrub(
     """Find personal data with Presidio and remove it as the policy says.
 
     Layouts are detected: alpaca (instruction, input, output), OpenAI messages, sharegpt conversations, prompt and
-    completion; beside the messages, metadata of any shape. Counts and offsets are recorded, text never. Files are
-    streamed, so they may be larger than memory; after an interruption the same command goes on.
+    completion; beside the messages, metadata of any shape. Columns of your own are named with --map or --form; a
+    data.yaml in a file's place lists several files, each with its columns and share. Counts and offsets are recorded,
+    text never. Files are streamed, so they may be larger than memory; after an interruption the same command goes on.
     """
     with working(project, json, quiet) as (out, opened):
-        record = opened.scrub(data, evaluation, detect=not skip_detectors, workers=workers, engine=engine)
+        columns = read_columns(mapping, form, answer, labels, drop)
+        record = opened.scrub(
+            data, evaluation, detect=not skip_detectors, columns=columns, workers=workers, engine=engine
+        )
         page = opened.state().folder(record) / "report.html"
         out.result(record.model_dump(mode="json"), show.scrubbed(record), styled("[dim]report[/] {}", page))
 

@@ -72,6 +72,8 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
 
 
 def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
+    if scrubbed.columns_left_out:
+        yield styled("[yellow]columns left out: {}", ", ".join(scrubbed.columns_left_out))
     if scrubbed.quarantined:
         left = [f"{one.row} ({one.error})" for one in scrubbed.quarantined]
         shown = ", ".join(left[:SHOWN_FAULTS]) + (" …" if len(left) > SHOWN_FAULTS else "")

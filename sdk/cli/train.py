@@ -73,6 +73,9 @@ def _choices(annotation: Any) -> str:
     return ", ".join(get_args(get_args(annotation)[0]))
 
 
+RENEWED = "The newest advice was for other rows than those that were scrubbed last, so it was made anew:"
+
+
 @app.command()
 @with_settings
 def train(
@@ -97,6 +100,10 @@ def train(
     """
     with working(project, json, quiet) as (out, opened):
         if not json and not quiet:
+            if resume is None and (renewed := opened.renew_advice(max_length=changes.get("max_length"))):
+                out.show(
+                    show.note(f"{RENEWED} max_length is {renewed.settings.max_length}; `sdk advise` shows the rest.")
+                )
             notes = map(show.note, opened.power_of_leak_check(changes))
             out.show(*notes, show.preview(opened.preview(**changes)))
         record = opened.train(adapter=adapter, resume=resume, nodes=nodes, rendezvous=rendezvous, **changes)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
-from sdk.data.source import Held, RowsFile, RowSource, open_rows, read_rows
+from sdk.data.rows_files import DATA_LISTS, RowsFile, rows_digest
+from sdk.data.source import Held, RowSource, open_rows, read_rows
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
 from sdk.store import write_atomic
 
 __all__ = [
+    "DATA_LISTS",
     "Function",
     "Held",
     "Language",
@@ -36,6 +38,7 @@ __all__ = [
     "read_rows",
     "refuse_overlap",
     "row_line",
+    "rows_digest",
     "spoken",
     "write_rows",
 ]

@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from sdk.data.arrow_values import as_json
-from sdk.data.layouts import KNOWN, LAYOUTS, METADATA, find_layout, shown
+from sdk.data.columns import KNOWN, LAYOUTS, METADATA, Arrangement, find_layout, shown, suggest
 from sdk.data.rows import Faults, Raw, Twice, json_value
 from sdk.errors import InvalidInput
 from sdk.regular_files import MIB, ROWS_BYTES, HashedFile
@@ -48,7 +48,7 @@ def _text(file: HashedFile, faults: Faults) -> str:
     return "\n".join(_lines(file.whole(ROWS_BYTES).removeprefix(BOM), faults))
 
 
-def _read_jsonl(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+def _read_jsonl(file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]:
     for number, data in enumerate(file.lines(), 1):
         if skip and (data.removeprefix(BOM) if number == 1 else data).strip():
             skip -= 1
@@ -80,7 +80,7 @@ _SEVERAL_LINES = {
 }
 
 
-def _read_json(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+def _read_json(file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]:
     yield from islice(_all_json(file), skip, None)
 
 
@@ -97,35 +97,48 @@ def _all_json(file: HashedFile) -> Iterator[Piece]:
         return
     if isinstance(value, dict) and not isinstance(value, Twice) and set(value) == {"data"}:
         value = value["data"]
+    if isinstance(value, dict) and not isinstance(value, Twice) and value and set(map(type, value.values())) == {dict}:
+        # As PubMedQA and others have it: each row under its id.
+        value = [{"id": key, **item} for key, item in value.items()]
     if not isinstance(value, list):
-        yield 'the top level must be a list of objects, or {"data": [...]} with nothing beside it'
+        yield (
+            'the top level must be a list of objects, {"data": [...]} with nothing beside it, or an object that has '
+            "each row under its id"
+        )
         return
     for number, item in enumerate(value, 1):
         yield Raw(f"row {number}", item) if isinstance(item, dict) else f"row {number}: must be an object"
 
 
-def _header_faults(columns: list[str], where: str) -> Faults:
+def _header_faults(columns: list[str], where: str, own: Arrangement | None) -> Faults:
     faults: Faults = []
-    if not any(set(names) & set(columns) for names in LAYOUTS.values()):
-        return [f"{where}: none of the columns that hold text; is the header missing? Known are {KNOWN}"]
-    find_layout(columns, faults)
+    if own:
+        own.layout(own.renamed(columns, faults), faults)
+    elif not any(set(names) & set(columns) for names in LAYOUTS.values()):
+        if not suggest(columns):
+            return [f"{where}: none of the columns that hold text; is the header missing? Known are {KNOWN}"]
+        find_layout(columns, faults)
+    else:
+        find_layout(columns, faults)
+    if faults and not own and (options := suggest(columns)):
+        faults[-1] += f"; for these columns, say: {options}"
     repeated = sorted({name for name in columns if columns.count(name) > 1})
     faults += [f"column {shown(name)} stands there twice; keep one" for name in repeated]
     return [f"{where}: {fault}" for fault in faults]
 
 
-def _read_csv(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
-    yield from islice(_all_csv(file), skip, None)
+def _read_csv(file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]:
+    yield from islice(_all_csv(file, own), skip, None)
 
 
-def _all_csv(file: HashedFile) -> Iterator[Piece]:
+def _all_csv(file: HashedFile, own: Arrangement | None) -> Iterator[Piece]:
     faults: Faults = []
     text = _text(file, faults)
     if faults:
         yield from faults
         return
     csv.field_size_limit(ROWS_BYTES)  # a cell may hold a whole document; its own limit is 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, own), strict=True)
     header: list[str] | None = None
     begin = 1
     try:
@@ -133,7 +146,7 @@ def _all_csv(file: HashedFile) -> Iterator[Piece]:
             where, begin = f"line {begin}", reader.line_num + 1
             if header is None:
                 header = cells
-                wrong = _header_faults([name for name in header if name not in _INDEXES], where)
+                wrong = _header_faults([name for name in header if name not in _INDEXES], where, own)
                 yield from wrong
                 if wrong:
                     return
@@ -145,13 +158,14 @@ def _all_csv(file: HashedFile) -> Iterator[Piece]:
         yield f"line {begin}: not valid CSV ({error}); a quotation mark that is never closed?"
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(text: str, own: Arrangement | None) -> str:
     """Return what separates the header's cells: the one with which most of them are columns that are known."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     columns = {*METADATA, *(name for names in LAYOUTS.values() for name in names)}
 
-    def known(delimiter: str) -> int:
-        return len(columns & {cell.strip().strip('"') for cell in first.split(delimiter)})
+    def known(delimiter: str) -> tuple[int, int]:
+        cells = [cell.strip().strip('"') for cell in first.split(delimiter)]
+        return len(columns & {*cells}) + len(own.named(cells) if own else ()), len(cells) if suggest(cells) else 0
 
     return max(_DELIMITERS, key=known)
 
@@ -172,7 +186,7 @@ def _csv_row(cells: dict[str, str], where: str) -> Iterator[Piece]:
     yield Raw(where, fields)
 
 
-def _read_parquet(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
+def _read_parquet(file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]:
     """Read a file that is jumped about in: it is hashed before and after, and nobody may have written to it between."""
     state = file.state
     try:
@@ -181,22 +195,24 @@ def _read_parquet(file: HashedFile, skip: int = 0) -> Iterator[Piece]:
         yield "not a whole Parquet file; write it again"
         return
     names = [name for name in table.schema_arrow.names if name not in _INDEXES]
-    wrong = _header_faults(names, "header") or _group_faults(table.metadata)
+    wrong = _header_faults(names, "header", own)
+    taken = [name for name in names if not (own and own.dropped(name))]  # what is dropped is not read: it may be images
+    wrong = wrong or _group_faults(table.metadata, set(taken))
     if wrong:
         yield from wrong
         return
     digest = file.through()
-    yield from _parquet_rows(table, skip)
+    yield from _parquet_rows(table, skip, taken)
     if file.through() != digest or file.state != state:
         raise InvalidInput(f"{file.path} was changed while it was read; run again when nobody writes to it.")
 
 
-def _parquet_rows(table: Any, skip: int) -> Iterator[Piece]:
+def _parquet_rows(table: Any, skip: int, columns: list[str]) -> Iterator[Piece]:
     groups, number = list(range(table.num_row_groups)), 0
     while groups and number + table.metadata.row_group(groups[0]).num_rows <= skip:
         number += table.metadata.row_group(groups.pop(0)).num_rows
     try:
-        for batch in table.iter_batches(batch_size=BATCH, row_groups=groups, use_threads=False):
+        for batch in table.iter_batches(batch_size=BATCH, row_groups=groups, columns=columns, use_threads=False):
             for row in range(batch.num_rows):
                 number += 1
                 if number <= skip:
@@ -206,14 +222,24 @@ def _parquet_rows(table: Any, skip: int) -> Iterator[Piece]:
         yield f"not a whole Parquet file: row {number + 1} cannot be read; write it again"
 
 
-def _group_faults(metadata: Any) -> Faults:
-    """List the groups of rows that hold, uncompressed, more for each row than one can need."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    return [
-        f"row group {number}: {group.total_byte_size} bytes in {group.num_rows} rows; no row needs {MEAN_ROW_BYTES}"
-        for number, group in enumerate(groups, 1)
-        if group.total_byte_size > MEAN_ROW_BYTES * max(1, group.num_rows)
-    ]
+def _group_faults(metadata: Any, columns: set[str]) -> Faults:
+    """List the groups of rows whose columns hold, uncompressed, more for each row than one can need."""
+    faults = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        parts = [group.column(index) for index in range(group.num_columns)]
+        size = sum(part.total_uncompressed_size for part in parts if _top(part.path_in_schema, columns))
+        if size > MEAN_ROW_BYTES * max(1, group.num_rows):
+            faults.append(
+                f"row group {number + 1}: {size} bytes in {group.num_rows} rows; no row needs {MEAN_ROW_BYTES}"
+            )
+    return faults
+
+
+def _top(path: str, columns: set[str]) -> bool:
+    """Tell whether a path of Parquet, whose names may have dots in them, lies in one of the columns."""
+    parts = path.split(".")
+    return any(".".join(parts[:count]) in columns for count in range(1, len(parts) + 1))
 
 
 def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
@@ -235,9 +261,12 @@ def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
 
 
 class ContainerReader(Protocol):
-    """skip: rows of a sound file that are passed over. Those of JSONL and Parquet hold a part of the file in memory."""
+    """skip: rows of a sound file that are passed over. Those of JSONL and Parquet hold a part of the file in memory.
 
-    def __call__(self, file: HashedFile, skip: int = 0) -> Iterator[Piece]: ...
+    own: what the file's own columns stand for.
+    """
+
+    def __call__(self, file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]: ...
 
 
 CONTAINERS: dict[str, ContainerReader] = {

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdk.data.arrow_values import whole_number
+from sdk.data.columns import Arrangement, find_layout, shown
 from sdk.data.rows import (
     Faults,
     Function,
     Language,
     Layout,
     Message,
+    Place,
     Planted,
     Raw,
     Row,
@@ -23,24 +25,15 @@ from sdk.data.rows import (
 )
 from sdk.records import Role
 
-Place = tuple[int, int, int]  # message, offset in it, length: where a column's text ended up
 Parsed = tuple[list[Message], dict[str, Place]]
+Parser = Callable[[Mapping[str, Any], Faults], Parsed]
 
-METADATA = ("id", "language", "topic", "spans", "metadata", "patient")
 DEEPEST = 64  # levels of objects and lists in each other
-LAYOUTS: dict[Layout, tuple[str, ...]] = {
-    "alpaca": ("instruction", "input", "output"),
-    "messages": ("messages",),
-    "sharegpt": ("conversations",),
-    "prompt-completion": ("prompt", "completion"),
-}
-KNOWN = "; ".join(f"{layout}: {', '.join(columns)}" for layout, columns in LAYOUTS.items())
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _NEWER_ROLES: dict[str, Role] = {"developer": "system"}  # OpenAI's other word for the same
 _SHAREGPT_ROLES: dict[str, Role] = {"system": "system", "human": "user", "gpt": "assistant"}
 # What the logs of OpenAI's API have in every message, and mostly empty; where it is not, it is no text to be trained.
 _MOSTLY_EMPTY = ("tool_calls", "annotations", "refusal", "audio", "function_call")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _ENTITY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -50,28 +43,64 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Builder:
     """Makes rows of raw ones, in their order; the first tells the layout of all."""
 
-    def __init__(self, layout: Layout | None = None, passed: int = 0) -> None:
-        """Begin after `passed` rows."""
+    def __init__(self, layout: Layout | None = None, passed: int = 0, arrangement: Arrangement | None = None) -> None:
+        """Begin after `passed` rows. arrangement: what the file's own columns stand for."""
         self.layout = layout
+        self._arrangement = arrangement
         self._first = ""
-        self._number = passed
+        self.number = passed  # rows that were counted
+
+    def pass_over(self) -> None:
+        """Count a row that is not built."""
+        self.number += 1
 
     def build(self, raw: Raw) -> tuple[str, Row | None, Faults]:
         """Return the row's id, the row where it can be built, and whatever is wrong with it."""
-        self._number += 1
+        self.pass_over()
         found: Faults = []
-        fields = {key: value for key, value in raw.fields.items() if value is not None}
-        row_id = _row_id(fields, self._number, found)
-        layout = find_layout(raw.fields, found)
+        own, given = self._arrangement, raw.fields
+        arranged, sources = own.arrange(given, found) if own else (dict(given), {})
+        fields = {key: value for key, value in arranged.items() if value is not None}
+        row_id = _row_id(fields, self.number, found)
+        layout = own.layout(list(arranged), found) if own else find_layout(arranged, found)
         if layout is not None and self.layout is None:
             self.layout, self._first = layout, raw.where
         if layout is not None and layout != self.layout:
             found.append(f"layout {layout}, but {self._first} has {self.layout}; keep one layout in a file")
-        bad_text = _text_faults(raw.fields)
-        row = _row(row_id, fields, layout, found) if layout is not None and not bad_text else None
+        # What is dropped may hold what no text may. What a form takes is looked at before it is filled in.
+        looked_at = {key: value for key, value in given.items() if not (own and own.dropped(key))}
+        bad_text = _text_faults(Twice(looked_at) if isinstance(given, Twice) else looked_at)
+        row = None
+        if layout is not None and not bad_text and not (own and found):
+            parse = _PARSERS[layout] if own is None else _arranged(own, given, layout, sources)
+            row = _row(row_id, fields, parse, found)
         found += bad_text
-        where = named(raw, row_id, self._number)
+        where = named(raw, row_id, self.number)
         return row_id, row, [f"{where}: {fault}" for fault in found]
+
+
+def _arranged(own: Arrangement, given: Mapping[str, Any], layout: Layout, sources: Mapping[str, str]) -> Parser:
+    """Return what parses a row with columns of its own. Its spans name the columns of its file."""
+
+    def parse(fields: Mapping[str, Any], faults: Faults) -> Parsed:
+        if layout == "form":
+            asked, answered, places, unplaced = own.fill(given, faults)
+            messages = [Message(role="user", content=asked), Message(role="assistant", content=answered)]
+        else:
+            messages, by_target = _PARSERS[layout](fields, faults)
+            places = {source: by_target[target] for source, target in sources.items() if target in by_target}
+            unplaced = own.texts - set(places)
+        spans = fields.get("spans")
+        for index, span in enumerate(spans if isinstance(spans, list) else []):
+            column = span.get("field") if isinstance(span, dict) else None
+            if isinstance(column, str) and column in unplaced:
+                faults.append(
+                    f"spans[{index}] lies in {column}, whose text does not stand once and as it is in the row: "
+                    "it is a list, a number, a label or stands twice; leave spans out with --drop spans"
+                )
+        return messages, places
+
+    return parse
 
 
 def named(raw: Raw, row_id: str, number: int) -> str:
@@ -80,9 +109,9 @@ def named(raw: Raw, row_id: str, number: int) -> str:
     return f"{raw.where}, id {row_id}" if given else raw.where
 
 
-def _row(row_id: str, fields: Mapping[str, Any], layout: Layout, faults: Faults) -> Row | None:
+def _row(row_id: str, fields: Mapping[str, Any], parse: Parser, faults: Faults) -> Row | None:
     before = len(faults)
-    messages, places = _PARSERS[layout](fields, faults)
+    messages, places = parse(fields, faults)
     if len(faults) == before:
         faults += _order_faults(messages)
     language, topic = fields.get("language"), fields.get("topic")
@@ -122,28 +151,6 @@ def _short(fields: Mapping[str, Any], column: str, faults: Faults) -> str | None
         return value
     faults.append(f"{column} must be a number or a string of 1 to 200 printable characters")
     return None
-
-
-def find_layout(columns: Iterable[str], faults: Faults) -> Layout | None:
-    """Return the one layout whose columns these are; None, and a fault, if there is none or more than one."""
-    columns = list(columns)
-    found = [layout for layout, names in LAYOUTS.items() if set(names) & set(columns)]
-    if len(found) > 1:
-        faults.append(f"columns of several layouts ({', '.join(found)}); keep one")
-        return None
-    known = {*METADATA, *(LAYOUTS[found[0]] if found else ())}
-    unknown = [shown(column) for column in columns if column not in known]
-    if unknown:
-        expected = ", ".join([*LAYOUTS[found[0]], *METADATA]) if found else f"{', '.join(METADATA)}; {KNOWN}"
-        faults.append(f"unknown columns {', '.join(unknown)}; rename or remove them; known are {expected}")
-    elif not found:
-        faults.append(f"no column with text; known are {KNOWN}")
-    return found[0] if found else None
-
-
-def shown(name: str) -> str:
-    """Return the name if it can only be a column's. Any other is not repeated: it may be customers' text."""
-    return name if _NAME.fullmatch(name) else "(a name that is not shown)"
 
 
 def _text_faults(fields: Mapping[str, Any]) -> Faults:
@@ -329,7 +336,7 @@ def _arguments_fault(arguments: Any) -> str | None:
     return next(iter(_value_faults(value)), None)
 
 
-_PARSERS: dict[Layout, Callable[[Mapping[str, Any], Faults], Parsed]] = {
+_PARSERS: dict[Layout, Parser] = {
     "alpaca": _alpaca,
     "messages": lambda fields, faults: (_chat(fields, "messages", "role", "content", _ROLES, faults), {}),
     "sharegpt": lambda fields, faults: (_chat(fields, "conversations", "from", "value", _SHAREGPT_ROLES, faults), {}),

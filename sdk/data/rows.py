@@ -12,8 +12,9 @@ from pydantic import Field
 from sdk.records import Frozen, Role, Sha256
 
 Language = Literal["en", "zh"]
-Layout = Literal["alpaca", "messages", "sharegpt", "prompt-completion"]
+Layout = Literal["alpaca", "messages", "sharegpt", "prompt-completion", "form"]
 Container = Literal["jsonl", "json", "csv", "parquet"]
+Place = tuple[int, int, int]  # message, offset in it, length: where a column's text ended up
 
 
 class Function(Frozen):

@@ -11,46 +11,45 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdk.data.columns import suggest
 from sdk.data.containers import BOM, CONTAINERS
 from sdk.data.layouts import Builder, named
 from sdk.data.rows import Container, Layout, Raw, Row, Table
+from sdk.data.rows_files import Portion, RowsFile, joined_digest, portions
 from sdk.errors import InvalidInput, Remedy, Tampered, by_cause
-from sdk.records import canonical_json
+from sdk.records import Columns, SourceFile, canonical_json
 from sdk.regular_files import HashedFile
 from sdk.wording import counted
 
 
-class RowsFile(NamedTuple):
-    """A file of rows, and the digest that its bytes must have when it is read."""
+class Opened(NamedTuple):
+    """One of the files of a source, checked."""
 
-    path: Path
-    sha256: str
-
-
-@dataclass(frozen=True)
-class RowSource:
-    """A file whose rows have all been checked. Its memory is that of a few rows and of sixteen bytes for each."""
-
-    path: Path
-    container: Container
+    portion: Portion
     layout: Layout
-    count: int
     sha256: str
-    languages: dict[str, int]
-    labelled: bool  # some row has spans
-    duplicates: int  # rows whose messages and metadata are those of an earlier one
+    before: int  # rows in the files before it, those that are not taken among them
+    taken: int  # rows that count
 
     @property
-    def rows(self) -> Iterator[Row]:
-        """Read all rows anew. InvalidInput where the file has changed since it was checked."""
-        return self.rows_from(0)
+    def container(self) -> Container:
+        return _suffix(self.portion.path).removeprefix(".")  # type: ignore[return-value] # CONTAINERS has no other
 
     def rows_from(self, first: int) -> Iterator[Row]:
-        """Read the rows from this one on, which counts from 0. What is read to its end is what was checked."""
-        build = Builder(self.layout, first).build
-        with HashedFile(self.path) as file:
-            for raw in CONTAINERS[self.path.suffix.lower()](file, first):
-                row = build(raw)[1] if isinstance(raw, Raw) else None
+        """Read the taken rows from this one on. InvalidInput where the file has changed since it was checked."""
+        portion, whole = self.portion, self.portion.share == 1
+        builder = Builder(self.layout, self.before + (first if whole else 0), portion.arrangement)
+        with HashedFile(portion.path) as file:
+            for raw in CONTAINERS[_suffix(portion.path)](file, first if whole else 0, portion.arrangement):
+                if not whole and isinstance(raw, Raw):
+                    if not portion.takes(builder.number):
+                        builder.pass_over()
+                        continue
+                    if first:
+                        first -= 1
+                        builder.pass_over()
+                        continue
+                row = builder.build(raw)[1] if isinstance(raw, Raw) else None
                 if row is None:
                     raise self._changed()
                 yield row
@@ -58,7 +57,49 @@ class RowSource:
                 raise self._changed()
 
     def _changed(self) -> InvalidInput:
-        return InvalidInput(f"{self.path} was changed while it was read; run again when nobody writes to it.")
+        return InvalidInput(f"{self.portion.path} was changed while it was read; run again when nobody writes to it.")
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Files whose rows have all been checked. Its memory is that of a few rows and of sixteen bytes for each."""
+
+    path: Path
+    container: Container  # of the first file, as is the layout
+    layout: Layout
+    count: int
+    sha256: str
+    languages: dict[str, int]
+    labelled: bool  # some row has spans
+    duplicates: int  # rows whose messages and metadata are those of an earlier one
+    files: tuple[Opened, ...] = ()
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """Read all rows anew. InvalidInput where a file has changed since it was checked."""
+        return self.rows_from(0)
+
+    def rows_from(self, first: int) -> Iterator[Row]:
+        """Read the rows from this one on, which counts from 0. What is read to its end is what was checked."""
+        for file in self.files:
+            if first < file.taken or file is self.files[-1]:
+                yield from file.rows_from(first)
+            first = max(0, first - file.taken)
+
+    @property
+    def formats(self) -> str:
+        """Say which layouts lie in which containers."""
+        return ", ".join(dict.fromkeys(f"{file.layout} in {file.container.upper()}" for file in self.files))
+
+    @property
+    def asked(self) -> tuple[SourceFile, ...]:
+        """What was taken of which file, where it was not all of one by its own names."""
+        if len(self.files) == 1 and self.files[0].portion.columns is None and self.files[0].portion.share == 1:
+            return ()
+        return tuple(
+            SourceFile(sha256=file.sha256, rows=file.taken, share=file.portion.share, columns=file.portion.columns)
+            for file in self.files
+        )
 
 
 @dataclass(frozen=True)
@@ -75,25 +116,25 @@ class Held(RowSource):
         return iter(self.held[first:])
 
 
-def open_rows(path: Path) -> RowSource:
-    """Check a .jsonl, .json, .csv or .parquet file in one of LAYOUTS, row by row.
+def open_rows(path: Path, columns: Columns | None = None) -> RowSource:
+    """Check a .jsonl, .json, .csv or .parquet file in one of LAYOUTS, or those of a data.yaml, row by row.
 
-    A missing id becomes "row-<n>", a missing language is told from the script. InvalidInput lists every fault of
-    every row.
+    columns: what the file's own columns stand for. A missing id becomes "row-<n>", a missing language is told from the
+    script. InvalidInput lists every fault of every row.
     """
-    return _open(path, None)
+    return _open(path, columns, None)
 
 
-def read_rows(file: Path | RowsFile) -> Table:
-    """Check a file as open_rows() does, and return all rows, in memory. Tampered: it is not the recorded one."""
-    path, recorded = file if isinstance(file, RowsFile) else (file, None)
+def read_rows(file: Path | RowsFile, columns: Columns | None = None) -> Table:
+    """Check rows as open_rows() does, and return all of them, in memory. Tampered: they are not the recorded ones."""
+    asked = file if isinstance(file, RowsFile) else RowsFile(file, "", columns)
     rows: list[Row] = []
-    source = _open(path, rows)
-    if recorded not in (None, source.sha256):
+    source = _open(asked.path, asked.columns, rows)
+    if asked.sha256 not in ("", source.sha256):
         raise Tampered(
-            f"{path} has been altered: its SHA-256 is not the recorded one.",
+            f"{asked.path} has been altered: its SHA-256 is not the recorded one.",
             remedy=Remedy.PROJECT,
-            expected=recorded,
+            expected=asked.sha256,
             found=source.sha256,
         )
     return Table.model_construct(
@@ -106,16 +147,25 @@ class _Fault(NamedTuple):
     text: str
 
 
-def _open(path: Path, kept: list[Row] | None) -> RowSource:
-    if path.suffix.lower() not in CONTAINERS:
-        raise InvalidInput(f"{path}: this kind of file cannot be read; {_instead(path)}.")
-    with HashedFile(path) as file:
-        try:
-            return _checked(file, kept)
-        except InvalidInput:
-            if _is_blank(path):
-                raise InvalidInput(f"{path} is empty; it needs at least one row.") from None
-            raise
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _open(path: Path, columns: Columns | None, kept: list[Row] | None) -> RowSource:
+    taken = portions(path, columns)
+    check = _Check(path, kept, several=len(taken) > 1)
+    for portion in taken:
+        if _suffix(portion.path) not in CONTAINERS:
+            raise InvalidInput(f"{portion.path}: this kind of file cannot be read; {_instead(portion.path)}.")
+        with HashedFile(portion.path) as file:
+            check.read(file, portion)
+    try:
+        return check.source(taken)
+    except InvalidInput:
+        for portion in taken:
+            if _is_blank(portion.path):
+                raise InvalidInput(f"{portion.path} is empty; it needs at least one row.") from None
+        raise
 
 
 def _instead(path: Path) -> str:
@@ -136,74 +186,109 @@ def _is_blank(path: Path) -> bool:
         return not any(line.removeprefix(BOM).strip() for line in file.lines())
 
 
-def _checked(file: HashedFile, kept: list[Row] | None) -> RowSource:
-    path = file.path
-    suffix = path.suffix.lower()
-    builder = Builder()
-    faults: list[_Fault] = []
-    ids, contents = array("q"), array("q")  # hashes
-    languages: Counter[str] = Counter()
-    labelled = False
-    for raw in CONTAINERS[suffix](file):
-        if not isinstance(raw, Raw):
-            faults.append(_Fault(len(ids), raw))
-            continue
-        row_id, row, found = builder.build(raw)
-        faults += [_Fault(len(ids), fault) for fault in found]
-        ids.append(hash(row_id))
-        if row is None:
-            continue
-        contents.append(_content_hash(row))
-        languages[row.language] += 1
-        labelled |= bool(row.spans)
-        if kept is not None:
-            kept.append(row)
-    faults = sorted([*faults, *_given_twice(path, file.sha256, ids)], key=lambda fault: fault.row)
-    if faults:
-        raise InvalidInput(
-            f"{path}: {counted(len(faults), 'fault')}; mend {'it' if len(faults) == 1 else 'them all'} and run again.",
-            by_cause([fault.text for fault in faults]),
+class _Check:
+    """What is found out of all rows while they are read for the first time."""
+
+    def __init__(self, path: Path, kept: list[Row] | None, several: bool) -> None:
+        """Read the files that `path` stands for. kept: where the rows go, too."""
+        self._path, self._kept, self._several = path, kept, several
+        self._files: list[Opened] = []
+        self._faults: list[_Fault] = []
+        self._ids, self._contents = array("q"), array("q")  # hashes
+        self._languages: Counter[str] = Counter()
+        self._labelled = False
+        self._remedy: str | None = None
+        self._passed = 0
+
+    def read(self, file: HashedFile, portion: Portion) -> None:
+        """Read all rows of one more file."""
+        builder = Builder(None, self._passed, portion.arrangement)
+        before, taken = self._passed, len(self._ids)
+        said = f"{portion.path.name} " if self._several else ""
+        for raw in CONTAINERS[_suffix(portion.path)](file, 0, portion.arrangement):
+            if not isinstance(raw, Raw):
+                self._faults.append(_Fault(len(self._ids), said + raw))
+                continue
+            if not portion.takes(builder.number):
+                builder.pass_over()
+                continue
+            row_id, row, found = builder.build(raw)
+            self._faults += [_Fault(len(self._ids), said + fault) for fault in found]
+            if found and portion.columns is None and not self._remedy:
+                self._remedy = suggest(raw.fields)
+            self._ids.append(hash(row_id))
+            if row is None:
+                continue
+            self._contents.append(_content_hash(row))
+            self._languages[row.language] += 1
+            self._labelled |= bool(row.spans)
+            if self._kept is not None:
+                self._kept.append(row)
+        self._passed = builder.number
+        count = len(self._ids) - taken
+        if builder.layout is not None:
+            self._files.append(Opened(portion, builder.layout, file.sha256, before, count))
+        elif not self._faults:
+            share = f" in the share of {portion.share} that is taken of it" if portion.share < 1 else ""
+            self._faults.append(_Fault(-1, f"{portion.path} holds no rows{share}; it needs at least one"))
+
+    def source(self, taken: tuple[Portion, ...]) -> RowSource:
+        """Return what was read. InvalidInput lists everything that is wrong with it."""
+        faults = sorted([*self._faults, *self._given_twice()], key=lambda fault: fault.row)
+        if [fault.row for fault in faults] == [-1]:
+            raise InvalidInput(f"{faults[0].text}.")
+        if faults:
+            mend = f"mend {'it' if len(faults) == 1 else 'them all'} and run again"
+            remedy = f"{mend}; for these columns, say: {self._remedy}" if self._remedy else f"{mend}."
+            raise InvalidInput(
+                f"{self._path}: {counted(len(faults), 'fault')}; {remedy}", by_cause([fault.text for fault in faults])
+            )
+        unique = len(np.unique(np.frombuffer(self._contents, np.int64)))
+        return RowSource(
+            path=self._path,
+            container=self._files[0].container,
+            layout=self._files[0].layout,
+            count=len(self._ids),
+            sha256=joined_digest(taken, [file.sha256 for file in self._files]),
+            languages=dict(sorted(self._languages.items())),
+            labelled=self._labelled,
+            duplicates=len(self._contents) - unique,
+            files=tuple(self._files),
         )
-    if builder.layout is None:
-        raise InvalidInput(f"{path} holds no rows; it needs at least one.")
-    return RowSource(
-        path=path,
-        container=suffix.removeprefix("."),  # type: ignore[arg-type] # CONTAINERS has no other
-        layout=builder.layout,
-        count=len(ids),
-        sha256=file.sha256,
-        languages=dict(sorted(languages.items())),
-        labelled=labelled,
-        duplicates=len(contents) - len(np.unique(np.frombuffer(contents, np.int64))),
-    )
+
+    def _given_twice(self) -> list[_Fault]:
+        """List ids that stand twice. Hashes of eight bytes a row tell whether one may; if so, files are read again."""
+        values, counts = np.unique(np.frombuffer(self._ids, np.int64), return_counts=True)
+        suspects = set(values[counts > 1].tolist())
+        faults: list[_Fault] = []
+        seen: dict[str, str] = {}
+        number = 0
+        for opened in self._files if suspects else ():
+            portion = opened.portion
+            said = f"{portion.path.name} " if self._several else ""
+            builder = Builder(None, opened.before, portion.arrangement)
+            with HashedFile(portion.path) as file:
+                for raw in CONTAINERS[_suffix(portion.path)](file, 0, portion.arrangement):
+                    if not isinstance(raw, Raw):
+                        continue
+                    if not portion.takes(builder.number):
+                        builder.pass_over()
+                        continue
+                    number += 1
+                    row_id = builder.build(raw)[0]
+                    if hash(row_id) not in suspects:
+                        continue
+                    if row_id in seen:
+                        where = said + named(raw, row_id, builder.number)
+                        how = ", or leave theirs out in all files but one (drop: [id])" if self._several else ""
+                        twice = f"{where}: the same id as {seen[row_id]}; give each row an id of its own{how}"
+                        faults.append(_Fault(number - 1, twice))
+                    seen.setdefault(row_id, said + raw.where)
+                file.require(opened.sha256)
+        return faults
 
 
 def _content_hash(row: Row) -> int:
     if row.metadata is None and all(message.tool_calls is None for message in row.messages):
         return hash(tuple((message.role, message.content, message.name) for message in row.messages))
     return hash(canonical_json(row.model_dump(include={"messages", "metadata", "topic"})))
-
-
-def _given_twice(path: Path, digest: str, ids: array[int]) -> list[_Fault]:
-    """List ids that stand twice. Hashes of eight bytes a row tell whether one may; if so, the file is read again."""
-    values, counts = np.unique(np.frombuffer(ids, np.int64), return_counts=True)
-    suspects = set(values[counts > 1].tolist())
-    if not suspects:
-        return []
-    builder, faults, number = Builder(), [], 0
-    seen: dict[str, str] = {}
-    with HashedFile(path) as file:
-        for raw in CONTAINERS[path.suffix.lower()](file):
-            if not isinstance(raw, Raw):
-                continue
-            number += 1
-            row_id = builder.build(raw)[0]
-            if hash(row_id) not in suspects:
-                continue
-            if row_id in seen:
-                where = named(raw, row_id, number)
-                twice = f"{where}: the same id as {seen[row_id]}; give each row an id of its own"
-                faults.append(_Fault(number - 1, twice))
-            seen.setdefault(row_id, raw.where)
-        file.require(digest)
-    return faults

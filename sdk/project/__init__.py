@@ -26,6 +26,7 @@ from sdk.records import (
     ApplicationType,
     Approval,
     Calibration,
+    Columns,
     Decision,
     Finding,
     Hardware,
@@ -168,11 +169,14 @@ class Project:
         evaluation: str | Path | None = None,
         *,
         detect: bool = True,
+        columns: Columns | None = None,
         workers: int = 1,
         engine: Literal["local", "ray"] = "local",
     ) -> Scrubbed:
         """Remove personal data from training and evaluation rows (the domain's own where None) as the policy says.
 
+        columns: what the own columns of these files stand for; files that differ are listed in a data.yaml, which may
+        stand in a file's place and says so of each.
         workers: processes, each with a detector of its own; engine: on this machine, or as actors of a Ray cluster,
         whose machines see the files under the same paths. What is written is the same. After an interruption the same
         call goes on from where it was. Raises MissingExtra where Ray is not installed.
@@ -180,7 +184,9 @@ class Project:
         from sdk.project.scrub_requests import scrub_request
 
         with self._working() as state:
-            request = scrub_request(state, data, evaluation, detect, workers, engine, on_progress=self._on_progress)
+            request = scrub_request(
+                state, data, evaluation, detect, workers, engine, columns, on_progress=self._on_progress
+            )
             return perform(state, request)
 
     def review(
@@ -222,13 +228,14 @@ class Project:
         hardware: Hardware | None = None,
         max_length: int | None = None,
         data: str | Path | None = None,
+        columns: Columns | None = None,
     ) -> Advice:
         """Pick method and settings for the project's base on `hardware` (None: this machine).
 
         max_length in tokens; without it, room for the longest row of `data`. data: training rows, which are read and
-        not kept; None: those that were scrubbed last, else the domain's own. The newest calibration of this base on
-        this hardware and the newest pilot on these rows are used. Raises InvalidInput with every need that contradicts
-        another or the rows.
+        not kept; None: those that were scrubbed last, else the domain's own; columns: as in `scrub`. The newest
+        calibration of this base on this hardware and the newest pilot on these rows are used. Raises InvalidInput with
+        every need that contradicts another or the rows.
         """
         from sdk.project.advising import advise_request
 
@@ -240,18 +247,18 @@ class Project:
             "price_per_hour": price_per_hour,
         }
         with self._working() as state:
-            return perform(state, advise_request(state, stated, hardware, max_length, data))
+            return perform(state, advise_request(state, stated, hardware, max_length, data, columns))
 
-    def probe(self, *, data: str | Path | None = None) -> Calibration:
+    def probe(self, *, data: str | Path | None = None, columns: Columns | None = None) -> Calibration:
         """Measure memory and time of one pass of the longest rows on this machine, for each method that should fit.
 
-        data: as in `advise`; where the rows were scrubbed, the scrubbed ones are used, else they are read and not kept.
-        What a method fails with is in the record; asked for again then, all are measured anew.
+        data, columns: as in `advise`; where the rows were scrubbed, the scrubbed ones are used, else they are read and
+        not kept. What a method fails with is in the record; asked for again then, all are measured anew.
         """
         from sdk.project.trial_requests import probe_request
 
         with self._working() as state:
-            return perform(state, probe_request(state, data, self._on_progress))
+            return perform(state, probe_request(state, data, columns, self._on_progress))
 
     def pilot(self, *, minutes: float = PILOT_MINUTES, steps: int | None = None) -> Pilot:
         """Train each method that fits for a little on the scrubbed rows, all on the same ones, and compare the results.
@@ -278,6 +285,7 @@ class Project:
     ) -> Run:
         """Train the adapter as advised; keyword arguments override fields of TrainSettings.
 
+        Where the newest advice was for other rows than those that were scrubbed last, it is made anew first.
         adapter and resume name a finished run, or the beginning of its digest. adapter: begin with this one's adapter,
         on the same base; everything else begins anew. resume: go on from this one's end with a higher max_steps or
         num_train_epochs: adapter, optimizer, random numbers and place in the data. With a constant learning rate three
@@ -287,9 +295,23 @@ class Project:
         """
         from sdk.project.train_requests import train_request
 
+        if resume is None and self.renew_advice(max_length=settings.get("max_length")):
+            self._on_progress("advise anew", 1, 1, {})
         with self._working() as state:
             request = train_request(state, settings, adapter, resume, nodes, rendezvous, on_progress=self._on_progress)
             return perform(state, request)
+
+    def renew_advice(self, *, max_length: int | None = None) -> Advice | None:
+        """Advise anew where the newest advice was for other rows than those that were scrubbed last; else return None.
+
+        The needs that were stated for it stay, its machine too. max_length: tokens, where `train` is to be called with
+        it. `train` calls this first.
+        """
+        from sdk.project.advising import renewal_request
+
+        with self._working() as state:
+            request = renewal_request(state, max_length)
+            return None if request is None else perform(state, request)
 
     def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
         """Return three scrubbed rows as they will be trained: pieces of text, each with whether it is learned."""

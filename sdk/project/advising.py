@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
-from sdk.data import RowsFile, read_rows
+from sdk.data import RowsFile, read_rows, rows_digest
 from sdk.data.lengths import count_tokens, measure_lengths
 from sdk.errors import InvalidInput, by_cause
 from sdk.hardware import detect_hardware
@@ -18,10 +18,10 @@ from sdk.policy import validation_faults
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Calibration, Hardware, Lengths, ModelShape, Needs, Pilot, Scrubbed
-from sdk.store import file_ref
+from sdk.records import Advice, Calibration, Columns, Hardware, Lengths, ModelShape, Needs, Pilot, Scrubbed
 
 _STEP = 64  # tokens that room is given in
+_STATED = ("accuracy", "max_loss", "application_type", "deadline_hours", "price_per_hour")
 
 
 class RowsForAdvice(NamedTuple):
@@ -30,22 +30,27 @@ class RowsForAdvice(NamedTuple):
     scrubbed: RowsFile | None  # what scrubbing made of that file
 
 
-def find_rows(state: ProjectState, data: str | Path | None) -> RowsForAdvice:
+def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | None = None) -> RowsForAdvice:
     """Find the rows in `data`, else those that were scrubbed last, else the domain's own.
 
+    columns: what the columns of `data` stand for.
     The domain's own are measured as they were before scrubbing, so that advice stays what it was.
     """
     path = Path(data) if data is not None else state.domain_data() / "train.jsonl"
     if not path.is_file():
         raise InvalidInput(f"{path} does not exist.")
-    origin = file_ref(path, path.parent).sha256
+    if columns is not None and data is None:
+        raise InvalidInput("Columns are those of a file that is named: name the data, too.")
+    origin = rows_digest(path, columns)
     scrubbed = state.find_latest(Scrubbed)
     if scrubbed is None:
-        return RowsForAdvice(RowsFile(path, origin), origin, None)
+        return RowsForAdvice(RowsFile(path, origin, columns), origin, None)
     result = state.rows(scrubbed, "train")
     if data is None and scrubbed.inputs["train"] != origin:
         return RowsForAdvice(result, scrubbed.inputs["train"], result)
-    return RowsForAdvice(RowsFile(path, origin), origin, result if scrubbed.inputs["train"] == origin else None)
+    return RowsForAdvice(
+        RowsFile(path, origin, columns), origin, result if scrubbed.inputs["train"] == origin else None
+    )
 
 
 def row_lengths(state: ProjectState, path: RowsFile) -> Lengths:
@@ -63,8 +68,7 @@ def make_needs(
     domain, lengths = state.domain(), row_lengths(state, rows.path)
     longest = lengths.longest[0]
     # What bytes bound has its margin already, and scrubbed rows have their placeholders.
-    room = longest * 5 // 4 + _STEP if lengths.exact and rows.path != rows.scrubbed else longest
-    room = min(-(-room // _STEP) * _STEP, shape.max_position_embeddings)
+    room = _room(longest, lengths.exact and rows.path != rows.scrubbed, shape)
     other = stated.get("application_type") or stated.get("max_loss") is not None
     try:
         needs = Needs(
@@ -85,6 +89,33 @@ def make_needs(
     if faults:
         raise InvalidInput("These needs cannot all be met.", faults)
     return needs
+
+
+def _room(longest: int, margin: bool, shape: ModelShape) -> int:
+    """Return the tokens to make room for. margin: for placeholders that are longer than what they replace."""
+    room = longest * 5 // 4 + _STEP if margin else longest
+    return min(-(-room // _STEP) * _STEP, shape.max_position_embeddings)
+
+
+def _stated_length(advice: Advice) -> int | None:
+    """Return the max_length of an advice where a person stated it; None where it followed from the rows."""
+    needs = advice.needs
+    followed = (
+        {_room(needs.lengths.longest[0], margin, advice.shape) for margin in (True, False)} if needs.lengths else ()
+    )
+    return None if needs.max_length in followed else needs.max_length
+
+
+def renewal_request(state: ProjectState, max_length: int | None) -> Request[Advice] | None:
+    """Ask for advice on the rows that were scrubbed last, where the newest advice was for others; else None.
+
+    What was stated for that advice stays, its machine too. max_length: tokens, where they are stated for the training.
+    """
+    advice, scrubbed = state.latest(Advice), state.latest(Scrubbed)
+    if advice.inputs["data"] == scrubbed.inputs["train"]:
+        return None
+    stated = {name: getattr(advice.needs, name) for name in _STATED}
+    return advise_request(state, stated, advice.hardware, max_length or _stated_length(advice))
 
 
 def _too_long(state: ProjectState, path: RowsFile, most: int) -> list[str]:
@@ -121,10 +152,11 @@ def advise_request(
     hardware: Hardware | None = None,
     max_length: int | None = None,
     data: str | Path | None = None,
+    columns: Columns | None = None,
 ) -> Request[Advice]:
     """Ask for advice as Project.advise says; `stated` are the fields of Needs that it was given."""
     shape = find_model(str(state.base_folder())).model_copy(update={"name": state.charter.base_name})
-    rows = find_rows(state, data)
+    rows = find_rows(state, data, columns)
     needs = make_needs(state, rows, shape, stated, max_length)
     machine = hardware or detect_hardware()
     calibration, pilot = find_calibration(state, machine), find_pilot(state, rows)

@@ -6,9 +6,9 @@ where it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pydantic import ValidationError
 
@@ -17,8 +17,11 @@ from sdk.advise.accuracy import contradictions
 from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.policy import validation_faults
-from sdk.records import Accuracy, Advice, ApplicationType, Hardware, ModelShape, Needs, OnProgress
+from sdk.records import Accuracy, Advice, ApplicationType, Columns, Hardware, ModelShape, Needs, OnProgress
 from sdk.store import EMBEDDED, embedded_base
+
+if TYPE_CHECKING:
+    from sdk.data import Row
 
 _NO_PROMPT = ""  # a system prompt is the domain's, and without a project there is none
 
@@ -40,6 +43,7 @@ def estimate(
     gpu: str | Hardware | None = None,
     *,
     data: str | Path | None = None,
+    columns: Columns | None = None,
     hub: bool = False,
     on_progress: OnProgress | None = None,
     **needs: Unpack[StatedNeeds],
@@ -47,12 +51,15 @@ def estimate(
     """Pick method and settings for a model that need not be here, on any machine. Nothing is recorded.
 
     model: a catalogue name, a folder, a config.json or, with hub, a name on the hub. gpu: by name, several as
-    "2x h100", or a machine as Hardware; None: this machine. data: training rows, which are read and not kept; where
-    there are none, `rows` says how many there will be. Raises InvalidInput with every need that is wrong or contradicts
+    "2x h100", or a machine as Hardware; None: this machine. data: training rows, which are read and not kept;
+    columns: what their file's own columns stand for; where there are no rows, `rows` says how many there will be.
+    Raises InvalidInput with every need that is wrong or contradicts
     another, and with the rows that are too long where their tokens are known; StepFailed where the hub cannot be asked.
     """
     stated: dict[str, Any] = {name: value for name, value in needs.items() if value is not None}
     faults = list(_unanswerable(stated, data))
+    if columns is not None and data is None:
+        faults.append("columns without data: they are those of a file that is named; leave them out")
     try:
         faults += contradictions(Needs(**stated))
     except ValidationError as error:
@@ -62,7 +69,10 @@ def estimate(
     shape = _fetch_shape(model) if hub else find_model(model)
     hardware = (find_gpu(gpu) if isinstance(gpu, str) else gpu) or detect_hardware()
     if data is not None:
-        stated |= _needs_of_rows(Path(data), model, shape, needs.get("max_length"), on_progress)
+        from sdk.data import read_rows
+
+        rows = read_rows(Path(data), columns).rows
+        stated |= _needs_of_rows(rows, Path(data), model, shape, needs.get("max_length"), on_progress)
     return advise(shape, hardware, Needs(**stated))
 
 
@@ -83,13 +93,17 @@ def _fetch_shape(model: str) -> ModelShape:
 
 
 def _needs_of_rows(
-    data: Path, model: str, shape: ModelShape, max_length: int | None, on_progress: OnProgress | None
+    rows: Sequence[Row],
+    data: Path,
+    model: str,
+    shape: ModelShape,
+    max_length: int | None,
+    on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     """Measure the rows: the needs that follow from them."""
-    from sdk.data import read_rows
     from sdk.data.lengths import count_tokens, measure_lengths
 
-    rows, base = read_rows(data).rows, _tokenizer_folder(model)
+    base = _tokenizer_folder(model)
     lengths = measure_lengths(rows, base, _NO_PROMPT, on_progress)
     limit = max_length or shape.max_position_embeddings
     if lengths.exact and lengths.longest[0] > limit:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from sdk.audit import account
-from sdk.data import Held
+from sdk.data import DATA_LISTS, Held, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub
 from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
-from sdk.records import OnProgress, Review, Scrubbed
+from sdk.records import Columns, OnProgress, Review, Scrubbed
 from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
 from sdk.scrub import TOKEN_TABLE, kind_of, reveal
-from sdk.store import file_ref, read_ref
+from sdk.store import read_ref
 
 
 def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
@@ -43,10 +43,14 @@ def scrub_request(
     detect: bool = True,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
+    columns: Columns | None = None,
     *,
     on_progress: OnProgress,
 ) -> Request[Scrubbed]:
-    """Ask for scrubbed training and evaluation rows; where None, those of the domain."""
+    """Ask for scrubbed training and evaluation rows; where None, those of the domain.
+
+    columns: what the own columns of files that are named here stand for; a data.yaml says so itself.
+    """
     policy, secret, own = state.policy(), state.secret(), state.domain_data()
     sources = {
         "train": Path(data) if data else own / "train.jsonl",
@@ -55,12 +59,13 @@ def scrub_request(
     missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
     if missing:
         raise InvalidInput("Data files are missing.", missing)
+    own_columns = named_columns({"train": data, "eval": evaluation}, columns)
     tokens = secret.derive("tokens")
     misses = _reviewed_misses(state)
     reviewed = {"reviewed": [miss.sha256 for miss in misses]} if misses else {}
     inputs = {
         **common_inputs(state),
-        **{split: file_ref(path, path.parent).sha256 for split, path in sources.items()},
+        **{split: rows_digest(path, own_columns.get(split)) for split, path in sources.items()},
         "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed),
     }
 
@@ -85,12 +90,25 @@ def scrub_request(
                 state.domain().languages,
                 planted_kinds(policy.scrub),
             ),
+            columns=own_columns,
         )
 
     def after(scrubbed: Scrubbed) -> AfterScrub:
         return scrub_facts(scrubbed, detect)
 
     return Request(Scrubbed, inputs, work, BeforeScrub(scrubbed=detect), after)
+
+
+def named_columns(files: Mapping[str, str | Path | None], columns: Columns | None) -> dict[str, Columns]:
+    """Return for each split that has a file of its own what its columns stand for; of a data.yaml nothing."""
+    if columns is None:
+        return {}
+    named = {split: columns for split, file in files.items() if file and Path(file).suffix.lower() not in DATA_LISTS}
+    if not named:
+        raise InvalidInput(
+            "Columns are those of a file that is named: name the data, too; a data.yaml says of each file which it has."
+        )
+    return named
 
 
 def scrub_facts(scrubbed: Scrubbed, detect: bool) -> AfterScrub:

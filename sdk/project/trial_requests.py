@@ -15,12 +15,15 @@ from sdk.project.advising import RowsForAdvice, find_calibration, find_rows, mak
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Calibration, Method, OnProgress, Pilot, Scrubbed, TrainSettings
+from sdk.records import Advice, Calibration, Columns, Method, OnProgress, Pilot, Scrubbed, TrainSettings
 
 
-def probe_request(state: ProjectState, data: str | Path | None, on_progress: OnProgress) -> Request[Calibration]:
+def probe_request(
+    state: ProjectState, data: str | Path | None, columns: Columns | None, on_progress: OnProgress
+) -> Request[Calibration]:
     """Ask for a probe of every method that should fit. Raises StepFailed where none does."""
-    setup, rows = _trial_setup(state, data, on_progress)
+    rows = find_rows(state, data, columns)
+    setup = _trial_setup(state, rows, on_progress)
     settings = candidates(setup.shape, setup.hardware, setup.needs)
     if not settings:
         raise StepFailed("No method fits this machine, so there is nothing to measure; see `sdk advise`.")
@@ -50,7 +53,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
     if minutes <= 0 or (steps is not None and steps < 3):  # in two, warm-up and all, half of an adapter stays put
         raise InvalidInput("A pilot needs time: give minutes above 0, or steps of at least 3.")
     scrubbed = state.latest(Scrubbed)
-    setup, _ = _trial_setup(state, None, on_progress)
+    setup = _trial_setup(state, find_rows(state, None), on_progress)
     from sdk.measure.pilot import Questions, not_tried, pilot, plan  # which loads torch
 
     calibration = find_calibration(state, setup.hardware)
@@ -85,11 +88,9 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
     return Request(Pilot, inputs, work)
 
 
-def _trial_setup(
-    state: ProjectState, data: str | Path | None, on_progress: OnProgress
-) -> tuple[TrialSetup, RowsForAdvice]:
+def _trial_setup(state: ProjectState, rows: RowsForAdvice, on_progress: OnProgress) -> TrialSetup:
     """Set up what candidates are tried on here, with the needs of the newest advice where it was for these rows."""
-    rows, policy = find_rows(state, data), state.policy()
+    policy = state.policy()
     shape = find_model(str(state.base_folder()))
     advice = state.find_latest(Advice)
     same = {**common_inputs(state), "base": state.charter.base_digest, "data": rows.origin}
@@ -98,7 +99,7 @@ def _trial_setup(
     def allow(method: Method) -> None:
         require(policy, BeforeTrial(method=method, from_hub=state.charter.base_from_hub))
 
-    setup = TrialSetup(
+    return TrialSetup(
         shape=shape,
         hardware=detect_hardware(),
         needs=advice.needs if advice and known else make_needs(state, rows, shape, {}, None),
@@ -107,7 +108,6 @@ def _trial_setup(
         allow=allow,
         on_progress=on_progress,
     )
-    return setup, rows
 
 
 def _trial_digest(setup: TrialSetup, settings: Sequence[TrainSettings], failed: int) -> str:

@@ -42,7 +42,18 @@ from sdk.records.releases import (
     StandingDecision,
     Status,
 )
-from sdk.records.scrubbing import MEASURED, NO_GROUPS, Finding, Quarantined, Recall, Review, Scrubbed, Stratum
+from sdk.records.scrubbing import (
+    MEASURED,
+    NO_GROUPS,
+    Columns,
+    Finding,
+    Quarantined,
+    Recall,
+    Review,
+    Scrubbed,
+    SourceFile,
+    Stratum,
+)
 from sdk.records.settings import (
     METHODS,
     MORE_STEPS,
@@ -92,6 +103,7 @@ __all__ = [
     "Backend",
     "Calibration",
     "Charter",
+    "Columns",
     "Comparison",
     "Decision",
     "Declared",
@@ -134,6 +146,7 @@ __all__ = [
     "Scores",
     "Scrubbed",
     "Sha256",
+    "SourceFile",
     "Speed",
     "StandingDecision",
     "Status",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, StepRecord, is_empty
+from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_empty
 
 # An action of a policy -> what was done with the value, from what leaves least of it to what leaves all.
 TREATMENTS = {
@@ -37,6 +37,35 @@ class Finding(Frozen):
     entity_type: str
     action: str
     recognizer: str = Field(default="", description="what found it")
+
+
+class Columns(Frozen):
+    """Which of a file's own columns its rows are made of; inside a column by dots, as `context.contexts` or `text.0`.
+
+    Either `map` names the columns of a layout, or `form` and `answer` are filled in with columns. What is named
+    nowhere keeps its name, and is refused where no layout knows it.
+    """
+
+    map: dict[str, str] = Field(
+        default_factory=dict, description="name that a layout knows (instruction, input, output, id …) -> column"
+    )
+    form: str | None = Field(
+        default=None, max_length=20_000, description="question with columns in braces, '{question} {context}'"
+    )
+    answer: str | None = Field(default=None, max_length=20_000, description="column, or a form, of the answer")
+    labels: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="column that holds a number from 0 on -> what each number is called"
+    )
+    drop: tuple[str, ...] = Field(default=(), description="columns that are left out")
+
+
+class SourceFile(Frozen):
+    """A file of rows of which something else was asked than all of it by its own names."""
+
+    sha256: Sha256
+    rows: int = Field(ge=0, description="rows that were taken")
+    share: float = Field(default=1, gt=0, le=1, description="part of the file's rows that was asked for")
+    columns: Columns | None = None
 
 
 class Quarantined(Frozen):
@@ -94,6 +123,17 @@ class Scrubbed(StepRecord):
         description="split, or `measured`: the domain's rows and what reviewers marked -> planted spans; empty: none, "
         "or an earlier version wrote it",
     )
+    sources: dict[str, tuple[SourceFile, ...]] = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="split -> its files; where columns were named or several files listed",
+    )
+
+    @property
+    def columns_left_out(self) -> tuple[str, ...]:
+        """Columns of the files that were left out because somebody named them."""
+        columns = [file.columns for files in self.sources.values() for file in files if file.columns]
+        return tuple(dict.fromkeys(name for one in columns for name in one.drop))
 
     @property
     def findings(self) -> int:
@@ -140,11 +180,17 @@ class Scrubbed(StepRecord):
             "done": self.treatments_text(),
             "recall on planted": self.recall_planted,
             "left out": f"{len(self.quarantined):,} rows that could not be scanned",
+            "columns left out": ", ".join(self.columns_left_out),
             "canaries": self.canaries,
             "repeated rows": self.duplicates,
             "time": f"{self.seconds:,.1f} s",
         }
-        absent = {"left out": not self.quarantined, "canaries": not self.canaries, "repeated rows": not self.duplicates}
+        absent = {
+            "left out": not self.quarantined,
+            "columns left out": not self.columns_left_out,
+            "canaries": not self.canaries,
+            "repeated rows": not self.duplicates,
+        }
         return {name: value for name, value in rows.items() if not absent.get(name)}
 
 

@@ -22,7 +22,7 @@ from sdk.data import Held, Row, RowSource, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed, by_cause
 from sdk.policy import ScrubRules
-from sdk.records import MEASURED, FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
+from sdk.records import MEASURED, Columns, FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
 from sdk.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
 from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
@@ -64,6 +64,7 @@ def scrub(
     table_key: Secret | None = None,
     run: BatchRunner = in_this_process,
     canaries: Sequence[Row] = (),
+    columns: Mapping[str, Columns] | None = None,
 ) -> Scrubbed:
     """Remove personal data from the rows of each source (split -> file) as the policy's rules say.
 
@@ -72,9 +73,10 @@ def scrub(
     `measured` are files or rows with planted spans that count for the recall only; `detect=False` copies the rows.
     `table_key` seals `out`/vault.enc, where the policy lets some kinds be reversed. `run`: where batches are scrubbed;
     the files are the same wherever. `canaries` go the way of the training rows and behind them, and are in no count of
-    theirs. After an interruption the same call takes over what was done.
+    theirs. `columns`: split -> what its file's own columns stand for. After an interruption the same call takes over
+    what was done.
     """
-    parts = [_Part(split, open_rows(path), True) for split, path in sources.items()]
+    parts = [_Part(split, open_rows(path, (columns or {}).get(split)), True) for split, path in sources.items()]
     opened = {part.split: part.source for part in parts}
     parts += [_Part(MEASURED, open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
     if {"train", "eval"} <= set(opened):
@@ -272,7 +274,8 @@ def _record(
         },
         unplanted_findings=tally.unplanted,
         rows_changed=tally.changed,
-        formats={split: f"{source.layout} in {source.container.upper()}" for split, source in sources.items()},
+        formats={split: source.formats for split, source in sources.items()},
+        sources={split: source.asked for split, source in sources.items() if source.asked},
         recognizers=tally.recognizers,
         duplicates=sum(source.duplicates for source in sources.values()),
         quarantined=tuple(Quarantined(split=split, row=row, error=error) for split, row, error in tally.failed),
