@@ -28,6 +28,7 @@ from sdk.regular_files import (
 
 R = TypeVar("R", bound=Record)
 EMBEDDED = "embedded"
+CHAT_TEMPLATE = "chat_template.jinja"  # file of a base and of a package
 RINGS = "ring"  # folder of a project's key rings
 POLICIES = "policies"  # and of every policy that was in force
 DECLARATIONS = "documents.yaml"  # what persons declare for documents

@@ -91,7 +91,7 @@ def test_a_machine_with_the_whole_log_remembers_nothing_and_another_begins_with_
 
 def test_a_base_that_would_come_from_a_hub_is_not_fetched(maker: Maker) -> None:
     case = release(maker)
-    with patch.object(sdk.serve.admit, "resolve_base", lambda base: "org/model"):
+    with patch.object(sdk.serve.admit, "locate_base", lambda base: "org/model"):
         refused(case, "must be a folder on this machine", error=InvalidInput)
 
 

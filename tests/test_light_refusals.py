@@ -27,6 +27,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("new", "create", {"folder": "new"}, "InvalidInput"),
     ("new", "create", {"folder": "another", "domain": "nowhere"}, "InvalidInput"),
     ("new", "create", {"folder": "another", "base": "./nowhere"}, "InvalidInput"),
+    ("new", "create", {"folder": "another", "template": "nowhere"}, "InvalidInput"),
     ("nowhere", "open", {}, "OutOfOrder"),
     ("nowhere", "state", {}, "OutOfOrder"),
     ("new", "scrub", {"data": "nowhere.jsonl"}, "InvalidInput"),

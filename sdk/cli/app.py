@@ -25,6 +25,7 @@ from sdk.cli.progress import Progress, progress
 from sdk.cli.terminal import Terminal, json_text, styled
 from sdk.errors import InvalidInput, SDKError
 from sdk.project import Project
+from sdk.records import TEMPLATES
 from sdk.regular_files import KEY_BYTES, read_regular
 
 EXIT_CODES = """\
@@ -99,6 +100,13 @@ ProjectOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress: the result or the error alone.")]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Chat template instead of the base's: {', '.join(TEMPLATES)}.",
+        show_default="the base's own; where it has none, alpaca's in the domain's first language",
+    ),
+]
 HERE = Path()
 
 

@@ -18,7 +18,7 @@ from sdk.characters import visible
 from sdk.cli import leak_check as show_leaks
 from sdk.cli import show, show_advice
 from sdk.cli.advise import AccuracyOption, MaxLossOption, read_needs
-from sdk.cli.app import JsonOption, Output, QuietOption, app, given, output
+from sdk.cli.app import JsonOption, Output, QuietOption, TemplateOption, app, given, output
 from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
@@ -57,6 +57,7 @@ def run_all(
     folder: Annotated[Path, typer.Argument(help="The project's folder; made if it does not exist.")],
     domain: Annotated[str, typer.Option(help="A shipped domain or a folder.")] = "finance",
     base: Annotated[str, typer.Option(help="'embedded', a folder, or a hub's model name.")] = "embedded",
+    template: TemplateOption = None,
     policy: Annotated[str | None, typer.Option(help="A policy.", show_default="the domain's own")] = None,
     data: Annotated[Path | None, typer.Option(help="Training rows.", show_default="the domain's")] = None,
     evaluation: Annotated[
@@ -87,7 +88,7 @@ def run_all(
         if approver_key and not reason:
             raise InvalidInput("An approval needs a reason; give --reason.")
         needs, columns = read_needs(accuracy, max_loss), read_columns(mapping, form, answer, labels, drop)
-        project = _open(context, out, folder, domain, base, policy)
+        project = _open(context, out, folder, domain, base, policy, template)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
         steps: dict[str, Any] = {"max_steps": max_steps} if max_steps else {}
@@ -119,9 +120,17 @@ def run_all(
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
 
 
-def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: str, policy: str | None) -> Project:
+def _open(
+    context: typer.Context,
+    out: Output,
+    folder: Path,
+    domain: str,
+    base: str,
+    policy: str | None,
+    template: str | None,
+) -> Project:
     if not (folder.is_dir() and any(folder.iterdir())):
-        return Project.create(folder, domain=domain, base=base, policy=policy)
+        return Project.create(folder, domain=domain, base=base, policy=policy, template=template)
     project = Project.open(folder)
     state = project.state()
     charter = state.charter
@@ -134,6 +143,9 @@ def _open(context: typer.Context, out: Output, folder: Path, domain: str, base: 
         and Path(base).resolve() != state.base_folder().resolve()
     ):
         others.append(f"--base {base}, where it has {charter.base_name}")
+    used = charter.template.name if charter.template else "the base's own"
+    if template is not None and template != used:
+        others.append(f"--template {template}, where it has {used}")
     if policy is not None and read_policy(find_policy(policy)).name != charter.policy:
         others.append(f"--policy {policy}, where it has {charter.policy}")
     if others:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from sdk.cli.app import HERE, Commands, JsonOption, Output, ProjectOption, app, output
+from sdk.cli.app import HERE, Commands, JsonOption, Output, ProjectOption, TemplateOption, app, output
+from sdk.cli.show import note
 from sdk.cli.terminal import styled
 from sdk.project import Project
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
+from sdk.records import Charter
 
 
 @app.command()
@@ -26,6 +30,7 @@ def init(
     base_license: Annotated[
         str | None, typer.Option(help="The base's licence.", show_default="as its model card says, else unknown")
     ] = None,
+    template: TemplateOption = None,
     policy: Annotated[
         str | None, typer.Option(help="A shipped policy or a file.", show_default="the domain's own")
     ] = None,
@@ -57,6 +62,7 @@ def init(
             base=base,
             base_name=base_name,
             base_license=base_license,
+            template=template,
             policy=policy,
             trainer=trainer,
             signing_key=signing_key,
@@ -66,7 +72,7 @@ def init(
             heads=head or (),
             tracking_uri=tracking_uri,
         )
-        _show_charter(out, project)
+        _show_charter(out, project, *_rendering(project.state().charter))
 
 
 @app.command()
@@ -90,7 +96,7 @@ def adopt(
         _show_charter(out, opened)
 
 
-def _show_charter(out: Output, project: Project) -> None:
+def _show_charter(out: Output, project: Project, *more: Text) -> None:
     state = project.state()
     charter = state.charter
     out.result(
@@ -106,8 +112,15 @@ def _show_charter(out: Output, project: Project) -> None:
             project.root,
         ),
         styled("[dim]{}: {}", charter.policy, state.policy().note),
+        *more,
         styled("[dim]Root {}. Keep it elsewhere: it shows a project that was put in this one's place.", charter.root),
     )
+
+
+def _rendering(charter: Charter) -> Iterator[Text]:
+    if charter.template is not None:
+        yield styled("Chat template: [bold]{}[/] ({}).", charter.template.name, charter.template.reason)
+    yield from map(note, charter.rendering)
 
 
 domains = typer.Typer(

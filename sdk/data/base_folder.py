@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +25,7 @@ from sdk.crypto.block_tags import BLOCK_BYTES, BlockTags
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.records import canonical_json, sha256
 from sdk.regular_files import TEMPLATE_BYTES, open_folder, open_inside
-from sdk.store import EMBEDDED, embedded_base
+from sdk.store import CHAT_TEMPLATE, EMBEDDED, embedded_base
 
 WEIGHTS = ".safetensors"
 # What a base consists of: everything that decides what the model computes from a text. Its digest is over these, so a
@@ -62,6 +64,7 @@ class PinnedBase(NamedTuple):
 
     place: str
     digest: str
+    template: str | None = None  # source of the chat template in the place of the base's own
 
 
 Base = str | PinnedBase  # "embedded", a folder, or, where HF_HUB_OFFLINE is not set, a name on the hub
@@ -172,8 +175,9 @@ class BaseFolder:
     """The open files of a base. A context manager, which closes them.
 
     small: bytes of each file of the base that is no weights; weights: the others; card: of its model card, empty where
-    there is none that can be read; faults: everything else that lies
-    there and may not. Raises InvalidInput where the folder cannot be read.
+    there is none that can be read; template: source of the chat template that is used instead of the base's own, which
+    the digest knows nothing of; faults: everything else that lies there and may not. Raises InvalidInput where the
+    folder cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -182,6 +186,7 @@ class BaseFolder:
         self.weights: dict[str, WeightsFile] = {}
         self.faults: list[str] = []
         self.card = b""
+        self.template: str | None = None
         self._digest: str | None = None
         try:
             directory = open_folder(path)
@@ -204,6 +209,18 @@ class BaseFolder:
     def close(self) -> None:
         while self.weights:
             self.weights.popitem()[1].close()
+
+    def small_with_template(self) -> dict[str, bytes]:
+        """Return the small files as they are used: where a chat template was named, with it and without others."""
+        if self.template is None:
+            return dict(self.small)
+        files = {name: data for name, data in self.small.items() if not name.startswith("chat_template.")}
+        # whoever uses a file that is no JSON object says what is wrong with it
+        with suppress(KeyError, ValueError, AttributeError, RecursionError):
+            config = json.loads(files["tokenizer_config.json"])
+            config.pop("chat_template", None)
+            files["tokenizer_config.json"] = canonical_json(config)
+        return {**files, CHAT_TEMPLATE: self.template.encode()}
 
     def digest(self) -> str:
         """Return the SHA-256 over canonical JSON of [name, size, SHA-256] of each file, in the order of the names.

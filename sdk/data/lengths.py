@@ -17,6 +17,7 @@ from sdk.data.base_folder import BaseFolder
 from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput
 from sdk.records import Lengths, OnProgress
+from sdk.store import CHAT_TEMPLATE
 
 KEPT = 256  # longest rows that Lengths takes
 PERCENTILES = (50, 90, 95, 99)
@@ -25,26 +26,31 @@ _SAMPLE = 500  # rows that `learned` is estimated on
 
 
 def measure_lengths(
-    rows: Sequence[Row], base: Path | None, prompt: str, on_progress: OnProgress | None = None
+    rows: Sequence[Row],
+    base: Path | None,
+    prompt: str,
+    on_progress: OnProgress | None = None,
+    template: str | None = None,
 ) -> Lengths:
     """Count the tokens of every row, rendered by the chat template of the base, a folder, as training renders it.
 
-    prompt: the domain's, which leads rows without a system message. Where the base is not here, has no tokenizer or
+    prompt: the domain's, which leads rows without a system message. template: source of the one that is used instead of
+    the base's own. Where the base is not here, has no tokenizer or
     template, or its template refuses a row, bytes bound the tokens (`exact` is False, `learned` is 1). `learned` is an
     estimate on up to 500 rows: the answers' own tokens and one that ends each. Raises InvalidInput without rows.
     """
     if not rows:
         raise InvalidInput("There are no rows to measure; give a file with at least one.")
-    chat = None if base is None else _Chat.load(base)
+    chat = None if base is None else _Chat.load(base, template)
     counted = None if chat is None else chat.count(rows, prompt, on_progress)
     if chat is None or counted is None:
         return _lengths([longest_row([row], prompt) for row in rows], False, 1.0)
     return _lengths(counted, True, chat.learned(rows, counted))
 
 
-def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str) -> list[int]:
+def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str, template: str | None = None) -> list[int]:
     """Return the tokens of each row, in the order given, as measure_lengths() counts or bounds them."""
-    chat = None if base is None else _Chat.load(base)
+    chat = None if base is None else _Chat.load(base, template)
     counted = None if chat is None else chat.count(rows, prompt, None)
     return counted or [longest_row([row], prompt) for row in rows]
 
@@ -56,12 +62,13 @@ class _Chat:
         self._tokenizer, self._template = tokenizer, template
 
     @classmethod
-    def load(cls, base: Path) -> _Chat | None:
+    def load(cls, base: Path, template: str | None) -> _Chat | None:
         """Load a base's folder. None where it lacks a file or one of them cannot be used."""
         if not base.is_dir():
             return None
         with BaseFolder(base) as opened:
-            files = opened.small
+            opened.template = template
+            files = opened.small_with_template()
         config = _read_json(files, "tokenizer_config.json")
         source = _template_source(files, config)
         if source is None or "tokenizer.json" not in files:
@@ -111,7 +118,7 @@ def _read_json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
 
 def _template_source(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str | None:
     try:
-        return files["chat_template.jinja"].decode()
+        return files[CHAT_TEMPLATE].decode()
     except (KeyError, UnicodeDecodeError):
         source = config.get("chat_template")
     if isinstance(source, list):  # named ones

@@ -43,6 +43,7 @@ from sdk.model.base_model import (  # noqa: E402
     resolve_base,
 )
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
+from sdk.model.chosen_template import settle_chat  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
 from sdk.model.likelihood import Likelihood, likelihoods  # noqa: E402
 from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_opened, load_tokenizer, private_copy  # noqa: E402
@@ -82,4 +83,5 @@ __all__ = [
     "private_copy",
     "resolve_base",
     "set_adapter_weights",
+    "settle_chat",
 ]

@@ -61,14 +61,17 @@ def fetch_base(base: Base) -> Path:
 
 
 @contextmanager
-def open_base(base: Base) -> Iterator[BaseFolder]:
+def open_base(base: Base, needs_template: bool = True) -> Iterator[BaseFolder]:
     """Open a base's files, each once: what is loaded from them are the bytes that were checked.
 
+    needs_template: whether a base without a chat template, of its own or named with its digest, is a fault.
     Raises InvalidInput with every fault of the folder, Tampered where a pinned base is another one.
     """
     located = locate_base(base)
     with BaseFolder(located if isinstance(located, Path) else _fetch(located)) as opened:
-        _require_base(opened)
+        if isinstance(base, PinnedBase):
+            opened.template = base.template
+        _require_base(opened, needs_template and opened.template is None)
         if isinstance(base, PinnedBase):
             opened.require(base.digest)
         _require_known_format(opened)
@@ -95,16 +98,26 @@ def check_base(folder: Path) -> None:
         _require_base(opened)
 
 
-def _require_base(opened: BaseFolder) -> None:
+def _require_base(opened: BaseFolder, needs_template: bool = True) -> None:
     faults = [*_config_faults(opened), *_weight_faults(opened), *_tokenizer_faults(opened), *opened.faults]
+    if needs_template and not has_template(opened):
+        faults.append(
+            "there is no chat template; make a project with one by name (`sdk init --template`), or use the model's "
+            "instruct version"
+        )
     if faults:
         raise InvalidInput(f"{opened.path} cannot be used as a base model.", faults)
 
 
 def read_json(opened: BaseFolder, name: str, faults: list[str]) -> Mapping[str, Any]:
     """Return a JSON object of the base, empty where it is none; why is added to the faults."""
+    return parse_object(name, opened.small[name], faults)
+
+
+def parse_object(name: str, data: bytes, faults: list[str]) -> Mapping[str, Any]:
+    """Parse a file of the base as read_json() says."""
     try:
-        value = json.loads(opened.small[name])
+        value = json.loads(data)
     except (ValueError, RecursionError) as error:
         faults.append(f"{name} is not valid JSON ({type(error).__name__}); fetch it again")
         return {}
@@ -200,8 +213,11 @@ def _tokenizer_faults(opened: BaseFolder) -> list[str]:
     config = read_json(opened, name, faults) if name in opened.small else {}
     if "auto_map" in config:
         faults.append(_own_code_fault(name))
-    if not config.get("chat_template") and not any(name.startswith("chat_template.") for name in opened.small):
-        faults.append(
-            "there is no chat template; use the model's instruct version, or write chat_template.jinja beside it"
-        )
     return faults
+
+
+def has_template(opened: BaseFolder) -> bool:
+    """Tell whether a base has a chat template of its own."""
+    name = "tokenizer_config.json"
+    config = read_json(opened, name, []) if name in opened.small else {}
+    return bool(config.get("chat_template")) or any(name.startswith("chat_template.") for name in opened.small)

@@ -100,7 +100,7 @@ class Chat:
         if last < 0 or probe.input_ids[last] not in self._special:
             raise InvalidInput(
                 "The chat template ends an answer with no special token, so a model could not learn to stop; "
-                "let it end every answer with the end token."
+                "let it end every answer with the end token, or take one by name (`sdk init --template`)."
             )
         self.stop_ids = tuple(sorted({probe.input_ids[last], *_ids(tokenizer.eos_token_id)}))
 
@@ -126,7 +126,7 @@ class Chat:
     def limits(self) -> tuple[str, ...]:
         """Try the kinds of conversations that not every template takes; say which rows will be refused."""
         return tuple(
-            f"The base's chat template does not take {what}; rows with {what} will be refused."
+            f"The chat template does not take {what}; rows with {what} will be refused."
             for what, messages in _KINDS.items()
             if not self._takes(messages)
         )

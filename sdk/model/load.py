@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sdk.data.base_folder import Base, BaseFolder, without_paths
 from sdk.durable import create_file, write_all
 from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
-from sdk.model.base_model import INDEX, open_base, read_json
+from sdk.model.base_model import INDEX, open_base, parse_object
 from sdk.model.chat import Chat
 from sdk.model.stored_tensors import base_tensors
 from sdk.records import Method, canonical_json
@@ -73,14 +73,15 @@ def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | No
 def private_copy(opened: BaseFolder) -> Iterator[Path]:
     """Write the base's small files, as they were read when it was opened, to a folder that only this user can enter.
 
-    Libraries are pointed there and nowhere else, so that what is not in the digest is not there to be found.
+    Where a chat template was named, it stands in the place of the base's own. Libraries are pointed there and nowhere
+    else, so that what is not in the digest is not there to be found.
     """
     with tempfile.TemporaryDirectory(prefix="sdk-base-") as private:
-        for name, data in opened.small.items():
+        for name, data in opened.small_with_template().items():
             if name == INDEX:
                 continue
             if name in ("tokenizer_config.json", "special_tokens_map.json"):
-                settings = read_json(opened, name, [])
+                settings = parse_object(name, data, [])
                 if without_paths(settings) != settings:
                     data = canonical_json(without_paths(settings))
             with create_file(Path(private) / name) as file:
@@ -90,8 +91,14 @@ def private_copy(opened: BaseFolder) -> Iterator[Path]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a base's folder; where it has no padding token, the end token pads."""
-    with BaseFolder(folder) as opened, private_copy(opened) as private:
-        return _load_tokenizer(folder, private)
+    with BaseFolder(folder) as opened:
+        return opened_tokenizer(opened)
+
+
+def opened_tokenizer(opened: BaseFolder) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of an opened base, as load_tokenizer() does."""
+    with private_copy(opened) as private:
+        return _load_tokenizer(opened.path, private)
 
 
 def _load_tokenizer(folder: Path, private: Path) -> PreTrainedTokenizerBase:
@@ -115,10 +122,11 @@ def _load_tokenizer(folder: Path, private: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_chat(base: Base) -> Chat:
-    """Load the chat text of a base model, without its weights."""
-    with open_base(base) as opened, private_copy(opened) as private:
-        return Chat(_load_tokenizer(opened.path, private))
+def load_chat(base: Base, template: str | None = None) -> Chat:
+    """Load the chat text of a base model, without its weights. template: source of the one instead of its own."""
+    with open_base(base, needs_template=template is None) as opened:
+        opened.template = template or opened.template
+        return Chat(opened_tokenizer(opened))
 
 
 def load_base(base: Base, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -148,21 +156,24 @@ def load_opened(
             raise StepFailed(
                 f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
             ) from error
-    _check_tokenizer(folder, tokenizer, model)
+    text = model.config.get_text_config().to_dict()
+    check_vocabulary(folder, tokenizer, text, model.get_input_embeddings().weight.shape[0])
     model.config.use_cache = True
     return model.eval(), tokenizer
 
 
-def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Raise InvalidInput where the tokenizer is that of another base, as far as that shows."""
+def check_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase, text: Mapping[str, Any], rows: int) -> None:
+    """Raise InvalidInput where the tokenizer is that of another base, as far as that shows.
+
+    text: config.json of the language model; rows: of its embeddings.
+    """
     faults = []
-    rows = model.get_input_embeddings().weight.shape[0]
     highest = max(len(tokenizer) - 1, *tokenizer.get_vocab().values())
     if highest >= rows:
         faults.append(f"its tokenizer has {highest + 1} tokens, the model only {rows}")
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     for name in ("bos_token_id", "eos_token_id"):
-        value = getattr(model.config.get_text_config(), name, None)
+        value = text.get(name)
         ids = value if isinstance(value, list) else [] if value is None else [value]
         faults += [
             f"config.json says {name} {index}, which is an ordinary token or none in its tokenizer"

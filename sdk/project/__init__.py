@@ -113,6 +113,7 @@ class Project:
         base: str = "embedded",
         base_name: str | None = None,
         base_license: str | None = None,
+        template: str | None = None,
         policy: str | Path | None = None,
         trainer: str | None = None,
         signing_key: str = SIGNING_KEY,
@@ -127,18 +128,20 @@ class Project:
 
         domain and policy are names of shipped ones or paths; base is "embedded", a folder in Hugging Face's format or
         a hub's model name. base_name and base_license: what it is called and its licence, where its model card (its
-        folder's README.md) does not say so; a licence that nobody states is unknown. Keys are URIs, made where they
-        are the default files: signing_key signs packages, log_key (Ed25519) the audit log, owner_key the key rings,
-        encryption_key wraps what decrypts weights. trainer is who holds the first (the user by default). heads:
-        further files, best on another machine, that get each checkpoint of the log. Raises InvalidInput if the folder
-        exists and is not empty.
+        folder's README.md) does not say so; a licence that nobody states is unknown. template: alpaca, alpaca-zh,
+        chatml or plain, to render rows with instead of the base's own chat template; a base without one gets alpaca's
+        form in the domain's first language. Keys are URIs, made where they are the default files: signing_key signs
+        packages, log_key (Ed25519) the audit log, owner_key the key rings, encryption_key wraps what decrypts weights.
+        trainer is who holds the first (the user by default). heads: further files, best on another machine, that get
+        each checkpoint of the log. Raises InvalidInput if the folder exists and is not empty, or if the base cannot be
+        used, with every reason.
         """
-        # fourteen keyword options: each has a default, and a user should not have to build a record for one of them
+        # fifteen keyword options: each has a default, and a user should not have to build a record for one of them
         from sdk.project.creating import create_folder
 
         root = Path(folder)
         uris = KeyURIs(signing_key, log_key, owner_key, encryption_key)
-        chosen = BaseChoice(base, base_name, base_license)
+        chosen = BaseChoice(base, base_name, base_license, template)
         create_folder(root, domain, chosen, policy, trainer, uris, heads, tracking_uri)
         return cls(root, on_progress)
 

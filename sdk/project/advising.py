@@ -54,7 +54,8 @@ def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | N
 
 
 def row_lengths(state: ProjectState, path: RowsFile) -> Lengths:
-    return measure_lengths(read_rows(path).rows, state.base_folder(), state.domain().prompt)
+    rows = read_rows(path).rows
+    return measure_lengths(rows, state.base_folder(), state.domain().prompt, template=state.template())
 
 
 def make_needs(
@@ -120,7 +121,8 @@ def renewal_request(state: ProjectState, max_length: int | None) -> Request[Advi
 
 def _too_long(state: ProjectState, path: RowsFile, most: int) -> list[str]:
     rows = read_rows(path).rows
-    counted = zip(rows, count_tokens(rows, state.base_folder(), state.domain().prompt), strict=True)
+    tokens_of_rows = count_tokens(rows, state.base_folder(), state.domain().prompt, state.template())
+    counted = zip(rows, tokens_of_rows, strict=True)
     faults = [
         f"row {row.id}: {tokens} tokens, above max_length {most}; shorten it, or raise max_length if the model can"
         for row, tokens in counted

@@ -124,11 +124,15 @@ def keep_policy(root: Path, policy: Policy) -> None:
 
 
 class BaseChoice(NamedTuple):
-    """Which base a project is made for, and what its user says of it; None: its model card is asked."""
+    """Which base a project is made for, and what its user says of it; None: its model card is asked.
+
+    template: the name of a chat template; None: the base's own, or where it has none one for the domain's language.
+    """
 
     place: str
     name: str | None = None
     license: str | None = None
+    template: str | None = None
 
 
 class KeyURIs(NamedTuple):
@@ -230,6 +234,8 @@ def write_first_events(root: Path, charter: Charter, log_key: crypto.Signer) -> 
     held_checkpoint(charter.root).unlink(missing_ok=True)
     audit = Audit(root / "audit", log_origin(charter.root), [held_checkpoint(charter.root)])
     objects = {"charter": digest, "ring": charter.ring}
+    if charter.template is not None:
+        objects["template"] = charter.template.sha256
     audit.append(log_key, "init", "started", {}, charter.policy, {})
     audit.append(log_key, "init", "finished", objects, charter.policy, {}, decision="permit")
 

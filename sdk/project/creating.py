@@ -14,6 +14,7 @@ from sdk.audit import account
 from sdk.crypto.keyring import Ring
 from sdk.data.base_card import UNKNOWN, BaseCard, parse_base_card, require_plain
 from sdk.data.base_folder import base_name, locate_base
+from sdk.data.named_templates import require_template_name
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.policy import BeforeCreate, parse_policy, require
@@ -53,6 +54,8 @@ def create_folder(
     for option, value in (("base_name", base.name), ("base_license", base.license)):
         if value is not None:
             require_plain(option, value)
+    if base.template is not None:
+        require_template_name(base.template)
     require_no_link(root)
     _require_name(root.resolve().name)
     if root.exists() and any(root.iterdir()):
@@ -64,23 +67,27 @@ def create_folder(
     try:
         source = find_domain(domain)
         new_domain = adopt_domain(making, source, source)
-        policy_file = find_policy(policy or read_domain(source).policy)
+        settings = read_domain(source)
+        policy_file = find_policy(policy or settings.policy)
         data = read_regular(policy_file, YAML_BYTES)
         rules = parse_policy(data, policy_file)
         new_policy = adopt_policy(making, policy_file, data, rules)
         place = base.place
         from_hub = isinstance(locate_base(place), str)  # a name, not a folder
         require(rules, BeforeCreate(from_hub=from_hub))
-        from sdk.model import load_chat, open_base  # which loads torch
+        from sdk.model import open_base, settle_chat  # which loads torch
 
-        with open_base(place) as opened:
+        with open_base(place, needs_template=False) as opened:
+            # whether answers can be learned with its chat template shows here, and not after scrubbing
+            template, rendering = settle_chat(opened, base.template, settings.languages)
             base_folder, digest, card = opened.path, opened.digest(), parse_base_card(opened.card)
-        load_chat(place)  # whether answers can be learned with its chat template shows here, and not after scrubbing
         fields = {
             "base": place if place == EMBEDDED else str(base_folder.resolve()),
             **_describe(base, from_hub, card),
             "base_from_hub": from_hub,
             "base_digest": digest,
+            "template": template,
+            "rendering": rendering,
             **new_domain,
             **new_policy,
             "heads": tuple(str(Path(head).resolve()) for head in heads),

@@ -116,6 +116,7 @@ def _facts(state: ProjectState, evaluated: Evaluated) -> DescribedFacts:
         base_revision=_base_revision(state),
         scores=_figures(evaluated.scores),
         lock=lock_digest(),
+        template=state.charter.template.sha256 if state.charter.template else None,
     )
 
 

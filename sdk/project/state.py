@@ -204,7 +204,11 @@ class ProjectState:
         """Return the base that this project adapts, with the digest that whoever loads it must find."""
         from sdk.data.base_folder import PinnedBase
 
-        return PinnedBase(self.charter.base, self.charter.base_digest)
+        return PinnedBase(self.charter.base, self.charter.base_digest, self.template())
+
+    def template(self) -> str | None:
+        """Return the source of the chat template that is used instead of the base's own, if one was named."""
+        return self.charter.template.source if self.charter.template else None
 
     def policy(self) -> Policy:
         """Return the policy in force, as the project adopted it and, if its key ring names one, the owner signed it."""

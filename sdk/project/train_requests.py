@@ -178,5 +178,5 @@ def preview_rows(state: ProjectState, changes: Mapping[str, Any]) -> list[list[t
     from sdk.train import preview  # which loads torch
 
     data = state.rows(scrubbed, "train")
-    rows = preview(data, state.charter.base, state.domain().prompt, settings)
+    rows = preview(data, state.charter.base, state.domain().prompt, settings, template=state.template())
     return [[(segment.text, segment.in_loss) for segment in row.segments] for row in rows]

@@ -24,12 +24,13 @@ from sdk.records.base_types import (
     StepRecord,
     TableName,
     canonical_json,
+    is_empty,
     request_key,
     sha256,
 )
 from sdk.records.declarations import Declared
 from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
-from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, Charter, Verified
+from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, Verified
 from sdk.records.in_words import fault_text, spelled
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
 from sdk.records.releases import (
@@ -95,6 +96,7 @@ __all__ = [
     "PROJECT_NAME_RULE",
     "PROMPTS",
     "STEP_RECORDS",
+    "TEMPLATES",
     "Accuracy",
     "Advice",
     "Alternative",
@@ -122,6 +124,7 @@ __all__ = [
     "Method",
     "Metrics",
     "ModelShape",
+    "NamedTemplate",
     "Needs",
     "OnProgress",
     "Outcome",
@@ -158,6 +161,7 @@ __all__ = [
     "Verified",
     "canonical_json",
     "fault_text",
+    "is_empty",
     "request_key",
     "sha256",
     "spelled",

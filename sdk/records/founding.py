@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sdk.records.base_types import FileRef, Frozen, Record, Sha256, is_empty
+from sdk.records.base_types import FileRef, Frozen, Record, Sha256, is_empty, sha256
 from sdk.records.in_words import spelled
 
 # What MLflow takes as the name of a model and of an experiment, every file system as a folder's, no shell as an option.
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 PROJECT_NAME_RULE = "1 to 100 characters of A-Z, a-z, 0-9, '_', '.' and '-', the first a letter or a digit"
+TEMPLATES = ("alpaca", "alpaca-zh", "chatml", "plain")
+
+
+class NamedTemplate(Frozen):
+    """A chat template that is used instead of the base's own; its source is kept, whatever later versions ship."""
+
+    name: str = Field(description="one of TEMPLATES")
+    source: str
+    reason: str = Field(description="why it is this one")
+
+    @property
+    def sha256(self) -> str:
+        return sha256(self.source.encode())
 
 
 class Charter(Record):
@@ -42,6 +55,12 @@ class Charter(Record):
     secret_id: str = Field(description="tells the project's secret from others and reveals nothing of it")
     heads: tuple[str, ...] = Field(description="further files that hold the newest checkpoint of the audit log")
     tracking_uri: str | None = Field(default=None, description="MLflow; None is the database in the project's folder")
+    template: NamedTemplate | None = Field(
+        default=None, exclude_if=is_empty, description="the chat template that was named; None: the base's own"
+    )
+    rendering: tuple[str, ...] = Field(
+        default=(), exclude_if=is_empty, description="what the chat template does otherwise, and what rows it refuses"
+    )
 
 
 class Verified(Frozen):

@@ -46,7 +46,7 @@ class Run(StepRecord):
     training_template: Sha256 | None = Field(
         default=None,
         exclude_if=is_empty,
-        description="of the chat template that marked the answers; None: the base's own",
+        description="of the chat template that rows were rendered with; None: the base's own",
     )
 
     def _summary(self) -> dict[str, Any]:

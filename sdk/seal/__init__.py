@@ -41,7 +41,7 @@ from sdk.seal.manifest import (
     key_context,
     lock_digest,
 )
-from sdk.seal.package import open_package, read_adapter, seal, signed_sizes, unseal
+from sdk.seal.package import open_package, read_adapter, read_template, seal, signed_sizes, unseal
 from sdk.seal.provenance import check_provenance
 from sdk.seal.tensors import Tensor
 from sdk.store import PACKAGE, PROVENANCE
@@ -65,6 +65,7 @@ __all__ = [
     "lock_digest",
     "open_package",
     "read_adapter",
+    "read_template",
     "seal",
     "signed_sizes",
     "unseal",

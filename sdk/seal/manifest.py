@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sdk.records import FileRef, Frozen, Sha256, sha256
+from sdk.records import FileRef, Frozen, Sha256, is_empty, sha256
 from sdk.seal.tensors import Tensor
+from sdk.store import CHAT_TEMPLATE
 
 ADAPTER = "adapter"  # the folder of the plain adapter in a training run's folder
 MANIFEST = "manifest.json"
@@ -18,7 +19,7 @@ BOM = "bom.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 SEALED_WEIGHTS = f"{WEIGHTS}.floe"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", CHAT_TEMPLATE)
 
 # Names in ASCII, and figures as text: canonical_json is RFC 8785 for what has no floats and no rare names.
 Name = Annotated[str, Field(pattern=r"^[ -~]+$")]
@@ -45,6 +46,9 @@ class Facts(Frozen):
     max_new_tokens: int = Field(gt=0)
     code: dict[Name, str] = Field(description="package -> version that trained")
     lock: Sha256 = Field(description="every installed distribution at sealing: lines `name==version`, sorted")
+    template: Sha256 | None = Field(
+        default=None, exclude_if=is_empty, description="of the chat template that was named; None: the base's own"
+    )
 
 
 class DescribedFacts(Facts):

@@ -17,7 +17,7 @@ from sdk.crypto.dsse import read_canonical
 from sdk.durable import create_anew, fsync_folder, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
 from sdk.records import FileRef, Package, canonical_json, sha256
-from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, open_regular, read_regular
+from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, TEMPLATE_BYTES, open_regular, read_regular
 from sdk.seal import oms
 from sdk.seal.bom import check_bom, write_bom
 from sdk.seal.folder import list_files, read_file, read_files
@@ -37,7 +37,7 @@ from sdk.seal.manifest import (
 )
 from sdk.seal.provenance import write_provenance
 from sdk.seal.tensors import Tensor, read_tensors
-from sdk.store import ASIDE, PACKAGE, PROVENANCE, write_atomic
+from sdk.store import ASIDE, CHAT_TEMPLATE, PACKAGE, PROVENANCE, write_atomic
 
 COPIED_BYTES = 64 << 20  # of a tokenizer's file; the largest that is published has 34 MB
 
@@ -298,6 +298,22 @@ def _read_config(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise Tampered(f"{folder / CONFIG} is not a JSON object.", remedy=Remedy.COPY)
     return config
+
+
+def read_template(folder: Path, manifest: Manifest) -> str | None:
+    """Read the chat template that a package was trained with where it is not the base's own."""
+    if manifest.template is None:
+        return None
+    path = folder / CHAT_TEMPLATE
+    data = read_regular(path, TEMPLATE_BYTES, Remedy.COPY)
+    if sha256(data) != manifest.template:
+        raise Tampered(
+            f"{path} is not the chat template that was sealed.",
+            remedy=Remedy.COPY,
+            expected=manifest.template,
+            found=sha256(data),
+        )
+    return data.decode()
 
 
 def unseal(folder: Path, manifest: Manifest, data_key: crypto.Secret | None) -> tuple[Mapping[str, Any], bytearray]:

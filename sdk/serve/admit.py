@@ -36,13 +36,14 @@ from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event
 from sdk.crypto.keyring import Member, Ring, open_rings, why_not_valid
+from sdk.data.base_folder import PinnedBase, locate_base
 from sdk.errors import InvalidInput, Remedy, Tampered, another
-from sdk.model import PinnedBase, open_base, resolve_base
+from sdk.model import open_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.policy import Policy
 from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
 from sdk.regular_files import KEY_BYTES, read_regular
-from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, signed_sizes, unseal, wipe
+from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, read_template, signed_sizes, unseal, wipe
 from sdk.seal.folder import list_files, read_file
 from sdk.serve.evidence import (
     DATA_KEY,
@@ -122,7 +123,8 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
             check_fresh(trust.served, evidence, rings, log, promotion)  # 9
         config, weights = unseal(folder, manifest, _data_key(evidence, manifest, trust))  # 10
         try:
-            with open_base(_pinned_base(trust, manifest)) as base:  # 11
+            pinned = _pinned_base(trust, manifest, read_template(folder, manifest))
+            with open_base(pinned) as base:  # 11
                 model = load_adapted(
                     base, _method(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
                 )  # 12
@@ -208,10 +210,10 @@ def _check_rings(rings: tuple[Ring, ...], trust: Trust) -> None:
         )
 
 
-def _pinned_base(trust: Trust, manifest: Manifest) -> PinnedBase:
-    if not isinstance(resolve_base(trust.base), Path):
+def _pinned_base(trust: Trust, manifest: Manifest, template: str | None) -> PinnedBase:
+    if not isinstance(locate_base(trust.base), Path):
         raise InvalidInput(f"The base {trust.base} must be a folder on this machine; download it first.")
-    return PinnedBase(trust.base, manifest.base_digest)
+    return PinnedBase(trust.base, manifest.base_digest, template)
 
 
 def _method(manifest: Manifest) -> Method:

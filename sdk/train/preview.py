@@ -27,13 +27,19 @@ class Preview(Frozen):
 
 
 def preview(
-    data: RowsFile | Path, base: str, prompt: str, settings: TrainSettings, rows: int = 3
+    data: RowsFile | Path,
+    base: str,
+    prompt: str,
+    settings: TrainSettings,
+    rows: int = 3,
+    template: str | None = None,
 ) -> tuple[Preview, ...]:
     """Return the first rows of a scrubbed file as they will be trained; never to be stored.
 
+    template: source of the chat template that is used instead of the base's own.
     Raises InvalidInput where one of them cannot be trained, as the training step does.
     """
-    chat = load_chat(base)
+    chat = load_chat(base, template)
     shown = read_rows(data).rows[:rows]
     encoded = encode_rows(chat, shown, prompt, settings.max_length, learned(settings))
     return tuple(

@@ -93,7 +93,7 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         config, weights = export_adapter(trainer.model, job.base_name or base_name(job.base), start)
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
-    template = chat.training_template
+    template = chat.training_template or base.template
     return _result(job, trainer, plan.tokens, validation, len(held)).model_copy(
         update={"training_template": None if template is None else sha256(template.encode())}
     )
