@@ -123,6 +123,8 @@ test_methods:
     watching_changes_nothing_of_training what_is_read_back_answers_as_what_was_trained
 test_mutation:
     a_mutant_is_killed_by_a_test_that_notices_it_and_by_no_other
+test_named_templates:
+    the_whole_way_renders_with_one_template
 test_notebook:
     progress_stands_below_the_cells_and_goes_away the_notebook_runs_and_prints_little
 test_oms:
