@@ -259,7 +259,8 @@ SPELLED: dict[str, dict[str, Any]] = {
     "bamba": {**WIDTHS, **STATE, "model_type": "bamba", "intermediate_size": 96, "num_key_value_heads": 2,
               "attn_layer_indices": [1, 4]},
     "olmo-hybrid": {**WIDTHS, "model_type": "olmo_hybrid", "pad_token_id": 0, "intermediate_size": 96,
-                    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16},
+                    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+                    "linear_value_head_dim": 16},
 }  # fmt: skip
 
 
