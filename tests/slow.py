@@ -53,7 +53,8 @@ test_audit:
     the_coverage_table_names_fields_and_tests_that_exist what_cannot_be_recorded_is_told_and_the_log_goes_on
 test_cli:
     doctor_says_what_a_report_needs_and_nothing_secret exit_codes_by_error_class help_teaches
-    history_verify_and_load_speak_json run_goes_on_to_the_approval_and_no_further_without_a_key
+    history_verify_and_load_speak_json nothing_that_libraries_print_reaches_the_terminal
+    run_goes_on_to_the_approval_and_no_further_without_a_key
 test_cli_advise:
     no_line_is_wider_than_the_terminal the_answer_needs_neither_arrow_nor_torch
     what_cannot_be_asked_together_names_which_two
@@ -137,6 +138,9 @@ test_predict:
 test_python:
     a_project_is_shown an_empty_table records_as_tables what_was_not_measured_is_not_drawn
     whatever_a_project_takes_or_gives_can_be_imported
+test_real_base:
+    a_real_base_goes_the_whole_way an_index_without_the_package_is_no_failure
+    it_has_all_weights_and_takes_digits_one_by_one
 test_recognizers:
     full_width_values_are_found random_values_are_found_in_any_sentence
     the_domains_planted_values_are_found_and_its_terms_are_left_alone

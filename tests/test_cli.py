@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -214,6 +215,34 @@ def test_quiet_prints_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         clock.now += 60
         told("train", 1, 30, {})
     assert errors.getvalue() == ""
+
+
+# In a process that has imported nothing yet: what libraries print, they print mostly when they are imported. On a CPU
+# Liger is not there; these are the words that it writes at the first forward pass on a GPU.
+IN_FOUR_BITS = """
+import logging, sys
+from sdk.cli import main
+
+for arguments in (["train", "--method", "qlora-4bit", "--max-steps", "1"], ["evaluate"]):
+    try:
+        main([*arguments, "--project", sys.argv[1], "--quiet", "--json"])
+    except SystemExit as ended:
+        assert not ended.code, ended.code
+logging.getLogger("liger_kernel.backends.registry").warning("Backend impl for op 'rope' could not be imported")
+logging.getLogger("bitsandbytes.backends.cpu.ops").warning("Failed to load CPU gemm_4bit_forward")
+"""
+
+
+def test_nothing_that_libraries_print_reaches_the_terminal(finished: Project, tmp_path: Path) -> None:
+    shutil.copytree(finished.root, tmp_path / "copy")
+    command = [sys.executable, "-c", IN_FOUR_BITS, str(tmp_path / "copy")]
+    environment = {**os.environ, "SDK_STATE_HOME": str(tmp_path / "state")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    decoder = json.JSONDecoder()
+    trained, end = decoder.raw_decode(done.stdout)
+    scores = json.loads(done.stdout[end:])  # two documents and nothing else
+    assert (trained["settings"]["method"], "adapted" in scores) == ("qlora-4bit", True)
 
 
 def test_what_is_learned_is_marked_without_colour() -> None:

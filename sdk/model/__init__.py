@@ -19,8 +19,12 @@ if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
 # Waiting threads of libgomp spin and starve other work: two trainings at once on two cores
 # took 4 times as long as one. With few spins they take 2.2 times as long, and one alone loses 4 %.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# bitsandbytes warns in every layer of every step that int8 products cast their inputs, which is what they are for.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+# What they would print on a user's terminal:
+# bitsandbytes warns in every layer of every step that int8 products cast their inputs, which is what they are for, and
+# when it is imported that a kernel for one row in 4 bits is not installed, which would be fetched from the hub;
+# Liger warns at the first forward pass of kernels for other makers' devices, which it tries to import.
+for _library in ("bitsandbytes", "liger_kernel"):
+    logging.getLogger(_library).setLevel(logging.ERROR)
 # peft asks transformers by a name that the latter has renamed.
 warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
