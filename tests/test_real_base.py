@@ -12,7 +12,7 @@ import torch
 from sdk import Project
 from sdk.measure import leaks as leak_check
 from sdk.measure import power
-from sdk.model import load_base, load_chat
+from sdk.model import load_chat
 from sdk.records import Release
 from tests.workshop import REASON, Workshop, write_policy
 from tools import real_base
@@ -98,11 +98,9 @@ def base() -> Path:
 
 
 @pytest.mark.real_base
-def test_it_has_all_weights_and_takes_digits_one_by_one(base: Path) -> None:
+def test_its_tokenizer_takes_digits_one_by_one(base: Path) -> None:
     chat = load_chat(str(base))
     assert [chat.tokenizer.decode(token) for token in chat.tokenizer.encode("in 2026")] == ["in", " ", *"2026"]
-    model, _ = load_base(str(base), "lora")
-    assert sum(value.numel() for value in model.parameters()) == 134_515_008
 
 
 @pytest.mark.real_base
@@ -129,9 +127,11 @@ def test_a_real_base_goes_the_whole_way(
     # few questions of few canaries, and a control that learns no longer than it must to be caught
     monkeypatch.setattr(leak_check, "CANDIDATES", 8)
     monkeypatch.setattr(leak_check, "TWINS", 2)
-    monkeypatch.setattr(power, "CONTROL_PASSES", 8)
+    monkeypatch.setattr(power, "CONTROL_PASSES", 12)
+    monkeypatch.setattr("sdk.project.measure_requests.CONTROLS", 4)
     leaks = project.check_leaks()
-    assert leaks.adapted.extracted == 0 < leaks.control.extracted
+    assert leaks.adapted.extracted == 0
+    assert leaks.adapted.exposure.value < 2 < leaks.control.exposure.value
     release = project.register()
     project.enroll("Ada", workshop.approver("ada"))
     project.approve(key=workshop.approver("ada"), reason=REASON)
@@ -140,7 +140,5 @@ def test_a_real_base_goes_the_whole_way(
     assert answer
     assert project.verify().approvals == 1
     assert project.state().latest(Release) == release
-    assert {
-        path.name: real_base.sha256(path) for path in base.iterdir()
-    } == real_base.SHA256  # training wrote nothing into the base
+    assert real_base.differing(base) == []  # nothing was written there
     assert not list(project.root.rglob("adapter_model.safetensors"))

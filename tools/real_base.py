@@ -61,7 +61,7 @@ DOMAIN = {
     "title": "Finance in English, for a base of 135 million parameters",
     "languages": ["en"],
     "metric": "f1",
-    "floors": {"all": 0.3},
+    "floors": {"all": 0.1},
     "max_new_tokens": 24,
     "adapter": {
         "lora_r": 8,

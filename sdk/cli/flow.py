@@ -191,7 +191,7 @@ def _answers(answers: list[Asked]) -> RenderableType:
 def _summary(project: Project, result: Result) -> RenderableType:
     advice, scrubbed, run, scores = result.advice, result.scrubbed, result.run, result.scores
     losses = [point.loss for point in run.losses]
-    before, after = scores.base["all"].exact_match, scores.adapted["all"].exact_match
+    before, after = (getattr(metrics["all"], scores.metric) for metrics in (scores.base, scores.adapted))
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
     recall = scrubbed.recall_planted
     sdk, folder = visible(_command()), visible(str(project.root))
@@ -206,7 +206,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
         ),
         ("loss", styled("{:.2f} [cyan]{}[/] {:.2f}", losses[0], show.sparkline(losses), losses[-1])),
         (
-            "exact match",
+            scores.metric.replace("_", " "),
             styled(
                 "{:.2f} before, [bold green]{:.2f}[/] after ({:.2f} to {:.2f})",
                 before.value,
