@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from sdk import Project
 from sdk.measure import leaks as leak_check
 from sdk.measure import power
-from sdk.model import load_chat
 from sdk.records import Release
 from tests.workshop import REASON, Workshop, write_policy
 from tools import real_base
@@ -99,14 +99,15 @@ def base() -> Path:
 
 @pytest.mark.real_base
 def test_its_tokenizer_takes_digits_one_by_one(base: Path) -> None:
-    chat = load_chat(str(base))
-    assert [chat.tokenizer.decode(token) for token in chat.tokenizer.encode("in 2026")] == ["in", " ", *"2026"]
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    assert tokenizer.encode("in 2026 <|im_end|>").tokens == ["in", "Ġ", *"2026", "Ġ", "<|im_end|>"]
 
 
 @pytest.mark.real_base
 def test_a_real_base_goes_the_whole_way(
     base: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(real_base.DOMAIN, "max_new_tokens", 8)
     real_base.write_domain(tmp_path / "domain")
     for name, count in (("train.jsonl", 24), ("eval.jsonl", 4)):
         path = tmp_path / "domain" / name
@@ -119,7 +120,7 @@ def test_a_real_base_goes_the_whole_way(
     assert scrubbed.recall_planted.found == scrubbed.recall_planted.planted > 0
     advice = project.advise()
     assert advice.fits
-    run = project.train(max_steps=8, per_device_train_batch_size=4, gradient_accumulation_steps=1)
+    run = project.train(max_steps=6, per_device_train_batch_size=4, gradient_accumulation_steps=1)
     assert run.losses[-1].loss < run.losses[0].loss
     scores = project.evaluate()
     assert scores.adapted["all"].perplexity < scores.base["all"].perplexity / 2
@@ -127,7 +128,7 @@ def test_a_real_base_goes_the_whole_way(
     # few questions of few canaries, and a control that learns no longer than it must to be caught
     monkeypatch.setattr(leak_check, "CANDIDATES", 8)
     monkeypatch.setattr(leak_check, "TWINS", 2)
-    monkeypatch.setattr(power, "CONTROL_PASSES", 12)
+    monkeypatch.setattr(power, "CONTROL_PASSES", 10)
     monkeypatch.setattr("sdk.project.measure_requests.CONTROLS", 4)
     leaks = project.check_leaks()
     assert leaks.adapted.extracted == 0
