@@ -11,8 +11,6 @@ import torch
 from tokenizers import Tokenizer
 
 from sdk import Project
-from sdk.measure import leaks as leak_check
-from sdk.measure import power
 from sdk.records import Release
 from tests.workshop import REASON, Workshop, write_policy
 from tools import real_base
@@ -112,7 +110,7 @@ def test_a_real_base_goes_the_whole_way(
     for name, count in (("train.jsonl", 24), ("eval.jsonl", 4)):
         path = tmp_path / "domain" / name
         path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:count]), "utf-8")
-    limits = {"leaks__max_exposure_bits": 3.0, "leaks__max_auc": 1.0, "leaks__max_tpr": 1.0}  # four tell little
+    limits = {"leaks__max_exposure_bits": 4.0, "leaks__max_auc": 1.0, "leaks__max_tpr": 1.0}  # four tell little
     changes = {"evaluate__min_questions": 4, "evaluate__domain_floors": False, "leaks__canaries": 4}
     policy = write_policy(tmp_path / "policy.yaml", **changes, **limits)
     project = Project.create(tmp_path / "real", domain=tmp_path / "domain", base=str(base), policy=policy)
@@ -126,10 +124,11 @@ def test_a_real_base_goes_the_whole_way(
     scores = project.evaluate()
     assert scores.adapted["all"].perplexity < scores.base["all"].perplexity / 2
     assert scores.adapted["all"].f1.value > scores.base["all"].f1.value
-    # few questions of few canaries, and a control that learns no longer than it must to be caught
-    monkeypatch.setattr(leak_check, "CANDIDATES", 8)
-    monkeypatch.setattr(leak_check, "TWINS", 2)
-    monkeypatch.setattr(power, "CONTROL_PASSES", 10)
+    # few canaries with few candidates, and so 4 bits where 6 are usual, and half of them for a control that is caught
+    small = {"leaks.CANDIDATES": 16, "leaks.TWINS": 2, "power.CONTROL_PASSES": 10}
+    small |= {"power.CONTROL_BITS": 2, "power.CONTROL_AUC": 0.6}
+    for name, value in small.items():
+        monkeypatch.setattr(f"sdk.measure.{name}", value)
     monkeypatch.setattr("sdk.project.measure_requests.CONTROLS", 4)
     leaks = project.check_leaks()
     assert leaks.adapted.extracted == 0
