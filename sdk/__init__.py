@@ -120,7 +120,11 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module("importlib.metadata").version("domain-adaptation-sdk")
+        metadata = import_module("importlib.metadata")
+        try:
+            return metadata.version("domain-adaptation-sdk")
+        except metadata.PackageNotFoundError:
+            return "not installed"  # code on PYTHONPATH, as on a machine that pip does not reach
     if name == "probe":
         warnings.warn(
             "sdk.probe is called sdk.detect_hardware; the old name goes with 0.3.0.", DeprecationWarning, stacklevel=2

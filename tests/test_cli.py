@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from unittest import mock
 
@@ -147,6 +147,14 @@ def test_the_version_is_said(tmp_path: Path) -> None:
         [sys.executable, "-m", "sdk", "--version"], capture_output=True, text=True, cwd=Path(sdk.__file__).parents[1]
     )
     assert (done.stdout.strip(), done.stderr) == (said, "")
+
+
+def test_code_that_was_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert here("--version").stdout.strip() == "domain-adaptation-sdk not installed"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # it
 from typer.core import TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
+import sdk
 from sdk import crypto
 from sdk.characters import visible
 from sdk.cli.doctor import DISTRIBUTION
@@ -112,7 +112,7 @@ HERE = Path()
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        Output(False).show(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
+        Output(False).show(f"{DISTRIBUTION} {sdk.__version__}")
         raise typer.Exit
 
 
