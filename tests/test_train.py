@@ -147,7 +147,7 @@ def test_rows_that_are_too_long_are_all_named_and_none_is_cut(base: Path, tmp_pa
         run(base, data, tmp_path / "out", max_length=100_000)
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["row r001", "row r003"]
     assert "secret" not in str(caught.value)
-    assert "at most 256 tokens" in str(caught.value)  # what the model can take, not what was asked for
+    assert "2 longer than 256 tokens" in str(caught.value)  # what the model can take, not what was asked for
     assert not (tmp_path / "out" / "adapter").exists()
 
 

@@ -199,8 +199,8 @@ def test_advice_is_for_ones_own_rows_once_they_are_scrubbed(workshop: Workshop, 
     mine.write_text("instruction,output\nWhat is a REIT?,a trust\nWhat is a bond?,a loan\n")
     scrubbed = project.scrub(mine)
     run = project.train(max_steps=3)
-    assert run.inputs["advice"] == first.digest
     own = project.advise()
+    assert run.inputs["advice"] == own.digest != first.digest  # made anew by train, for the rows that are trained
     assert own.needs.rows == 2
     assert own.inputs["data"] == scrubbed.inputs["train"]
 
@@ -321,6 +321,6 @@ def test_a_probe_that_fails_is_recorded(setup: TrialSetup, tmp_path: Path, monke
 
 def test_an_error_comes_out_of_its_process(workshop: Workshop) -> None:
     data = workshop.domain / "train.jsonl"
-    with real_starts(), pytest.raises(InvalidInput, match="at most 10 tokens") as caught:
+    with real_starts(), pytest.raises(InvalidInput, match="longer than 10 tokens") as caught:
         measure(data, str(workshop.base), "brief", settings(max_length=10), lambda *given: None)
-    assert len(caught.value.faults) == len(rows(data))
+    assert caught.value.message.startswith(f"{len(rows(data))} of {len(rows(data))} rows")
