@@ -75,7 +75,6 @@ PICTURES = (
     Picture("mlflow-report.png", ("sdk/registry/model_report.py", "sdk/html.py")),
     Picture("report.png", ("sdk/registry/model_report.py", "sdk/registry/plots.py", "sdk/html.py")),
     Picture("scrub-report.png", ("sdk/scrub/report.py", "sdk/html.py")),
-    Picture("mlflow-live.png", ("sdk/registry/figures.py",)),
 )
 
 
@@ -191,7 +190,6 @@ def take(project: Path) -> None:
     with mlflow_pages(project) as pages:
         screenshot(pages["model version"], "mlflow-version.png", 1250)
         screenshot(pages["report"], "mlflow-report.png", 1000)
-        screenshot(pages["metrics"], "mlflow-live.png", 1000)
     (report,) = (project / "mlartifacts").glob("*/artifacts/report.html")
     screenshot(report.resolve().as_uri(), "report.png", 1450)
     (report,) = (project / "artifacts" / "scrub").glob("*/report.html")
