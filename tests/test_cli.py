@@ -153,7 +153,7 @@ def test_code_that_was_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) ->
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("importlib.metadata.version", missing)
+    monkeypatch.setattr("sdk.cli.doctor.version", missing)
     assert here("--version").stdout.strip() == "domain-adaptation-sdk not installed"
 
 

@@ -16,10 +16,9 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # it
 from typer.core import TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
-import sdk
 from sdk import crypto
 from sdk.characters import visible
-from sdk.cli.doctor import DISTRIBUTION
+from sdk.cli.doctor import DISTRIBUTION, installed_version
 from sdk.cli.old_forms import renew
 from sdk.cli.progress import Progress, progress
 from sdk.cli.terminal import Terminal, json_text, styled
@@ -112,7 +111,7 @@ HERE = Path()
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        Output(False).show(f"{DISTRIBUTION} {sdk.__version__}")
+        Output(False).show(f"{DISTRIBUTION} {installed_version(DISTRIBUTION)}")
         raise typer.Exit
 
 

@@ -29,7 +29,7 @@ PACKAGES = (
 SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -40,7 +40,7 @@ def examine(project: Path) -> dict[str, object]:
     facts: dict[str, object] = {
         "python": sys.version.split()[0],
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        **{name: _version(name) for name in PACKAGES},
+        **{name: installed_version(name) for name in PACKAGES},
         "machine": detect_hardware().model_dump(),
         **{name: os.environ.get(name, "not set") for name in SWITCHES},
     }
