@@ -186,8 +186,10 @@ class Chat:
             raise InvalidInput("A conversation cannot be rendered.", faults)
         messages = self._completed(messages)
         try:
-            self._require_shown(messages)
-            encoded = self._encode_marked(messages) if self._marked else self._encode_by_prefix(messages)
+            rendered = self._render(messages)
+            self._require_shown(messages, rendered.text)
+            marked = self._marked
+            encoded = self._encode_marked(rendered) if marked else self._encode_by_prefix(messages, rendered.text)
             encoded = self._ended(encoded)
             if learned.last_answer:
                 return _last(encoded)
@@ -217,9 +219,8 @@ class Chat:
             if self._control.search(spoken(message))
         ]
 
-    def _require_shown(self, messages: Messages) -> None:
+    def _require_shown(self, messages: Messages, text: str) -> None:
         """Raise InvalidInput where the template leaves out a message, or a part of a tool call, without a word."""
-        text = self._text(messages)
         faults = [
             f"message {place}: the chat template does not show its {part}, so it would not be learned; leave the row "
             "out, or use a base whose template does"
@@ -249,8 +250,8 @@ class Chat:
     def _ids(self, messages: Messages, prompt: bool) -> list[int]:
         return list(self.tokenizer(self._render(messages, prompt).text, add_special_tokens=False)["input_ids"])
 
-    def _encode_marked(self, messages: Messages) -> Encoded:
-        text, answers = self._render(messages)
+    def _encode_marked(self, rendered: Rendered) -> Encoded:
+        text, answers = rendered
         answers = [(begin + self._asked(text, begin), end) for begin, end in answers]
         tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         in_loss = [False] * len(tokens["input_ids"])
@@ -285,8 +286,7 @@ class Chat:
             before -= 1
         return ids[before] in self._special
 
-    def _encode_by_prefix(self, messages: Messages) -> Encoded:
-        text = self._text(messages)
+    def _encode_by_prefix(self, messages: Messages, text: str) -> Encoded:
         tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         whole = list(tokens["input_ids"])
         in_loss = [False] * len(whole)
@@ -312,9 +312,7 @@ class Chat:
                     "The chat template has no {% generation %} block, and what it shows of a tool call changes with "
                     "what follows, so it cannot be told what to learn; put the block around the assistant's text."
                 )
-            begin, end = self._span(messages, place, text)
-            for token, (first, last) in enumerate(tokens["offset_mapping"]):
-                in_loss[token] |= first < end and last > begin
+            _learn(in_loss, tokens["offset_mapping"], self._span(messages, place, text))
         return Encoded(whole, in_loss)
 
     def _with_roles(self, messages: Messages, answers: Encoded, roles: Sequence[str]) -> Encoded:
@@ -327,9 +325,7 @@ class Chat:
         for place, message in enumerate(messages):
             if message["role"] == "assistant" or message["role"] not in roles:
                 continue
-            begin, end = self._span(messages, place, text)
-            for token, (first, last) in enumerate(tokens["offset_mapping"]):
-                in_loss[token] |= first < end and last > begin
+            _learn(in_loss, tokens["offset_mapping"], self._span(messages, place, text))
         return self._ended(Encoded(answers.input_ids, in_loss))
 
     def _span(self, messages: Messages, place: int, text: str) -> tuple[int, int]:
@@ -437,6 +433,13 @@ def _stands_in(words: str, text: str) -> bool:
     return words in text or any(
         json.dumps(words, ensure_ascii=ascii_only)[1:-1] in text for ascii_only in (True, False)
     )
+
+
+def _learn(in_loss: list[bool], places: Sequence[tuple[int, int]], span: tuple[int, int]) -> None:
+    """Take the tokens into the loss that lie in a span of characters, whole or in part."""
+    begin, end = span
+    for token, (first, last) in enumerate(places):
+        in_loss[token] |= first < end and last > begin
 
 
 def _last(encoded: Encoded) -> Encoded:
