@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sdk.decoders import language_part
+
 _KEYS = ("quantization_config", "compression_config")
 # Stored as 8-bit floats or MXFP4 with their scales beside them: what each weight stands for follows from the two.
 _UNDONE = {"fp8": "8-bit floats", "fbgemm_fp8": "8-bit floats", "mxfp4": "MXFP4"}
@@ -32,8 +34,8 @@ def stored_format_fault(config: Mapping[str, Any]) -> str | None:
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    text = config.get("text_config")
-    for part in (config, text if isinstance(text, dict) else {}):
+    language = language_part(config)
+    for part in (config, language if isinstance(language, Mapping) else {}):
         for key in _KEYS:
             value = part.get(key)
             if value is not None:

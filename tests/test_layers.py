@@ -14,9 +14,9 @@ ROOT = Path(sdk.__file__).parent
 LAYERS = [  # a room imports from itself and from layers above its own line
     ["errors", "durable", "hardened", "characters", "wording"],
     ["html"],
-    ["records", "regular_files", "stored_formats"],
+    ["records", "regular_files"],
     ["decoders", "crypto", "store", "processes", "policy", "packing", "lookup", "intervals"],
-    ["audit", "domain", "recognizer_format", "data", "hardware"],
+    ["audit", "domain", "recognizer_format", "stored_formats", "data", "hardware"],
     ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],
     ["measure", "serve"],

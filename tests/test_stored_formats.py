@@ -15,6 +15,7 @@ from sdk.advise import find_model
 from sdk.errors import InvalidInput
 from sdk.model import check_base, load_base, open_base
 from sdk.model.stored_tensors import DequantizedTensor
+from sdk.stored_formats import stored_format, stored_format_fault
 from tests.tiny import make_base, one_thread  # noqa: F401 - one_thread is a fixture
 
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
@@ -163,6 +164,12 @@ def test_what_cannot_be_undone_is_refused_by_name_before_anything(base: Path, me
     with pytest.raises(InvalidInput, match="16 bits") as refused:
         find_model(str(base))
     assert method in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["text_config", "llm_config", "thinker_config"])
+def test_a_nested_language_model_is_looked_at(name: str) -> None:
+    assert "16 bits" in str(stored_format_fault({name: {"quantization_config": REFUSED["gptq"]}}))
+    assert stored_format({name: {"quantization_config": {"quant_method": "fp8"}}}) == "8-bit floats"
 
 
 def test_advice_says_what_is_undone(base: Path) -> None:
