@@ -26,6 +26,7 @@ from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy
 from sdk.records import (
+    Columns,
     Declared,
     Interval,
     Leakage,
@@ -35,6 +36,7 @@ from sdk.records import (
     Release,
     Review,
     Scrubbed,
+    SourceFile,
     Stratum,
     sha256,
 )
@@ -522,6 +524,20 @@ def test_what_the_project_knows_of_its_base_outweighs_what_is_declared() -> None
         assert "| base model, source | *our archive* |\n| base model, licence | *gemma* |" in text
         opened = listed(documents(complete(base_license=unknown))[CARD])
         assert opened[1] == ("the head of this document", "base model, licence", "`model.base_license`")
+
+
+def test_the_template_and_the_columns_that_were_left_out_are_named() -> None:
+    columns = Columns(map={"instruction": "question"}, drop=("long_answer", "notes"))
+    source = SourceFile(sha256=sha256(b"rows"), rows=4, columns=columns)
+    whole = complete()
+    assert whole.scrubbed is not None
+    scrubbed = whole.scrubbed.model_copy(update={"sources": {"train": (source,)}})
+    written = documents(replace(whole, template="alpaca-zh", scrubbed=scrubbed))
+    assert all("| chat template | alpaca-zh, by name |" in text for text in written.values())
+    assert [name for name, text in written.items() if "| long_answer, notes |" in text.replace("\\", "")] == [
+        name for name in written if name.startswith(("data-sheet", "eu-ai-act"))
+    ]
+    assert "| chat template | the base model's own |" in documents(whole)[CARD]
 
 
 def test_what_is_open_beside_the_file_is_answered_by_a_command() -> None:

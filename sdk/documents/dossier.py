@@ -79,6 +79,7 @@ class Dossier:
     events: Sequence[Happened] = ()  # oldest first
     base_source: str = ""  # empty, as the licence: of a project that a version before 0.2.0 made
     base_license: str = ""
+    template: str = ""  # name of the chat template that stands in for the base's own; empty: that one
     declared: TakenIn | None = None
     people: Mapping[str, str] = field(default_factory=dict)  # account of a machine -> the person whose it is
 

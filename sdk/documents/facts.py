@@ -87,6 +87,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "base_digest": dossier.base_digest,
         "base_source": dossier.base_source,
         "base_license": "" if dossier.base_license == UNKNOWN else dossier.base_license,
+        "chat_template": f"{dossier.template}, by name" if dossier.template else "the base model's own",
         "domain": dossier.domain,
         "domain_name": f"{dossier.domain.name}@{dossier.domain.version}",
         "policy": dossier.policy,

@@ -64,6 +64,7 @@ def dossier(state: ProjectState) -> Dossier:
         events=state.events,
         base_source=state.charter.base_source,
         base_license=state.charter.base_license,
+        template=state.charter.template.name if state.charter.template else "",
         declared=taken_in,
         people=people,
     )
