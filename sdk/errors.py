@@ -20,7 +20,7 @@ from enum import Enum
 from typing import ClassVar
 
 SHOWN_FAULTS = 20
-SAME_CAUSE = 20  # rows that are named where all have the same fault
+SAME_CAUSE = 5  # rows that are named where all have the same fault
 _NUMBER = re.compile(r"\d[\d,]*")
 _SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 

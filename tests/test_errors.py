@@ -227,7 +227,7 @@ def test_of_many_rows_with_one_fault_the_first_stand_for_all() -> None:
     other = "row 7: no token is left to learn"
     told = by_cause([*long, other])
     assert told[: SAME_CAUSE - 1] == long[: SAME_CAUSE - 1]
-    assert told[SAME_CAUSE - 1 :] == ["1499 tokens; shorten it: 1181 more rows, the last is row 1199", other]
+    assert told[SAME_CAUSE - 1 :] == ["1499 tokens; shorten it: 1196 more rows, the last is row 1199", other]
     assert by_cause(long[:SAME_CAUSE]) == long[:SAME_CAUSE]
 
 
