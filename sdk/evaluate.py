@@ -23,7 +23,10 @@ from transformers import PreTrainedModel
 from sdk.data import Row, RowsFile, answer, conversation, read_rows
 from sdk.domain import Domain
 from sdk.errors import StepFailed
-from sdk.model import Base, Chat, Encoded, attach_adapter, encode_rows, generate_ids, load_base
+from sdk.model import Base, Chat, Encoded, encode_rows
+from sdk.model.adapter import attach_adapter
+from sdk.model.generate import generate_ids
+from sdk.model.load import load_base
 from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
 
 RESAMPLES, SEED = 2_000, 0  # of the bootstrap

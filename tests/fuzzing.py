@@ -32,7 +32,7 @@ from sdk.crypto.keyfile import open_private, open_secret
 from sdk.crypto.passphrase import protect, unprotect
 from sdk.documents.answers import parse_answers
 from sdk.errors import InvalidInput, Refused, SDKError, Tampered
-from sdk.model import check_config
+from sdk.model.adapter import check_config
 from sdk.policy import read_policy
 from sdk.records import Package, canonical_json, sha256
 from sdk.seal import check_provenance, oms

@@ -13,7 +13,8 @@ import torch
 from sdk.domain import AdapterStart, Domain
 from sdk.errors import InvalidInput, StepFailed
 from sdk.evaluate import Answered, _metrics, bootstrap, evaluate, score, words
-from sdk.model import load_base, load_chat
+from sdk.model import load_chat
+from sdk.model.load import load_base
 from sdk.records import Scores, TrainSettings
 from sdk.train import Job, train
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture

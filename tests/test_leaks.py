@@ -16,7 +16,10 @@ from sdk.data.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows
 from sdk.evaluate import mean_losses
 from sdk.measure import leaks as step
 from sdk.measure import power
-from sdk.model import Chat, Encoded, generate_ids, likelihoods, load_base
+from sdk.model import Chat, Encoded
+from sdk.model.generate import generate_ids
+from sdk.model.likelihood import likelihoods
+from sdk.model.load import load_base
 from sdk.policy import read_policy
 from sdk.project.adapter_files import open_adapter
 from sdk.project.inputs import CANARIES

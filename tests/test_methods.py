@@ -25,7 +25,10 @@ from sdk.cli.app import app
 from sdk.data import read_rows
 from sdk.errors import InvalidInput, Tampered
 from sdk.evaluate import _negative_log_likelihoods
-from sdk.model import Chat, Learned, attach_adapter, base_digest, encode_rows, generate, load_base, load_chat
+from sdk.model import Chat, Learned, base_digest, encode_rows, load_chat
+from sdk.model.adapter import attach_adapter
+from sdk.model.generate import generate
+from sdk.model.load import load_base
 from sdk.project.adapter_files import open_adapter
 from sdk.records import Run, TrainSettings, ValidationPoint
 from sdk.registry import plots

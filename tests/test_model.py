@@ -20,23 +20,18 @@ from sdk.data import Message, Row, conversation
 from sdk.errors import InvalidInput
 from sdk.model import (
     Chat,
-    adapter_config,
-    adapter_weights,
-    attach_adapter,
     base_digest,
     base_name,
-    check_config,
-    compute_dtype,
     encode_rows,
     fetch_base,
-    generate,
-    generate_ids,
     load,
-    load_base,
     load_chat,
     load_tokenizer,
     resolve_base,
 )
+from sdk.model.adapter import adapter_config, adapter_weights, attach_adapter, check_config
+from sdk.model.generate import generate, generate_ids
+from sdk.model.load import compute_dtype, load_base
 from sdk.train.trl_arguments import precision_notes
 from tests.tiny import MARKED, UNMARKED, make_base, one_thread  # noqa: F401 - one_thread is a fixture
 

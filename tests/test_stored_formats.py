@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, FineGrainedFP8Config, GptOssConfi
 
 from sdk.advise import find_model
 from sdk.errors import InvalidInput
-from sdk.model import check_base, load_base, open_base
+from sdk.model import check_base, open_base
+from sdk.model.load import load_base
 from sdk.model.stored_tensors import DequantizedTensor
 from sdk.stored_formats import stored_format, stored_format_fault
 from tests.tiny import make_base, one_thread  # noqa: F401 - one_thread is a fixture

@@ -35,7 +35,10 @@ from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
 from sdk.evaluate import RESAMPLES, SEED, bootstrap
 from sdk.measure import power
-from sdk.model import Chat, Likelihood, attach_adapter, likelihoods, load_base, set_adapter_weights
+from sdk.model import Chat
+from sdk.model.adapter import attach_adapter, set_adapter_weights
+from sdk.model.likelihood import Likelihood, likelihoods
+from sdk.model.load import load_base
 from sdk.records import Interval, Leakage, Leaks, OnProgress, TrainSettings
 from sdk.seal import read_adapter
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train

@@ -22,7 +22,9 @@ from sdk.data.canaries import is_canary
 from sdk.errors import Remedy, SDKError, StepFailed
 from sdk.evaluate import RESAMPLES, SEED, ask, bootstrap, mean_losses
 from sdk.measure.trials import TrialSetup, one_sentence
-from sdk.model import Chat, attach_adapter, encode_rows, learned, load_base
+from sdk.model import Chat, encode_rows, learned
+from sdk.model.adapter import attach_adapter
+from sdk.model.load import load_base
 from sdk.records import (
     Advice,
     Calibration,

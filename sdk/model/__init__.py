@@ -1,5 +1,8 @@
 """Base models in 16, 8 or 4 bits, their chat text, their adapters and generation.
 
+What is named here needs no weights: whoever makes or checks a project imports neither peft nor bitsandbytes, which take
+several seconds. What loads, adapts and asks models is imported from its module.
+
 The libraries read these variables when they are first imported, so they are set before that, here and nowhere else.
 """
 
@@ -30,14 +33,6 @@ warnings.filterwarnings("ignore", message="Position ids are not supported for pa
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 from sdk.data.base_folder import Base, PinnedBase, base_name  # noqa: E402
-from sdk.model.adapter import (  # noqa: E402
-    ADAPTER_NAME,
-    adapter_config,
-    adapter_weights,
-    attach_adapter,
-    check_config,
-    set_adapter_weights,
-)
 from sdk.model.base_model import (  # noqa: E402
     base_digest,
     check_base,
@@ -46,46 +41,28 @@ from sdk.model.base_model import (  # noqa: E402
     pin_base,
     resolve_base,
 )
+from sdk.model.base_tokenizer import load_chat, load_tokenizer, private_copy  # noqa: E402
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
 from sdk.model.chosen_template import settle_chat  # noqa: E402
-from sdk.model.generate import generate, generate_ids  # noqa: E402
-from sdk.model.likelihood import Likelihood, likelihoods  # noqa: E402
-from sdk.model.load import check_torch, compute_dtype, load_base, load_chat, load_opened, load_tokenizer, private_copy  # noqa: E402
-from sdk.model.stored_tensors import base_tensors  # noqa: E402
 
 __all__ = [
-    "ADAPTER_NAME",
     "ANSWERS",
     "Base",
     "Chat",
     "Encoded",
     "Learned",
-    "Likelihood",
     "PinnedBase",
-    "adapter_config",
-    "adapter_weights",
-    "attach_adapter",
     "base_digest",
     "base_name",
-    "base_tensors",
     "check_base",
-    "check_config",
-    "check_torch",
-    "compute_dtype",
     "encode_rows",
     "fetch_base",
-    "generate",
-    "generate_ids",
     "learned",
-    "likelihoods",
-    "load_base",
     "load_chat",
-    "load_opened",
     "load_tokenizer",
     "open_base",
     "pin_base",
     "private_copy",
     "resolve_base",
-    "set_adapter_weights",
     "settle_chat",
 ]

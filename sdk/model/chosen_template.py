@@ -10,8 +10,8 @@ from sdk.data.base_folder import BaseFolder
 from sdk.data.named_templates import CHATML_TOKENS, template_for, template_source
 from sdk.errors import InvalidInput
 from sdk.model.base_model import has_template, read_json
+from sdk.model.base_tokenizer import check_vocabulary, opened_tokenizer
 from sdk.model.chat import Chat
-from sdk.model.load import check_vocabulary, opened_tokenizer
 from sdk.records import NamedTemplate
 
 

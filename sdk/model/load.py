@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import torch
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
-    AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedConfig,
@@ -22,14 +18,13 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from sdk.data.base_folder import Base, BaseFolder, without_paths
-from sdk.durable import create_file, write_all
+from sdk.data.base_folder import Base, BaseFolder
 from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
-from sdk.model.base_model import INDEX, open_base, parse_object
-from sdk.model.chat import Chat
+from sdk.model.base_model import open_base
+from sdk.model.base_tokenizer import check_vocabulary, private_copy, tokenizer_from
 from sdk.model.stored_tensors import base_tensors
-from sdk.records import Method, canonical_json
+from sdk.records import Method
 
 disable_progress_bar()
 
@@ -69,66 +64,6 @@ def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | No
     return BitsAndBytesConfig(load_in_8bit=True) if method == "qlora-8bit" else None
 
 
-@contextmanager
-def private_copy(opened: BaseFolder) -> Iterator[Path]:
-    """Write the base's small files, as they were read when it was opened, to a folder that only this user can enter.
-
-    Where a chat template was named, it stands in the place of the base's own. Libraries are pointed there and nowhere
-    else, so that what is not in the digest is not there to be found.
-    """
-    with tempfile.TemporaryDirectory(prefix="sdk-base-") as private:
-        for name, data in opened.small_with_template().items():
-            if name == INDEX:
-                continue
-            if name in ("tokenizer_config.json", "special_tokens_map.json"):
-                settings = parse_object(name, data, [])
-                if without_paths(settings) != settings:
-                    data = canonical_json(without_paths(settings))
-            with create_file(Path(private) / name) as file:
-                write_all(file, data)
-        yield Path(private)
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a base's folder; where it has no padding token, the end token pads."""
-    with BaseFolder(folder) as opened:
-        return opened_tokenizer(opened)
-
-
-def opened_tokenizer(opened: BaseFolder) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of an opened base, as load_tokenizer() does."""
-    with private_copy(opened) as private:
-        return _load_tokenizer(opened.path, private)
-
-
-def _load_tokenizer(folder: Path, private: Path) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            private, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidInput(
-            f"{folder}: its tokenizer cannot be loaded ({type(error).__name__}); fetch it again."
-        ) from error
-    if not tokenizer.is_fast:
-        raise InvalidInput(f"{folder}: its tokenizer has no fast version; save one as tokenizer.json.")
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token is None:
-            raise InvalidInput(
-                f"{folder}: its tokenizer names no end token (eos_token); add it to tokenizer_config.json."
-            )
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.name_or_path = str(folder)  # the private copy is gone soon
-    return tokenizer
-
-
-def load_chat(base: Base, template: str | None = None) -> Chat:
-    """Load the chat text of a base model, without its weights. template: source of the one instead of its own."""
-    with open_base(base, needs_template=template is None) as opened:
-        opened.template = template or opened.template
-        return Chat(opened_tokenizer(opened))
-
-
 def load_base(base: Base, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Open a base and load it, as load_opened() says. Raises what that and open_base() raise."""
     with open_base(base) as opened:
@@ -149,7 +84,7 @@ def load_opened(
     check_torch()
     folder = opened.path
     with private_copy(opened) as private:
-        tokenizer = _load_tokenizer(folder, private)
+        tokenizer = tokenizer_from(folder, private)
         try:
             model = _load_weights(opened, private, method, on_host)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -160,32 +95,6 @@ def load_opened(
     check_vocabulary(folder, tokenizer, text, model.get_input_embeddings().weight.shape[0])
     model.config.use_cache = True
     return model.eval(), tokenizer
-
-
-def check_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase, text: Mapping[str, Any], rows: int) -> None:
-    """Raise InvalidInput where the tokenizer is that of another base, as far as that shows.
-
-    text: config.json of the language model; rows: of its embeddings.
-    """
-    faults = []
-    highest = max(len(tokenizer) - 1, *tokenizer.get_vocab().values())
-    if highest >= rows:
-        faults.append(f"its tokenizer has {highest + 1} tokens, the model only {rows}")
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    for name in ("bos_token_id", "eos_token_id"):
-        value = text.get(name)
-        ids = value if isinstance(value, list) else [] if value is None else [value]
-        faults += [
-            f"config.json says {name} {index}, which is an ordinary token or none in its tokenizer"
-            for index in ids
-            if index not in special
-        ]
-    if faults:
-        raise InvalidInput(
-            f"{folder}: tokenizer and model do not belong together; take both from one release, or resize the "
-            "embeddings and save the model again.",
-            faults,
-        )
 
 
 def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], PreTrainedConfig]:

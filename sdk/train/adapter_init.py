@@ -14,16 +14,9 @@ from peft import PeftModel
 from peft.tuners.lora import Linear4bit, LoraLayer
 
 from sdk.errors import InvalidInput
-from sdk.model import (
-    ADAPTER_NAME,
-    Base,
-    adapter_config,
-    adapter_weights,
-    base_tensors,
-    check_config,
-    open_base,
-    set_adapter_weights,
-)
+from sdk.model import Base, open_base
+from sdk.model.adapter import ADAPTER_NAME, adapter_config, adapter_weights, check_config, set_adapter_weights
+from sdk.model.stored_tensors import base_tensors
 from sdk.records import TrainSettings, canonical_json
 from sdk.train.methods import PISSA
 

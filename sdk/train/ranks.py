@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sdk.model import ADAPTER_NAME
+from sdk.model.adapter import ADAPTER_NAME
 
 _SCORES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 _PATTERN = "rank_pattern"

@@ -25,7 +25,8 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.errors import InvalidInput
-from sdk.model import Base, load_base
+from sdk.model import Base
+from sdk.model.load import load_base
 from sdk.records import Method, TrainSettings
 from sdk.train import process_group
 from sdk.train.engine.fp8 import Fp8Linear

@@ -17,17 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from sdk.crypto import Secret
 from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import (
-    Base,
-    Chat,
-    Encoded,
-    PinnedBase,
-    base_name,
-    encode_rows,
-    learned,
-    load_base,
-    pin_base,
-)
+from sdk.model import Base, Chat, Encoded, PinnedBase, base_name, encode_rows, learned, pin_base
+from sdk.model.load import load_base
 from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.adapter_init import export_adapter, initialize_adapter

@@ -14,7 +14,8 @@ from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import ADAPTER_NAME, Encoded
+from sdk.model import Encoded
+from sdk.model.adapter import ADAPTER_NAME
 from sdk.records import TrainSettings, ValidationPoint
 from sdk.train.training_state import set_trained_parameters, trained_parameters
 from sdk.wording import counted

@@ -20,7 +20,8 @@ import sdk
 from sdk.data.base_folder import BaseFolder, PinnedBase, WeightsFile
 from sdk.errors import Tampered
 from sdk.evaluate import evaluate
-from sdk.model import base_digest, load_base, load_chat, pin_base
+from sdk.model import base_digest, load_chat, pin_base
+from sdk.model.load import load_base
 from sdk.serve import admit
 from sdk.train import Job, train
 from tests.clean_releases import Maker, tensors

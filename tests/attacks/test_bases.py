@@ -16,7 +16,8 @@ import transformers
 
 from sdk.data.base_folder import BASE_PATTERNS, IGNORED_PATTERNS, BaseFolder, _matches
 from sdk.errors import InvalidInput
-from sdk.model import PinnedBase, base_digest, load_base, load_opened, load_tokenizer, open_base, resolve_base
+from sdk.model import PinnedBase, base_digest, load_tokenizer, open_base, resolve_base
+from sdk.model.load import load_base, load_opened
 from tests.tiny import make_base
 
 Spoil = Callable[[Path], None]

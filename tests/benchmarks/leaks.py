@@ -22,7 +22,9 @@ from sdk.data import Message, Row, read_rows
 from sdk.data.canaries import Canary, canaries
 from sdk.domain import Domain, read_domain
 from sdk.measure import leaks, power
-from sdk.model import Chat, attach_adapter, load_base
+from sdk.model import Chat
+from sdk.model.adapter import attach_adapter
+from sdk.model.load import load_base
 from sdk.records import Leakage, Run, TrainSettings
 from sdk.seal import read_adapter
 from sdk.store import shipped

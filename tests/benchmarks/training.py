@@ -253,7 +253,7 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     from datasets import Dataset
     from transformers import set_seed
 
-    from sdk.model import adapter_weights
+    from sdk.model.adapter import adapter_weights
     from sdk.train.batching import micro_batches
     from sdk.train.checkpoints import Checkpoints
     from sdk.train.engine import use_row_attention
@@ -300,7 +300,7 @@ def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], Non
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
-    from sdk.model import set_adapter_weights
+    from sdk.model.adapter import set_adapter_weights
     from sdk.train.batching import micro_batches
 
     settings = _settings(case, steps)
