@@ -15,7 +15,6 @@ from typing import Any
 import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
 
 # isort: split
-import numpy as np
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -23,14 +22,14 @@ from transformers import PreTrainedModel
 from sdk.data import Row, RowsFile, answer, conversation, read_rows
 from sdk.domain import Domain
 from sdk.errors import StepFailed
+from sdk.intervals import bootstrap
 from sdk.model import Base, Chat, Encoded, encode_rows
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_base
-from sdk.records import Interval, Method, Metrics, OnProgress, Outcome, Scores
+from sdk.records import Method, Metrics, OnProgress, Outcome, Scores
 
-RESAMPLES, SEED = 2_000, 0  # of the bootstrap
-_BATCH_ROWS = 32
+QUESTIONS_AT_ONCE = 32
 _BATCH_TOKENS = 4_096
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # A point between digits, a minus in front of a number and the percent sign carry the value; a comma in 1,200 does not.
@@ -110,7 +109,7 @@ def ask(
     """
     questions = [conversation(row, prompt)[:-1] for row in rows]
     began = time.monotonic()
-    generated = generate_ids(model, chat, questions, max_new_tokens, _BATCH_ROWS, on_progress)
+    generated = generate_ids(model, chat, questions, max_new_tokens, QUESTIONS_AT_ONCE, on_progress)
     speed = sum(map(len, generated)) / (time.monotonic() - began)
     losses = _negative_log_likelihoods(model, encoded, chat.tokenizer.pad_token_id)
     results = []
@@ -132,7 +131,7 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
     losses = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda place: len(encoded[place].input_ids))
     while order:
-        size = max(1, min(_BATCH_ROWS, _BATCH_TOKENS // len(encoded[order[-1]].input_ids)))
+        size = max(1, min(QUESTIONS_AT_ONCE, _BATCH_TOKENS // len(encoded[order[-1]].input_ids)))
         batch, order = order[-size:], order[:-size]
         width = max(len(encoded[place].input_ids) for place in batch)
         ids = torch.full((len(batch), width), pad)
@@ -174,14 +173,6 @@ def _metrics(group: Sequence[Answered], what: str) -> Metrics:
         f1=bootstrap([item.f1 for item in group]),
         perplexity=math.exp(mean),
     )
-
-
-def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:
-    """Return mean and 95 % percentile interval over questions drawn with replacement (Efron and Tibshirani, ch. 13)."""
-    observed = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(0, len(observed), size=(RESAMPLES, len(observed)))
-    low, high = np.percentile(observed[drawn].mean(axis=1), [2.5, 97.5])
-    return Interval(value=float(observed.mean()), low=float(low), high=float(high))
 
 
 def score(given: str, reference: str, language: str) -> tuple[bool, float]:

@@ -1,4 +1,4 @@
-"""Exact (Clopper-Pearson) limits of a share, from the quantiles of the beta distribution.
+"""Limits of a share, exact (Clopper-Pearson) from the quantiles of the beta distribution, and of a mean by bootstrap.
 
 C. J. Clopper, E. S. Pearson: The use of confidence or fiducial limits illustrated in the case of the binomial.
 Biometrika 26 (1934).
@@ -7,11 +7,16 @@ Biometrika 26 (1934).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy.special import betaincinv
 
+from sdk.records import Interval
+
 ERROR = 0.05  # one minus the confidence
+RESAMPLES, SEED = 2_000, 0  # of the bootstrap
 
 
 class Share(NamedTuple):
@@ -35,3 +40,11 @@ def upper_bound(hits: int, of: int) -> float:
 def rows_needed(bound: float) -> int:
     """Return how many must be looked at, and nothing be found, for an upper bound of `bound`: 299 for 0.01."""
     return max(1, math.ceil(math.log(ERROR) / math.log1p(-bound) - 1e-9)) if bound < 1 else 1
+
+
+def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:
+    """Return mean and 95 % percentile interval over questions drawn with replacement (Efron and Tibshirani, ch. 13)."""
+    observed = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(observed), size=(RESAMPLES, len(observed)))
+    low, high = np.percentile(observed[drawn].mean(axis=1), [2.5, 97.5])
+    return Interval(value=float(observed.mean()), low=float(low), high=float(high))

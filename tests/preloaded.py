@@ -16,7 +16,7 @@ import transformers.models.llama.modeling_llama
 import trl
 
 import sdk.evaluate
-import sdk.measure.pilot
+import sdk.measure.trial
 import sdk.registry.sender
 import sdk.scrub.step
 import sdk.train.one_pass

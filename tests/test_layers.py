@@ -16,7 +16,7 @@ LAYERS = [  # a room imports from itself and from layers above its own line
     ["html"],
     ["records", "regular_files"],
     ["decoders", "crypto", "store", "processes", "policy", "packing", "lookup", "intervals"],
-    ["audit", "domain", "recognizer_format", "stored_formats", "data", "hardware"],
+    ["audit", "domain", "recognizer_format", "stored_formats", "data", "hardware", "isolated"],
     ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],
     ["measure", "serve"],
@@ -216,9 +216,15 @@ HEAVY = (
         "D(hardware_config={'gpu_memory': 24}, application_type='cost_efficient').recommend_strategy()",
         "from sdk.cli import main\ntry: main(['advise', '--model', 'llama-3.1-8b', '--gpu', 'rtx 4090', '--json'])\n"
         "except SystemExit as e: assert e.code == 0, e.code",
+        "from sdk.measure import pilot, probe",  # their processes import what measures
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     check = f"{code}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_project_is_made_without_what_loads_weights() -> None:
+    check = "import sys, sdk.model\nprint({'peft', 'bitsandbytes', 'datasets', 'trl'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout == "set()\n"

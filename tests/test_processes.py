@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import sdk
-from sdk import InvalidInput, processes
+from sdk import InvalidInput, StepFailed, processes
+from sdk.isolated import Isolated
 
 ROOT = Path(sdk.__file__).parents[1]
 WAITS = """
@@ -110,3 +111,50 @@ def test_a_port_that_is_taken_is_refused_where_it_was_named_and_another_is_found
     assert other != port
     assert processes.free_port(port) == port
     assert processes.free_port(usual=port) == port
+
+
+ANSWERS = """
+import os
+from sdk.errors import InvalidInput
+from sdk.isolated import answer
+
+def work(request, on_progress):
+    on_progress("works", 1, 2, {})
+    print("what a library prints")
+    if request["how"] == "dies":
+        os.kill(os.getpid(), 9)
+    if request["how"] == "fails":
+        raise ZeroDivisionError("secret")
+    if request["how"] == "refuses":
+        raise InvalidInput("no", ["so"])
+    return os.getpid()
+
+answer(work)
+"""
+
+
+def test_one_process_works_on_requests_until_it_ends_and_then_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def ask(how: str) -> int:
+        return int(process.ask({"how": how}, lambda what, *more: told.append(what)))
+
+    with Isolated(module(tmp_path, monkeypatch, ANSWERS)) as process:
+        first = ask("answers")
+        with pytest.raises(InvalidInput, match="no") as caught:
+            ask("refuses")
+        assert caught.value.faults == ("so",)
+        assert ask("answers") == first
+        with pytest.raises(StepFailed, match="ended from outside"):
+            ask("dies")
+        second = ask("answers")
+        with pytest.raises(StepFailed, match="ZeroDivisionError") as failed:
+            ask("fails")
+        assert "secret" not in str(failed.value)
+        third = ask("answers")
+    assert len({first, second, third}) == 3
+    assert told == ["works"] * 7
+    with pytest.raises(ProcessLookupError):
+        os.kill(third, 0)

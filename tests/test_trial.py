@@ -1,7 +1,7 @@
 """Probe and pilot: what they measure, that they keep no text and no weights, and that one failure is not all."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import pytest
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.advise import find_model
 from sdk.data import read_rows
-from sdk.measure import pilot, probe
+from sdk.isolated import Isolated
+from sdk.measure import pilot, probe, trials
 from sdk.measure.trials import TrialSetup
 from sdk.records import Advice, Calibration, Hardware, Method, Needs, Pilot, Scrubbed, TrainSettings
 from sdk.store import embedded_base
-from sdk.train.one_pass import measure
 from tests.test_secrets import forms, leaks
 from tests.tiny import settings
 from tests.warm import real_starts
@@ -96,7 +96,7 @@ def test_the_pilot_gives_all_methods_the_same_tokens(tried: tuple[Project, dict[
     assert {one.steps for one in record.candidates} == {STEPS}
     assert len({one.tokens for one in record.candidates}) == 1
     assert len({one.settings.seed for one in record.candidates}) == 1
-    assert {one.settings.validation_split for one in record.candidates} == {pilot.HELD_OUT}
+    assert {one.settings.validation_split for one in record.candidates} == {trials.HELD_OUT}
     for one in record.candidates:
         for interval in (one.eval_loss, one.score, one.loss_against_lora):
             assert interval is None or interval.low <= interval.value <= interval.high
@@ -225,42 +225,51 @@ def setup() -> TrialSetup:
     )
 
 
-Call = Callable[..., dict[str, Any]]
-
-
-def stand_in(asked: list[str], failing: Mapping[str, BaseException]) -> Call:
+class StandIn:
     """In place of a process: writes an adapter as one would, and answers or fails."""
 
-    def run(module: str, told: Mapping[str, Any], on_progress: Any) -> dict[str, Any]:
-        method = told["settings"]["method"]
-        asked.append(method)
-        Path(told["out"], "adapter").mkdir(parents=True)
-        if method in failing:
-            raise failing[method]
-        scores = [1.0, 1.0, 0.0, 1.0] if method == "lora" else [1.0, 0.0, 0.0, 1.0]
-        figures = {"steps": 4, "tokens": 50, "seconds": 1.0, "memory_gib": 0.5}
-        return {"losses": [1.0, 2.0], "scores": scores, **figures}
+    def __init__(self, failing: Mapping[str, BaseException]) -> None:
+        self.failing = failing
+        self.asked: dict[str, int | None] = {}  # method -> how many questions
 
-    return run
+    def __call__(self, module: str) -> "StandIn":
+        return self
+
+    def __enter__(self) -> "StandIn":
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        pass
+
+    def ask(self, told: Mapping[str, Any], on_progress: Any) -> dict[str, Any]:
+        method = told["settings"]["method"]
+        self.asked[method] = told["questions"]
+        Path(told["out"], "adapter").mkdir(parents=True)
+        if method in self.failing:
+            raise self.failing[method]
+        scores = [1.0, 1.0, 0.0, 1.0] if method == "lora" else [1.0, 0.0, 0.0, 1.0]
+        figures = {"steps": 4, "tokens": 50, "seconds": 1.0, "memory_gib": 0.5, "questions": 9}
+        return {"losses": [1.0, 2.0], "scores": scores, **figures}
 
 
 def run_pilot(setup: TrialSetup, planned: list[TrainSettings], out: Path) -> Pilot:
-    return pilot.pilot(setup, planned, {}, out / "train", pilot.Questions(out / "eval", "f1", 4), None, out / "pilot")
+    asked = pilot.Questions(out / "eval", "f1", 4, 1.0)
+    return pilot.pilot(setup, planned, {}, out / "train", asked, None, out / "pilot")
 
 
 def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
     setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = [settings(method=method) for method in ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")]
-    asked: list[str] = []
-    monkeypatch.setattr(pilot, "run_isolated", stand_in(asked, {"qlora-4bit": KeyboardInterrupt()}))
+    monkeypatch.setattr(pilot, "Isolated", StandIn({"qlora-4bit": KeyboardInterrupt()}))
     with pytest.raises(KeyboardInterrupt):
         run_pilot(setup, planned, tmp_path)
     assert [path.name for path in (tmp_path / "pilot").iterdir()] == ["0.json"]
-    asked.clear()
-    monkeypatch.setattr(pilot, "run_isolated", stand_in(asked, {"qlora-4bit": StepFailed("Memory ran out.", ["so"])}))
+    process = StandIn({"qlora-4bit": StepFailed("Memory ran out.", ["so"])})
+    monkeypatch.setattr(pilot, "Isolated", process)
     record = run_pilot(setup, planned, tmp_path)
-    assert asked == ["qlora-4bit", "qlora-8bit"]
+    assert process.asked == {"qlora-4bit": 4, "qlora-8bit": 4}  # as many as the first had time for
+    assert (record.questions, record.questions_in_all, record.asked) == (4, 9, "4 of 9")
     assert record.left_out == {
         "qlora-4bit": "Memory ran out. so",
         "lora-fp8": "Policy refuses train. train.methods: no lora-fp8",
@@ -275,7 +284,7 @@ def test_a_failure_is_recorded_and_an_interruption_loses_nothing(
 
 
 def test_nothing_is_recorded_where_all_fail(setup: TrialSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pilot, "run_isolated", stand_in([], {"lora": StepFailed("no")}))
+    monkeypatch.setattr(pilot, "Isolated", StandIn({"lora": StepFailed("no")}))
     with pytest.raises(StepFailed) as caught:
         run_pilot(setup, [settings()], tmp_path)
     assert caught.value.faults == ("lora: no",)
@@ -301,7 +310,7 @@ def test_all_get_the_smallest_micro_batch_and_equal_steps(setup: TrialSetup) -> 
     assert (one.max_steps, other.max_steps) == (7, 7)
     assert {(each.per_device_train_batch_size, each.packing) for each in (one, other)} == {(2, False)}
     assert one.gradient_accumulation_steps * one.gpus == other.gradient_accumulation_steps * other.gpus == 8
-    assert (one.validation_split, other.validation_split) == (pilot.HELD_OUT, pilot.HELD_OUT)
+    assert (one.validation_split, other.validation_split) == (trials.HELD_OUT, trials.HELD_OUT)
     assert not one.load_best_model_at_end
     assert (one.method, other.method) == ("lora", "qlora-4bit")
     short = pilot.plan(setup, given, 1e-9, None, None)
@@ -321,6 +330,7 @@ def test_a_probe_that_fails_is_recorded(setup: TrialSetup, tmp_path: Path, monke
 
 def test_an_error_comes_out_of_its_process(workshop: Workshop) -> None:
     data = workshop.domain / "train.jsonl"
-    with real_starts(), pytest.raises(InvalidInput, match="longer than 10 tokens") as caught:
-        measure(data, str(workshop.base), "brief", settings(max_length=10), lambda *given: None)
+    process = Isolated(probe.MEASURING)
+    with real_starts(), process, pytest.raises(InvalidInput, match="longer than 10 tokens") as caught:
+        probe.measure(process, data, str(workshop.base), "brief", settings(max_length=10), lambda *given: None)
     assert caught.value.message.startswith(f"{len(rows(data))} of {len(rows(data))} rows")

@@ -29,7 +29,7 @@ from sdk.processes import python_command
 
 MODULES = (
     "sdk.registry.sender",
-    "sdk.measure.pilot",
+    "sdk.measure.trial",
     "sdk.train.one_pass",
     "sdk.data.template_child",
     "sdk.scrub.parallel",

@@ -115,9 +115,7 @@ def pilot(record: Pilot) -> RenderableType:
     metric = record.metric.replace("_", " ")
     return Group(
         *_intervals("loss on held-out rows", names, losses, lambda value: f"{value:.3f}"),
-        *_intervals(
-            f"{metric} on {counted(record.questions, 'question')}", names, scores, lambda value: f"{value:.3f}"
-        ),
+        *_intervals(f"{metric} on {record.asked} questions", names, scores, lambda value: f"{value:.3f}"),
         *_intervals("lost against 16-bit LoRA", names, lost, percent),
         costs,
         "",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
-from sdk.data.rows_files import DATA_LISTS, RowsFile, rows_digest
+from sdk.data.rows_files import DATA_LISTS, RowsFile, rows_digest, rows_of, rows_request
 from sdk.data.source import Held, RowSource, open_rows, read_rows
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
@@ -39,6 +39,8 @@ __all__ = [
     "refuse_overlap",
     "row_line",
     "rows_digest",
+    "rows_of",
+    "rows_request",
     "spoken",
     "write_rows",
 ]

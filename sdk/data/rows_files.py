@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from glob import has_magic
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +25,20 @@ class RowsFile(NamedTuple):
     path: Path
     sha256: str
     columns: Columns | None = None
+
+
+def rows_request(data: Path | RowsFile) -> dict[str, str]:
+    """Say, for another process, where rows are and which digest they have."""
+    file = data if isinstance(data, RowsFile) else RowsFile(data, "")
+    columns = file.columns.model_dump_json() if file.columns else ""
+    return {"path": str(file.path.resolve()), "sha256": file.sha256, "columns": columns}
+
+
+def rows_of(request: Mapping[str, str]) -> Path | RowsFile:
+    """Return what rows_request was told."""
+    path = Path(request["path"])
+    columns = Columns.model_validate_json(request["columns"]) if request["columns"] else None
+    return RowsFile(path, request["sha256"], columns) if request["sha256"] else path
 
 
 class Portion(NamedTuple):

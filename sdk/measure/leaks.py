@@ -33,7 +33,7 @@ from sdk.data import Row, conversation
 from sdk.data.base_folder import Base
 from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
-from sdk.evaluate import RESAMPLES, SEED, bootstrap
+from sdk.intervals import RESAMPLES, SEED, bootstrap
 from sdk.measure import power
 from sdk.model import Chat
 from sdk.model.adapter import attach_adapter, set_adapter_weights

@@ -1,11 +1,11 @@
-"""Train each candidate a little on the user's own rows and ask it the questions: what advice can only expect.
+"""Train each candidate a little on the user's own rows and ask it questions: what advice can only expect.
 
-Each candidate runs in a process of its own, so its memory is its own and its end is not that of the others.
+One process tries one candidate after the other; where it is ended from outside, a new one goes on with the next. All
+are asked the same questions: as many, drawn by lot, as the first answers in a quarter of the time that it may train.
 """
 
 from __future__ import annotations
 
-import gc
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,58 +16,39 @@ import numpy as np
 
 from sdk.advise import predict
 from sdk.crypto import Secret
-from sdk.data import RowsFile, read_rows
-from sdk.data.base_folder import base_from_json
-from sdk.data.canaries import is_canary
+from sdk.data import RowsFile, rows_request
 from sdk.errors import Remedy, SDKError, StepFailed
-from sdk.evaluate import RESAMPLES, SEED, ask, bootstrap, mean_losses
-from sdk.measure.trials import TrialSetup, one_sentence
-from sdk.model import Chat, encode_rows, learned
-from sdk.model.adapter import attach_adapter
-from sdk.model.load import load_base
+from sdk.intervals import RESAMPLES, SEED, bootstrap
+from sdk.isolated import Isolated
+from sdk.measure.trials import HELD_OUT, TrialResult, TrialSetup, one_sentence
 from sdk.records import (
     Advice,
     Calibration,
-    Frozen,
     Interval,
     Method,
     Needs,
-    OnProgress,
     Pilot,
     Piloted,
     TrainSettings,
 )
 from sdk.regular_files import PROGRESS_BYTES, read_regular
-from sdk.seal import read_adapter
 from sdk.store import write_atomic
-from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
-from sdk.train.batching import micro_batches, one_row_at_a_time
-from sdk.train.engine import use_row_attention
-from sdk.train.isolated import answer, run_isolated
-from sdk.train.job import rows_of, rows_request
-from sdk.train.validation import hold_out
 
-HELD_OUT = 0.1
+TRIAL = "sdk.measure.trial"  # the module that trains and asks
+ASKING = 0.25  # of the minutes
 LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
 
 
 class Questions(NamedTuple):
-    """What each candidate is asked: scrubbed rows in a file, the score that counts, and how long answers may be."""
+    """What each candidate is asked: scrubbed rows in a file, the score that counts, and how long answers may be.
+
+    seconds: time for the answers of the first candidate.
+    """
 
     data: RowsFile | Path
     metric: Literal["exact_match", "f1"]
     max_new_tokens: int
-
-
-class TrialResult(Frozen):
-    """What one candidate came to: a loss for each held-out row, a score for each question, none of their text."""
-
-    steps: int
-    tokens: int
-    losses: tuple[float, ...]
-    scores: tuple[float, ...]
     seconds: float
-    memory_gib: float
 
 
 def plan(
@@ -149,12 +130,15 @@ def pilot(
     }
     done: list[tuple[TrainSettings, TrialResult]] = []
     failed: dict[str, str] = {}
-    for number, settings in enumerate(planned):
-        try:
-            setup.allow(settings.method)
-            done.append((settings, _try_candidate(setup, settings, request, out / str(number))))
-        except SDKError as error:
-            failed[settings.method] = one_sentence(error)
+    with Isolated(TRIAL) as process:
+        for number, settings in enumerate(planned):
+            asked = len(done[0][1].scores) if done else None
+            own = {**request, "questions": asked, "seconds": questions.seconds}
+            try:
+                setup.allow(settings.method)
+                done.append((settings, _try_candidate(setup, settings, own, out / str(number), process)))
+            except SDKError as error:
+                failed[settings.method] = one_sentence(error)
     if not done:
         raise StepFailed("No candidate could be tried.", [f"{method}: {why}" for method, why in failed.items()])
     shutil.rmtree(out)
@@ -163,12 +147,15 @@ def pilot(
         hardware=setup.hardware,
         metric=questions.metric,
         questions=len(done[0][1].scores),
+        questions_in_all=done[0][1].questions,
         candidates=tuple(_piloted(settings, tried, lora) for settings, tried in done),
         left_out={**left_out, **failed},
     )
 
 
-def _try_candidate(setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path) -> TrialResult:
+def _try_candidate(
+    setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path, process: Isolated
+) -> TrialResult:
     figures = folder.with_suffix(".json")
     if figures.exists():
         return TrialResult.model_validate_json(read_regular(figures, PROGRESS_BYTES, Remedy.PROJECT))
@@ -179,7 +166,7 @@ def _try_candidate(setup: TrialSetup, settings: TrainSettings, request: Mapping[
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     own = {**request, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
     try:
-        tried = TrialResult.model_validate(run_isolated(__name__, own, tell))
+        tried = TrialResult.model_validate(process.ask(own, tell))
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # no weights stay, however it ended
     write_atomic(figures, tried.model_dump_json().encode())
@@ -213,40 +200,3 @@ def lost(scores: Sequence[float], lora: Sequence[float]) -> Interval | None:
     value = float(1 - own.mean() / other.mean())
     low, high = (float(end) for end in np.percentile(shares, [2.5, 97.5]))
     return Interval(value=value, low=min(low, value), high=max(high, value))
-
-
-def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
-    settings = TrainSettings.model_validate(request["settings"])
-    base, prompt = base_from_json(request["base"]), request["prompt"]
-    data, out = rows_of(request["data"]), Path(request["out"])
-    secret = Secret(bytes.fromhex(request["secret"])) if request["secret"] else None
-    job = Job(data, base, prompt, settings, out, ONLY_THE_LAST_CHECKPOINT, secret)
-    run = train(job, on_progress)
-    gc.collect()  # the trained model, before another is loaded
-    model, tokenizer = load_base(base, settings.method)
-    adapted = attach_adapter(model, *read_adapter(out))
-    chat = Chat(tokenizer)
-    texts = read_rows(data).rows
-    rows = encode_rows(chat, texts, prompt, settings.max_length, learned(settings))
-    trained, held = hold_out(rows, settings, {place for place, row in enumerate(texts) if is_canary(row.id)})
-    losses = mean_losses(adapted, held, tokenizer.pad_token_id)
-    if not all(map(math.isfinite, losses)):
-        raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")
-    questions = read_rows(rows_of(request["evaluation"])).rows
-    encoded = encode_rows(chat, questions, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
-    answered, _ = ask(adapted, chat, questions, encoded, prompt, request["max_new_tokens"], on_progress)
-    lengths = [len(row.input_ids) for row in trained]
-    running = settings if use_row_attention(model) else one_row_at_a_time(settings)
-    result = TrialResult(
-        steps=run.steps,
-        tokens=sum(lengths[row] for batch in micro_batches(lengths, running) for row in batch),
-        losses=tuple(losses),
-        scores=tuple(float(item.exact if request["metric"] == "exact_match" else item.f1) for item in answered),
-        seconds=run.seconds,
-        memory_gib=run.memory_measured_gib,
-    )
-    return result.model_dump(mode="json")
-
-
-if __name__ == "__main__":
-    answer(_train_and_ask)

@@ -1,6 +1,6 @@
 """Measure one pass of each candidate on this machine: memory and time that advice can only expect.
 
-Each candidate runs in a process of its own, so its memory is its own and its end is not that of the others.
+One process tries one candidate after the other; where it is ended from outside, a new one goes on with the next.
 """
 
 from __future__ import annotations
@@ -9,32 +9,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdk.advise import predict
-from sdk.data import RowsFile
+from sdk.data import RowsFile, rows_request
+from sdk.data.base_folder import Base, base_name
 from sdk.errors import SDKError, StepFailed
+from sdk.isolated import Isolated
 from sdk.measure.trials import TrialSetup, one_sentence
-from sdk.model import base_name
-from sdk.records import Calibration, Lengths, Needs, Probed, TrainSettings
-from sdk.train.one_pass import PassMeasurement, measure
+from sdk.records import Calibration, Lengths, Needs, OnProgress, PassMeasurement, Probed, TrainSettings
+
+MEASURING = "sdk.train.one_pass"  # the module that measures
 
 
 def probe(setup: TrialSetup, candidates: Sequence[TrainSettings], data: RowsFile | Path) -> Calibration:
     """Measure memory and time of each candidate's largest micro-batch of the rows in `data`; failures are recorded."""
     probes = []
-    for number, settings in enumerate(candidates):
-        setup.on_progress(f"probe {settings.method}", number, len(candidates), {})
-        probes.append(_probe_candidate(setup, settings, data))
+    with Isolated(MEASURING) as process:
+        for number, settings in enumerate(candidates):
+            setup.on_progress(f"probe {settings.method}", number, len(candidates), {})
+            probes.append(_probe_candidate(setup, settings, data, process))
     setup.on_progress("probe", len(candidates), len(candidates), {})
     return Calibration(hardware=setup.hardware, base_name=base_name(setup.base), probes=tuple(probes))
 
 
-def _probe_candidate(setup: TrialSetup, candidate: TrainSettings, data: RowsFile | Path) -> Probed:
+def measure(
+    process: Isolated, data: RowsFile | Path, base: Base, prompt: str, settings: TrainSettings, on_progress: OnProgress
+) -> PassMeasurement:
+    """Measure two optimizer steps on the largest micro-batch of the rows in `data`, on one GPU.
+
+    Raises InvalidInput as training does, StepFailed where a step or the base does not fit.
+    """
+    request = {
+        "data": rows_request(data),
+        "base": base,
+        "prompt": prompt,
+        "settings": settings.model_dump(mode="json"),
+    }
+    return PassMeasurement.model_validate(process.ask(request, on_progress))
+
+
+def _probe_candidate(setup: TrialSetup, candidate: TrainSettings, data: RowsFile | Path, process: Isolated) -> Probed:
     settings = candidate.model_copy(update={"gpus": 1})
     predicted = predict(setup.shape, settings, setup.hardware, setup.needs).memory.total
     try:
         setup.allow(settings.method)
         if settings.shard_base:
             raise StepFailed("Its base is split over the GPUs, which one process cannot measure.")
-        measured = measure(data, setup.base, setup.prompt, settings, setup.on_progress)
+        measured = measure(process, data, setup.base, setup.prompt, settings, setup.on_progress)
     except SDKError as error:
         tokens = settings.per_device_train_batch_size * settings.max_length
         return Probed(settings=settings, tokens=tokens, predicted_gib=predicted, error=one_sentence(error))

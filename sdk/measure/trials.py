@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from sdk.data.base_folder import Base
 from sdk.errors import SDKError
-from sdk.records import Hardware, Method, ModelShape, Needs, OnProgress
+from sdk.records import Frozen, Hardware, Method, ModelShape, Needs, OnProgress
+
+HELD_OUT = 0.1  # of the rows, where a pilot trains
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,21 @@ class TrialSetup:
     prompt: str
     allow: Callable[[Method], None]
     on_progress: OnProgress
+
+
+class TrialResult(Frozen):
+    """What one candidate of a pilot came to: a loss for each held-out row, a score for each question, no text.
+
+    questions: how many there were, of which as many as there was time for were asked.
+    """
+
+    steps: int
+    tokens: int
+    losses: tuple[float, ...]
+    scores: tuple[float, ...]
+    questions: int
+    seconds: float
+    memory_gib: float
 
 
 def one_sentence(error: SDKError) -> str:

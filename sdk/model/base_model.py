@@ -60,6 +60,20 @@ def fetch_base(base: Base) -> Path:
     return folder
 
 
+_kept: dict[Base, BaseFolder] = {}
+
+
+@contextmanager
+def keep_base_open(base: Base) -> Iterator[None]:
+    """Give everybody who opens this base meanwhile the same open files, so that they are hashed once."""
+    with open_base(base) as opened:
+        _kept[base] = opened
+        try:
+            yield
+        finally:
+            del _kept[base]
+
+
 @contextmanager
 def open_base(base: Base, needs_template: bool = True) -> Iterator[BaseFolder]:
     """Open a base's files, each once: what is loaded from them are the bytes that were checked.
@@ -67,6 +81,9 @@ def open_base(base: Base, needs_template: bool = True) -> Iterator[BaseFolder]:
     needs_template: whether a base without a chat template, of its own or named with its digest, is a fault.
     Raises InvalidInput with every fault of the folder, Tampered where a pinned base is another one.
     """
+    if base in _kept:
+        yield _kept[base]
+        return
     located = locate_base(base)
     with BaseFolder(located if isinstance(located, Path) else _fetch(located)) as opened:
         if isinstance(base, PinnedBase):

@@ -54,7 +54,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
         raise InvalidInput("A pilot needs time: give minutes above 0, or steps of at least 3.")
     scrubbed = state.latest(Scrubbed)
     setup = _trial_setup(state, find_rows(state, None), on_progress)
-    from sdk.measure.pilot import Questions, not_tried, pilot, plan  # which loads torch
+    from sdk.measure.pilot import ASKING, Questions, not_tried, pilot, plan
 
     calibration = find_calibration(state, setup.hardware)
     settings = candidates(setup.shape, setup.hardware, setup.needs, calibration)
@@ -64,13 +64,13 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
     planned = plan(setup, settings, minutes, steps, calibration)
     allowed = _allowed(setup.allow, settings)
     failed = sum(bool(allowed & earlier.left_out.keys()) for earlier in state.all(Pilot))
-    domain = state.domain()
+    domain, seconds = state.domain(), ASKING * minutes * 60
     inputs = {
         **common_inputs(state),
         "base": state.charter.base_digest,
         "scrubbed": scrubbed.digest,
         **({"calibration": calibration.digest} if calibration else {}),
-        "settings": _trial_digest(setup, planned, failed),
+        "settings": _trial_digest(setup, planned, failed, seconds),
     }
     secret = state.checkpoint_secret()
 
@@ -80,7 +80,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
             planned,
             left_out,
             data=state.rows(scrubbed, "train"),
-            questions=Questions(state.rows(scrubbed, "eval"), domain.metric, domain.max_new_tokens),
+            questions=Questions(state.rows(scrubbed, "eval"), domain.metric, domain.max_new_tokens, seconds),
             secret=secret,
             out=out,
         )
@@ -110,9 +110,12 @@ def _trial_setup(state: ProjectState, rows: RowsForAdvice, on_progress: OnProgre
     )
 
 
-def _trial_digest(setup: TrialSetup, settings: Sequence[TrainSettings], failed: int) -> str:
+def _trial_digest(
+    setup: TrialSetup, settings: Sequence[TrainSettings], failed: int, asking_seconds: float | None = None
+) -> str:
     """Return the digest of what is tried. `failed` counts earlier failures that may pass, so that it is tried again."""
     return settings_digest(
+        asking_seconds=asking_seconds,
         settings=[each.model_dump(mode="json") for each in settings],
         hardware=setup.hardware.model_dump(mode="json"),
         versions={name: version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")},

@@ -32,7 +32,7 @@ from sdk.records.declarations import Declared
 from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
 from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, Verified
 from sdk.records.in_words import fault_text, spelled
-from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
+from sdk.records.measurements import Calibration, PassMeasurement, Pilot, Piloted, Probed
 from sdk.records.releases import (
     Approval,
     Decision,
@@ -129,6 +129,7 @@ __all__ = [
     "OnProgress",
     "Outcome",
     "Package",
+    "PassMeasurement",
     "PeftMethod",
     "Pilot",
     "Piloted",

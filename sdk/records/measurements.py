@@ -11,6 +11,15 @@ from sdk.records.settings import TrainSettings
 from sdk.records.shapes import Hardware
 
 
+class PassMeasurement(Frozen):
+    """What one pass through the training engine took."""
+
+    gib: float = Field(description="peak: the allocator's on a GPU; on a CPU the growth of the process")
+    seconds: float = Field(description="of one forward and backward pass, with its share of the optimizer's step")
+    lengths: tuple[int, ...] = Field(description="tokens of each row in the pass")
+    learned: float = Field(description="share of the tokens that the loss is taken on")
+
+
 class Probed(Frozen):
     """One candidate's forward and backward pass of the longest row on this machine."""
 
@@ -67,10 +76,17 @@ class Pilot(StepRecord):
     hardware: Hardware
     metric: Literal["exact_match", "f1"]
     questions: int = Field(gt=0)
+    questions_in_all: int | None = Field(default=None, description="of which they were drawn; None: by 0.1.0")
     candidates: tuple[Piloted, ...]
     left_out: dict[str, str] = Field(default_factory=dict, description="method -> why it was not tried")
 
+    @property
+    def asked(self) -> str:
+        """How many questions there were time for, of how many."""
+        every = self.questions_in_all or self.questions
+        return f"{self.questions:,}" if self.questions == every else f"{self.questions:,} of {every:,}"
+
     def _summary(self) -> dict[str, Any]:
         tried = {f"{one.settings.method}, rank {one.settings.lora_r}": one for one in self.candidates}
-        measured = f"{self.metric.replace('_', ' ')} on {self.questions:,} questions, on {self.hardware.brief()}"
+        measured = f"{self.metric.replace('_', ' ')} on {self.asked} questions, on {self.hardware.brief()}"
         return {"measured": measured, **tried, **{f"not tried: {name}": why for name, why in self.left_out.items()}}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sdk.crypto import Secret
-from sdk.data import Row, RowsFile, read_rows
+from sdk.data import Row, RowsFile, read_rows, rows_of, rows_request
 from sdk.data.base_folder import Base, base_from_json
-from sdk.records import Columns, TrainSettings, canonical_json, sha256
+from sdk.records import TrainSettings, canonical_json, sha256
 from sdk.train.adapter_init import Adapter
 from sdk.train.session import Earlier
 
@@ -93,20 +92,6 @@ class Job:
             config, weights = values["adapter"]
             values["adapter"] = (config, b64decode(weights))
         return cls(**values)
-
-
-def rows_request(data: Path | RowsFile) -> dict[str, str]:
-    """Say, for another process, where rows are and which digest they have."""
-    file = data if isinstance(data, RowsFile) else RowsFile(data, "")
-    columns = file.columns.model_dump_json() if file.columns else ""
-    return {"path": str(file.path.resolve()), "sha256": file.sha256, "columns": columns}
-
-
-def rows_of(request: Mapping[str, str]) -> Path | RowsFile:
-    """Return what rows_request was told."""
-    path = Path(request["path"])
-    columns = Columns.model_validate_json(request["columns"]) if request["columns"] else None
-    return RowsFile(path, request["sha256"], columns) if request["sha256"] else path
 
 
 def _dumped(rows: tuple[Row, ...]) -> list[dict[str, Any]]:

@@ -13,18 +13,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, Literal
+from typing import IO
 from uuid import uuid4
 
 import torch
-from pydantic import Field
 
 from sdk import processes
 from sdk.data.base_folder import Base, PinnedBase
 from sdk.durable import create_file
 from sdk.errors import InvalidInput, SDKError, StepFailed
 from sdk.hardware import cpu_cores
-from sdk.records import Frozen, OnProgress, Run, TrainSettings
+from sdk.isolated import PARENT, Fault, ProgressLine
+from sdk.records import OnProgress, Run, TrainSettings
 from sdk.regular_files import PROGRESS_BYTES, RECORD_BYTES, read_regular, read_span
 from sdk.train.failures import MemoryRanOut
 from sdk.train.job import Job
@@ -32,28 +32,10 @@ from sdk.train.shard import check_settings
 from sdk.train.training_run import train_here
 from sdk.wording import counted
 
-RESULT, PROGRESS, ERROR, PARENT = "run.json", "progress.jsonl", "error-{}.json", "SDK_PARENT_PROCESS"
+RESULT, PROGRESS, ERROR = "run.json", "progress.jsonl", "error-{}.json"
 _ERRORS: dict[str, type[SDKError]] = {kind.__name__: kind for kind in (MemoryRanOut, InvalidInput, StepFailed)}
 _TORCHRUN = "torch.distributed.run"
 _LOOK_SECONDS = 0.1
-
-
-class ProgressLine(Frozen):
-    """One line of PROGRESS, which the first process writes."""
-
-    what: str
-    done: int
-    total: int | None
-    figures: dict[str, float]
-
-
-class Fault(Frozen):
-    """Why a process ended; `lost`: only because another one had."""
-
-    kind: str
-    message: str
-    faults: tuple[str, ...] = ()
-    why: Literal["error", "bug", "lost"] = Field(default="error")
 
 
 def train(job: Job, on_progress: OnProgress, nodes: int = 1, rendezvous: str = "") -> Run:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from pydantic import Field
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,16 +20,15 @@ from transformers import (
     set_seed,
 )
 
-from sdk.data import RowsFile, read_rows
+from sdk.data import read_rows, rows_of
 from sdk.data.base_folder import Base, base_from_json
-from sdk.model import Chat, Encoded, encode_rows, learned
-from sdk.records import PROMPTS, Frozen, OnProgress, TrainSettings
+from sdk.isolated import answer
+from sdk.model import Chat, Encoded, Learned, encode_rows, keep_base_open, learned
+from sdk.records import PROMPTS, OnProgress, PassMeasurement, TrainSettings
 from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.failures import failures, memory_of_steps
-from sdk.train.isolated import answer, run_isolated
-from sdk.train.job import rows_of, rows_request
 from sdk.train.methods import check_settings
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.session import Session
@@ -38,29 +37,6 @@ from sdk.train.training_run import load, make_trainer
 
 # Gradients wait for a second pass where rows are accumulated; a third would take nothing more.
 _PASSES = 2
-
-
-class PassMeasurement(Frozen):
-    gib: float = Field(description="peak, as PeakMemory measures it")
-    seconds: float = Field(description="of one forward and backward pass, with its share of the optimizer's step")
-    lengths: tuple[int, ...] = Field(description="tokens of each row in the pass")
-    learned: float = Field(description="share of the tokens that the loss is taken on")
-
-
-def measure(
-    data: RowsFile | Path, base: Base, prompt: str, settings: TrainSettings, on_progress: OnProgress
-) -> PassMeasurement:
-    """Measure two optimizer steps on the largest micro-batch of the rows in `data`, in a process of its own on one GPU.
-
-    Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does not.
-    """
-    request = {
-        "data": rows_request(data),
-        "base": base,
-        "prompt": prompt,
-        "settings": settings.model_dump(mode="json"),
-    }
-    return PassMeasurement.model_validate(run_isolated(__name__, request, on_progress))
 
 
 def measure_step(
@@ -125,18 +101,41 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _measure_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
-    settings = TrainSettings.model_validate(request["settings"])
-    check_settings(settings)
-    with failures(settings), PeakMemory() as memory:
-        set_seed(settings.seed)
-        model, tokenizer, _ = load(base_from_json(request["base"]), settings)
-        texts = read_rows(rows_of(request["data"])).rows
-        rows = encode_rows(Chat(tokenizer), texts, request["prompt"], settings.max_length, learned(settings))
-        loaded = memory.gib  # on a GPU measure_step() begins anew
-        measured = measure_step(model, tokenizer, rows, settings)
-    return measured.model_copy(update={"gib": max(loaded, memory.gib)}).model_dump(mode="json")
+class _Passes:
+    """Passes of several candidates over the same rows, which are tokenized once."""
+
+    def __init__(self, opened: ExitStack) -> None:
+        self._opened = opened
+        self._base: Base | None = None
+        self._rows: dict[tuple[int, Learned], list[Encoded]] = {}
+
+    def measure(self, request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+        """Measure two optimizer steps of a candidate on the largest micro-batch of the rows, on one GPU.
+
+        Raises InvalidInput as training does, MemoryRanOut where a step does not fit, StepFailed where the base does
+        not.
+        """
+        settings = TrainSettings.model_validate(request["settings"])
+        check_settings(settings)
+        if self._base is None:
+            self._base = base_from_json(request["base"])
+            self._opened.enter_context(keep_base_open(self._base))
+        with failures(settings), PeakMemory() as memory:
+            set_seed(settings.seed)
+            model, tokenizer, _ = load(self._base, settings)
+            rows = self._encoded(request, settings, Chat(tokenizer))
+            loaded = memory.gib  # on a GPU measure_step() begins anew
+            measured = measure_step(model, tokenizer, rows, settings)
+        return measured.model_copy(update={"gib": max(loaded, memory.gib)}).model_dump(mode="json")
+
+    def _encoded(self, request: dict[str, Any], settings: TrainSettings, chat: Chat) -> list[Encoded]:
+        key = (settings.max_length, learned(settings))
+        if key not in self._rows:
+            texts = read_rows(rows_of(request["data"])).rows
+            self._rows[key] = encode_rows(chat, texts, request["prompt"], *key)
+        return self._rows[key]
 
 
 if __name__ == "__main__":
-    answer(_measure_here)
+    with ExitStack() as stack:
+        answer(_Passes(stack).measure)

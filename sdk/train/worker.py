@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from torch.distributed import DistError
 
+from sdk import isolated
 from sdk.durable import append_to, write_all
-from sdk.errors import SDKError
 from sdk.hardened import forbid_dumps
+from sdk.isolated import PARENT, Fault, ProgressLine, end_with_parents
 from sdk.store import write_atomic
 from sdk.train import process_group
 from sdk.train.job import Job
-from sdk.train.launch import ERROR, PARENT, PROGRESS, RESULT, Fault, ProgressLine
+from sdk.train.launch import ERROR, PROGRESS, RESULT
 from sdk.train.training_run import train_here
-
-_LOOK_SECONDS = 0.5
 
 
 def main(folder: Path, message: bytes) -> None:
@@ -47,38 +43,15 @@ def main(folder: Path, message: bytes) -> None:
 
 def fault_of(error: BaseException) -> Fault:
     """Return the error as the process that started us will raise it."""
-    if isinstance(error, SDKError):
-        return Fault(kind=type(error).__name__, message=error.message, faults=error.faults)
+    fault = isolated.fault_of(error)
     # gloo has no type of its own for a peer that is gone.
-    lost = isinstance(error, DistError) or "gloo" in str(error)
-    text = "".join(traceback.format_exception(error))
-    return Fault(kind=type(error).__name__, message=text, why="lost" if lost else "bug")
+    lost = fault.why == "bug" and (isinstance(error, DistError) or "gloo" in str(error))
+    return fault.model_copy(update={"why": "lost"}) if lost else fault
 
 
 def read_job_of_parent() -> bytes:
     """Read the job from standard input; nothing where torchrun was started by hand, on another host."""
     return os.pread(0, os.fstat(0).st_size, 0) if PARENT in os.environ else b""
-
-
-def end_with_parents() -> None:
-    """End this process once the one that started it, or the one that started that, has gone."""
-    started_by = os.getppid()
-    command = int(os.environ.get(PARENT, started_by))
-
-    def look() -> None:
-        while os.getppid() == started_by and _lives(command):
-            time.sleep(_LOOK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=look, daemon=True).start()
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _leave_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

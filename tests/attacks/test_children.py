@@ -21,11 +21,12 @@ import pytest
 
 import sdk
 from sdk import processes
+from sdk.isolated import Isolated
+from sdk.measure.probe import MEASURING, measure
 from sdk.project.streaming import MetricsStream
 from sdk.registry import Tracking, ui_command, ui_variables
 from sdk.scrub.parallel import in_processes
 from sdk.train import Job, train
-from sdk.train.one_pass import measure
 from tests.servers import free_port
 from tests.test_scrub import chat, rows_file, rules
 from tests.test_scrub import run as scrub_rows
@@ -185,9 +186,9 @@ def test_the_sender_of_figures(trap: Trap, tmp_path: Path) -> None:
 
 
 def test_the_probe_in_a_process_of_its_own(trap: Trap, base: Path, data: Path) -> None:
-    with trap.watching():
-        assert measure(data, str(base), "brief", settings(), silent).gib > 0
-    trap.check("sdk.train.one_pass")
+    with trap.watching(), Isolated(MEASURING) as process:
+        assert measure(process, data, str(base), "brief", settings(), silent).gib > 0
+    trap.check(MEASURING)
 
 
 def test_scrubbing_processes(trap: Trap, tmp_path: Path) -> None:
