@@ -29,6 +29,7 @@ ON_A_CPU = MemoryBand(0.5, 0.4)  # what a process takes depends on its allocator
 CALIBRATED = MemoryBand(0.05, 0.05)
 # The band of speed, as factors.
 SPEED_MEASURED, SPEED_ELSEWHERE, SPEED_ON_A_CPU, SPEED_CALIBRATED = 1.25, 1.7, 3.0, 1.2
+SPEED_ON_A_MEASURED_CPU = 1.4
 HELD_AGAINST = "NVIDIA H200"
 
 
@@ -149,6 +150,8 @@ def _speed(
 ) -> Speed:
     if probed is not None and probed.measured_seconds:
         factor, basis = SPEED_CALIBRATED, "calibrated by the probe on this machine"
+    elif not hardware.gpu_count and hardware.tflops:
+        factor, basis = SPEED_ON_A_MEASURED_CPU, "from what this machine's CPU was measured to do"
     elif not hardware.gpu_count:
         factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk probe` measures here"
     elif shape.num_experts:

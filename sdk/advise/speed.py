@@ -2,11 +2,14 @@
 
 Each term is work over a rate of the data sheet, times how far the engine stays below that rate. The factors were fitted
 to passes of five models on one H200 (tests/benchmarks/planning.py --search) and hold there; on other GPUs they are
-assumed to be the same. docs/advisor.md has the errors on runs that were not fitted.
+assumed to be the same. A CPU has no data sheet of use: its rates are measured (sdk/model/cpu_speed.py), and two factors
+were fitted to passes of the embedded base and of one of 135 million parameters. docs/advisor.md has the errors on runs
+that were not fitted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
@@ -14,9 +17,7 @@ from sdk.advise.memory import QUANTIZED_BYTES
 from sdk.packing import MicroBatch
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
-# Measured time over that of the data sheet's rate.
-MATRICES, MATRICES_FP8, ATTENTION, HEAD, ADAPTERS, TRAFFIC = 1.33, 1.47, 3.3, 2.1, 4.0, 1.36
-DEQUANTIZING: dict[Method, float] = {"qlora-4bit": 1.6, "qlora-8bit": 8.0}
+MATRICES_FP8 = 1.47
 # Seconds that the host (32 virtual cores beside the H200) needs to launch a layer forward and backward, and to launch
 # it once more where it recomputes.
 LAUNCH: dict[Method, tuple[float, float]] = {
@@ -38,13 +39,31 @@ OFFLOADING, LOOKING_UP = 70e9, 0.8e9
 
 # For a GPU without a data sheet, only to order what could be chosen.
 USUAL_TFLOPS, USUAL_BANDWIDTH, USUAL_LINK = 150.0, 1000.0, 25.0
-# A core in float32, within a factor of three of three models of 5 to 500 million parameters on a two-core machine.
-CPU_GFLOPS, CPU_BANDWIDTH = 50.0, 80.0
-CPU_LAUNCH = 0.0006
+# A core in float32, and the memory of a machine, where nothing was measured.
+CPU_GFLOPS, CPU_BANDWIDTH = 50.0, 8.0
+# Products come out as fast as one by itself; what else touches memory nearly so. Seconds to launch a layer, whose
+# operations are hundreds.
+CPU_TRAFFIC, CPU_LAUNCH, CPU_DEQUANTIZING = 1.09, 0.0076, 1.6
+
+
+class Factors(NamedTuple):
+    """Measured time over that of the rate, and bytes of a number in the type of the products."""
+
+    matrices: float
+    attention: float
+    head: float
+    adapters: float
+    traffic: float
+    dequantizing: Mapping[Method, float]
+    size: int
+
+
+GPU_FACTORS = Factors(1.33, 3.3, 2.1, 4.0, 1.36, {"qlora-4bit": 1.6, "qlora-8bit": 8.0}, 2)
+CPU_FACTORS = Factors(1, 1, 1, 1, CPU_TRAFFIC, dict.fromkeys(("qlora-4bit", "qlora-8bit"), CPU_DEQUANTIZING), 4)
 
 
 class Rates(NamedTuple):
-    """What one GPU, or all cores of a CPU, can do by its data sheet."""
+    """What one GPU can do by its data sheet, or all cores of a CPU as it was measured."""
 
     matrices: float  # FLOP/s in 16 bits, on a CPU in float32
     fp8: float
@@ -54,7 +73,8 @@ class Rates(NamedTuple):
 
 def rates(hardware: Hardware) -> Rates:
     if not hardware.gpu_count:
-        return Rates(hardware.cpu_cores * CPU_GFLOPS * 1e9, 0, CPU_BANDWIDTH * 1e9, 1e9)
+        products = hardware.tflops * 1e12 if hardware.tflops else hardware.cpu_cores * CPU_GFLOPS * 1e9
+        return Rates(products, 0, (hardware.bandwidth_gbs or CPU_BANDWIDTH) * 1e9, 1e9)
     tflops = hardware.tflops or USUAL_TFLOPS
     return Rates(
         tflops * 1e12,
@@ -75,7 +95,9 @@ def pass_seconds(
     gpu = hardware.gpu_count > 0
     launch = LAUNCH[settings.method] if gpu else (CPU_LAUNCH, CPU_LAUNCH / 2)
     launching = layers * (launch[0] + again * launch[1])
-    computing = _computing(shape, settings, rates(hardware), filled, learned, again)
+    computing = _computing(
+        shape, settings, rates(hardware), GPU_FACTORS if gpu else CPU_FACTORS, filled, learned, again
+    )
     # A GPU computes while the host launches, so the longer of both decides; near each other both count.
     seconds: float = (computing**OVERLAP + launching**OVERLAP) ** (1 / OVERLAP) if gpu else computing + launching
     if settings.activation_offloading and gpu:
@@ -90,7 +112,13 @@ def pass_seconds(
 
 
 def _computing(
-    shape: ModelShape, settings: TrainSettings, rate: Rates, filled: MicroBatch, learned: float, again: float
+    shape: ModelShape,
+    settings: TrainSettings,
+    rate: Rates,
+    factors: Factors,
+    filled: MicroBatch,
+    learned: float,
+    again: float,
 ) -> float:
     """Return the seconds that a pass takes where the host is never waited for.
 
@@ -103,31 +131,31 @@ def _computing(
     weights = active_parameters(shape) - head
     products = 2 * weights * tokens * passes
     fp8 = settings.method == "lora-fp8" and rate.fp8 > 0
-    seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * MATRICES
+    seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * factors.matrices
     width = shape.num_attention_heads * shape.head_dim
     windowed = shape.num_sliding_layers if shape.sliding_window else 0
     # Layers times tokens that a token sees. Attention's two products take 2 x width FLOPs for each of them, since a
     # causal mask leaves half of the pairs; flash attention's backward pass, with five products, takes 2.5 times that.
     seen = (layers - windowed) * filled.row + windowed * min(filled.row, shape.sliding_window)
-    seconds += 2 * width * tokens * seen * (3.5 + again) / rate.matrices * ATTENTION
+    seconds += 2 * width * tokens * seen * (3.5 + again) / rate.matrices * factors.attention
     # 2 FLOPs a weight for the logits, 2 for the gradient of their input; the head's own is not computed.
-    seconds += 4 * head * tokens * learned / rate.matrices * HEAD
+    seconds += 4 * head * tokens * learned / rate.matrices * factors.head
     # Forward, the gradient of the input, the gradient of the adapters.
     adapted = adapter_parameters(shape, settings.lora_r)
-    seconds += 2 * adapted * tokens * (3 + again) / rate.matrices * ADAPTERS
+    seconds += 2 * adapted * tokens * (3 + again) / rate.matrices * factors.adapters
     # Numbers that are read and written for a token besides products: by norms, sums, rotary embeddings and the gated
-    # activation, then the inputs and outputs of linear layers and adapters. They have 2 bytes; the logits of a learned
-    # token have 4, and six kernels pass over them.
+    # activation, then the inputs and outputs of linear layers and adapters. The logits of a learned token have 4 bytes,
+    # and six kernels pass over them.
     key = 2 * shape.num_key_value_heads * shape.head_dim
     moved = layers * (12 * hidden + 6 * shape.intermediate_size + 4 * (width + key)) * (3 + again)
     dropped = 2 if settings.lora_dropout else 1
     moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
-    seconds += (2 * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * TRAFFIC
-    if settings.method in DEQUANTIZING:
+    seconds += (factors.size * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
+    if settings.method in factors.dequantizing:
         # Each weight is read as it is stored and written in 16 bits, once a pass whatever the number of tokens.
         stored = QUANTIZED_BYTES[settings.method] + 2
         read = stored * linear_parameters(shape) * passes / rate.bytes
-        seconds += read * DEQUANTIZING[settings.method]
+        seconds += read * factors.dequantizing[settings.method]
     if expert_parameters(shape):
         seconds *= EXPERTS
     return seconds

@@ -13,21 +13,24 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sdk.crypto.block_tags import BLOCK_BYTES, BlockTags
+from sdk.durable import create_file, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
 from sdk.records import canonical_json, sha256
 from sdk.regular_files import TEMPLATE_BYTES, open_folder, open_inside
 from sdk.store import CHAT_TEMPLATE, EMBEDDED, embedded_base
 
 WEIGHTS = ".safetensors"
+INDEX = "model.safetensors.index.json"
 # What a base consists of: everything that decides what the model computes from a text. Its digest is over these, so a
 # pattern that is taken away or added gives other bases than ordinary ones another digest.
 BASE_PATTERNS = (
@@ -331,3 +334,36 @@ def _stray_fault(name: str) -> str:
 def without_paths(config: Mapping[str, object]) -> dict[str, object]:
     """Return a tokenizer's settings without those that name files: they could lead out of the base's folder."""
     return {name: value for name, value in config.items() if not name.endswith(("_file", "_files"))}
+
+
+def parse_object(name: str, data: bytes, faults: list[str]) -> Mapping[str, Any]:
+    """Return a file of a base that is a JSON object, empty where it is none; why is added to the faults."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        faults.append(f"{name} is not valid JSON ({type(error).__name__}); fetch it again")
+        return {}
+    if not isinstance(value, dict):
+        faults.append(f"{name} is not a JSON object; fetch it again")
+        return {}
+    return value
+
+
+@contextmanager
+def private_copy(opened: BaseFolder) -> Iterator[Path]:
+    """Write the base's small files, as they were read when it was opened, to a folder that only this user can enter.
+
+    Where a chat template was named, it stands in the place of the base's own. Libraries are pointed there and nowhere
+    else, so that what is not in the digest is not there to be found.
+    """
+    with tempfile.TemporaryDirectory(prefix="sdk-base-") as private:
+        for name, data in opened.small_with_template().items():
+            if name == INDEX:
+                continue
+            if name in ("tokenizer_config.json", "special_tokens_map.json"):
+                settings = parse_object(name, data, [])
+                if without_paths(settings) != settings:
+                    data = canonical_json(without_paths(settings))
+            with create_file(Path(private) / name) as file:
+                write_all(file, data)
+        yield Path(private)

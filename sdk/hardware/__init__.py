@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from sdk.hardware.catalogue import find_gpu, gpus, peak_tflops
-from sdk.hardware.machine import cpu_cores, detect_hardware, ram_bytes
+from sdk.hardware.machine import cpu_cores, cpu_name, detect_hardware, ram_bytes
 from sdk.hardware.nvidia import CUDA_NO_GPU, cuda_version
 
 __all__ = [
     "CUDA_NO_GPU",
     "cpu_cores",
+    "cpu_name",
     "cuda_version",
     "detect_hardware",
     "find_gpu",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 from sdk.errors import InvalidInput
 from sdk.hardware.catalogue import bitsandbytes_on, has_bf16, of_driver
+from sdk.hardware.cpu_rates import read_cpu_rates
 from sdk.hardware.nvidia import Gpu, power_and_link, visible_gpus
 from sdk.records import Hardware
 from sdk.regular_files import SHIPPED_BYTES, read_regular
@@ -22,13 +24,22 @@ def detect_hardware() -> Hardware:
     """Detect what this process may use; CUDA_VISIBLE_DEVICES, MIG, CPU affinity and cgroup limits count.
 
     With GPUs of several sizes, name, memory and rates are those of the smallest. Power limit and link are NVML's, else
-    the catalogue's; rates are the catalogue's. The driver is asked directly, so no torch is needed; asking initializes
-    CUDA in this process. StepFailed: a driver is installed and does not answer.
+    the catalogue's; rates are the catalogue's, those of a CPU what was measured here before. The driver is asked
+    directly, so no torch is needed; asking initializes CUDA in this process. StepFailed: a driver is installed and does
+    not answer.
     """
     cores, ram_gib = cpu_cores(), ram_bytes() / GIB
     gpus = sorted(visible_gpus(), key=lambda gpu: (gpu.memory, gpu.name))
     if not gpus:
-        return Hardware(cpu_cores=cores, ram_gib=ram_gib, bf16=_cpu_has_bf16(), source="probed")
+        measured = read_cpu_rates(cpu_name(), cores)
+        return Hardware(
+            cpu_cores=cores,
+            ram_gib=ram_gib,
+            bf16=_cpu_has_bf16(),
+            tflops=measured.tflops if measured else None,
+            bandwidth_gbs=measured.bandwidth_gbs if measured else None,
+            source="probed",
+        )
     return _with_gpus(gpus).model_copy(update={"cpu_cores": cores, "ram_gib": ram_gib})
 
 
@@ -40,6 +51,12 @@ def cpu_cores(root: Path = Path("/")) -> int:
         if quota > 0 and period > 0:
             cores = min(cores, -(-quota // period))
     return max(1, cores)
+
+
+def cpu_name(root: Path = Path("/")) -> str:
+    """Return what the CPU calls itself, else its architecture."""
+    lines = (line.partition(":") for line in _lines(root / "proc/cpuinfo"))
+    return next((value.strip() for label, _, value in lines if label.strip() == "model name"), platform.machine())
 
 
 def ram_bytes(root: Path = Path("/")) -> int:

@@ -42,7 +42,7 @@ from sdk.model.base_model import (  # noqa: E402
     pin_base,
     resolve_base,
 )
-from sdk.model.base_tokenizer import load_chat, load_tokenizer, private_copy  # noqa: E402
+from sdk.model.base_tokenizer import load_chat, load_tokenizer  # noqa: E402
 from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
 from sdk.model.chosen_template import settle_chat  # noqa: E402
 
@@ -64,7 +64,6 @@ __all__ = [
     "load_tokenizer",
     "open_base",
     "pin_base",
-    "private_copy",
     "resolve_base",
     "settle_chat",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from sdk.data.base_folder import BASE_PATTERNS, CARD, Base, BaseFolder, PinnedBase, locate_base
+from sdk.data.base_folder import BASE_PATTERNS, CARD, INDEX, Base, BaseFolder, PinnedBase, locate_base, parse_object
 from sdk.data.tensor_headers import read_header
 from sdk.decoders import not_decoder_fault
 from sdk.errors import InvalidInput, StepFailed
@@ -21,7 +20,6 @@ from sdk.stored_formats import stored_format, stored_format_fault
 
 _SHARD = re.compile(r"[^/\\]+\.safetensors")
 _PLAIN = {"F64", "F32", "F16", "BF16", "I64", "BOOL"}  # the last two: positions and masks
-INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 # Settings of config.json that may name a repository of kernels, which are code, beside transformers' own ways.
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
@@ -129,19 +127,6 @@ def _require_base(opened: BaseFolder, needs_template: bool = True) -> None:
 def read_json(opened: BaseFolder, name: str, faults: list[str]) -> Mapping[str, Any]:
     """Return a JSON object of the base, empty where it is none; why is added to the faults."""
     return parse_object(name, opened.small[name], faults)
-
-
-def parse_object(name: str, data: bytes, faults: list[str]) -> Mapping[str, Any]:
-    """Parse a file of the base as read_json() says."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        faults.append(f"{name} is not valid JSON ({type(error).__name__}); fetch it again")
-        return {}
-    if not isinstance(value, dict):
-        faults.append(f"{name} is not a JSON object; fetch it again")
-        return {}
-    return value
 
 
 def shards(opened: BaseFolder) -> list[str]:

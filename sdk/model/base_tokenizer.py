@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from sdk.data.base_folder import Base, BaseFolder, without_paths
-from sdk.durable import create_file, write_all
+from sdk.data.base_folder import Base, BaseFolder, private_copy
 from sdk.errors import InvalidInput
-from sdk.model.base_model import INDEX, open_base, parse_object
+from sdk.model.base_model import open_base
 from sdk.model.chat import Chat
-from sdk.records import canonical_json
-
-
-@contextmanager
-def private_copy(opened: BaseFolder) -> Iterator[Path]:
-    """Write the base's small files, as they were read when it was opened, to a folder that only this user can enter.
-
-    Where a chat template was named, it stands in the place of the base's own. Libraries are pointed there and nowhere
-    else, so that what is not in the digest is not there to be found.
-    """
-    with tempfile.TemporaryDirectory(prefix="sdk-base-") as private:
-        for name, data in opened.small_with_template().items():
-            if name == INDEX:
-                continue
-            if name in ("tokenizer_config.json", "special_tokens_map.json"):
-                settings = parse_object(name, data, [])
-                if without_paths(settings) != settings:
-                    data = canonical_json(without_paths(settings))
-            with create_file(Path(private) / name) as file:
-                write_all(file, data)
-        yield Path(private)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -18,11 +18,11 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from sdk.data.base_folder import Base, BaseFolder
+from sdk.data.base_folder import Base, BaseFolder, private_copy
 from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
 from sdk.model.base_model import open_base
-from sdk.model.base_tokenizer import check_vocabulary, private_copy, tokenizer_from
+from sdk.model.base_tokenizer import check_vocabulary, tokenizer_from
 from sdk.model.stored_tensors import base_tensors
 from sdk.records import Method
 

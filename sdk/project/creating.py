@@ -76,10 +76,12 @@ def create_folder(
         from_hub = isinstance(locate_base(place), str)  # a name, not a folder
         require(rules, BeforeCreate(from_hub=from_hub))
         from sdk.model import open_base, settle_chat  # which loads torch
+        from sdk.model.cpu_speed import measure_cpu
 
         with open_base(place, needs_template=False) as opened:
             # whether answers can be learned with its chat template shows here, and not after scrubbing
             template, rendering = settle_chat(opened, base.template, settings.languages)
+            measure_cpu()  # torch is here, and advice has none
             base_folder, digest, card = opened.path, opened.digest(), parse_base_card(opened.card)
         fields = {
             "base": place if place == EMBEDDED else str(base_folder.resolve()),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+from sdk.data.base_folder import private_copy
 from sdk.errors import OutOfOrder, Refused
 from sdk.policy import LeaksChecked, LeaksUnchecked, Moment, require
 from sdk.project.inputs import common_inputs, settings_digest
@@ -80,14 +81,12 @@ def seal_request(state: ProjectState, evaluated: Evaluated) -> Request[Package]:
     }
 
     def work(folder: Path) -> Package:
-        from sdk.model import open_base, private_copy  # which loads torch
-
         shutil.rmtree(folder, ignore_errors=True)  # what an interruption left was encrypted under a lost data key
         wrapper = state.wrapper() if policy.seal.encrypt else None
         signed_by = holder.name if holder else ""
         adapter = state.folder(run) / ADAPTER
         # The package's tokenizer is that of the recorded base, whatever lies in the base's folder by now.
-        with open_base(state.pinned_base()) as opened, private_copy(opened) as tokenizer:
+        with state.opened_base() as opened, private_copy(opened) as tokenizer:
             return seal(adapter, tokenizer, facts, signer, signed_by, wrapper, folder, run.adapter)
 
     return Request(Package, inputs, work)

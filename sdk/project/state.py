@@ -16,7 +16,8 @@ unrecorded/REQUEST/         runs that could not be recorded; nothing goes on fro
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -59,7 +60,7 @@ from sdk.store import (
 
 if TYPE_CHECKING:  # both bring Arrow, which advice does without
     from sdk.data import RowsFile
-    from sdk.data.base_folder import PinnedBase
+    from sdk.data.base_folder import BaseFolder, PinnedBase
 
 R = TypeVar("R", bound=StepRecord)
 T = TypeVar("T")
@@ -205,6 +206,19 @@ class ProjectState:
         from sdk.data.base_folder import PinnedBase
 
         return PinnedBase(self.charter.base, self.charter.base_digest, self.template())
+
+    @contextmanager
+    def opened_base(self) -> Iterator[BaseFolder]:
+        """Open the files of the base that this project adapts. Raises Tampered where it is another one.
+
+        What a base must be was checked when its digest was taken; who loads its weights opens it by sdk.model.
+        """
+        from sdk.data.base_folder import BaseFolder
+
+        with BaseFolder(self.base_folder()) as opened:
+            opened.template = self.template()
+            opened.require(self.charter.base_digest)
+            yield opened
 
     def template(self) -> str | None:
         """Return the source of the chat template that is used instead of the base's own, if one was named."""

@@ -14,7 +14,8 @@ Backend = Literal["cuda", "rocm", "xpu", "mps", "hpu"]
 class Hardware(Frozen):
     """The machine to train on; without a GPU, `gpu_count` is 0 and training uses the CPU and its memory.
 
-    Rates are those of one GPU as its vendor gives them, dense; None: not known.
+    Rates are those of one GPU as its vendor gives them, dense; of a CPU those of all its cores in float32, as they were
+    measured on it; None: not known.
     """
 
     gpu: str | None = Field(default=None, description="name of the GPU, as its driver or the catalogue gives it")

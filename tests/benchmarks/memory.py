@@ -1,16 +1,18 @@
-"""Peak memory and speed of the training engine on a GPU, measured beside what `sdk advise` predicts.
+"""Peak memory and speed of the training engine, measured beside what `sdk advise` predicts.
 
     python tests/benchmarks/memory.py                          the standard list, every row in a process of its own
+    python tests/benchmarks/memory.py --cpu --workers 1        a list for a machine without a GPU
     python tests/benchmarks/memory.py --rows mine.jsonl        these rows
     python tests/benchmarks/memory.py --list                   the standard list as JSON lines, to copy from
     python tests/benchmarks/memory.py --predict measured.json  predict again for rows that were measured before
 
-A row is a JSON object: "name"; "model": a name in SHAPES, a name or folder that `sdk advise --model` takes, or an
-object as in config.json; any field of TrainSettings; "lengths": "full" (rows of max_length tokens) or "varied" (log-
-normal, median 270, the longest of max_length); "steps": optimizer steps, the first of which is not timed; "limit_gib":
-what the allocator may take, which plays a smaller card. Weights are random: neither memory nor speed
-depends on their values. Rows that need less than the card run side by side unless "alone" is true; only rows that
-ran alone are timed. Writes measured.json, memory.csv and memory.png to --out.
+A row is a JSON object: "name"; "model": a name in SHAPES, a name or folder that `sdk advise --model` takes, an
+object as in config.json, or embedded and smollm2, whose weights are read as training reads them; any field of
+TrainSettings; "lengths": "full" (rows of max_length tokens) or "varied" (log-normal, median 270, the longest of
+max_length); "learned": share of a row's tokens, its last ones; "steps": optimizer steps, the first of which is not
+timed; "limit_gib": what the allocator may take, which plays a smaller card. Weights of all but the bases are random:
+neither memory nor speed depends on their values. Rows that need less than the card run side by side unless "alone" is
+true; only rows that ran alone are timed. Writes measured.json, memory.csv and memory.png to --out.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from sdk.store import embedded_base
 from tests.benchmarks.training import _linear, _tokenizer, machine
+from tools import real_base
 
 GIB = 2**30
 MEDIAN, SIGMA = 270, 0.8
@@ -83,10 +87,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _standard() -> list[Row]:
-    """Shapes from 0.5B to 70B, all methods, 512 to 16k tokens a row, 1 to 16 rows, rank 8 to 256, 1 and 2 GPUs."""
+def _standard(lines: str) -> list[Row]:
+    """Make rows of lines: model, bits, rows x tokens, options."""
     rows: list[Row] = []
-    for line in STANDARD.strip().splitlines():
+    for line in lines.strip().splitlines():
         model, method, sizes, *options = line.split()
         batch, _, length = sizes.partition("x")
         row: Row = {"name": line.strip().replace(" ", "-"), "model": model}
@@ -113,8 +117,12 @@ OPTIONS: dict[str, Callable[[str], Row]] = {
     "host": lambda value: {"offload_embeddings": True},
     "gpus": lambda value: {"gpus": int(value)},
     "alone": lambda value: {"alone": True},
+    "learned": lambda value: {"learned": float(value)},
+    "steps": lambda value: {"steps": int(value)},
+    "fitted": lambda value: {"fitted": True},
 }
-# model, bits, rows x tokens, options. Those that run alone are timed as well.
+# Shapes from 0.5B to 70B, all methods, 512 to 16k tokens a row, 1 to 16 rows, rank 8 to 256, 1 and 2 GPUs. Those that
+# run alone are timed as well.
 STANDARD = """
 qwen2.5-0.5b 16 8x1024 alone
 qwen2.5-0.5b 4 16x512 r=64 alone
@@ -221,6 +229,31 @@ llama-3.1-8b 4 4x2048 gpus=2
 llama-3.1-8b 4 2x1024 r=256 gpus=2
 llama-3.1-8b fp8 2x2048 gpus=2
 """
+# For a CPU with two cores: the bases that newcomers meet first, and two shapes with made-up weights.
+ON_A_CPU = """
+embedded 16 8x128 alone
+embedded 16 1x1024 alone
+embedded 16 4x512 alone
+embedded 16 8x1024 alone steps=2
+smollm2 16 1x128 alone
+smollm2 16 1x256 alone
+smollm2 16 4x128 alone steps=2
+smollm2 16 1x512 alone steps=2
+tiny 16 8x512 alone
+qwen2.5-0.5b 16 1x128 alone steps=2
+embedded 16 16x128
+embedded 16 8x512 varied steps=6
+embedded 16 8x512 recompute
+embedded 4 8x512
+embedded 8 8x256
+embedded 16 4x256 dropout=0.05
+embedded 16 8x256 learned=0.1
+smollm2 16 4x256 varied steps=3
+smollm2 16 2x256 r=64 dropout=0.05 steps=2
+smollm2 4 2x256 steps=2
+smollm2 16 2x512 recompute=15 steps=2
+tiny 4 4x1024
+"""
 DEFAULTS: dict[str, Any] = {
     "method": "qlora-4bit",
     "lora_r": 16,
@@ -234,7 +267,20 @@ DEFAULTS: dict[str, Any] = {
     "gradient_checkpointing": False,
     "max_length": 2048,
 }
-OURS = ("name", "model", "lengths", "steps", "alone", "fitted", "limit_gib", "card_gib", "role", "plan", "share")
+OURS = (
+    "name",
+    "model",
+    "lengths",
+    "learned",
+    "steps",
+    "alone",
+    "fitted",
+    "limit_gib",
+    "card_gib",
+    "role",
+    "plan",
+    "share",
+)
 COLUMNS = (
     "name", "shape", "method", "lora_r", "lora_dropout", "batch", "length", "accumulation", "packing",
     "gradient_checkpointing", "checkpointed_layers", "activation_offloading", "offload_embeddings", "gpus",
@@ -261,6 +307,8 @@ def config_of(row: Row) -> dict[str, Any]:
         return model
     if model in SHAPES:
         return SHAPES[model]
+    if model in BASES:
+        return dict(json.loads((BASES[model]() / "config.json").read_text()))
     path = Path(model) / "config.json" if Path(model).is_dir() else Path(model)
     if path.is_file():
         return dict(json.loads(path.read_text()))
@@ -270,6 +318,17 @@ def config_of(row: Row) -> dict[str, Any]:
 
 
 # The model and the rows
+
+BASES: dict[str, Callable[[], Path]] = {"embedded": embedded_base, "smollm2": real_base.prepare}
+
+
+def load(row: Row, method: str) -> Any:
+    """The row's model, with its own weights where it is a base, else with random ones."""
+    from sdk.model.load import load_base
+
+    if row["model"] in BASES:
+        return load_base(str(BASES[row["model"]]()), method)[0]  # type: ignore[arg-type]
+    return build(config_of(row), method)
 
 
 def build(config: dict[str, Any], method: str) -> Any:
@@ -328,7 +387,7 @@ def _drawn(shape: Any, dtype: Any, device: Any, draw: Any) -> Any:
 
 
 def rows_of(row: Row, settings: Any, vocabulary: int) -> list[Any]:
-    """Enough synthetic rows for all steps; every token but the first is learned."""
+    """Enough synthetic rows for all steps; every token but the first is learned, unless the row says less."""
     from sdk.model import Encoded
 
     draw = random.Random(1)
@@ -340,7 +399,8 @@ def rows_of(row: Row, settings: Any, vocabulary: int) -> list[Any]:
         length = longest
         if row.get("lengths", "full") == "varied" and made:
             length = max(8, min(longest, round(draw.lognormvariate(math.log(MEDIAN), SIGMA))))
-        made.append(Encoded(draw.choices(range(3, vocabulary), k=length), [True] * length))
+        first = round(length * (1 - row.get("learned", 1.0)))
+        made.append(Encoded(draw.choices(range(3, vocabulary), k=length), [place >= first for place in range(length)]))
         tokens += length
     return made
 
@@ -385,6 +445,16 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
 
 def measure(row: Row) -> dict[str, Any]:
     import torch
+
+    from sdk.train.peak_memory import PeakMemory
+
+    with PeakMemory() as memory:
+        found = _train(row)
+    return found if torch.cuda.is_available() or "failed" in found else {**found, "allocated_gib": memory.gib}
+
+
+def _train(row: Row) -> dict[str, Any]:
+    import torch
     from transformers import TrainerCallback
 
     settings = settings_of(row)
@@ -399,7 +469,7 @@ def measure(row: Row) -> dict[str, Any]:
     if cuda and row.get("limit_gib"):
         whole = torch.cuda.get_device_properties(0).total_memory / GIB
         torch.cuda.set_per_process_memory_fraction(min(1.0, row["limit_gib"] / whole))
-    model = build(config, settings.method)
+    model = load(row, settings.method)
     if cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -597,7 +667,8 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     shape, settings = shape_of(row), settings_of(row)
     hardware = _hardware(found.get("gpu", "NVIDIA H200"), settings.gpus)
     largest = found.get("tokens") or settings.per_device_train_batch_size * settings.max_length
-    memory = estimate(shape, settings, hardware, largest)
+    learned = row.get("learned", 1.0)
+    memory = estimate(shape, settings, hardware, largest, learned)
     asked = advised(shape, settings, hardware, Needs(max_length=settings.max_length))
     below, above = (each.total / asked.memory.total for each in (asked.memory_low, asked.memory_high))
     made = {
@@ -610,7 +681,7 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
         step = statistics.median(found["step_tokens"][1:])
         passes = settings.gradient_accumulation_steps * settings.gpus
         filled = MicroBatch(step / passes, largest, settings.per_device_train_batch_size, settings.max_length)
-        made["predicted_tokens_per_second"] = step / step_seconds(shape, settings, hardware, filled)
+        made["predicted_tokens_per_second"] = step / step_seconds(shape, settings, hardware, filled, learned)
         made["tokens_per_second"] = statistics.median(
             tokens / seconds for tokens, seconds in zip(found["step_tokens"][1:], found["seconds"], strict=True)
         )
@@ -733,6 +804,7 @@ def draw(lines: Sequence[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path)
+    parser.add_argument("--cpu", action="store_true", help="the list for a machine without a GPU")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--wait", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--predict", type=Path)
@@ -740,11 +812,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="processes that may run on a card at the same time")
     parser.add_argument("--out", type=Path, default=Path("memory-results"))
     asked = parser.parse_args()
+    standard = _standard(ON_A_CPU if asked.cpu else STANDARD)
     if asked.wait:
         wait(asked.wait, measure)
         return
     if asked.list:
-        print("\n".join(json.dumps(row) for row in _standard()))
+        print("\n".join(json.dumps(row) for row in standard))
         return
     if asked.predict:
         lines = write_table(json.loads(asked.predict.read_text())["rows"], asked.predict.with_suffix(".csv"))
@@ -753,9 +826,7 @@ def main() -> None:
         print(report(lines))
         return
     rows = (
-        [json.loads(line) for line in asked.rows.read_text().splitlines() if line.strip()]
-        if asked.rows
-        else _standard()
+        [json.loads(line) for line in asked.rows.read_text().splitlines() if line.strip()] if asked.rows else standard
     )
     asked.out.mkdir(parents=True, exist_ok=True)
     measured: list[dict[str, Any]] = []
