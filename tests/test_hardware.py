@@ -13,7 +13,8 @@ import pytest
 
 from sdk import hardware
 from sdk.errors import StepFailed
-from sdk.hardware import machine, nvidia
+from sdk.hardware import cpu_rates, machine, nvidia
+from sdk.model import cpu_speed
 
 GIB = 2**30
 
@@ -354,3 +355,30 @@ def test_probing_is_fast_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         hardware.detect_hardware()
         times.append(time.process_time() - start)
     assert min(times) < 0.05
+
+
+# What the CPU was measured to do
+
+
+def test_a_cpu_is_measured_once_and_advice_reckons_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(machine, "visible_gpus", list)
+    monkeypatch.setattr(cpu_speed, "SECONDS", 0.01)
+    assert (hardware.detect_hardware().tflops, hardware.detect_hardware().bandwidth_gbs) == (None, None)
+    cpu_speed.measure_cpu()
+    found = hardware.detect_hardware()
+    assert found.tflops is not None
+    assert found.bandwidth_gbs is not None
+    assert 1e-4 < found.tflops < 100
+    assert 0.1 < found.bandwidth_gbs < 10_000
+    file = tmp_path / "state" / cpu_rates.FILE
+    before = file.read_bytes()
+    cpu_speed.measure_cpu()
+    assert file.read_bytes() == before
+    other = cpu_rates.CpuRates.model_validate_json(before).model_copy(update={"cpu": "another"})
+    cpu_rates.write_cpu_rates(other)
+    assert hardware.detect_hardware().tflops is None  # of the machine that the folder was on before
+    file.write_text("{")
+    assert hardware.detect_hardware().tflops is None
+    cpu_speed.measure_cpu()
+    assert hardware.detect_hardware().tflops is not None

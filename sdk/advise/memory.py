@@ -35,10 +35,10 @@ OFFLOADED_INPUTS = 2  # on the GPU while the others wait in the host's memory: o
 # A CPU's process holds more than its tensors. What torch loads at its first step, and thread pools:
 CPU_RUNTIME_GIB = 0.04
 # Free memory between tensors, as a share of what a layer would keep if it recomputed nothing; of a layer that does, the
-# second. glibc's allocator aligns each tensor, so one that is freed leaves a hole too small for the next of its size,
-# and what is free below something in use is not given back. Tensors by themselves were within 2 % of what malloc had in
-# use, so this is all that the formula has to guess.
-CPU_HOLES, CPU_HOLES_RECOMPUTED = 0.37, 0.26
+# second, and once that of one layer while it is recomputed. glibc's allocator aligns each tensor, so one that is freed
+# leaves a hole too small for the next of its size, and what is free below something in use is not given back. Tensors
+# by themselves were within 2 % of what malloc had in use, so this is all that the formula has to guess.
+CPU_HOLES, CPU_HOLES_RECOMPUTED, CPU_HOLES_OF_ONE = 0.37, 0.22, 1.2
 
 
 # What the allocator's peak does not show and a GPU needs as well: .68 to .79 GiB on one H200, 1.55 with NCCL's buffers.
@@ -283,7 +283,8 @@ def _holes(work: _Pass) -> float:
     recomputing_none = work.settings.model_copy(update={"gradient_checkpointing": False})
     every, _, _ = _kept(work._replace(settings=recomputing_none))
     kept = whole_layers / layers
-    return every * (CPU_HOLES * kept + CPU_HOLES_RECOMPUTED * (1 - kept))
+    of_one = CPU_HOLES_OF_ONE / layers if kept < 1 else 0
+    return every * (CPU_HOLES * kept + CPU_HOLES_RECOMPUTED * (1 - kept) + of_one)
 
 
 # -- what comes and goes ---------------------------------------------------------------------------------------------

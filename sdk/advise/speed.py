@@ -2,9 +2,9 @@
 
 Each term is work over a rate of the data sheet, times how far the engine stays below that rate. The factors were fitted
 to passes of five models on one H200 (tests/benchmarks/planning.py --search) and hold there; on other GPUs they are
-assumed to be the same. A CPU has no data sheet of use: its rates are measured (sdk/model/cpu_speed.py), and two factors
-were fitted to passes of the embedded base and of one of 135 million parameters. docs/advisor.md has the errors on runs
-that were not fitted.
+assumed to be the same. A CPU has no data sheet of use: its rates are measured (sdk/model/cpu_speed.py), and three
+factors were fitted to passes of the embedded base and of one of 135 million parameters. docs/advisor.md has the errors
+on runs that were not fitted.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ OFFLOADING, LOOKING_UP = 70e9, 0.8e9
 USUAL_TFLOPS, USUAL_BANDWIDTH, USUAL_LINK = 150.0, 1000.0, 25.0
 # A core in float32, and the memory of a machine, where nothing was measured.
 CPU_GFLOPS, CPU_BANDWIDTH = 50.0, 8.0
-# Products come out as fast as one by itself; what else touches memory nearly so. Seconds to launch a layer, whose
-# operations are hundreds.
-CPU_TRAFFIC, CPU_LAUNCH, CPU_DEQUANTIZING = 1.09, 0.0076, 1.6
+# Measured time over that of the rate: products come out as fast as one by itself; what else touches memory nearly so.
+# Each weight is read and rearranged once for each product, whatever the number of tokens, or dequantized besides.
+# And seconds to launch a layer.
+CPU_TRAFFIC, CPU_WEIGHTS, CPU_DEQUANTIZING, CPU_LAUNCH = 1.09, 1.8, 1.6, 0.003
 
 
 class Factors(NamedTuple):
@@ -156,6 +157,9 @@ def _computing(
         stored = QUANTIZED_BYTES[settings.method] + 2
         read = stored * linear_parameters(shape) * passes / rate.bytes
         seconds += read * factors.dequantizing[settings.method]
+    if factors is CPU_FACTORS:
+        stored = factors.size * (linear_parameters(shape) * passes + 2 * head)
+        seconds += stored / rate.bytes * CPU_WEIGHTS
     if expert_parameters(shape):
         seconds *= EXPERTS
     return seconds

@@ -56,6 +56,8 @@ def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocab: int
 # As in the models' config.json.
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": _llama(256, 512, 4, 4, 2, 1024),
+    "embedded": _llama(256, 1024, 4, 4, 2, 4608, tie_word_embeddings=True, max_position_embeddings=1024),
+    "smollm2": _llama(576, 1536, 30, 9, 3, 49152, tie_word_embeddings=True, max_position_embeddings=8192),
     "qwen2.5-0.5b": _llama(896, 4864, 24, 14, 2, 151936, model_type="qwen2", tie_word_embeddings=True),
     "qwen2.5-1.5b": _llama(1536, 8960, 28, 12, 2, 151936, model_type="qwen2", tie_word_embeddings=True),
     "llama-3.2-1b": _llama(2048, 8192, 16, 32, 8, 128256, tie_word_embeddings=True),
@@ -307,8 +309,6 @@ def config_of(row: Row) -> dict[str, Any]:
         return model
     if model in SHAPES:
         return SHAPES[model]
-    if model in BASES:
-        return dict(json.loads((BASES[model]() / "config.json").read_text()))
     path = Path(model) / "config.json" if Path(model).is_dir() else Path(model)
     if path.is_file():
         return dict(json.loads(path.read_text()))
