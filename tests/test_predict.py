@@ -369,7 +369,7 @@ def test_a_calibration_of_a_cpu_corrects_the_whole_process() -> None:
 
 def test_free_memory_between_tensors_is_counted_on_a_cpu_and_in_layers_that_recompute() -> None:
     shape = find_model(str(embedded_base()))
-    given = settings("lora", 8, 512, False)
+    given = settings("lora", 8, 512, False, gradient_accumulation_steps=2)
     kept = estimate(shape, given, CPU)
     recomputed = estimate(shape, given.model_copy(update={"gradient_checkpointing": True}), CPU)
     assert kept.workspace == pytest.approx(CPU_RUNTIME_GIB + CPU_HOLES * kept.activations)

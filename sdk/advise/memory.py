@@ -39,6 +39,7 @@ CPU_RUNTIME_GIB = 0.04
 # leaves a hole too small for the next of its size, and what is free below something in use is not given back. Tensors
 # by themselves were within 2 % of what malloc had in use, so this is all that the formula has to guess.
 CPU_HOLES, CPU_HOLES_RECOMPUTED, CPU_HOLES_OF_ONE = 0.37, 0.22, 1.2
+CPU_HOLES_ONCE = 0.12  # instead of the first, where a step has one pass: the next ones find the heap as it was
 
 
 # What the allocator's peak does not show and a GPU needs as well: .68 to .79 GiB on one H200, 1.55 with NCCL's buffers.
@@ -284,7 +285,8 @@ def _holes(work: _Pass) -> float:
     every, _, _ = _kept(work._replace(settings=recomputing_none))
     kept = whole_layers / layers
     of_one = CPU_HOLES_OF_ONE / layers if kept < 1 else 0
-    return every * (CPU_HOLES * kept + CPU_HOLES_RECOMPUTED * (1 - kept) + of_one)
+    holes = CPU_HOLES if work.settings.gradient_accumulation_steps > 1 else CPU_HOLES_ONCE
+    return every * (holes * kept + CPU_HOLES_RECOMPUTED * (1 - kept) + of_one)
 
 
 # -- what comes and goes ---------------------------------------------------------------------------------------------

@@ -60,7 +60,9 @@ def one(base: str, data: Path, out: Path, task: str, method: str, seed: int) -> 
     """Train one adapter and ask it; method none: ask the base alone."""
     from sdk.data import read_rows
     from sdk.evaluate import ask
-    from sdk.model import Chat, attach_adapter, encode_rows, load_base
+    from sdk.model import Chat, encode_rows
+    from sdk.model.adapter import attach_adapter
+    from sdk.model.load import load_base
     from sdk.records import TrainSettings
     from sdk.train import Job
     from sdk.train.engine.fp8 import to_fp8
