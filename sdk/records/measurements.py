@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sdk.records.base_types import Frozen, Interval, StepRecord
+from sdk.records.base_types import Frozen, Interval, StepRecord, is_empty
 from sdk.records.settings import TrainSettings
 from sdk.records.shapes import Hardware
 
@@ -76,7 +76,9 @@ class Pilot(StepRecord):
     hardware: Hardware
     metric: Literal["exact_match", "f1"]
     questions: int = Field(gt=0)
-    questions_in_all: int | None = Field(default=None, description="of which they were drawn; None: by 0.1.0")
+    questions_in_all: int | None = Field(
+        default=None, exclude_if=is_empty, description="of which they were drawn; None: all were asked, by 0.1.0"
+    )
     candidates: tuple[Piloted, ...]
     left_out: dict[str, str] = Field(default_factory=dict, description="method -> why it was not tried")
 
