@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -379,6 +381,32 @@ def test_folding_keeps_every_offset_and_leaves_no_letter_that_only_case_folding_
 
 
 TEXT = "Ada Lovelace met Acme, SSN 536-22-8726."
+
+
+ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from sdk.scrub.find.detector import Detector
+print(sorted(span.entity_type for span in Detector(Path(sys.argv[1]), 0.4).find(sys.argv[2], "en")))
+assert {"presidio_analyzer", "spacy"} <= sys.modules.keys()
+assert not {"torch", "transformers"} & sys.modules.keys()
+
+import torch, transformers
+from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer
+from sdk.scrub.find.without_models import read_anew
+from thinc.api import PyTorchWrapper
+linear = torch.nn.Linear(2, 2)
+rows = linear.weight.detach().numpy()
+assert (PyTorchWrapper(linear).initialize().predict(rows) == linear(torch.tensor(rows)).detach().numpy()).all()
+assert read_anew(huggingface_ner_recognizer).hf_pipeline is transformers.pipeline
+"""
+
+
+def test_the_shipped_recognizer_does_without_torch_and_transformers_and_models_get_them_later() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", ANOTHER_PROCESS, str(FILES["medical"]), TEXT]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['PERSON', 'PERSON', 'US_SSN']\n"
 
 
 def test_a_spacy_pipeline_of_a_folder_finds_names(tmp_path: Path) -> None:
