@@ -34,7 +34,7 @@ from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.scrub.step import scrub
 from sdk.store import check_ref, shipped
-from tests.warm import real_starts
+from tests.warm import real_starts, run_code
 
 KEY = bytes(range(32))
 TABLE_KEY = Secret(bytes(range(1, 33)))
@@ -479,7 +479,7 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path: Path, monkeypat
     source = many(tmp_path / "rows.jsonl", 2000)
     policy = rules(reversible=("EMAIL_ADDRESS",), EMAIL_ADDRESS="token")
     code = KILLED.format(path=str(Path(__file__).parents[1]), folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    done = run_code(code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "journal.json.aside", "ledger.jsonl.aside", "train.jsonl.aside", "vault.lines.aside"
