@@ -17,7 +17,6 @@ import psutil
 import pyarrow.json
 import pyarrow.parquet
 import pytest
-from presidio_analyzer import PatternRecognizer
 
 from sdk.crypto import Secret
 from sdk.data import conversation, read_rows
@@ -28,6 +27,7 @@ from sdk.records import Finding, Scrubbed
 from sdk.scrub import reveal, step
 from sdk.scrub.batch import Batch, ScrubbedBatch, ScrubSetup
 from sdk.scrub.fields import known_kind
+from sdk.scrub.find import presidio_analyzer  # without torch, in the processes that import this file
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.parallel import in_processes, in_this_process
 from sdk.scrub.prefilter.strategies import WholeText
@@ -253,7 +253,7 @@ def test_overlapping_spans_become_one_of_the_surest_kind() -> None:
 # -- what it refuses --------------------------------------------------------------------------------------------------
 
 
-class RaisingRecognizer(PatternRecognizer):
+class RaisingRecognizer(presidio_analyzer.PatternRecognizer):
     """Fails on a text that says so, with the text in its message, as careless detectors do."""
 
     def __init__(self, supported_language: str = "en", name: str | None = None) -> None:

@@ -17,7 +17,7 @@ import regex
 import spacy
 import yaml
 from presidio_analyzer import AnalyzerEngine
-from presidio_analyzer.nlp_engine import NoOpNlpEngine
+from presidio_analyzer.nlp_engine import NoOpNlpEngine, device_detector
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -437,6 +437,14 @@ def test_a_token_classifier_of_a_folder_finds_names(tmp_path: Path) -> None:
     ours = Detector(FILES["medical"], THRESHOLD, f"transformers:{tmp_path / 'model'}")
     found = ours.find("Ada Lovelace met", "en")
     assert {(s.entity_type, s.recognizer) for s in found} == {("PERSON", "HuggingFaceNerRecognizer")}
+
+
+def test_a_model_may_use_the_gpu_although_presidio_came_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_detector, "_device", "cpu")
+    monkeypatch.setenv("PRESIDIO_DEVICE", "cuda:7")
+    with pytest.raises(InvalidInput):
+        Detector(FILES["medical"], THRESHOLD, "spacy:no_such_model")
+    assert device_detector.get_device() == "cuda:7"
 
 
 @pytest.mark.parametrize("library", ["gliner", "stanza", "transformers"])

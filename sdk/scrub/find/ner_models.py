@@ -10,7 +10,7 @@ from typing import Any
 
 import spacy
 from presidio_analyzer import EntityRecognizer
-from presidio_analyzer.nlp_engine import NlpEngine, NoOpNlpEngine, SpacyNlpEngine, stanza_nlp_engine
+from presidio_analyzer.nlp_engine import NlpEngine, NoOpNlpEngine, SpacyNlpEngine, device_detector, stanza_nlp_engine
 from presidio_analyzer.predefined_recognizers import SpacyRecognizer, StanzaRecognizer
 from presidio_analyzer.predefined_recognizers.ner import gliner_recognizer, huggingface_ner_recognizer
 
@@ -51,6 +51,7 @@ def load_ner_models(
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
     try:
         with presidio_silenced():
+            device_detector.__init__()  # it looked for a GPU when Presidio was imported, and torch was left out
             engine, finders = LOADERS[library](model, languages)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError) as error:
         raise InvalidInput(
