@@ -106,7 +106,7 @@ test_keys_remote:
     what_kms_answers_becomes_the_error_that_says_what_to_do
 test_layers:
     imports_go_down_and_libraries_stay_home nothing_heavy_is_imported_before_it_is_needed
-    only_one_file_starts_programs only_the_command_line_prints only_three_files_import_by_name
+    only_one_file_starts_programs only_the_command_line_prints only_four_files_import_by_name
     serving_reaches_no_code_that_reads_projects
 test_leaks:
     a_control_that_learned_nothing_breaks_the_check a_scrubbed_model_is_at_chance_and_its_control_is_caught
