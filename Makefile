@@ -4,6 +4,8 @@ BASE ?= embedded
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Images of Python often set it. Nothing is compiled at installing, so each process would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 # demo: a project from the first step to an approved release; BASE=smollm2: with a real model   test: everything
 # test-fast: a little of every room, in a minute and a half; for while one works   lint   format   docs: the site

@@ -30,15 +30,19 @@ os.environ["SDK_STATE_HOME"] = str(share_folder() / "state")
 TESTS = Path(__file__).parent
 # Files that take longest, the longest first: then the two processes end at about the same time.
 LONGEST = """
-    test_demo test_resume test_real_base test_governance test_tamper test_flow test_registry test_fuzzing test_methods
-    test_docs test_leaks test_scrub test_refusals test_trial test_gpus test_secrets test_shipped test_server test_hub
-    test_watch test_scrub_engine test_notebook test_tampering test_verify_release test_tagger test_cli test_flavor
-    test_seal
+    test_demo test_resume test_real_base test_flow test_children test_scrub test_registry test_governance test_leaks
+    test_docs test_mlflow_places test_fuzzing test_notebook test_watch test_scrub_engine test_server test_shipped
+    test_methods test_gpus test_trial test_refusals test_hub test_tampering test_tamper test_advise test_verify_release
+    test_review test_terminal test_secrets test_tagger test_which_project test_templates test_keys_remote test_audit
+    test_actions test_ui test_seal test_cli test_flavor
 """.split()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None) and sys.version_info < (3, 14):  # later servers ask for a key
+    if not config.getoption("numprocesses", None):
+        return
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(share_folder()))  # where pytest makes tmp_path
+    if sys.version_info < (3, 14):  # later servers ask for a key
         serve()
 
 

@@ -106,7 +106,7 @@ test_keys_remote:
     what_kms_answers_becomes_the_error_that_says_what_to_do
 test_layers:
     imports_go_down_and_libraries_stay_home nothing_heavy_is_imported_before_it_is_needed
-    only_one_file_starts_programs only_the_command_line_prints only_three_files_import_by_name
+    only_one_file_starts_programs only_the_command_line_prints only_four_files_import_by_name
     serving_reaches_no_code_that_reads_projects
 test_leaks:
     a_control_that_learned_nothing_breaks_the_check a_scrubbed_model_is_at_chance_and_its_control_is_caught
@@ -185,6 +185,7 @@ test_scrub_engine:
     folding_keeps_every_offset_and_leaves_no_letter_that_only_case_folding_makes_ascii
     no_shipped_pattern_can_be_made_to_run_away switched_off_every_pattern_runs_on_everything_and_finds_the_same
     the_gate_keeps_every_match_of_fuzzed_texts the_gate_keeps_every_match_of_long_texts
+    the_shipped_recognizer_does_without_torch_and_transformers_and_models_get_them_later
 test_scrub_report:
     no_value_stands_in_the_report_or_the_ledger numbers_are_those_of_the_rows
 test_seal:

@@ -163,10 +163,11 @@ class Hold:
                 signal.pause()
 
 
+STEPS = 12
 # step -> the progress at which its process is held; sealing tells none, so the next step's first
 HELD = {
     "scrub": ("scrub", 1),
-    "train": ("train", 20),
+    "train": ("train", STEPS // 2),
     "evaluate": ("generate (adapted)", 0),
     "seal": ("run", 0),
     "register": ("artifacts", 3),
@@ -179,7 +180,7 @@ def calls(root: Path, hold: Hold) -> None:
     project = Project.open(root, on_progress=hold)
     project.advise()
     project.scrub()
-    project.train(max_steps=40)
+    project.train(max_steps=STEPS)
     project.evaluate()
     project.register()
 
@@ -206,10 +207,10 @@ def test_killed_anywhere_the_same_calls_go_on(workshop: Workshop, tmp_path: Path
     stop_in(step, project, tmp_path / "reached", signal.SIGKILL)
     project.advise()
     project.scrub()
-    run = project.train(max_steps=40)
+    run = project.train(max_steps=STEPS)
     project.evaluate()
     release = project.register()
-    assert run.steps == 40
+    assert run.steps == STEPS
     assert project.verify().packages == 1
     versions = client(project).search_model_versions("name='p'")
     assert [str(version.version) for version in versions] == [release.version] == ["1"]
@@ -224,7 +225,7 @@ def test_ctrl_c_is_recorded_and_the_step_goes_on(workshop: Workshop, tmp_path: P
     stop_in("train", project, tmp_path / "reached", signal.SIGINT)
     last = project.history()[-1]
     assert (last.action, last.phase, last.detail) == ("train", "failed", {"error": "KeyboardInterrupt"})
-    assert project.train(max_steps=40).steps == 40
+    assert project.train(max_steps=STEPS).steps == STEPS
 
 
 class Swallowed:

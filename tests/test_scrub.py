@@ -17,7 +17,6 @@ import psutil
 import pyarrow.json
 import pyarrow.parquet
 import pytest
-from presidio_analyzer import PatternRecognizer
 
 from sdk.crypto import Secret
 from sdk.data import conversation, read_rows
@@ -28,13 +27,14 @@ from sdk.records import Finding, Scrubbed
 from sdk.scrub import reveal, step
 from sdk.scrub.batch import Batch, ScrubbedBatch, ScrubSetup
 from sdk.scrub.fields import known_kind
+from sdk.scrub.find import presidio_analyzer  # without torch, in the processes that import this file
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.parallel import in_processes, in_this_process
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.scrub.step import scrub
 from sdk.store import check_ref, shipped
-from tests.warm import real_starts
+from tests.warm import real_starts, run_code
 
 KEY = bytes(range(32))
 TABLE_KEY = Secret(bytes(range(1, 33)))
@@ -253,7 +253,7 @@ def test_overlapping_spans_become_one_of_the_surest_kind() -> None:
 # -- what it refuses --------------------------------------------------------------------------------------------------
 
 
-class RaisingRecognizer(PatternRecognizer):
+class RaisingRecognizer(presidio_analyzer.PatternRecognizer):
     """Fails on a text that says so, with the text in its message, as careless detectors do."""
 
     def __init__(self, supported_language: str = "en", name: str | None = None) -> None:
@@ -479,7 +479,7 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path: Path, monkeypat
     source = many(tmp_path / "rows.jsonl", 2000)
     policy = rules(reversible=("EMAIL_ADDRESS",), EMAIL_ADDRESS="token")
     code = KILLED.format(path=str(Path(__file__).parents[1]), folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    done = run_code(code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "journal.json.aside", "ledger.jsonl.aside", "train.jsonl.aside", "vault.lines.aside"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import regex
 import spacy
 import yaml
 from presidio_analyzer import AnalyzerEngine
-from presidio_analyzer.nlp_engine import NoOpNlpEngine
+from presidio_analyzer.nlp_engine import NoOpNlpEngine, device_detector
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -381,6 +383,32 @@ def test_folding_keeps_every_offset_and_leaves_no_letter_that_only_case_folding_
 TEXT = "Ada Lovelace met Acme, SSN 536-22-8726."
 
 
+ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from sdk.scrub.find.detector import Detector
+print(sorted(span.entity_type for span in Detector(Path(sys.argv[1]), 0.4).find(sys.argv[2], "en")))
+assert {"presidio_analyzer", "spacy"} <= sys.modules.keys()
+assert not {"torch", "transformers"} & sys.modules.keys()
+
+import torch, transformers
+from presidio_analyzer.predefined_recognizers.ner import huggingface_ner_recognizer
+from sdk.scrub.find.without_models import read_anew
+from thinc.api import PyTorchWrapper
+linear = torch.nn.Linear(2, 2)
+rows = linear.weight.detach().numpy()
+assert (PyTorchWrapper(linear).initialize().predict(rows) == linear(torch.tensor(rows)).detach().numpy()).all()
+assert read_anew(huggingface_ner_recognizer).hf_pipeline is transformers.pipeline
+"""
+
+
+def test_the_shipped_recognizer_does_without_torch_and_transformers_and_models_get_them_later() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", ANOTHER_PROCESS, str(FILES["medical"]), TEXT]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['PERSON', 'PERSON', 'US_SSN']\n"
+
+
 def test_a_spacy_pipeline_of_a_folder_finds_names(tmp_path: Path) -> None:
     pipeline = spacy.blank("en")
     ruler: Any = pipeline.add_pipe("entity_ruler")
@@ -409,6 +437,14 @@ def test_a_token_classifier_of_a_folder_finds_names(tmp_path: Path) -> None:
     ours = Detector(FILES["medical"], THRESHOLD, f"transformers:{tmp_path / 'model'}")
     found = ours.find("Ada Lovelace met", "en")
     assert {(s.entity_type, s.recognizer) for s in found} == {("PERSON", "HuggingFaceNerRecognizer")}
+
+
+def test_a_model_may_use_the_gpu_although_presidio_came_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_detector, "_device", "cpu")
+    monkeypatch.setenv("PRESIDIO_DEVICE", "cuda:7")
+    with pytest.raises(InvalidInput):
+        Detector(FILES["medical"], THRESHOLD, "spacy:no_such_model")
+    assert device_detector.get_device() == "cuda:7"
 
 
 @pytest.mark.parametrize("library", ["gliner", "stanza", "transformers"])

@@ -28,6 +28,7 @@ from sdk.registry.register import register
 from sdk.store import file_ref
 from tests.registry_records import GOVERNANCE_FILES, adaptation, make_governance, standing
 from tests.servers import free_port, running, server_command, serving
+from tests.warm import Popen
 
 PROJECTS = ("claims", "loans")
 BUCKET = "mlflow"
@@ -160,19 +161,19 @@ def registered(server: Firm, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "print(work(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]).model_dump_json())"
     )
     started = {
-        project: subprocess.Popen(
+        project: Popen(
             [sys.executable, "-c", code, str(root / project), project, server.address],
             cwd=Path(__file__).parents[1],
             env={**os.environ, **server.log_in(project)},
             stdout=subprocess.PIPE,
-            text=True,
         )
         for project in PROJECTS
     }
     found = {}
     for project, process in started.items():
-        out, _ = process.communicate()
-        assert process.returncode == 0
+        assert process.stdout
+        out = process.stdout.read()
+        assert process.wait() == 0
         folder = root / project
         proofs = make_governance(folder / "proofs", project)
         found[project] = Registered(

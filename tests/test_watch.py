@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -39,7 +37,7 @@ from tests.registry_records import run as recorded_run
 from tests.servers import free_port, mlflow_server
 from tests.tiny import make_base, one_thread, pairs, write_rows  # noqa: F401 - one_thread is a fixture
 from tests.waiting import SECONDS, wait_until
-from tests.warm import real_starts
+from tests.warm import real_starts, run_code
 
 INPUTS = {"data": "d" * 64}
 STEPS = 12
@@ -300,10 +298,8 @@ def test_a_run_that_was_killed_and_went_on_is_one_run_that_register_completes(
     given: tuple[Path, Path], root: Path
 ) -> None:
     base, data = given
-    command = [sys.executable, "-c", KILLED, str(base), str(data), str(root), settings().model_dump_json()]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    killed = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_code(KILLED, base, data, root, settings().model_dump_json())
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     with MetricsStream(root, None, "claims", INPUTS, root / "out"):
         run = trained(given, root / "out")
     assert run.resumed_from_step == 6

@@ -4,6 +4,8 @@ They are forked by one server, which multiprocessing starts when the first is as
 starts a module of its own, `python -P -m sdk.hardened sdk.…`, it gets such a process too while `warm_starts`
 holds: the module runs anew, as __main__, with its own standard streams, environment and session. Only its imports are
 done already. Tests of a start as such hold `real_starts`.
+
+`run_code` and `Popen` are for code that a test runs in a process of its own, as `python -c` would.
 """
 
 from __future__ import annotations
@@ -81,9 +83,13 @@ def _detach(sent: Any) -> int:
 
 
 def _run(
-    module: str, streams: Sequence[Any], cwd: Path | None, environment: Mapping[str, str] | None, session: bool
+    command: Sequence[str],
+    streams: Sequence[Any],
+    cwd: Path | None,
+    environment: Mapping[str, str] | None,
+    session: bool,
 ) -> None:
-    """In the new process: what `python -m sdk.hardened module` does there."""
+    """In the new process: what `python -c code …` or `python -m sdk.hardened module` does there."""
     if cwd is not None:
         os.chdir(cwd)
     for number, stream in enumerate(streams):
@@ -96,13 +102,17 @@ def _run(
     tempfile.tempdir = None  # it was asked for before, in another environment
     if session:
         os.setsid()
+    if command[1] == "-c":
+        sys.argv[:] = command[2:]
+        exec(compile(command[2], "<string>", "exec"), {"__name__": "__main__"})
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the module was imported before it runs as __main__
-        run_hardened(module, [])
+        run_hardened(command[-1], [])
 
 
 class Popen:
-    """As much of subprocess.Popen as the SDK uses of a module's process."""
+    """As much of subprocess.Popen as the SDK uses of a module's process, and tests of one for `python -c`."""
 
     def __init__(
         self,
@@ -119,7 +129,7 @@ class Popen:
         self.args = args
         theirs, ours = zip(*(_stream(number, kind) for number, kind in enumerate((stdin, stdout, stderr))), strict=True)
         given = [_Descriptor(number) for number in theirs]
-        more = (args[-1], given, cwd, env, start_new_session)
+        more = (list(args), given, cwd, env, start_new_session)
         self._process = context().Process(target=_run, args=more, daemon=True)
         self._process.start()
         for number in theirs:
@@ -159,6 +169,17 @@ def _stream(number: int, kind: int | None) -> tuple[int, int | None]:
     if kind == subprocess.DEVNULL:
         return os.open(os.devnull, os.O_RDWR), None
     return os.dup(number if kind is None else kind), None
+
+
+def run_code(code: str, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Return what `subprocess.run([sys.executable, "-c", code, …])` would, its output captured."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = Popen(command, stdin=subprocess.DEVNULL, stdout=out.fileno(), stderr=errors.fileno(), env=env)
+        process.wait()
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, process.wait(), out.read(), errors.read())
 
 
 class _Starter(subprocess.Popen[Any]):

@@ -10,13 +10,14 @@ from typing import Any
 
 import spacy
 from presidio_analyzer import EntityRecognizer
-from presidio_analyzer.nlp_engine import NlpEngine, NoOpNlpEngine, SpacyNlpEngine, StanzaNlpEngine
+from presidio_analyzer.nlp_engine import NlpEngine, NoOpNlpEngine, SpacyNlpEngine, device_detector, stanza_nlp_engine
 from presidio_analyzer.predefined_recognizers import SpacyRecognizer, StanzaRecognizer
-from presidio_analyzer.predefined_recognizers.ner import GLiNERRecognizer, HuggingFaceNerRecognizer
+from presidio_analyzer.predefined_recognizers.ner import gliner_recognizer, huggingface_ner_recognizer
 
 from sdk.errors import InvalidInput, MissingExtra
 from sdk.scrub.find.recognizers import presidio_silenced
 from sdk.scrub.find.tagger.name_recognizer import EmbeddedNameRecognizer
+from sdk.scrub.find.without_models import read_anew
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 NAMES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")  # what a model is asked for; forms find the rest better
@@ -50,6 +51,7 @@ def load_ner_models(
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
     try:
         with presidio_silenced():
+            device_detector.__init__()  # it looked for a GPU when Presidio was imported, and torch was left out
             engine, finders = LOADERS[library](model, languages)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError) as error:
         raise InvalidInput(
@@ -91,15 +93,17 @@ def _spacy(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
 
 def _transformers(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
     folder = _folder(model)
-    found = [HuggingFaceNerRecognizer(model_name=folder, supported_language=code, device="cpu") for code in languages]
+    recognizer = read_anew(huggingface_ner_recognizer).HuggingFaceNerRecognizer
+    found = [recognizer(model_name=folder, supported_language=code, device="cpu") for code in languages]
     return _silent_engine(languages), found
 
 
 def _gliner(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
     folder = _folder(model)
     mapping = {"person": "PERSON", "location": "LOCATION", "organization": "ORGANIZATION", "nationality": "NRP"}
+    recognizer = read_anew(gliner_recognizer).GLiNERRecognizer
     found: list[Any] = [
-        GLiNERRecognizer(
+        recognizer(
             model_name=folder,
             supported_language=code,
             entity_mapping=mapping,
@@ -112,7 +116,7 @@ def _gliner(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
 
 
 def _stanza(model: str, languages: Sequence[str]) -> EngineAndRecognizers:
-    engine = StanzaNlpEngine(_models(_folder(model), languages), download_if_missing=False)
+    engine = read_anew(stanza_nlp_engine).StanzaNlpEngine(_models(_folder(model), languages), download_if_missing=False)
     engine.load()
     return engine, [StanzaRecognizer(supported_language=code, supported_entities=list(NAMES)) for code in languages]
 
