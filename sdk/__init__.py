@@ -45,18 +45,21 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Advice as Advice
     from sdk.records import Alternative as Alternative
     from sdk.records import Approval as Approval
+    from sdk.records import AskedFloors as AskedFloors
     from sdk.records import Calibration as Calibration
     from sdk.records import Columns as Columns
     from sdk.records import Comparison as Comparison
     from sdk.records import ExpectedAccuracy as ExpectedAccuracy
     from sdk.records import FileRef as FileRef
     from sdk.records import Finding as Finding
+    from sdk.records import Floor as Floor
     from sdk.records import Hardware as Hardware
     from sdk.records import Interval as Interval
     from sdk.records import Leakage as Leakage
     from sdk.records import Leaks as Leaks
     from sdk.records import Lengths as Lengths
     from sdk.records import LossPoint as LossPoint
+    from sdk.records import MajorityScore as MajorityScore
     from sdk.records import Memory as Memory
     from sdk.records import Metrics as Metrics
     from sdk.records import ModelShape as ModelShape
@@ -105,9 +108,9 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.charter": "copy_domain",
     "sdk.project.estimating": "estimate",
     "sdk.records": """
-        Advice Alternative Approval Calibration Columns Comparison ExpectedAccuracy FileRef Finding Hardware
-        Interval Leakage Leaks Lengths LossPoint Memory Metrics ModelShape Needs Outcome Package Pilot
-        Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run Scores
+        Advice Alternative Approval AskedFloors Calibration Columns Comparison ExpectedAccuracy FileRef Finding Floor
+        Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs Outcome Package
+        Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run Scores
         Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TrainSettings ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",

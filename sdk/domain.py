@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+import yaml
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml, validation_faults
-from sdk.records import Accuracy, Frozen, spelled
+from sdk.records import ALL, Accuracy, Floors, Frozen, Metric, spelled
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
 SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
-DATA = ("train.jsonl", "eval.jsonl")
+DATA = ("train.jsonl", "eval.jsonl")  # a domain without them is for rows that its user brings
+PLANTED = "planted.jsonl"  # rows with planted personal data that are for measuring the scrubbing alone; may be missing
 
 
 class AdapterStart(Frozen):
@@ -30,12 +32,21 @@ class Domain(Frozen):
     title: str
     languages: tuple[Literal["en", "zh"], ...] = Field(min_length=1)
     prompt: str = Field(description="system message of every row that has none")
-    metric: Literal["exact_match", "f1"]
-    floors: dict[str, float] = Field(description="'all' or a language -> least score on the metric")
+    metric: Metric
+    floors: Floors = Field(description="'all' or a language -> least scores on the metric, for the domain's questions")
     accuracy: Accuracy = Field(description="the accuracy need that advice starts from")
     max_new_tokens: int = Field(gt=0, le=4096, description="length of a generated answer, tokens")
     adapter: AdapterStart
     policy: str = Field(description="name of the policy that a project of this domain starts with")
+
+    @field_validator("floors")
+    @classmethod
+    def _name_languages(cls, floors: Floors, known: ValidationInfo) -> Floors:
+        unknown = sorted(set(floors) - {ALL, *known.data.get("languages", floors)})
+        if unknown or not floors:
+            named = f", not {', '.join(unknown)}" if unknown else ""
+            raise ValueError(f"must name 'all' or a language of the domain{named}")
+        return floors
 
 
 def require_files(folder: Path, names: Iterable[str]) -> None:
@@ -54,10 +65,14 @@ def read_domain(folder: Path) -> Domain:
 def parse_domain(file: FileBytes) -> Domain:
     """Read the settings of a domain from its domain.yaml. InvalidInput lists every fault."""
     try:
-        domain = Domain.model_validate(parse_yaml(file.data, file.path))
+        return Domain.model_validate(parse_yaml(file.data, file.path))
     except ValidationError as error:
         raise InvalidInput(f"{file.path} is malformed.", validation_faults(error)) from None
-    unknown = sorted(set(domain.floors) - {"all", *domain.languages})
-    if unknown or not domain.floors:
-        raise InvalidInput(f"{file.path}: floors must name 'all' or a language of the domain.", unknown)
-    return domain
+
+
+def changed_settings(file: FileBytes, changes: Mapping[str, Any]) -> FileBytes:
+    """Return a domain.yaml with some keys changed: its own bytes where none is."""
+    if not changes:
+        return file
+    document = {**parse_yaml(file.data, file.path), **changes}
+    return FileBytes(file.path, yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=1000).encode())

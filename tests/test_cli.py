@@ -22,6 +22,8 @@ from sdk.cli import main, progress, show
 from sdk.cli.app import WAY, app
 from sdk.cli.old_forms import renew
 from sdk.cli.terminal import Terminal
+from sdk.project.foreseeing import borrowed
+from sdk.records import floors_text
 from sdk.wording import counted
 from tests.workshop import Workshop
 
@@ -371,6 +373,73 @@ def test_a_domain_of_ones_own(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "p", domain=tmp_path / "cardiology")
     assert project.state().charter.domain == "cardiology@1"
     assert here("domain", "copy", "finance", tmp_path / "cardiology").returncode == 2
+
+
+def test_rows_of_ones_own(workshop: Workshop, tmp_path: Path) -> None:
+    """In a copy of the domain that has none: they are named once, and their user sets what the domain leaves open."""
+    mine, made = tmp_path / "mine", tmp_path / "p"
+    assert here("domain", "copy", "general", mine).returncode == 0
+    planted = (mine / "planted.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (mine / "planted.jsonl").write_text("".join(planted[::20]), "utf-8")
+    for name, count in (("rows", 8), ("asked", 4)):
+        lines = [json.dumps({"q": f"{name} {n}?", "a": "yes" if n % 4 else "no"}) for n in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    project = ("init", made, "--domain", mine, "--base", workshop.base, "--policy", workshop.policy)
+    lacking = here(*project)
+    assert lacking.returncode == 2
+    assert [option in lacking.stderr for option in ("--data", "--eval")] == [True, True]
+    rows = ("--data", tmp_path / "rows.jsonl", "--eval", tmp_path / "asked.jsonl", "--map", "instruction=q,output=a")
+    wrong = here(*project, *rows, "--floor", "fr=.1", "--json")
+    assert json.loads(wrong.stdout)["error"]["faults"] == [
+        "floors: must name 'all' or a language of the domain, not fr"
+    ]
+    assert not made.exists()
+    chosen = ("--prompt", "Say yes or no.", "--floor", "zh=.1", "--floor", "base+.05", "--floor", "majority")
+    done = here(*project, *rows, *chosen)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        r"training rows +rows\.jsonl +yours",
+        r"prompt +Say yes or no\. +as you set it",
+        r"metric +f1 +the domain mine@1",
+        r"max_new_tokens +16 +room for the longest answer of your rows, \d",
+        r"floors +all base\+0\.05, majority\+0; zh 0\.1 +as you set it",
+    ):
+        assert re.search(line, done.stdout), done.stdout
+    opened = Project.open(made)
+    domain = opened.state().domain()
+    assert (domain.prompt, domain.max_new_tokens) == ("Say yes or no.", 16)
+    advice = opened.advise()
+    scrubbed = opened.scrub()
+    assert scrubbed.rows == {"train": 8, "eval": 4}
+    assert scrubbed.planted_in.keys() == {"measured"}
+    assert advice.inputs["data"] == scrubbed.inputs["train"]
+    assert Project.open(made).foresee() == ()
+
+
+def test_a_shipped_domains_floors_and_room_are_not_those_of_other_questions(workshop: Workshop, tmp_path: Path) -> None:
+    said = " ".join(["word"] * 90)
+    for name in ("rows", "asked"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"instruction": f"{name}?", "output": said}))
+    options = {"data": tmp_path / "rows.jsonl", "base": str(workshop.base)}
+    made = Project.create(tmp_path / "p", evaluation=tmp_path / "asked.jsonl", policy="hipaa", **options)
+    domain, charter = made.state().domain(), made.state().charter
+    assert floors_text(domain.floors) == "all majority+0"
+    assert charter.own_settings.keys() == {"floors", "max_new_tokens"}
+    assert domain.max_new_tokens > 90
+    assert domain.prompt.startswith("Answer with the exact term")
+    (line,) = made.foresee()
+    assert "evaluate.min_questions: 1 evaluation questions, 100 are needed" in line
+    with_their_questions = Project.create(tmp_path / "q", max_new_tokens=7, **options).state()
+    assert floors_text(with_their_questions.domain().floors) == "all 0.6; en 0.6; zh 0.6"
+    assert with_their_questions.domain().max_new_tokens == 7
+    later = Project.create(tmp_path / "r", base=str(workshop.base)).state()
+    assert borrowed(later, None, None) == ()
+    (note,) = borrowed(later, tmp_path / "rows.jsonl", tmp_path / "asked.jsonl")
+    assert "prompt 'Answer with the exact term, figure or phrase that finance uses, and nothing else.'" in note
+    assert re.search(r"up to 48 tokens, of which the longest reference has \d+, floors all majority\+0", note)
+    assert borrowed(made.state(), tmp_path / "rows.jsonl", None) == ()
+    made.adopt(domain=workshop.domain)
+    assert made.state().charter.own_settings == {}
 
 
 BAD_PATTERN = r"""

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from sdk.data.scoring import score, words
 from sdk.domain import AdapterStart, Domain
 from sdk.errors import InvalidInput, StepFailed
-from sdk.evaluate import Answered, _metrics, bootstrap, evaluate, score, words
+from sdk.evaluate import Answered, _metrics, bootstrap, evaluate
 from sdk.model import load_chat
 from sdk.model.load import load_base
 from sdk.records import Scores, TrainSettings

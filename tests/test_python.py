@@ -158,6 +158,8 @@ def test_every_public_record_and_its_parts_are_shown_so(finished: Project) -> No
         sdk.ValidationPoint(step=1, loss=0.5),
         sdk.RuleSource(rule="SR 26-2", version="1", date="2026-04-17", keys=("seal.encrypt",)),
         sdk.Planted(message=0, start=0, end=1, entity_type="PERSON"),
+        sdk.AskedFloors(floors={"all": (sdk.Floor(over="majority", least=0.02),)}, origin="as you set it"),
+        sdk.MajorityScore(exact_match=0.552, f1=0.56),
         sdk.Lengths(rows=1, total=9, longest=(9,), percentiles={50: 9}, exact=True),
         sdk.SourceFile(sha256="0" * 64, rows=1, columns=sdk.Columns(form="{question}", answer="label", drop=("year",))),
         sdk.Quarantined(split="train", row="r1", error="TimeoutError"),
@@ -259,7 +261,7 @@ def test_records_as_tables(finished: Project, table: TableName) -> None:
     assert measured
     rows = {
         "losses": len(newest.losses),
-        "scores": 2 * 3 * len(measured.base),
+        "scores": 2 * 3 * len(measured.base) + 2 * len(measured.majority),
         "outcomes": len(measured.outcomes),
         "findings": len(finished.findings()),
         "history": len(finished.history()) - 1,  # the table was an event

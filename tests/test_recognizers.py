@@ -214,7 +214,7 @@ def test_every_kind_stands_in_the_table_with_and_without_values(detector: Detect
 
 
 def test_the_domains_recognizers_differ_in_their_first_line_only() -> None:
-    files = [(shipped("domains") / name / "recognizers.yaml").read_text(encoding="utf-8") for name in DOMAINS]
+    files = [path.read_text(encoding="utf-8") for path in shipped("domains").glob("*/recognizers.yaml")]
     assert len({text.partition("\n")[2] for text in files}) == 1
 
 

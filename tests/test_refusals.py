@@ -63,22 +63,40 @@ def test_a_hub_base_where_the_policy_forbids_it(
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ({"evaluate__domain_floors": True}, "evaluate.domain_floors"),
-        ({"evaluate__min_questions": 1000}, "evaluate.min_questions"),
-        ({"evaluate__must_improve": True}, "evaluate.must_improve"),
-    ],
-)
-def test_scores_that_do_not_suffice(workshop: Workshop, tmp_path: Path, change: dict[str, object], rule: str) -> None:
+def test_scores_that_do_not_suffice(workshop: Workshop, tmp_path: Path) -> None:
+    """Under all three rules at once; without the floors that were too high, the same run is evaluated once more."""
+    change = {"evaluate__domain_floors": True, "evaluate__min_questions": 1000, "evaluate__must_improve": True}
     made = project(workshop, tmp_path, **change)
-    made.advise()
     made.scrub()
-    made.train(max_steps=3)
-    with pytest.raises(Refused, match=rule):
+    made.advise()
+    with pytest.raises(Refused, match="--anyway") as foreseen:
+        made.train(max_steps=3)
+    assert last(made) == ("train", "refused")
+    (line,) = made.foresee()
+    assert foreseen.value.faults == (line,)
+    assert "`sdk evaluate`: evaluate.min_questions: 20 evaluation questions, 1000 are needed" in line
+    run = made.train(max_steps=3, anyway=True)
+    assert run.notes[-1] == f"trained all the same: {line}"
+    assert made.history()[-2].detail == {"anyway": line}
+    with pytest.raises(Refused) as caught:
         made.evaluate()
     assert last(made) == ("evaluate", "refused")
+    floors, questions, improvement = caught.value.faults
+    described = made.root / "domain" / "domain.yaml"
+    assert floors.startswith(
+        "evaluate.domain_floors: scores below the floors: all 0.000 < 0.600 (0.6, floors.all), en "
+    )
+    assert f"(0.6, floors.zh) in {described}; " in floors
+    assert "sdk adopt" in floors
+    assert questions.startswith("evaluate.min_questions")
+    assert improvement.startswith("evaluate.must_improve")
+
+    described.write_text(described.read_text().replace("floors: {all: 0.6, en: 0.6, zh: 0.6}", "floors: {all: base+0}"))
+    made.adopt(policy=write_policy(tmp_path / "policy.yaml", version=9, **RELAXED | {"evaluate__domain_floors": True}))
+    scores = made.evaluate()
+    assert scores.inputs["run"] == run.digest
+    assert str(scores.asked) == "all base+0 (for the questions of finance@1)"
+    assert scores.majority.keys() == {"all", "en", "zh"}
 
 
 def test_who_may_decide_and_how(

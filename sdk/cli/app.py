@@ -155,6 +155,12 @@ class Output:
         )
         self.errors.print(note, soft_wrap=True)
 
+    def warn(self, *notes: str) -> None:
+        """Print what is to be known, in JSON mode too: on standard error."""
+        if not self.quiet:
+            for text in notes:
+                self.errors.print(styled("[yellow]note:[/] {}", text), soft_wrap=True)
+
     def verbatim(self, text: str) -> None:
         """Print text to copy: no line of it is broken at the terminal's width."""
         if not self.as_json:

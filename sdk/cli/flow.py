@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,13 +19,24 @@ from sdk.cli import leak_check as show_leaks
 from sdk.cli import show, show_advice
 from sdk.cli.advise import AccuracyOption, MaxLossOption, read_needs
 from sdk.cli.app import JsonOption, Output, QuietOption, TemplateOption, app, given, output
+from sdk.cli.domain_options import (
+    DataOption,
+    EvalOption,
+    FloorOption,
+    MaxNewTokensOption,
+    MetricOption,
+    PromptOption,
+    read_floors,
+    taken,
+)
 from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.terminal import styled
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, Refused
 from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import find_domain, find_policy
-from sdk.records import METHODS, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
+from sdk.project.own_settings import read_settings
+from sdk.records import ALL, METHODS, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
 from sdk.wording import counted
 
 QUESTIONS = 4
@@ -59,10 +70,12 @@ def run_all(
     base: Annotated[str, typer.Option(help="'embedded', a folder, or a hub's model name.")] = "embedded",
     template: TemplateOption = None,
     policy: Annotated[str | None, typer.Option(help="A policy.", show_default="the domain's own")] = None,
-    data: Annotated[Path | None, typer.Option(help="Training rows.", show_default="the domain's")] = None,
-    evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
-    ] = None,
+    data: DataOption = None,
+    evaluation: EvalOption = None,
+    prompt: PromptOption = None,
+    metric: MetricOption = None,
+    max_new_tokens: MaxNewTokensOption = None,
+    floor: FloorOption = None,
     mapping: MapOption = None,
     form: FormOption = None,
     answer: AnswerOption = None,
@@ -88,7 +101,24 @@ def run_all(
         if approver_key and not reason:
             raise InvalidInput("An approval needs a reason; give --reason.")
         needs, columns = read_needs(accuracy, max_loss), read_columns(mapping, form, answer, labels, drop)
-        project = _open(context, out, folder, domain, base, policy, template)
+        rows: dict[str, Any] = {"data": data, "evaluation": evaluation, "columns": columns}
+        made: dict[str, Any] = {"domain": domain, "base": base, "policy": policy, "template": template}
+        chosen: dict[str, Any] = {
+            "prompt": prompt,
+            "metric": metric,
+            "max_new_tokens": max_new_tokens,
+            "floors": read_floors(floor),
+        }
+        if folder.is_dir() and any(folder.iterdir()):
+            project = _go_on(context, out, folder, made, chosen)
+        else:
+            project = Project.create(folder, **made, **rows, **chosen)
+            state = project.state()
+            if state.charter.rows or state.charter.own_settings:
+                out.show(taken(state), "")
+        in_vain = project.foresee(data, evaluation, columns=columns)
+        if in_vain:
+            raise Refused("The whole way cannot be gone with these rows, so none of it was; mend that first.", in_vain)
         if play_approver:
             approver_key, reason = _play_approver(out, project), PLAYED_REASON
         steps: dict[str, Any] = {"max_steps": max_steps} if max_steps else {}
@@ -120,17 +150,11 @@ def run_all(
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
 
 
-def _open(
-    context: typer.Context,
-    out: Output,
-    folder: Path,
-    domain: str,
-    base: str,
-    policy: str | None,
-    template: str | None,
+def _go_on(
+    context: typer.Context, out: Output, folder: Path, made: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> Project:
-    if not (folder.is_dir() and any(folder.iterdir())):
-        return Project.create(folder, domain=domain, base=base, policy=policy, template=template)
+    """Open the project of an earlier call. InvalidInput where it was made otherwise than is asked for now."""
+    domain, base, policy, template = made.values()
     project = Project.open(folder)
     state = project.state()
     charter = state.charter
@@ -148,6 +172,12 @@ def _open(
         others.append(f"--template {template}, where it has {used}")
     if policy is not None and read_policy(find_policy(policy)).name != charter.policy:
         others.append(f"--policy {policy}, where it has {charter.policy}")
+    settings = state.domain()
+    for key, value in read_settings(
+        settings, {key: value for key, value in chosen.items() if value is not None}
+    ).items():
+        if value != (was := read_settings(settings, {key: getattr(settings, key)})[key]):
+            others.append(f"{key} {value}, where it has {was}")
     if others:
         raise InvalidInput(f"{folder} is a project made otherwise; name another folder, or leave these out.", others)
     out.show(styled("[dim]Going on with the project in {}; what is done is not done again.", folder))
@@ -208,11 +238,12 @@ def _summary(project: Project, result: Result) -> RenderableType:
         (
             scores.metric.replace("_", " "),
             styled(
-                "{:.2f} before, [bold green]{:.2f}[/] after ({:.2f} to {:.2f})",
+                "{:.2f} before, [bold green]{:.2f}[/] after ({:.2f} to {:.2f}){}",
                 before.value,
                 after.value,
                 after.low,
                 after.high,
+                f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}" if scores.majority else "",
             ),
         ),
         (
@@ -249,7 +280,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
             ("look", f"`{sdk} ui -p {folder}` opens MLflow: model, loss curve, report.html"),
             ("next", f"`{sdk} history -p {folder}`, `{sdk} load -p {folder} 'your question'`"),
             ("", f"another model or machine: `{sdk} advise --model llama-3.1-8b --gpu 'rtx 4090'`"),
-            ("", f"your own rows: `{sdk} run mine --data rows.jsonl --eval questions.jsonl`"),
+            ("", f"your own rows: `{sdk} run mine --domain general --data rows.jsonl --eval questions.jsonl`"),
         ]
     return show.grid(rows)
 

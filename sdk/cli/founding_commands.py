@@ -7,20 +7,35 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 from rich.text import Text
 
 from sdk.cli.app import HERE, Commands, JsonOption, Output, ProjectOption, TemplateOption, app, output
+from sdk.cli.domain_options import (
+    DataOption,
+    EvalOption,
+    FloorOption,
+    MaxNewTokensOption,
+    MetricOption,
+    PromptOption,
+    read_floors,
+    taken,
+)
+from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.show import note
 from sdk.cli.terminal import styled
 from sdk.project import Project
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
+from sdk.project.state import ProjectState
 from sdk.records import Charter
+
+SHIPPED = "A shipped domain (finance, medical, general) or a folder."
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The new project's folder.")] = HERE,
-    domain: Annotated[str, typer.Option(help="A shipped domain (finance, medical) or a folder.")] = "finance",
+    domain: Annotated[str, typer.Option(help=SHIPPED)] = "finance",
     base: Annotated[
         str, typer.Option(help="'embedded', a folder in Hugging Face's format, or a hub's model name.")
     ] = "embedded",
@@ -34,6 +49,17 @@ def init(
     policy: Annotated[
         str | None, typer.Option(help="A shipped policy or a file.", show_default="the domain's own")
     ] = None,
+    data: DataOption = None,
+    evaluation: EvalOption = None,
+    prompt: PromptOption = None,
+    metric: MetricOption = None,
+    max_new_tokens: MaxNewTokensOption = None,
+    floor: FloorOption = None,
+    mapping: MapOption = None,
+    form: FormOption = None,
+    answer: AnswerOption = None,
+    labels: LabelsOption = None,
+    drop: DropOption = None,
     trainer: Annotated[
         str | None, typer.Option(help="Who holds the signing key.", show_default="the user's name")
     ] = None,
@@ -52,8 +78,8 @@ def init(
 ) -> None:
     """Make a project.
 
-    `sdk init claims --domain medical` makes one on the embedded base model. For a domain of your own see
-    `sdk domain copy`.
+    `sdk init claims --domain medical` makes one on the embedded base model; `sdk init claims --domain general --data
+    rows.jsonl --eval questions.jsonl` one for rows of your own. For a domain of your own see `sdk domain copy`.
     """
     with output(json) as out:
         project = Project.create(
@@ -64,6 +90,13 @@ def init(
             base_license=base_license,
             template=template,
             policy=policy,
+            data=data,
+            evaluation=evaluation,
+            columns=read_columns(mapping, form, answer, labels, drop),
+            prompt=prompt,
+            metric=metric,
+            max_new_tokens=max_new_tokens,
+            floors=read_floors(floor),
             trainer=trainer,
             signing_key=signing_key,
             log_key=log_key,
@@ -72,7 +105,9 @@ def init(
             heads=head or (),
             tracking_uri=tracking_uri,
         )
-        _show_charter(out, project, *_rendering(project.state().charter))
+        state = project.state()
+        _show_charter(out, project, *_settings(state), *_rendering(state.charter))
+        out.warn(*project.foresee())
 
 
 @app.command()
@@ -96,25 +131,30 @@ def adopt(
         _show_charter(out, opened)
 
 
-def _show_charter(out: Output, project: Project, *more: Text) -> None:
+def _show_charter(out: Output, project: Project, *more: RenderableType) -> None:
     state = project.state()
     charter = state.charter
     out.result(
         charter.model_dump(mode="json"),
         styled(
-            "Project [bold]{}[/]: domain {}, policy {}, base {} (licence: {}). Next: `cd {}`, then "
-            "`sdk scrub` with your rows, or with none for the domain's.",
+            "Project [bold]{}[/]: domain {}, policy {}, base {} (licence: {}). Next: `cd {}`, then `sdk scrub`{}.",
             charter.name,
             charter.domain,
             charter.policy,
             charter.base_name,
             charter.base_license,
             project.root,
+            "" if charter.rows else " with your rows, or with none for the domain's",
         ),
         styled("[dim]{}: {}", charter.policy, state.policy().note),
         *more,
         styled("[dim]Root {}. Keep it elsewhere: it shows a project that was put in this one's place.", charter.root),
     )
+
+
+def _settings(state: ProjectState) -> Iterator[RenderableType]:
+    if state.charter.rows or state.charter.own_settings:
+        yield taken(state)
 
 
 def _rendering(charter: Charter) -> Iterator[Text]:
@@ -131,7 +171,7 @@ app.add_typer(domains, name="domain")
 
 @domains.command()
 def copy(
-    source: Annotated[str, typer.Argument(help="A shipped domain (finance, medical) or a folder.", metavar="FROM")],
+    source: Annotated[str, typer.Argument(help=SHIPPED, metavar="FROM")],
     target: Annotated[Path, typer.Argument(help="The new folder.", metavar="TO")],
     json: JsonOption = False,
 ) -> None:

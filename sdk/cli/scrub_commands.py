@@ -5,6 +5,7 @@ Here and beside, a command has a parameter for each of its options, however many
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,9 @@ from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, outpu
 from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.review_rows import review as ask
 from sdk.cli.terminal import styled
+from sdk.errors import InvalidInput
 from sdk.project import Project
+from sdk.project.foreseeing import borrowed
 
 
 @app.command()
@@ -55,6 +58,9 @@ def scrub(
     """
     with working(project, json, quiet) as (out, opened):
         columns = read_columns(mapping, form, answer, labels, drop)
+        with suppress(InvalidInput):  # which scrubbing raises, too, and records
+            out.warn(*opened.foresee(data, evaluation, columns=columns))
+            out.warn(*borrowed(opened.state(), data, evaluation, columns))
         record = opened.scrub(
             data, evaluation, detect=not skip_detectors, columns=columns, workers=workers, engine=engine
         )

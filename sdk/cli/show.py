@@ -164,16 +164,31 @@ def _adapter(settings: TrainSettings) -> str:
 
 def scores(scores: Scores) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for column in ("questions", "exact match", "95 % interval", "token F1", "95 % interval", "perplexity"):
-        table.add_column(column, no_wrap=True)
+    table.add_column("questions", no_wrap=True)
+    for metric, title in (("exact_match", "exact match"), ("f1", "token F1")):
+        for column in (title, "95 % interval", *_majority_column(scores, metric)):
+            table.add_column(column, no_wrap=True)
+    table.add_column("perplexity", no_wrap=True)
     for name, before in scores.base.items():
         after = scores.adapted[name]
         cells: list[RenderableType] = [f"{visible(name)} ({after.questions})"]
-        for old, new in ((before.exact_match, after.exact_match), (before.f1, after.f1)):
+        for metric in ("exact_match", "f1"):
+            old, new = getattr(before, metric), getattr(after, metric)
             cells.append(styled("{:.2f} → [bold green]{:.2f}", old.value, new.value))
             cells.append(styled("[dim]{:.2f} to {:.2f}", new.low, new.high))
+            cells += [f"{getattr(scores.majority[name], metric):.2f}" for _ in _majority_column(scores, metric)]
         table.add_row(*cells, styled("{:,.1f} → [bold green]{:,.1f}", before.perplexity, after.perplexity))
-    return Group(table, styled("[dim]base model → adapted model; intervals by bootstrap"))
+    notes = [styled("[dim]base model → adapted model; intervals by bootstrap")]
+    if scores.majority:
+        notes.append(styled("[dim]majority: always giving the most frequent answer of the training rows"))
+    if scores.asked:
+        notes.append(styled("[dim]floors: {}", str(scores.asked)))
+    return Group(table, *notes)
+
+
+def _majority_column(scores: Scores, metric: str) -> list[str]:
+    """Return the heading of the majority answer's score, behind the metric that decides; none where it is unknown."""
+    return ["majority"] if scores.majority and metric == scores.metric else []
 
 
 def release(release: Release) -> RenderableType:

@@ -89,6 +89,9 @@ def train(
         typer.Option(help="Go on from this finished run, by its digest, with a higher --max-steps or more epochs."),
     ] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Hosts that share the GPUs evenly.")] = 1,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Train although the policy will refuse what comes of it, for certain.")
+    ] = False,
     rendezvous: Annotated[str, typer.Option(help="With --nodes: HOST:PORT of this host for the others.")] = "",
     project: ProjectOption = HERE,
     json: JsonOption = False,
@@ -105,6 +108,8 @@ def train(
                     show.note(f"{RENEWED} max_length is {renewed.settings.max_length}; `sdk advise` shows the rest.")
                 )
             notes = map(show.note, opened.power_of_leak_check(changes))
-            out.show(*notes, show.preview(opened.preview(**changes)))
-        record = opened.train(adapter=adapter, resume=resume, nodes=nodes, rendezvous=rendezvous, **changes)
+            out.show(*notes, show.preview(opened.preview(anyway=anyway, **changes)))
+        record = opened.train(
+            adapter=adapter, resume=resume, nodes=nodes, rendezvous=rendezvous, anyway=anyway, **changes
+        )
         out.result(record.model_dump(mode="json"), show.run(record))

@@ -6,13 +6,14 @@ The folder need not be the one that was recorded: nothing is trained or served b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from sdk.data import Row, conversation, longest_row
+from sdk.data import Row, answer, conversation, longest_row
 from sdk.data.base_folder import BaseFolder
 from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput
@@ -23,6 +24,7 @@ KEPT = 256  # longest rows that Lengths takes
 PERCENTILES = (50, 90, 95, 99)
 _TOGETHER = 1_000  # rows tokenized in one call; more take more memory and no less time
 _SAMPLE = 500  # rows that `learned` is estimated on
+_LONGEST = 64  # answers of most bytes, among which the one of most tokens is sought
 
 
 def measure_lengths(
@@ -53,6 +55,15 @@ def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str, template: 
     chat = None if base is None else _Chat.load(base, template)
     counted = None if chat is None else chat.count(rows, prompt, None)
     return counted or [longest_row([row], prompt) for row in rows]
+
+
+def longest_answer(rows: Iterable[Row], base: Path, template: str | None = None) -> int:
+    """Return the tokens of the longest reference answer; bytes bound them where the base has no tokenizer here."""
+    longest = nlargest(_LONGEST, (answer(row) for row in rows), key=lambda text: len(text.encode()))
+    if not longest:
+        return 0
+    chat = _Chat.load(base, template)
+    return max([len(text.encode()) for text in longest] if chat is None else chat.tokens(longest))
 
 
 class _Chat:
@@ -92,7 +103,7 @@ class _Chat:
             texts = [each.text for each in rendered if each is not None]
             if len(texts) < len(rendered):
                 return None
-            counted += self._tokens(texts)
+            counted += self.tokens(texts)
             if on_progress is not None:
                 on_progress("measure rows", len(counted), len(rows), {})
         return counted if all(counted) else None
@@ -100,10 +111,11 @@ class _Chat:
     def learned(self, rows: Sequence[Row], counted: Sequence[int]) -> float:
         places = range(0, len(rows), -(-len(rows) // _SAMPLE))
         answers = [m.content for place in places for m in rows[place].messages if m.role == "assistant"]
-        tokens = sum(self._tokens(answers)) + len(answers)
+        tokens = sum(self.tokens(answers)) + len(answers)
         return min(1.0, tokens / sum(counted[place] for place in places))
 
-    def _tokens(self, texts: Sequence[str]) -> list[int]:
+    def tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text by itself."""
         # What a post-processor adds, like a second <s>, is not added to a rendered conversation.
         return [len(found) for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 

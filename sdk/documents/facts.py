@@ -15,7 +15,7 @@ from sdk.documents.dossier import RECORDS, Dossier, Happened
 from sdk.documents.gaps import ABSENT, Absent
 from sdk.documents.render import DeclaredText
 from sdk.policy import ALWAYS_DELETED, Policy
-from sdk.records import Advice, Approval, Package, Recall, Review, Run, Scrubbed, StepRecord
+from sdk.records import Advice, Approval, Package, Recall, Review, Run, Scrubbed, StepRecord, floors_text
 from sdk.records.scrubbing import TREATMENTS
 
 UNKNOWN = "unknown"  # the licence of a base that neither its user nor its card names
@@ -76,6 +76,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
     """Collect what templates may say: name -> value."""
     records, package, review = dossier.records, dossier.package, dossier.review
     digests = {name: record.digest for name, record in records.items() if record is not None}
+    asked = dossier.scores.asked if dossier.scores else None
     if dossier.declared is not None:
         digests["what persons declared"] = dossier.declared.record.digest
     return {
@@ -90,6 +91,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "chat_template": f"{dossier.template}, by name" if dossier.template else "the base model's own",
         "domain": dossier.domain,
         "domain_name": f"{dossier.domain.name}@{dossier.domain.version}",
+        "floors": str(asked) if asked else floors_text(dossier.domain.floors),
         "policy": dossier.policy,
         "rules": _rules(dossier.policy),
         "settings": _settings(dossier.run, dossier.advice),

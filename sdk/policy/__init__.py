@@ -19,6 +19,7 @@ from sdk.policy.moments import (
     BeforeTrain,
     BeforeTrial,
     Deciding,
+    Foreseen,
     LeaksChecked,
     LeaksUnchecked,
     Moment,
@@ -36,6 +37,7 @@ from sdk.policy.schema import (
     Policy,
     RuleSource,
     ScrubRules,
+    policy_value,
 )
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Demand",
     "Difference",
     "Explained",
+    "Foreseen",
     "LeakRules",
     "LeaksChecked",
     "LeaksUnchecked",
@@ -74,6 +77,7 @@ __all__ = [
     "loosened",
     "parse_policy",
     "parse_yaml",
+    "policy_value",
     "read_policy",
     "read_yaml",
     "require",

@@ -120,6 +120,12 @@ class AfterScrub(PlantedRecall, SmallestGroup, Moment):
     step = "scrub"
 
 
+class Foreseen(PlantedRecall, SmallestGroup, MissBound, DomainFloors, QuestionCount, LeakCheck, Moment):
+    """The best that rows, questions, canaries and floors can still come to, known before anything is done with them."""
+
+    step = "train"
+
+
 class BeforeTrial(ChosenMethod, BaseOrigin, Moment):
     """Before a probe or a pilot trains with a method."""
 
@@ -178,6 +184,7 @@ MOMENTS: tuple[type[Moment], ...] = (
     BeforeCreate,
     BeforeScrub,
     AfterScrub,
+    Foreseen,
     BeforeTrial,
     BeforeTrain,
     AfterEvaluate,

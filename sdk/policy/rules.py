@@ -107,7 +107,8 @@ RULES: dict[str, Rule] = {
     "evaluate.domain_floors": _rule(
         DomainFloors,
         lambda limit, fact: not limit or not fact.below_floor,
-        "scores below the domain's floors: {below_floor}; train longer or with a higher rank",
+        "scores below the floors: {below_floor}; train longer or with a higher rank, or change the floor in that file "
+        "and put it in force with `sdk adopt`, which the owner's key signs",
     ),
     "evaluate.min_questions": _rule(
         QuestionCount,

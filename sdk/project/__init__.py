@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.errors import InvalidInput, OutOfOrder, SDKError
-from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, KeyURIs
+from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, DomainChoice, KeyURIs
 from sdk.project.notebook import NotebookProgress, in_notebook
 from sdk.project.perform import perform
 from sdk.project.read_only import ReadOnlyState, is_read_only
@@ -31,6 +31,7 @@ from sdk.records import (
     Finding,
     Hardware,
     Leaks,
+    Metric,
     OnProgress,
     Pilot,
     PlotName,
@@ -65,6 +66,7 @@ __all__ = ["PILOT_MINUTES", "Project"]
 LOCK = "project.lock"
 R = TypeVar("R", bound=StepRecord)
 PILOT_MINUTES = 3.0
+FloorText = str | float  # 0.55, base+0.05 or majority+0.02
 
 
 def _quiet(what: str, done: int, total: int | None, figures: Mapping[str, float]) -> None:
@@ -115,6 +117,13 @@ class Project:
         base_license: str | None = None,
         template: str | None = None,
         policy: str | Path | None = None,
+        data: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        columns: Columns | None = None,
+        prompt: str | None = None,
+        metric: Metric | None = None,
+        max_new_tokens: int | None = None,
+        floors: Mapping[str, FloorText | Sequence[FloorText]] | None = None,
         trainer: str | None = None,
         signing_key: str = SIGNING_KEY,
         log_key: str = LOG_KEY,
@@ -130,19 +139,28 @@ class Project:
         a hub's model name. base_name and base_license: what it is called and its licence, where its model card (its
         folder's README.md) does not say so; a licence that nobody states is unknown. template: alpaca, alpaca-zh,
         chatml or plain, to render rows with instead of the base's own chat template; a base without one gets alpaca's
-        form in the domain's first language. Keys are URIs, made where they are the default files: signing_key signs
+        form in the domain's first language.
+        data, evaluation, columns: rows of your own, as in `scrub`, which takes them where it is given no others.
+        prompt, metric, max_new_tokens, floors: what the project's copy of domain.yaml says instead of the domain's.
+        Without them, your own rows get room for their longest answer, and your own questions the floor majority+0
+        instead of a shipped domain's floors. floors: 'all' or a language to 0.55, "base+0.05" or "majority+0.02", or a
+        list of them. Keys are URIs, made where they are the default files: signing_key signs
         packages, log_key (Ed25519) the audit log, owner_key the key rings, encryption_key wraps what decrypts weights.
         trainer is who holds the first (the user by default). heads: further files, best on another machine, that get
         each checkpoint of the log. Raises InvalidInput if the folder exists and is not empty, or if the base cannot be
         used, with every reason.
         """
-        # fifteen keyword options: each has a default, and a user should not have to build a record for one of them
+        # keyword options: each has a default, and a user should not have to build a record for one of them
         from sdk.project.creating import create_folder
+        from sdk.project.own_settings import own_rows
 
         root = Path(folder)
+        set_by_user = {"prompt": prompt, "metric": metric, "max_new_tokens": max_new_tokens, "floors": floors}
+        settings = {name: value for name, value in set_by_user.items() if value is not None}
+        choice = DomainChoice(domain, settings, own_rows(data, evaluation, columns))
         uris = KeyURIs(signing_key, log_key, owner_key, encryption_key)
         chosen = BaseChoice(base, base_name, base_license, template)
-        create_folder(root, domain, chosen, policy, trainer, uris, heads, tracking_uri)
+        create_folder(root, choice, chosen, policy, trainer, uris, heads, tracking_uri)
         return cls(root, on_progress)
 
     @classmethod
@@ -191,6 +209,24 @@ class Project:
                 state, data, evaluation, detect, workers, engine, columns, on_progress=self._on_progress
             )
             return perform(state, request)
+
+    def foresee(
+        self,
+        data: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        *,
+        columns: Columns | None = None,
+    ) -> tuple[str, ...]:
+        """Tell what the policy will refuse whatever is done with these rows, questions, canaries and floors.
+
+        One line each, with the policy, what it asks for, what there is, and the step that will refuse. Of the files, as
+        `scrub` takes them; where none are named, of the rows that were scrubbed last, if any were.
+        """
+        from sdk.project.foreseeing import foresee, foresee_of
+
+        state = self.state()
+        scrubbed = state.find_latest(Scrubbed) if data is None and evaluation is None else None
+        return foresee(state, data, evaluation, columns) if scrubbed is None else foresee_of(state, scrubbed)
 
     def review(
         self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None
@@ -284,6 +320,7 @@ class Project:
         resume: Run | str | None = None,
         nodes: int = 1,
         rendezvous: str = "",
+        anyway: bool = False,
         **settings: Any,
     ) -> Run:
         """Train the adapter as advised; keyword arguments override fields of TrainSettings.
@@ -295,13 +332,16 @@ class Project:
         steps and then three more are six; a schedule that depends on the number of steps (cosine, linear) is from there
         on the one of the new number. Raises InvalidInput where anything else differs.
         nodes, rendezvous: hosts that share settings.gpus evenly, and HOST:PORT of this one, which the others can reach.
+        anyway: train although `foresee` tells that the policy will refuse what comes of it; else that is refused here.
         """
         from sdk.project.train_requests import train_request
 
         if resume is None and self.renew_advice(max_length=settings.get("max_length")):
             self._on_progress("advise anew", 1, 1, {})
         with self._working() as state:
-            request = train_request(state, settings, adapter, resume, nodes, rendezvous, on_progress=self._on_progress)
+            request = train_request(
+                state, settings, adapter, resume, nodes, rendezvous, anyway=anyway, on_progress=self._on_progress
+            )
             return perform(state, request)
 
     def renew_advice(self, *, max_length: int | None = None) -> Advice | None:
@@ -316,11 +356,14 @@ class Project:
             request = renewal_request(state, max_length)
             return None if request is None else perform(state, request)
 
-    def preview(self, **settings: Any) -> list[list[tuple[str, bool]]]:
-        """Return three scrubbed rows as they will be trained: pieces of text, each with whether it is learned."""
+    def preview(self, *, anyway: bool = False, **settings: Any) -> list[list[tuple[str, bool]]]:
+        """Return three scrubbed rows as they will be trained: pieces of text, each with whether it is learned.
+
+        None of a training that would be refused. anyway, settings: as in `train`.
+        """
         from sdk.project.train_requests import preview_rows
 
-        return preview_rows(self.state(), settings)
+        return preview_rows(self.state(), settings, anyway)
 
     def evaluate(self) -> Scores:
         """Ask the evaluation questions of the base and of the adapted model."""

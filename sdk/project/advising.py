@@ -31,18 +31,18 @@ class RowsForAdvice(NamedTuple):
 
 
 def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | None = None) -> RowsForAdvice:
-    """Find the rows in `data`, else those that were scrubbed last, else the domain's own.
+    """Find the rows in `data`, else those that were scrubbed last, else the project's own, else the domain's.
 
     columns: what the columns of `data` stand for.
     The domain's own are measured as they were before scrubbing, so that advice stays what it was.
     """
-    path = Path(data) if data is not None else state.domain_data() / "train.jsonl"
-    if not path.is_file():
-        raise InvalidInput(f"{path} does not exist.")
     if columns is not None and data is None:
         raise InvalidInput("Columns are those of a file that is named: name the data, too.")
-    origin = rows_digest(path, columns)
+    path, _, columns = state.source_of("train") if data is None else RowsFile(Path(data), "", columns)
     scrubbed = state.find_latest(Scrubbed)
+    if not path.is_file() and (data is not None or scrubbed is None):
+        raise InvalidInput(f"{path} does not exist.")
+    origin = rows_digest(path, columns) if path.is_file() else ""
     if scrubbed is None:
         return RowsForAdvice(RowsFile(path, origin, columns), origin, None)
     result = state.rows(scrubbed, "train")

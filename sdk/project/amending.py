@@ -30,6 +30,7 @@ from sdk.project.charter import (
     find_domain,
     find_policy,
     read_public_pem,
+    require_rows,
     rules_of,
     wrap_secret,
     write_ring,
@@ -78,12 +79,15 @@ def adopt_files(state: ProjectState, domain: str | Path | None, policy: str | Pa
     state.owner()
     settings = find_domain(domain) if domain is not None else state.domain_folder
     source = settings if domain is not None else state.domain_source
+    require_rows(source, state.charter.rows)
     file = find_policy(policy) if policy is not None else state.root / state.charter.policy_file.path
     data = read_regular(file, YAML_BYTES)
     unchanged = policy is None and bytes_ref(state.charter.policy_file.path, data) == state.charter.policy_file
     rules = parse_policy(data, file, adopted=unchanged)
     require_same_text(state.rings, rules_of(rules, dict(state.charter)))
     changes = {**adopt_domain(state.root, source, settings), **adopt_policy(state.root, file, data, rules)}
+    if domain is not None:
+        changes["own_settings"] = {}
     in_force, ring = rules_of(rules, changes), None
     if in_force != state.ring.rules:
         ring = put_in_force(state.rings, in_force, datetime.now(UTC), state.log_head())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from pydantic import ValidationError
 from sdk import crypto
 from sdk.audit import Audit
 from sdk.crypto.keyring import InForce, Ring, create_ring, sign_ring, signing_member, wrapping_member
-from sdk.domain import DATA, SETTINGS, parse_domain, read_domain, require_files
+from sdk.domain import DATA, PLANTED, SETTINGS, changed_settings, parse_domain, read_domain, require_files
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy, validation_faults
 from sdk.recognizer_format import parse_recognizers
-from sdk.records import Charter, canonical_json
+from sdk.records import Charter, OwnRows, canonical_json
 from sdk.regular_files import KEY_BYTES, FileBytes, read_regular, read_text
 from sdk.store import (
     POLICIES,
@@ -70,16 +71,18 @@ def find_policy(policy: str | Path) -> Path:
     return _find(policy, "policies", lambda folder: [file.stem for file in files], ".yaml")
 
 
-def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
+def adopt_domain(root: Path, source: Path, settings: Path, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Copy a domain's settings, but never its data, into the project. Return the charter's fields about it.
 
+    changes: keys of domain.yaml that the copy says otherwise.
     Raises InvalidInput with every fault of its domain.yaml, or of its recognizers.yaml as far as no Presidio is needed:
     importing that takes seconds, and the step that scrubs does.
     """
-    require_files(source, DATA)
     require_files(settings, SETTINGS)
     files = {name: read_regular(settings / name, limit) for name, limit in SETTINGS.items()}
-    read = parse_domain(FileBytes(settings / "domain.yaml", files["domain.yaml"]))
+    described = changed_settings(FileBytes(settings / "domain.yaml", files["domain.yaml"]), changes or {})
+    files["domain.yaml"] = described.data
+    read = parse_domain(described)
     parse_recognizers(FileBytes(settings / "recognizers.yaml", files["recognizers.yaml"]))
     folder = root / "domain"
     if settings.resolve() != folder.resolve():
@@ -90,13 +93,33 @@ def adopt_domain(root: Path, source: Path, settings: Path) -> dict[str, Any]:
     refs = {ref.path: ref for ref in folder_refs(folder)} | {
         name: bytes_ref(name, data) for name, data in files.items()
     }
-    is_shipped = source.resolve().parent == shipped("domains").resolve()
     return {
         "domain": f"{read.name}@{read.version}",
         "domain_files": tuple(ref for _, ref in sorted(refs.items())),
-        "domain_source": source.name if is_shipped else str(source.resolve()),
-        "domain_data": tuple(file_ref(source / name, source) for name in DATA),
+        "domain_source": source.name if is_shipped(source) else str(source.resolve()),
+        "domain_data": tuple(
+            file_ref(source / name, source) for name in (*DATA, PLANTED) if os.path.lexists(source / name)
+        ),
     }
+
+
+def is_shipped(domain: Path) -> bool:
+    return domain.resolve().parent == shipped("domains").resolve()
+
+
+def require_rows(source: Path, rows: OwnRows | None) -> None:
+    """Raise InvalidInput where a project would have no rows: neither its own nor the domain's."""
+    given = rows or OwnRows()
+    missing = [
+        f"no {what}: name them with {option}, or put {name} into the domain's folder"
+        for name, own, what, option in (
+            (DATA[0], given.train, "training rows", "--data"),
+            (DATA[1], given.eval, "questions to evaluate with", "--eval"),
+        )
+        if not own and not os.path.lexists(source / name)
+    ]
+    if missing:
+        raise InvalidInput(f"Domain {source.name} is for rows that you bring.", missing)
 
 
 def adopt_policy(root: Path, source: Path, data: bytes, policy: Policy) -> dict[str, Any]:
@@ -133,6 +156,14 @@ class BaseChoice(NamedTuple):
     name: str | None = None
     license: str | None = None
     template: str | None = None
+
+
+class DomainChoice(NamedTuple):
+    """Which domain a project is made of, which of its settings are otherwise, and whose rows it is for."""
+
+    name: str | Path
+    settings: Mapping[str, Any]  # keys of domain.yaml -> what their user set
+    rows: OwnRows | None = None
 
 
 class KeyURIs(NamedTuple):

@@ -21,6 +21,7 @@ from sdk.policy import BeforeCreate, parse_policy, require
 from sdk.project.charter import (
     TRAINER_NAME,
     BaseChoice,
+    DomainChoice,
     KeyURIs,
     ProjectKeys,
     adopt_domain,
@@ -30,11 +31,13 @@ from sdk.project.charter import (
     first_ring,
     make_charter,
     open_keys,
+    require_rows,
     rules_of,
     wrap_secret,
     write_first_events,
     write_ring,
 )
+from sdk.project.own_settings import open_own, read_settings, settle_settings
 from sdk.records import PROJECT_NAME, PROJECT_NAME_RULE, Charter
 from sdk.regular_files import YAML_BYTES, read_regular
 from sdk.store import EMBEDDED, pin_root, require_no_link
@@ -42,7 +45,7 @@ from sdk.store import EMBEDDED, pin_root, require_no_link
 
 def create_folder(
     root: Path,
-    domain: str | Path,
+    domain: DomainChoice,
     base: BaseChoice,
     policy: str | Path | None,
     trainer: str | None,
@@ -65,9 +68,11 @@ def create_folder(
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
     try:
-        source = find_domain(domain)
-        new_domain = adopt_domain(making, source, source)
+        source = find_domain(domain.name)
         settings = read_domain(source)
+        require_rows(source, domain.rows)
+        read_settings(settings, domain.settings)
+        new_domain = adopt_domain(making, source, source)
         policy_file = find_policy(policy or settings.policy)
         data = read_regular(policy_file, YAML_BYTES)
         rules = parse_policy(data, policy_file)
@@ -75,6 +80,7 @@ def create_folder(
         place = base.place
         from_hub = isinstance(locate_base(place), str)  # a name, not a folder
         require(rules, BeforeCreate(from_hub=from_hub))
+        own = open_own(domain.rows)
         from sdk.model import open_base, settle_chat  # which loads torch
         from sdk.model.cpu_speed import measure_cpu
 
@@ -83,7 +89,13 @@ def create_folder(
             template, rendering = settle_chat(opened, base.template, settings.languages)
             measure_cpu()  # torch is here, and advice has none
             base_folder, digest, card = opened.path, opened.digest(), parse_base_card(opened.card)
+        chosen = template.source if template else None
+        changes, why = settle_settings(domain, source, settings, own, base_folder, chosen)
+        if changes:
+            new_domain = adopt_domain(making, source, source, changes)
         fields = {
+            "rows": domain.rows,
+            "own_settings": why,
             "base": place if place == EMBEDDED else str(base_folder.resolve()),
             **_describe(base, from_hub, card),
             "base_from_hub": from_hub,

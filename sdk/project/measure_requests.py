@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
+from sdk.data import read_rows
 from sdk.data.canaries import canaries, planted_kinds
+from sdk.data.scoring import majority_scores
+from sdk.domain import read_domain
 from sdk.errors import InvalidInput, OutOfOrder
 from sdk.measure.power import CONTROLS, passes, why_little_is_found
 from sdk.policy import AfterEvaluate
 from sdk.project.adapter_files import open_adapter
+from sdk.project.charter import is_shipped
 from sdk.project.inputs import CANARIES, common_inputs
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import Leaks, OnProgress, Run, Scores, Scrubbed
+from sdk.records import ALL, MAJORITY, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed
+
+EVAL = "eval"
+DESCRIBED = "domain/domain.yaml"  # in the project's folder
+ROUNDING = 1e-9  # a mean may differ by its order of summing
 
 
 def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Scores]:
@@ -26,7 +33,7 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         from sdk.evaluate import evaluate  # which loads torch
 
         config, weights = open_adapter(state, run)
-        return evaluate(
+        scores = evaluate(
             data=state.rows(scrubbed, "eval"),
             base=state.pinned_base(),
             method=run.settings.method,
@@ -36,24 +43,58 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
             domain=domain,
             on_progress=on_progress,
         )
+        training, questions = (read_rows(state.rows(scrubbed, split)).rows for split in ("train", "eval"))
+        majority = majority_scores(training, questions)
+        asked = asked_floors(state, scrubbed.inputs[EVAL])
+        return scores.model_copy(update={"majority": majority, "asked": asked})
 
     def after(scores: Scores) -> AfterEvaluate:
-        return score_facts(scores, domain.floors)
+        return score_facts(state, scores, str(state.root / DESCRIBED))
 
     return Request(Scores, _inputs(state, run, scrubbed), work, after=after)
 
 
-def score_facts(scores: Scores, floors: Mapping[str, float]) -> AfterEvaluate:
-    """Return what the policy judges of scores. floors: of the domain, by language."""
+def asked_floors(state: ProjectState, questions: str) -> AskedFloors:
+    """Return the floors for these questions, and where they come from. questions: digest of their file.
+
+    Those of a shipped domain are for its own questions. Others are held against them only where their user said so: in
+    the project's domain.yaml, or with a domain of their own.
+    """
+    domain, charter = state.domain(), state.charter
+    if questions == {ref.path: ref.sha256 for ref in charter.domain_data}.get(f"{EVAL}.jsonl"):
+        return AskedFloors(floors=domain.floors, origin=f"for the questions of {charter.domain}")
+    if "floors" in charter.own_settings:
+        return AskedFloors(floors=domain.floors, origin=charter.own_settings["floors"])
+    if not is_shipped(state.domain_source) or domain.floors != read_domain(state.domain_source).floors:
+        return AskedFloors(floors=domain.floors, origin=f"as {DESCRIBED} says")
+    return AskedFloors(floors=dict(MAJORITY), origin=f"since those of {charter.domain} are for its own questions")
+
+
+def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> AfterEvaluate:
+    """Return what the policy judges of scores. file: where the floors stand; by default no path of this machine."""
+    asked = scores.asked.floors if scores.asked else state.domain().floors
     value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
-    low = [
-        f"{name} {value[name]:.3f} < {floor}" for name, floor in floors.items() if name in value and value[name] < floor
+    below = [
+        f"{name} {value[name]:.3f} < {least:.3f} ({floor}, floors.{name})"
+        for name, floors in asked.items()
+        for floor in floors
+        if name in value and value[name] < (least := least_score(scores, name, floor)) - ROUNDING
     ]
     return AfterEvaluate(
-        questions=scores.adapted["all"].questions,
-        below_floor=", ".join(low),
-        improvement=value["all"] - getattr(scores.base["all"], scores.metric).value,
+        questions=scores.adapted[ALL].questions,
+        below_floor=f"{', '.join(below)} in {file}" if below else "",
+        improvement=value[ALL] - getattr(scores.base[ALL], scores.metric).value,
     )
+
+
+def least_score(scores: Scores, language: str, floor: Floor) -> float:
+    """Return the score that a floor asks for. Above 1 where what it rests on was not measured."""
+    if floor.over == "base":
+        return float(getattr(scores.base[language], scores.metric).value) + floor.least
+    if floor.over == "majority":
+        unknown = 1.0 + floor.least  # of scores that an earlier version wrote
+        return float(getattr(scores.majority[language], scores.metric)) + floor.least if scores.majority else unknown
+    return floor.least
 
 
 def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks]:

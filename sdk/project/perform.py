@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,6 +35,7 @@ class Request(Generic[R]):
     before: Moment | None = None
     after: Callable[[R], Moment] | None = None
     actor: tuple[str, str] | None = None
+    detail: Mapping[str, str] = field(default_factory=dict)  # what the started event says besides
     unrecorded: Callable[[R], R] | None = None  # marks what went on without the log; None: nothing goes on without it
 
 
@@ -80,7 +81,7 @@ def perform(state: ProjectState, request: Request[R]) -> R:
     folder = state.request_folder(request.kind, request.inputs)
     record: R | None = None
     try:
-        with recorded(state, request.kind.step, request.inputs, request.actor) as results:
+        with recorded(state, request.kind.step, request.inputs, request.actor, request.detail) as results:
             record = _work(state.policy(), request, folder)
             results["record"] = state.records.put(record)
     except Unrecorded as error:

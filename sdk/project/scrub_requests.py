@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from sdk.audit import account
-from sdk.data import DATA_LISTS, Held, rows_digest
+from sdk.data import Held, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub
 from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
+from sdk.project.own_settings import named_columns
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Columns, OnProgress, Review, Scrubbed
@@ -36,6 +37,30 @@ def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[...,
     return in_this_process if workers == 1 else in_processes(workers)
 
 
+def rows_to_scrub(
+    state: ProjectState, data: str | Path | None, evaluation: str | Path | None, columns: Columns | None
+) -> tuple[dict[str, Path], dict[str, Columns]]:
+    """Return the files of both splits, and what their own columns stand for; where None, the project's or the domain's.
+
+    Raises InvalidInput with every file that does not exist.
+    """
+    named = {"train": data, "eval": evaluation}
+    own_columns = named_columns(named, columns)
+    sources: dict[str, Path] = {}
+    for split, file in named.items():
+        if file is not None:
+            sources[split] = Path(file)
+            continue
+        default = state.source_of(split)
+        sources[split] = default.path
+        if default.columns is not None:
+            own_columns[split] = default.columns
+    missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
+    if missing:
+        raise InvalidInput("Data files are missing.", missing)
+    return sources, own_columns
+
+
 def scrub_request(
     state: ProjectState,
     data: str | Path | None = None,
@@ -51,15 +76,9 @@ def scrub_request(
 
     columns: what the own columns of files that are named here stand for; a data.yaml says so itself.
     """
-    policy, secret, own = state.policy(), state.secret(), state.domain_data()
-    sources = {
-        "train": Path(data) if data else own / "train.jsonl",
-        "eval": Path(evaluation) if evaluation else own / "eval.jsonl",
-    }
-    missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
-    if missing:
-        raise InvalidInput("Data files are missing.", missing)
-    own_columns = named_columns({"train": data, "eval": evaluation}, columns)
+    policy, secret = state.policy(), state.secret()
+    sources, own_columns = rows_to_scrub(state, data, evaluation, columns)
+    planted = state.planted_rows(sources["train"])
     tokens = secret.derive("tokens")
     misses = _reviewed_misses(state)
     reviewed = {"reviewed": [miss.sha256 for miss in misses]} if misses else {}
@@ -83,7 +102,7 @@ def scrub_request(
             out=folder,
             on_progress=on_progress,
             run=batch_runner(workers, engine),
-            measured=[*([own / "train.jsonl"] if data else []), *misses],
+            measured=[*planted, *misses],
             canaries=canary_rows(
                 secret.derive(CANARIES).expose(),
                 policy.leaks.canaries,
@@ -97,18 +116,6 @@ def scrub_request(
         return scrub_facts(scrubbed, detect)
 
     return Request(Scrubbed, inputs, work, BeforeScrub(scrubbed=detect), after)
-
-
-def named_columns(files: Mapping[str, str | Path | None], columns: Columns | None) -> dict[str, Columns]:
-    """Return for each split that has a file of its own what its columns stand for; of a data.yaml nothing."""
-    if columns is None:
-        return {}
-    named = {split: columns for split, file in files.items() if file and Path(file).suffix.lower() not in DATA_LISTS}
-    if not named:
-        raise InvalidInput(
-            "Columns are those of a file that is named: name the data, too; a data.yaml says of each file which it has."
-        )
-    return named
 
 
 def scrub_facts(scrubbed: Scrubbed, detect: bool) -> AfterScrub:

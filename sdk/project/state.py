@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from sdk import crypto
 from sdk.audit import Audit, Checkpoint, Event, Phase, clock_faults, keep_until, read_body
 from sdk.crypto.keyring import LogHead, Ring, first_that_holds, open_rings, require_within_limit
-from sdk.domain import SETTINGS, Domain, parse_domain
+from sdk.domain import DATA, PLANTED, SETTINGS, Domain, parse_domain
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
 from sdk.policy import Policy, parse_policy
 from sdk.records import Charter, Record, Scrubbed, StepRecord, canonical_json, sha256
@@ -277,6 +277,26 @@ class ProjectState:
         for ref in self.charter.domain_data:
             check_ref(self.domain_source, ref, Remedy.ADOPT)
         return self.domain_source
+
+    def source_of(self, split: str) -> RowsFile:
+        """Return the rows of a split where no others are named: the project's own, else the domain's; no digest.
+
+        Raises InvalidInput where there are none, Tampered where the domain's are not those that were adopted.
+        """
+        from sdk.data import RowsFile
+
+        own = self.charter.rows.files if self.charter.rows else {}
+        if split in own:
+            return RowsFile(Path(own[split][0]), "", own[split][1])
+        path = self.domain_data() / f"{split}.jsonl"
+        if path.name not in {ref.path for ref in self.charter.domain_data}:
+            raise InvalidInput(f"Domain {self.charter.domain} is for rows that you bring, and has no {path.name}.")
+        return RowsFile(path, "")
+
+    def planted_rows(self, without: Path) -> list[Path]:
+        """Return the domain's files of rows with planted personal data, but for the one that is scrubbed itself."""
+        folder, names = self.domain_data(), {ref.path for ref in self.charter.domain_data}
+        return [folder / name for name in (DATA[0], PLANTED) if name in names and folder / name != without]
 
     def _check_domain(self) -> dict[str, FileBytes]:
         """Read the domain's settings by name. Tampered unless they are those that were adopted, and no others."""

@@ -37,6 +37,10 @@ def _scores(state: ProjectState) -> Iterator[dict[str, Any]]:
                 for metric in ("exact_match", "f1"):
                     yield {**of, "metric": metric, **getattr(metrics, metric).model_dump()}
                 yield {**of, "metric": "perplexity", "value": metrics.perplexity}
+        for language, score in scores.majority.items():
+            of = {"run": _of_run(scores), "model": "majority answer", "language": language}
+            for metric, value in score:
+                yield {**of, "questions": scores.adapted[language].questions, "metric": metric, "value": value}
 
 
 def _outcomes(state: ProjectState) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from sdk.measure.power import why_little_is_found
 from sdk.policy import BeforeTrain, require, validation_faults
 from sdk.project.adapter_files import open_adapter
 from sdk.project.advising import row_lengths
+from sdk.project.foreseeing import foresee_of, require_use
 from sdk.project.inputs import common_inputs, find_run, reviews_of, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
@@ -43,14 +44,21 @@ def train_request(
     nodes: int = 1,
     rendezvous: str = "",
     *,
+    anyway: bool = False,
     on_progress: OnProgress,
 ) -> Request[Run]:
-    """Ask for a training run; `changes` are the fields of TrainSettings that are not as advised."""
+    """Ask for a training run; `changes` are the fields of TrainSettings that are not as advised.
+
+    anyway: also where the policy will refuse what comes of it, whatever is learned.
+    """
     plan = _plan(state, changes, adapter, resume)
     advice, scrubbed, settings, first, earlier, inputs = plan
     secret = state.checkpoint_secret()
+    in_vain = foresee_of(state, scrubbed) if anyway else ()
 
     def work(folder: Path) -> Run:
+        if not anyway:
+            require_use(state, scrubbed)
         from sdk.train import Earlier, Job, train  # which loads torch
 
         data = state.rows(scrubbed, "train")
@@ -73,10 +81,13 @@ def train_request(
                 "memory_predicted_gib": memory_gib,
                 "tokens_per_second_predicted": tokens_per_second,
                 "hardware": advice.hardware,
+                "notes": (*run.notes, *(f"trained all the same: {line}" for line in in_vain)),
             }
         )
 
-    return Request(Run, inputs, work, _before(state, scrubbed, settings), unrecorded=_mark_unrecorded)
+    detail = {"anyway": "; ".join(in_vain)} if in_vain else {}
+    before = _before(state, scrubbed, settings)
+    return Request(Run, inputs, work, before, detail=detail, unrecorded=_mark_unrecorded)
 
 
 def _before(state: ProjectState, scrubbed: Scrubbed, settings: TrainSettings) -> BeforeTrain:
@@ -164,7 +175,7 @@ def _override(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSetti
         raise InvalidInput("A training setting is wrong.", validation_faults(error)) from None
 
 
-def preview_rows(state: ProjectState, changes: Mapping[str, Any]) -> list[list[tuple[str, bool]]]:
+def preview_rows(state: ProjectState, changes: Mapping[str, Any], anyway: bool = False) -> list[list[tuple[str, bool]]]:
     """Return three scrubbed rows as pieces of text, each with whether the loss is taken on it.
 
     None of a training that the policy refuses, so that its refusal waits for no tokenizer.
@@ -173,6 +184,8 @@ def preview_rows(state: ProjectState, changes: Mapping[str, Any]) -> list[list[t
     scrubbed = state.latest(Scrubbed)
     try:
         require(state.policy(), _before(state, scrubbed, settings))
+        if not anyway:
+            require_use(state, scrubbed)
     except Refused:
         return []
     from sdk.train import preview  # which loads torch

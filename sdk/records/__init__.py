@@ -29,8 +29,9 @@ from sdk.records.base_types import (
     sha256,
 )
 from sdk.records.declarations import Declared
-from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
-from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, Verified
+from sdk.records.evaluation import Leakage, Leaks, MajorityScore, Metric, Metrics, Outcome, Scores
+from sdk.records.floors import ALL, FLOOR_RULE, MAJORITY, AskedFloors, Floor, Floors, as_written, floors_text
+from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, OwnRows, Verified
 from sdk.records.in_words import fault_text, spelled
 from sdk.records.measurements import Calibration, PassMeasurement, Pilot, Piloted, Probed
 from sdk.records.releases import (
@@ -88,6 +89,9 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
 )
 
 __all__ = [
+    "ALL",
+    "FLOOR_RULE",
+    "MAJORITY",
     "MEASURED",
     "METHODS",
     "MORE_STEPS",
@@ -102,6 +106,7 @@ __all__ = [
     "Alternative",
     "ApplicationType",
     "Approval",
+    "AskedFloors",
     "Backend",
     "Calibration",
     "Charter",
@@ -112,6 +117,8 @@ __all__ = [
     "ExpectedAccuracy",
     "FileRef",
     "Finding",
+    "Floor",
+    "Floors",
     "Frozen",
     "Hardware",
     "Interval",
@@ -120,14 +127,17 @@ __all__ = [
     "Lengths",
     "LoraInit",
     "LossPoint",
+    "MajorityScore",
     "Memory",
     "Method",
+    "Metric",
     "Metrics",
     "ModelShape",
     "NamedTemplate",
     "Needs",
     "OnProgress",
     "Outcome",
+    "OwnRows",
     "Package",
     "PassMeasurement",
     "PeftMethod",
@@ -160,8 +170,10 @@ __all__ = [
     "TrainSettings",
     "ValidationPoint",
     "Verified",
+    "as_written",
     "canonical_json",
     "fault_text",
+    "floors_text",
     "is_empty",
     "request_key",
     "sha256",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from sdk.records.base_types import FileRef, Frozen, Record, Sha256, is_empty, sha256
 from sdk.records.in_words import spelled
+from sdk.records.scrubbing import Columns
 
 # What MLflow takes as the name of a model and of an experiment, every file system as a folder's, no shell as an option.
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
@@ -25,6 +26,23 @@ class NamedTemplate(Frozen):
         return sha256(self.source.encode())
 
 
+class OwnRows(Frozen):
+    """Files that are used where no others are named; absolute paths. Empty: the domain's own."""
+
+    train: str = ""
+    eval: str = ""
+    columns: dict[str, Columns] = Field(
+        default_factory=dict,
+        description="train, eval -> what the file's columns stand for; a data.yaml says it itself",
+    )
+
+    @property
+    def files(self) -> dict[str, tuple[str, Columns | None]]:
+        """Map train and eval, as far as they are named, to the file and what its columns stand for."""
+        named = {"train": self.train, "eval": self.eval}
+        return {split: (path, self.columns.get(split)) for split, path in named.items() if path}
+
+
 class Charter(Record):
     """What a project works with; a change of it is a new charter and an event."""
 
@@ -42,7 +60,7 @@ class Charter(Record):
     domain: str = Field(description="name@version")
     domain_files: tuple[FileRef, ...] = Field(description="the adopted copies of domain.yaml and recognizers.yaml")
     domain_source: str = Field(description="a shipped domain's name, or the folder of its data, which is never copied")
-    domain_data: tuple[FileRef, ...] = Field(description="train.jsonl and eval.jsonl in the source")
+    domain_data: tuple[FileRef, ...] = Field(description="train.jsonl, eval.jsonl, planted.jsonl in the source")
     policy: str = Field(description="id@version")
     policy_file: FileRef
     root: Sha256 = Field(description="digest of the first key ring; who pins it knows this project by it")
@@ -57,6 +75,14 @@ class Charter(Record):
     tracking_uri: str | None = Field(default=None, description="MLflow; None is the database in the project's folder")
     template: NamedTemplate | None = Field(
         default=None, exclude_if=is_empty, description="the chat template that was named; None: the base's own"
+    )
+    rows: OwnRows | None = Field(
+        default=None, exclude_if=is_empty, description="the rows that the project was made for; None: the domain's own"
+    )
+    own_settings: dict[str, str] = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="key of domain/domain.yaml that is not as in the domain since the project was made -> why",
     )
     rendering: tuple[str, ...] = Field(
         default=(), exclude_if=is_empty, description="what the chat template does otherwise, and what rows it refuses"

@@ -31,7 +31,11 @@ def _scores_seen(adaptation: Adaptation) -> str:
     else:
         verdict = "the intervals overlap, so the difference may be chance"
     questions = scores.adapted["all"].questions
-    return f"Higher is better. Over all {questions:,} questions {base.value:.2f} became {adapted.value:.2f}; {verdict}."
+    seen = f"Higher is better. Over all {questions:,} questions {base.value:.2f} became {adapted.value:.2f}; {verdict}."
+    if scores.majority:
+        constant = getattr(scores.majority["all"], scores.metric)
+        seen += f" Always giving the most frequent answer of the training rows would score {constant:.2f}."
+    return seen
 
 
 def _loss_seen(adaptation: Adaptation) -> str:

@@ -250,6 +250,9 @@ def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
             for name, interval in (("exact_match", metrics.exact_match), ("f1", metrics.f1)):
                 yield from _interval_values(f"{who}/{name}", language, interval)
             yield f"{who}/perplexity.{language}", metrics.perplexity
+    for language, score in scores.majority.items():
+        yield f"majority/exact_match.{language}", score.exact_match
+        yield f"majority/f1.{language}", score.f1
 
 
 def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 
 from sdk.html import cards, code, escape, page, quiet, section, table
-from sdk.records import Outcome, Run
+from sdk.records import ALL, Outcome, Run, Scores
 from sdk.registry.captions import CAPTIONS, sentence
 from sdk.registry.entry import SHARE, Adaptation, primary
 
@@ -77,8 +77,8 @@ def _limitations(adaptation: Adaptation) -> str:
     scrubbed, scores, run = adaptation.scrubbed, adaptation.scores, adaptation.run
     languages = ", ".join(name for name in scores.adapted if name != "all")
     limits = [
-        f"Scores are of {scores.adapted['all'].questions:,} questions of the domain {adaptation.domain} ({languages}). "
-        "Other tasks, languages and longer texts were not measured.",
+        f"Scores are of {scores.adapted['all'].questions:,} questions ({languages}), asked under the domain "
+        f"{adaptation.domain}. Other tasks, languages and longer texts were not measured.",
         f"Recall on planted personal data: {scrubbed.recall_scope()}",
     ]
     if scrubbed.kept:
@@ -122,7 +122,7 @@ def _cards(adaptation: Adaptation) -> str:
     before, after = primary(scores, "base", "all"), primary(scores, "adapted", "all")
     planted = scrubbed.recall_planted
     figures = [
-        (f"{before.value:.2f} → {after.value:.2f}", f"{SHARE[scores.metric]}, base → adapted"),
+        (f"{before.value:.2f} → {after.value:.2f}", f"{SHARE[scores.metric]}, base → adapted{_majority(scores)}"),
         (
             f"{scrubbed.findings:,}",
             f"findings of personal data: {scrubbed.treatments_text()}; {scrubbed.rows_changed:,} rows changed",
@@ -138,6 +138,10 @@ def _cards(adaptation: Adaptation) -> str:
     return cards(figures)
 
 
+def _majority(scores: Scores) -> str:
+    return f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}" if scores.majority else ""
+
+
 def _speed(run: Run) -> str:
     expected = run.tokens_per_second_predicted
     return f"{run.tokens_per_second:,.0f} tokens/s" + ("" if expected is None else f", {expected:,.0f} predicted")
@@ -150,9 +154,17 @@ def _score_table(adaptation: Adaptation) -> str:
         for who, metrics in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
             values = [metrics.exact_match.text(), metrics.f1.text(), f"{metrics.perplexity:,.2f}"]
             rows.append([escape(language), who, str(metrics.questions), *values])
+        if scores.majority:
+            constant = scores.majority[language]
+            values = [f"{constant.exact_match:.3f}", f"{constant.f1:.3f}", "–"]
+            rows.append([escape(language), "majority answer", str(scores.adapted[language].questions), *values])
     head = ["language", "model", "questions", "exact match", "token F1", "perplexity"]
-    note = '<p class="quiet">Mean with its 95 % bootstrap interval; perplexity on the reference answers.</p>'
-    return note + table(head, rows, (2, 3, 4, 5))
+    notes = ["Mean with its 95 % bootstrap interval; perplexity on the reference answers."]
+    if scores.majority:
+        notes.append("Majority answer: always giving the most frequent answer of the training rows in the language.")
+    if scores.asked:
+        notes.append(f"Floors: {scores.asked}.")
+    return quiet(" ".join(notes)) + table(head, rows, (2, 3, 4, 5))
 
 
 def _recall_table(adaptation: Adaptation) -> str:

@@ -98,7 +98,7 @@ class RowStatistics:
         if not quasi_identifiers:
             self.groups[ALL] += 1
             return
-        values = {name: _looked_up(metadata, name) for name in quasi_identifiers}
+        values = {name: looked_up(metadata, name) for name in quasi_identifiers}
         self.known |= {name for name, value in values.items() if value is not None}
         texts = {name: None if value is None else str(value) for name, value in values.items()}
         self.groups[sha256(canonical_json(texts))[:GROUP_DIGITS]] += 1
@@ -156,7 +156,7 @@ _NESTED = ("actions", "recognizers")
 _FLAT = ("before", "after", "per_row", "languages", "groups")
 
 
-def _looked_up(metadata: Mapping[str, Any], name: str) -> Any:
+def looked_up(metadata: Mapping[str, Any], name: str) -> Any:
     """Return the value at a field or its dotted path, from `metadata` or below it; None where there is none."""
     name = name.removeprefix("metadata.")
     if name in metadata:

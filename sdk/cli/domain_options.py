@@ -1,0 +1,96 @@
+"""Options for what a project's rows ask of the domain's settings, and the table of what was taken from where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from sdk.characters import visible
+from sdk.cli.terminal import styled
+from sdk.project.state import ProjectState
+from sdk.records import ALL, Metric, floors_text
+
+OWN = "Rows of your own"  # a group of --help
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Training rows: JSONL, JSON, CSV, Parquet, or a data.yaml.",
+        rich_help_panel=OWN,
+        show_default="the domain's",
+    ),
+]
+EvalOption = Annotated[
+    Path | None,
+    typer.Option("--eval", help="Evaluation rows.", rich_help_panel=OWN, show_default="the domain's"),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(
+        help="System message of every row that has none; '' for none.", rich_help_panel=OWN, show_default="the domain's"
+    ),
+]
+MetricOption = Annotated[
+    Metric | None, typer.Option(help="What floors are about.", rich_help_panel=OWN, show_default="the domain's")
+]
+MaxNewTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Length of a generated answer, tokens.",
+        rich_help_panel=OWN,
+        show_default="room for the longest answer of your rows, else the domain's",
+    ),
+]
+FloorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--floor",
+        help="Least score: .55, base+.05 or majority+.02; of one language: zh=.5. May be given again.",
+        rich_help_panel=OWN,
+        show_default="majority+0 for questions of your own, else the domain's",
+    ),
+]
+
+
+def read_floors(given: list[str] | None) -> dict[str, list[str]] | None:
+    """Read --floor as domain.yaml has it: 'all' or a language -> floors. None where none was given."""
+    floors: dict[str, list[str]] = {}
+    for text in given or ():
+        language, equals, floor = text.partition("=")
+        floors.setdefault(language.strip() if equals else ALL, []).append(floor if equals else text)
+    return floors or None
+
+
+def taken(state: ProjectState) -> RenderableType:
+    """Show what a project with rows of its own takes from its domain, and what not."""
+    domain, charter = state.domain(), state.charter
+    values: dict[str, Any] = {
+        "prompt": domain.prompt or "none",
+        "metric": domain.metric,
+        "max_new_tokens": domain.max_new_tokens,
+        "floors": floors_text(domain.floors),
+    }
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", overflow="fold", style="dim")
+    domains = f"the domain {charter.domain}"
+    for split, what in (("train", "training rows"), ("eval", "questions")):
+        path = getattr(charter.rows, split, "")
+        name = Path(path).name if path else f"{split}.jsonl"
+        table.add_row(what, visible(name), "yours" if path else domains)
+    for key, value in values.items():
+        origin = charter.own_settings.get(key, domains)
+        table.add_row(key, visible(str(value)), visible(origin))
+    return Group(
+        table,
+        styled(
+            "[dim]Otherwise: --prompt, --metric, --max-new-tokens, --floor; now in domain/domain.yaml, put in force by "
+            "`sdk adopt`."
+        ),
+    )

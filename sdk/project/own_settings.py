@@ -1,0 +1,90 @@
+"""What a project's own rows ask of the domain's settings: what its user set, and what follows from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sdk.data import DATA_LISTS, Row, RowSource, open_rows
+from sdk.data.lengths import longest_answer
+from sdk.domain import Domain
+from sdk.errors import InvalidInput
+from sdk.policy import validation_faults
+from sdk.project.charter import DomainChoice, is_shipped
+from sdk.records import MAJORITY, Columns, OwnRows, as_written
+
+ROOM, MOST = 16, 4096  # tokens of an answer: the step that room is given in, and what domain.yaml takes
+BY_USER = "as you set it"
+
+
+def own_rows(data: str | Path | None, evaluation: str | Path | None, columns: Columns | None) -> OwnRows | None:
+    """Return the files that a project is made for; None where none is named."""
+    own_columns = named_columns({"train": data, "eval": evaluation}, columns)
+    if data is None and evaluation is None:
+        return None
+    return OwnRows(train=_absolute(data), eval=_absolute(evaluation), columns=own_columns)
+
+
+def _absolute(path: str | Path | None) -> str:
+    return "" if path is None else str(Path(path).resolve())
+
+
+def named_columns(files: Mapping[str, str | Path | None], columns: Columns | None) -> dict[str, Columns]:
+    """Return for each split that has a file of its own what its columns stand for; of a data.yaml nothing."""
+    if columns is None:
+        return {}
+    named = {split: columns for split, file in files.items() if file and Path(file).suffix.lower() not in DATA_LISTS}
+    if not named:
+        raise InvalidInput(
+            "Columns are those of a file that is named: name the data, too; a data.yaml says of each file which it has."
+        )
+    return named
+
+
+def open_own(rows: OwnRows | None) -> dict[str, RowSource]:
+    """Open a project's own files by split; every row is checked. InvalidInput lists all faults of one."""
+    files = {} if rows is None else rows.files
+    return {split: open_rows(Path(path), columns) for split, (path, columns) in files.items()}
+
+
+def read_settings(domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the user set as domain.yaml has it. InvalidInput lists everything that cannot stand there."""
+    try:
+        changed = Domain.model_validate({**domain.model_dump(), **changes})
+    except ValidationError as error:
+        raise InvalidInput("These settings cannot be used.", validation_faults(error)) from None
+    return {key: as_written(changed.floors) if key == "floors" else getattr(changed, key) for key in changes}
+
+
+def settle_settings(
+    choice: DomainChoice,
+    source: Path,
+    domain: Domain,
+    opened: Mapping[str, RowSource],
+    base: Path,
+    template: str | None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the project's domain.yaml says otherwise than the domain's, and why.
+
+    opened: the user's own rows by split; base: folder of the base, with whose tokens answers are counted.
+    """
+    changes = read_settings(domain, choice.settings)
+    why = dict.fromkeys(changes, BY_USER)
+    if "eval" in opened and "floors" not in changes and is_shipped(source) and domain.floors != MAJORITY:
+        changes["floors"] = as_written(MAJORITY)
+        why["floors"] = f"none was set, and those of the domain {domain.name} are for its own questions"
+    if opened and "max_new_tokens" not in changes:
+        longest = longest_answer(_rows(opened), base, template)
+        room = -(-(longest * 5 // 4 + 1) // ROOM) * ROOM
+        least = 0 if len(opened) == 2 else domain.max_new_tokens  # the domain's own rows have to fit, too
+        changes["max_new_tokens"] = min(MOST, max(room, least))
+        why["max_new_tokens"] = f"room for the longest answer of your rows, {longest:,} tokens"
+    return changes, why
+
+
+def _rows(opened: Mapping[str, RowSource]) -> Iterator[Row]:
+    return chain.from_iterable(source.rows for source in opened.values())
