@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml, validation_faults
-from sdk.records import Accuracy, Frozen, spelled
+from sdk.records import Accuracy, Frozen, Metric, spelled
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
 SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
@@ -30,8 +30,10 @@ class Domain(Frozen):
     title: str
     languages: tuple[Literal["en", "zh"], ...] = Field(min_length=1)
     prompt: str = Field(description="system message of every row that has none")
-    metric: Literal["exact_match", "f1"]
-    floors: dict[str, float] = Field(description="'all' or a language -> least score on the metric")
+    metric: Metric
+    floors: dict[str, float] = Field(
+        description="'all' or a language -> least score on the metric; of a perplexity, which should be low, the most"
+    )
     accuracy: Accuracy = Field(description="the accuracy need that advice starts from")
     max_new_tokens: int = Field(gt=0, le=4096, description="length of a generated answer, tokens")
     adapter: AdapterStart

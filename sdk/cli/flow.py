@@ -191,7 +191,7 @@ def _answers(answers: list[Asked]) -> RenderableType:
 def _summary(project: Project, result: Result) -> RenderableType:
     advice, scrubbed, run, scores = result.advice, result.scrubbed, result.run, result.scores
     losses = [point.loss for point in run.losses]
-    before, after = (getattr(metrics["all"], scores.metric) for metrics in (scores.base, scores.adapted))
+    before, after = (metrics["all"].of(scores.metric) for metrics in (scores.base, scores.adapted))
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
     recall = scrubbed.recall_planted
     sdk, folder = visible(_command()), visible(str(project.root))

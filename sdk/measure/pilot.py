@@ -22,7 +22,7 @@ from sdk.data.canaries import is_canary
 from sdk.errors import Remedy, SDKError, StepFailed
 from sdk.evaluate import RESAMPLES, SEED, ask, bootstrap, mean_losses
 from sdk.measure.trials import TrialSetup, one_sentence
-from sdk.model import Chat, attach_adapter, encode_rows, learned, load_base
+from sdk.model import Chat, attach_adapter, cut_texts, encode_rows, learned, load_base
 from sdk.records import (
     Advice,
     Calibration,
@@ -225,8 +225,9 @@ def _train_and_ask(request: dict[str, Any], on_progress: OnProgress) -> dict[str
     adapted = attach_adapter(model, *read_adapter(out))
     chat = Chat(tokenizer)
     texts = read_rows(data).rows
-    rows = encode_rows(chat, texts, prompt, settings.max_length, learned(settings))
-    trained, held = hold_out(rows, settings, {place for place, row in enumerate(texts) if is_canary(row.id)})
+    encoded_rows = encode_rows(chat, texts, prompt, settings.max_length, learned(settings))
+    rows, places = cut_texts(texts, encoded_rows, settings.max_length)
+    trained, held = hold_out(rows, settings, {place for place, row in enumerate(texts) if is_canary(row.id)}, places)
     losses = mean_losses(adapted, held, tokenizer.pad_token_id)
     if not all(map(math.isfinite, losses)):
         raise StepFailed("The loss on held-out rows is not a finite number: the weights overflow in this precision.")

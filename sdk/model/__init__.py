@@ -46,7 +46,7 @@ from sdk.model.base_model import (  # noqa: E402
     pin_base,
     resolve_base,
 )
-from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
+from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, cut_texts, encode_rows, learned  # noqa: E402
 from sdk.model.chosen_template import settle_chat  # noqa: E402
 from sdk.model.generate import generate, generate_ids  # noqa: E402
 from sdk.model.likelihood import Likelihood, likelihoods  # noqa: E402
@@ -72,6 +72,7 @@ __all__ = [
     "check_config",
     "check_torch",
     "compute_dtype",
+    "cut_texts",
     "encode_rows",
     "fetch_base",
     "generate",

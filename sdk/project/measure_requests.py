@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sdk.data.canaries import canaries, planted_kinds
+from sdk.domain import Domain
 from sdk.errors import InvalidInput, OutOfOrder
 from sdk.measure.power import CONTROLS, passes, why_little_is_found
 from sdk.policy import AfterEvaluate
 from sdk.project.adapter_files import open_adapter
-from sdk.project.inputs import CANARIES, common_inputs
+from sdk.project.inputs import CANARIES, common_inputs, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import Leaks, OnProgress, Run, Scores, Scrubbed
+from sdk.records import Advice, Leaks, OnProgress, Run, Scores, Scrubbed
 
 
 def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Scores]:
@@ -38,21 +39,40 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         )
 
     def after(scores: Scores) -> AfterEvaluate:
-        return score_facts(scores, domain.floors)
+        return score_facts(scores, domain)
 
     return Request(Scores, _inputs(state, run, scrubbed), work, after=after)
 
 
-def score_facts(scores: Scores, floors: Mapping[str, float]) -> AfterEvaluate:
-    """Return what the policy judges of scores. floors: of the domain, by language."""
-    value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
+def score_facts(scores: Scores, domain: Domain) -> AfterEvaluate:
+    """Return what the policy judges of scores. The domain's floors count where they are of the same metric."""
+    value = {name: metrics.of(scores.metric).value for name, metrics in scores.adapted.items()}
+    base = {name: metrics.of(scores.metric).value for name, metrics in scores.base.items()}
+    floors = domain.floors if domain.metric == scores.metric else {}
+    if scores.metric == "perplexity":
+        return _perplexity_facts(scores, value, base, floors)
     low = [
         f"{name} {value[name]:.3f} < {floor}" for name, floor in floors.items() if name in value and value[name] < floor
     ]
     return AfterEvaluate(
         questions=scores.adapted["all"].questions,
         below_floor=", ".join(low),
-        improvement=value["all"] - getattr(scores.base["all"], scores.metric).value,
+        improvement=value["all"] - base["all"],
+    )
+
+
+def _perplexity_facts(
+    scores: Scores, value: Mapping[str, float], base: Mapping[str, float], ceilings: Mapping[str, float]
+) -> AfterEvaluate:
+    """Return the facts of a perplexity, which is to be low: at most the domain's ceiling, and the base's."""
+    most = {name: min(ceilings.get(name, base[name]), base[name]) for name in ("all", *ceilings) if name in value}
+    high = [
+        f"perplexity of {name} {value[name]:.3f} > {limit:.3f}" for name, limit in most.items() if value[name] > limit
+    ]
+    return AfterEvaluate(
+        questions=scores.adapted["all"].questions,
+        below_floor=", ".join(high),
+        improvement=base["all"] - value["all"],
     )
 
 
@@ -69,14 +89,14 @@ def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks
         )
     secret, kinds = state.secret(), planted_kinds(policy.scrub)
     planted, control = (
-        canaries(secret.derive(purpose).expose(), count, domain.languages, kinds)
+        canaries(secret.derive(purpose).expose(), count, domain.languages, kinds, scrubbed.texts is not None)
         for purpose, count in ((CANARIES, scrubbed.canaries), ("control canaries", CONTROLS))
     )
 
     def work(folder: Path) -> Leaks:
         from sdk.measure.leaks import Trained, check_leaks  # which loads torch
 
-        seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
+        seen = passes(run, trained_rows(scrubbed, state.lineage(Advice, run, "advice")))
         trained = Trained(state.pinned_base(), domain.prompt, run.settings, open_adapter(state, run), seen)
         return check_leaks(trained, planted, control, state.checkpoint_secret(), folder, on_progress)
 
@@ -90,7 +110,8 @@ def power_notes(state: ProjectState) -> tuple[str, ...]:
     if run is None or scrubbed is None or not scrubbed.canaries:
         return ()
     again = f"sdk train --resume {run.digest[:12]}"
-    return why_little_is_found(run.settings, run.steps, scrubbed.rows["train"] + scrubbed.canaries, again)
+    rows = trained_rows(scrubbed, state.lineage(Advice, run, "advice"))
+    return why_little_is_found(run.settings, run.steps, rows, again)
 
 
 def _inputs(state: ProjectState, run: Run, scrubbed: Scrubbed) -> dict[str, str]:

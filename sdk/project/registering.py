@@ -67,7 +67,7 @@ def _demands(state: ProjectState, package: Package) -> list[Demand]:
             from_hub=state.charter.base_from_hub,
             miss_bound=reviews[-1].bound if reviews else None,
         ),
-        score_facts(scores, state.domain().floors),
+        score_facts(scores, state.domain()),
         leak_facts(leaks),
     )
     asked = [demand for fact in facts for demand in demands(policy, fact)]

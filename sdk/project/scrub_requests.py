@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sdk.audit import account
-from sdk.data import DATA_LISTS, Held, rows_digest
+from sdk.data import DATA_LISTS, Held, holds_texts, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub
@@ -19,6 +19,39 @@ from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
 from sdk.scrub import TOKEN_TABLE, kind_of, reveal
 from sdk.store import read_ref
+
+
+class Mix(NamedTuple):
+    """Conversations that are mixed into running text. share: of all characters; data: None: the domain's own rows."""
+
+    share: float = 0.0
+    data: str | Path | None = None
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """What the request's digest says of it; nothing where nothing is mixed in."""
+        return {"mix": self.share} if self.share else {}
+
+
+class RowsAsked(NamedTuple):
+    """Files of training and evaluation rows; None: the domain's own.
+
+    columns: what the own columns of files that are named here stand for; a data.yaml says so itself.
+    """
+
+    data: str | Path | None = None
+    evaluation: str | Path | None = None
+    columns: Columns | None = None
+    mix: Mix = Mix()
+
+
+def asked_mix(share: float | None, data: str | Path | None) -> Mix:
+    """Join what was asked for. InvalidInput where it is no share, or rows without one."""
+    if share is None and data is None:
+        return Mix()
+    if share is None or not 0 < share < 1:
+        raise InvalidInput("mix is a share of the characters, above 0 and below 1 (0.2); give it beside mix_data.")
+    return Mix(share, data)
 
 
 def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
@@ -38,40 +71,51 @@ def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[...,
 
 def scrub_request(
     state: ProjectState,
-    data: str | Path | None = None,
-    evaluation: str | Path | None = None,
+    asked: RowsAsked,
     detect: bool = True,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
-    columns: Columns | None = None,
     *,
     on_progress: OnProgress,
 ) -> Request[Scrubbed]:
-    """Ask for scrubbed training and evaluation rows; where None, those of the domain.
-
-    columns: what the own columns of files that are named here stand for; a data.yaml says so itself.
-    """
+    """Ask for scrubbed training and evaluation rows. Of running text documents are held out where no file is named."""
+    data, evaluation, columns, mix = asked
     policy, secret, own = state.policy(), state.secret(), state.domain_data()
     sources = {
         "train": Path(data) if data else own / "train.jsonl",
         "eval": Path(evaluation) if evaluation else own / "eval.jsonl",
     }
-    missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
+    if mix.share:
+        sources["mix"] = Path(mix.data) if mix.data else own / "train.jsonl"
+    missing = [f"{path} does not exist" for path in sources.values() if not path.exists()]
     if missing:
         raise InvalidInput("Data files are missing.", missing)
     own_columns = named_columns({"train": data, "eval": evaluation}, columns)
+    texts = holds_texts(sources["train"], own_columns.get("train"))
+    if mix.share and not texts:
+        raise InvalidInput(f"{sources['train']} holds conversations; --mix adds some to running text.")
+    held_out = texts and data is not None and evaluation is None
     tokens = secret.derive("tokens")
     misses = _reviewed_misses(state)
     reviewed = {"reviewed": [miss.sha256 for miss in misses]} if misses else {}
     inputs = {
         **common_inputs(state),
         **{split: rows_digest(path, own_columns.get(split)) for split, path in sources.items()},
-        "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed),
+        "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed, **mix.stated),
     }
+    mix_data = sources.pop("mix", None)
+    if held_out:
+        del sources["eval"]
+        inputs["eval"] = inputs["train"]
 
     def work(folder: Path) -> Scrubbed:
         from sdk.scrub.step import scrub  # which loads presidio
 
+        select = None
+        if texts:
+            from sdk.scrub.text_selection import TextSelection  # which loads datasketch
+
+            select = TextSelection(policy.evaluate.min_questions, mix.share, mix_data)
         return scrub(
             sources=sources,
             recognizers=state.recognizers(),
@@ -89,8 +133,10 @@ def scrub_request(
                 policy.leaks.canaries,
                 state.domain().languages,
                 planted_kinds(policy.scrub),
+                texts,
             ),
             columns=own_columns,
+            select=select,
         )
 
     def after(scrubbed: Scrubbed) -> AfterScrub:

@@ -29,7 +29,7 @@ from sdk.records.base_types import (
     sha256,
 )
 from sdk.records.declarations import Declared
-from sdk.records.evaluation import Leakage, Leaks, Metrics, Outcome, Scores
+from sdk.records.evaluation import SHARES, Forgetting, Leakage, Leaks, Metric, Metrics, Outcome, Scores, TextOutcome
 from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, Verified
 from sdk.records.in_words import fault_text, spelled
 from sdk.records.measurements import Calibration, Pilot, Piloted, Probed
@@ -54,12 +54,14 @@ from sdk.records.scrubbing import (
     Scrubbed,
     SourceFile,
     Stratum,
+    Texts,
 )
 from sdk.records.settings import (
     METHODS,
     MORE_STEPS,
     PROMPTS,
     LoraInit,
+    MessageRole,
     Method,
     PeftMethod,
     Role,
@@ -95,6 +97,7 @@ __all__ = [
     "PROJECT_NAME",
     "PROJECT_NAME_RULE",
     "PROMPTS",
+    "SHARES",
     "STEP_RECORDS",
     "TEMPLATES",
     "Accuracy",
@@ -112,6 +115,7 @@ __all__ = [
     "ExpectedAccuracy",
     "FileRef",
     "Finding",
+    "Forgetting",
     "Frozen",
     "Hardware",
     "Interval",
@@ -121,7 +125,9 @@ __all__ = [
     "LoraInit",
     "LossPoint",
     "Memory",
+    "MessageRole",
     "Method",
+    "Metric",
     "Metrics",
     "ModelShape",
     "NamedTemplate",
@@ -156,6 +162,8 @@ __all__ = [
     "StepRecord",
     "Stratum",
     "TableName",
+    "TextOutcome",
+    "Texts",
     "TrainSettings",
     "ValidationPoint",
     "Verified",

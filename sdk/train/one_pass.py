@@ -22,7 +22,7 @@ from transformers import (
 
 from sdk.data import RowsFile, read_rows
 from sdk.data.base_folder import Base, base_from_json
-from sdk.model import Chat, Encoded, encode_rows, learned
+from sdk.model import Chat, Encoded, cut_texts, encode_rows, learned
 from sdk.records import PROMPTS, Frozen, OnProgress, TrainSettings
 from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.checkpoints import Checkpoints
@@ -132,7 +132,8 @@ def _measure_here(request: dict[str, Any], on_progress: OnProgress) -> dict[str,
         set_seed(settings.seed)
         model, tokenizer, _ = load(base_from_json(request["base"]), settings)
         texts = read_rows(rows_of(request["data"])).rows
-        rows = encode_rows(Chat(tokenizer), texts, request["prompt"], settings.max_length, learned(settings))
+        encoded = encode_rows(Chat(tokenizer), texts, request["prompt"], settings.max_length, learned(settings))
+        rows, _ = cut_texts(texts, encoded, settings.max_length)
         loaded = memory.gib  # on a GPU measure_step() begins anew
         measured = measure_step(model, tokenizer, rows, settings)
     return measured.model_copy(update={"gib": max(loaded, memory.gib)}).model_dump(mode="json")

@@ -23,6 +23,7 @@ from sdk.model import (
     Encoded,
     PinnedBase,
     base_name,
+    cut_texts,
     encode_rows,
     learned,
     load_base,
@@ -103,10 +104,11 @@ def _encoded(job: Job, model: PreTrainedModel, chat: Chat) -> tuple[list[Encoded
     """Return the job's rows as tokens: those to train on, and those that are held out."""
     settings = job.settings
     length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-    texts = job.rows
-    encoded = encode_rows(chat, texts, job.prompt, length, learned(settings))
-    planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
-    return hold_out(encoded, settings, planted)
+    rows = job.rows
+    encoded = encode_rows(chat, rows, job.prompt, length, learned(settings))
+    pieces, places = cut_texts(rows, encoded, length)
+    planted = {place for place, row in enumerate(rows) if is_canary(row.id)}
+    return hold_out(pieces, settings, planted, places)
 
 
 def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Validation | None, held: int) -> Run:
