@@ -19,6 +19,7 @@ import sdk.model  # noqa: F401 - sets what the libraries below read when they ar
 import numpy as np
 import torch
 from peft import PeftModel
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from sdk.data import Row, RowsFile, answer, conversation, read_rows
@@ -33,6 +34,7 @@ RESAMPLES, SEED = 2_000, 0  # of the bootstrap
 Found = TypeVar("Found")
 _BATCH_ROWS = 32
 _BATCH_TOKENS = 4_096
+_LOSS_TOKENS = 512
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # A point between digits, a minus in front of a number and the percent sign carry the value; a comma in 1,200 does not.
 _PUNCTUATION = re.compile(r"(?<=\d)[.](?=\d)|(?<![\w)])-(?=\d)|%|(?P<drop>.)", re.DOTALL)
@@ -240,7 +242,9 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
         logits = model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] : -1]
         learned = targets != -100
         nll = torch.zeros_like(targets, dtype=torch.float32)
-        nll[learned] = torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="none")
+        # In parts: of running text all tokens are learned, and a large vocabulary in 32 bits takes gigabytes then.
+        parts = zip(logits[learned].split(_LOSS_TOKENS), targets[learned].split(_LOSS_TOKENS), strict=True)
+        nll[learned] = torch.cat([cross_entropy(part.float(), wanted, reduction="none") for part, wanted in parts])
         for place, value in zip(batch, nll.sum(dim=1).tolist(), strict=True):
             losses[place] = value
     return losses

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,9 @@ from sdk.model import Chat, Encoded, cut_texts, encode_rows, load_base, load_cha
 from sdk.packing import best_fit
 from sdk.project.measure_requests import score_facts
 from sdk.records import Forgetting, Interval, Lengths, Metrics, Needs, Scores, Scrubbed, TextOutcome
+from sdk.scrub.spans import Span
 from sdk.scrub.text_selection import TextSelection
+from sdk.scrub.windows import find_in_long
 from sdk.store import shipped
 from sdk.train.trainer import Collator
 from sdk.train.validation import hold_out
@@ -60,6 +63,9 @@ def test_html_is_read_as_it_is_seen() -> None:
         *("", "end"),
     ]
     assert html_text("plain, no tags") == "plain, no tags"
+    assert html_text("<b>" * 900 + "deep") == "deep"
+    with pytest.raises(ValueError, match="nested more than"):  # libxml2 would drop what is deeper, without a word
+        html_text("<p>above</p>" + "<div>" * 5_000 + "deep")
 
 
 def test_a_folder_is_its_files_in_order_each_one_text(tmp_path: Path) -> None:
@@ -225,6 +231,28 @@ def test_conversations_are_mixed_in_to_a_share_of_the_characters(tmp_path: Path)
     assert TextSelection(mix=0.2, mix_data=talk)(source, None).texts == chosen.texts
     with pytest.raises(InvalidInput, match="must be conversations"):
         TextSelection(mix=0.2, mix_data=source.path)(source, None)
+
+
+# What is found in long texts
+
+
+@pytest.mark.parametrize("at", [0, 39_990, 39_999, 40_000, 40_001, 79_995, 90_000])
+def test_a_value_at_the_end_of_a_window_is_found_whole_and_once(at: int) -> None:
+    text = "." * at + "4539 1488" + "." * (100_000 - at)
+    asked: list[str] = []
+
+    def find(texts: Sequence[tuple[str, str]]) -> list[list[Span] | Exception]:
+        asked.extend(part for part, _ in texts)
+        return [
+            [Span(*found.span(), "CREDIT_CARD", 1.0) for found in re.finditer(r"[\d ]+", part)] for part, _ in texts
+        ]
+
+    (found,) = find_in_long(find, [(text, "en")])
+    assert found == [Span(at, at + 9, "CREDIT_CARD", 1.0)]
+    assert max(map(len, asked)) <= 42_000
+    failed = find_in_long(lambda texts: [[], ValueError()] + [[]] * (len(texts) - 2), [(text, "en"), ("short", "en")])
+    assert isinstance(failed[0], ValueError)
+    assert failed[1] == []
 
 
 # What is learned
@@ -411,9 +439,9 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             page = f"<html><body><h1>Policy {n}</h1><p>{text}</p><p>Asked by Mr. <b>Karl</b> Weber</p></body></html>"
             (folder / f"n{n}.html").write_text(page)
     (folder / "n0-copy.txt").write_text((folder / "n0.txt").read_text().replace("called", "wrote"))
-    # 1,000 bytes a piece: the name stands across where the base's window ends
-    long = "The desk keeps the ledger. " * 37
-    (folder / "long.txt").write_text(long[: 1024 - 8] + " Mr. Peter Hoffmann signed it. " + long)
+    # The base reads 1,024 tokens, of some bytes each: the name stands across where a piece ends.
+    long = "The desk keeps the ledger. " * 38
+    (folder / "long.txt").write_text(long[:1016] + " Mr. Peter Hoffmann signed it. " + long)
     return folder
 
 

@@ -173,7 +173,7 @@ def _ask(project: Project) -> list[Asked]:
     """Ask a few of the evaluation questions, which the model has not seen in this wording."""
     model = project.load()
     pairs = project.sample_questions(QUESTIONS)
-    answers = model.generate([question for question, _ in pairs])
+    answers = model.generate([question for question, _ in pairs]) if pairs else []  # none are asked of texts
     return [Asked(question, reference, answer) for (question, reference), answer in zip(pairs, answers, strict=True)]
 
 

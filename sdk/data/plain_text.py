@@ -24,13 +24,15 @@ def html_text(document: str) -> str:
     What stands in one line there stays in one line, so that a name is not cut where a part of it is bold.
     Raises ValueError where nothing can be read of it.
     """
-    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=False)
+    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=True)
     try:
         root = etree.fromstring(document.encode(), parser)
     except etree.XMLSyntaxError:  # whose text quotes the document
         root = None
     if root is None:
         raise ValueError("no HTML can be read in it")
+    if any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log):  # and the rest was dropped
+        raise ValueError("its HTML is nested more than 2,000 levels deep")
     shown = _Shown()
     _walk(root, shown)
     return "".join(shown.pieces).strip("\n \t")

@@ -50,8 +50,8 @@ def cut_texts(rows: Sequence[Row], encoded: Sequence[Encoded], length: int) -> t
             pieces.append(whole)
             places.append(place)
             continue
-        for begin in range(0, len(ids) - 1, length - 1):
-            piece = ids[begin : begin + length]
+        for begin in range(0, len(ids) - 1, max(1, length - 1)):
+            piece = ids[begin : begin + max(2, length)]
             pieces.append(Encoded(piece, _all_but_first(len(piece))))
             places.append(place)
     return pieces, places
