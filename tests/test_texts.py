@@ -143,7 +143,7 @@ def test_of_several_files_the_one_is_named_within_its_folder(tmp_path: Path) -> 
     write(folder / "sub", a_txt=b"\xff")
     with pytest.raises(InvalidInput) as caught:
         open_rows(folder)
-    assert caught.value.faults == ["sub/a.txt not UTF-8 at byte 1; save the file as UTF-8"]
+    assert caught.value.faults == ("sub/a.txt not UTF-8 at byte 1; save the file as UTF-8",)
 
 
 def test_a_text_beside_an_answer_is_a_question() -> None:
@@ -171,7 +171,7 @@ def different(count: int) -> list[str]:
 def test_near_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
     long = LEDGER + LOANS + CARDS
     twice = [long, long.replace("evening", "morning"), long.upper() + "!", LOANS, *different(6)]
-    chinese = "客户的账户每天晚上由两名职员核对,并与清点的现金比较,差额必须在第二天说明原因。"
+    chinese = "客户的账户每天晚上由两名职员核对,并与清点的现金比较,差额必须在第二天说明原因。分行经理每周检查一次记录,审计部门每季度抽查。"
     source = open_rows(documents(tmp_path, [*twice, chinese, chinese.replace("两", "三")]))
     chosen = TextSelection()(source, None)
     assert chosen.texts.near_duplicates == 3
@@ -297,7 +297,7 @@ def test_a_text_with_the_bases_control_tokens_is_refused(chat: Chat, tmp_path: P
     _, (row,) = text_rows(tmp_path, "before <|end|> after")
     with pytest.raises(InvalidInput) as caught:
         encode_rows(chat, [row], "", 64)
-    assert caught.value.faults == ["row row-1: message 0 holds a control token of the base model; take it out"]
+    assert caught.value.faults == ("row row-1: message 0 holds a control token of the base model; take it out",)
 
 
 def test_texts_lie_apart_in_a_filled_pass(chat: Chat, tmp_path: Path) -> None:
