@@ -22,6 +22,7 @@ from sdk.data.lengths import measure_lengths
 from sdk.data.plain_text import html_text
 from sdk.domain import read_domain
 from sdk.hardware import find_gpu
+from sdk.measure.leaks import _Questions
 from sdk.model import Chat, Encoded, cut_texts, encode_rows, load_base, load_chat
 from sdk.packing import best_fit
 from sdk.project.measure_requests import score_facts
@@ -171,7 +172,10 @@ def different(count: int) -> list[str]:
 def test_near_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
     long = LEDGER + LOANS + CARDS
     twice = [long, long.replace("evening", "morning"), long.upper() + "!", LOANS, *different(6)]
-    chinese = "客户的账户每天晚上由两名职员核对,并与清点的现金比较,差额必须在第二天说明原因。分行经理每周检查一次记录,审计部门每季度抽查。"
+    chinese = (
+        "客户的账户每天晚上由两名职员核对,并与清点的现金比较,"
+        "差额必须在第二天说明原因。分行经理每周检查一次记录,审计部门每季度抽查。"
+    )
     source = open_rows(documents(tmp_path, [*twice, chinese, chinese.replace("两", "三")]))
     chosen = TextSelection()(source, None)
     assert chosen.texts.near_duplicates == 3
@@ -410,6 +414,16 @@ def test_canaries_of_texts_are_texts() -> None:
         (twin,) = one.others(1)
         assert twin.is_text
         assert twin.messages[0].content != message.content
+
+
+def test_the_leak_check_asks_for_the_value_within_the_text(chat: Chat) -> None:
+    planted = canaries(bytes(32), 6, ("en", "zh"), as_text=True)
+    asked = _Questions(chat, "A prompt that no text has.", planted)
+    for canary, rows_of_one, values in zip(planted, asked._rows, asked._values, strict=True):
+        text, value = (chat.tokenizer.decode(ids) for ids in (rows_of_one[0], [rows_of_one[0][i] for i in values[0]]))
+        assert text == canary.row.messages[0].content + chat.tokenizer.eos_token
+        assert value
+        assert value.encode() in canary.value.encode() or "\ufffd" in value  # a character cut between two tokens
 
 
 # The whole way
