@@ -243,7 +243,9 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
         learned = targets != -100
         nll = torch.zeros_like(targets, dtype=torch.float32)
         # In parts: of running text all tokens are learned, and a large vocabulary in 32 bits takes gigabytes then.
-        parts = zip(logits[learned].split(_LOSS_TOKENS), targets[learned].split(_LOSS_TOKENS), strict=True)
+        parts = zip(
+            torch.split(logits[learned], _LOSS_TOKENS), torch.split(targets[learned], _LOSS_TOKENS), strict=True
+        )
         nll[learned] = torch.cat([cross_entropy(part.float(), wanted, reduction="none") for part, wanted in parts])
         for place, value in zip(batch, nll.sum(dim=1).tolist(), strict=True):
             losses[place] = value

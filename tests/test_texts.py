@@ -170,11 +170,12 @@ def different(count: int) -> list[str]:
 
 
 def test_near_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
-    long = LEDGER + LOANS + CARDS
+    long = LEDGER + LOANS + CARDS + " ".join(different(12)[3:])
     twice = [long, long.replace("evening", "morning"), long.upper() + "!", LOANS, *different(6)]
     chinese = (
-        "客户的账户每天晚上由两名职员核对,并与清点的现金比较,"
-        "差额必须在第二天说明原因。分行经理每周检查一次记录,审计部门每季度抽查。"
+        "客户的账户每天晚上由两名职员核对,并与清点的现金比较,差额必须在第二天说明原因。分行经理每周检查一次记录,"
+        "审计部门每季度抽查。遗失的银行卡立即冻结,新卡寄到持卡人确认过的地址。超过限额的贷款由委员会表决,"
+        "表决之前听取分行和审计人员的意见。"
     )
     source = open_rows(documents(tmp_path, [*twice, chinese, chinese.replace("两", "三")]))
     chosen = TextSelection()(source, None)
