@@ -87,6 +87,15 @@ def test_a_folder_is_its_files_in_order_each_one_text(tmp_path: Path) -> None:
     assert open_rows(folder).sha256 != before
 
 
+def test_a_data_yaml_names_files_and_folders(tmp_path: Path) -> None:
+    write(tmp_path / "notes", a_txt=LEDGER, b_html=f"<p>{LOANS}</p>", c_pdf=b"%PDF")
+    write(tmp_path / "more", d_txt=CARDS)
+    listed = write(tmp_path, data_yaml="files: [{path: 'notes/*.[th]*'}, {path: more}]") / "data.yaml"
+    assert [row.messages[0].content.strip() for row in open_rows(listed).rows] == [
+        text.strip() for text in (LEDGER, LOANS, CARDS)
+    ]
+
+
 def test_rows_with_text_are_read_from_every_container_and_written_again(tmp_path: Path) -> None:
     table = pyarrow.table({"text": [LEDGER, LOANS], "id": ["l", "m"]})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")

@@ -117,6 +117,7 @@ def _listed(path: Path) -> list[Portion]:
     for number, one in enumerate(listed.files):
         paths = sorted(path.parent.glob(one.path)) if has_magic(one.path) else [path.parent / one.path]
         paths = [file for file in paths if not has_magic(one.path) or file.is_file()]
+        paths = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
         if not paths:
             faults.append(f"files[{number}]: no file is named like {one.path}")
         faults += [f"files[{number}]: {file} does not exist" for file in paths if not file.is_file()]
