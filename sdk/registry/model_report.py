@@ -125,7 +125,7 @@ def _cards(adaptation: Adaptation) -> str:
     figures = [
         (f"{before.value:.2f} → {after.value:.2f}", f"{METRICS[scores.metric]}, base → adapted"),
         *(
-            (f"{forgotten.change:+.1%}", f"perplexity on general {kind}: what was forgotten")
+            (f"{forgotten.change:+.1%}", f"perplexity on general {kind}; a rise is forgetting")
             for kind, forgotten in scores.forgetting.items()
         ),
         (
