@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml, validation_faults
-from sdk.records import ALL, Accuracy, Floors, Frozen, Metric, spelled
+from sdk.records import ALL, CEILING_RULE, FLOOR_RULE, Accuracy, Floors, Frozen, Metric, spelled
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
 SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
@@ -33,7 +34,9 @@ class Domain(Frozen):
     languages: tuple[Literal["en", "zh"], ...] = Field(min_length=1)
     prompt: str = Field(description="system message of every row that has none")
     metric: Metric
-    floors: Floors = Field(description="'all' or a language -> least scores on the metric, for the domain's questions")
+    floors: Floors = Field(
+        description="'all' or a language -> least scores on the metric, of a perplexity the most, for its questions"
+    )
     accuracy: Accuracy = Field(description="the accuracy need that advice starts from")
     max_new_tokens: int = Field(gt=0, le=4096, description="length of a generated answer, tokens")
     adapter: AdapterStart
@@ -46,6 +49,12 @@ class Domain(Frozen):
         if unknown or not floors:
             named = f", not {', '.join(unknown)}" if unknown else ""
             raise ValueError(f"must name 'all' or a language of the domain{named}")
+        for floor in chain.from_iterable(floors.values()):
+            if known.data.get("metric") == "perplexity":
+                if floor.over == "majority":
+                    raise ValueError(f"must be {CEILING_RULE}")
+            elif floor.least > 1:
+                raise ValueError(f"must be {FLOOR_RULE}")
         return floors
 
 

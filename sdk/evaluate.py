@@ -6,29 +6,36 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
 
 # isort: split
+import numpy as np
 import torch
 from peft import PeftModel
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from sdk.data import Row, RowsFile, answer, conversation, read_rows
+from sdk.data.general import general_rows
+from sdk.data.lengths import TEXT_LENGTH
 from sdk.data.scoring import score
 from sdk.domain import Domain
 from sdk.errors import StepFailed
-from sdk.intervals import bootstrap
-from sdk.model import Base, Chat, Encoded, encode_rows
+from sdk.intervals import RESAMPLES, SEED, bootstrap
+from sdk.model import Base, Chat, Encoded, cut_texts, encode_rows
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_base
-from sdk.records import Method, Metrics, OnProgress, Outcome, Scores
+from sdk.records import Forgetting, Interval, Method, Metrics, OnProgress, Outcome, Scores, TextOutcome
 
+Found = TypeVar("Found")
 QUESTIONS_AT_ONCE = 32
 _BATCH_TOKENS = 4_096
+_LOSS_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ def evaluate(
 ) -> Scores:
     """Ask both models every question of a scrubbed evaluation file and compare with its reference answers.
 
+    Where the file holds running text, both read it: its perplexity is the metric, and that on general texts and answers
+    tells what was forgotten.
     adapter_config, adapter_weights: content of adapter_config.json and bytes of adapter_model.safetensors, which are
     attached from memory.
     Raises InvalidInput with every row that does not fit the model, StepFailed where a perplexity is not finite.
@@ -61,6 +70,8 @@ def evaluate(
     rows = read_rows(data).rows
     model, tokenizer = load_base(base, method)
     chat = Chat(tokenizer)
+    if rows[0].is_text:  # then all are, which scrubbing sees to
+        return _read_texts(rows, model, chat, (adapter_config, adapter_weights), prompt, on_progress)
     encoded = encode_rows(chat, rows, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
     before, _ = ask(model, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "base"))
     adapted = attach_adapter(model, adapter_config, adapter_weights)
@@ -83,6 +94,94 @@ def evaluate(
         tokens_per_second=speed,
         seconds=time.monotonic() - began,
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one model made of a row without answering anything: negative log-likelihood and tokens."""
+
+    nll: float
+    tokens: int
+
+
+def _read_texts(
+    rows: Sequence[Row],
+    model: PreTrainedModel,
+    chat: Chat,
+    adapter: tuple[Mapping[str, Any], bytes],
+    prompt: str,
+    on_progress: OnProgress,
+) -> Scores:
+    """Return the perplexity of running text, and that on general texts and answers, before and after the training."""
+    began = time.monotonic()
+    length = min(TEXT_LENGTH, getattr(model.config, "max_position_embeddings", TEXT_LENGTH))
+    general = general_rows({row.language for row in rows})
+    every = [*rows, *general]
+    pieces, places = cut_texts(every, encode_rows(chat, every, prompt, length), length)
+
+    def read(model: PreTrainedModel | PeftModel, which: str) -> list[_Read]:
+        on_progress(f"evaluate ({which})", 0, len(pieces), {})
+        sums, tokens = [0.0] * len(every), [0] * len(every)
+        losses = _negative_log_likelihoods(model, pieces, chat.tokenizer.pad_token_id)
+        for place, piece, loss in zip(places, pieces, losses, strict=True):
+            sums[place] += loss
+            tokens[place] += sum(piece.in_loss)
+        on_progress(f"evaluate ({which})", len(pieces), len(pieces), {})
+        return [_Read(loss, count) for loss, count in zip(sums, tokens, strict=True)]
+
+    before = read(model, "base")
+    adapted = attach_adapter(model, *adapter)
+    reading = time.monotonic()
+    after = read(adapted, "adapted")
+    speed = sum(len(piece.input_ids) for piece in pieces) / (time.monotonic() - reading)
+    kinds = {"texts": [row.is_text for row in general], "answers": [not row.is_text for row in general]}
+    return Scores(
+        metric="perplexity",
+        base=_read_by_language(rows, before[: len(rows)], "base"),
+        adapted=_read_by_language(rows, after[: len(rows)], "adapted"),
+        outcomes=(),
+        texts=tuple(
+            TextOutcome(
+                row=row.id,
+                language=row.language,
+                tokens=old.tokens,
+                base_loss=old.nll / old.tokens,
+                adapted_loss=new.nll / new.tokens,
+            )
+            for row, old, new in zip(rows, before, after, strict=False)
+        ),
+        forgetting={
+            kind: Forgetting(
+                items=sum(chosen),
+                base=_perplexity([*compress(before[len(rows) :], chosen)], f"base model, general {kind}"),
+                adapted=_perplexity([*compress(after[len(rows) :], chosen)], f"adapted model, general {kind}"),
+            )
+            for kind, chosen in kinds.items()
+        },
+        tokens_per_second=speed,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _read_by_language(rows: Sequence[Row], found: Sequence[_Read], which: str) -> dict[str, Metrics]:
+    groups = _groups(rows, found)
+    return {
+        name: Metrics(
+            questions=len(group),
+            perplexity=_perplexity(group, f"{which} model, {name}"),
+            perplexity_interval=_perplexity_interval(group),
+        )
+        for name, group in groups.items()
+    }
+
+
+def _perplexity_interval(group: Sequence[_Read]) -> Interval:
+    """Return perplexity and 95 % percentile interval over documents that are drawn with replacement, each whole."""
+    nll, tokens = np.array([each.nll for each in group]), np.array([each.tokens for each in group], dtype=np.float64)
+    drawn = np.random.default_rng(SEED).integers(0, len(group), size=(RESAMPLES, len(group)))
+    value = float(np.exp(nll.sum() / tokens.sum()))
+    low, high = (float(end) for end in np.exp(np.percentile(nll[drawn].sum(1) / tokens[drawn].sum(1), [2.5, 97.5])))
+    return Interval(value=value, low=min(low, value), high=max(high, value))
 
 
 def _named(on_progress: OnProgress, which: str) -> OnProgress:
@@ -141,20 +240,30 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
         logits = model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] : -1]
         learned = targets != -100
         nll = torch.zeros_like(targets, dtype=torch.float32)
-        nll[learned] = torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="none")
+        # In parts: of running text all tokens are learned, and a large vocabulary in 32 bits takes gigabytes then.
+        parts = zip(
+            torch.split(logits[learned], _LOSS_TOKENS), torch.split(targets[learned], _LOSS_TOKENS), strict=True
+        )
+        nll[learned] = torch.cat([cross_entropy(part.float(), wanted, reduction="none") for part, wanted in parts])
         for place, value in zip(batch, nll.sum(dim=1).tolist(), strict=True):
             losses[place] = value
     return losses
 
 
 def _by_language(rows: Sequence[Row], answered: Sequence[Answered], which: str) -> dict[str, Metrics]:
-    groups = {"all": list(answered)}
-    for language in sorted({row.language for row in rows}):
-        groups[language] = [item for row, item in zip(rows, answered, strict=True) if row.language == language]
+    groups = _groups(rows, answered)
     return {name: _metrics(group, f"{which} model, {name}") for name, group in groups.items()}
 
 
-def _metrics(group: Sequence[Answered], what: str) -> Metrics:
+def _groups(rows: Sequence[Row], found: Sequence[Found]) -> dict[str, list[Found]]:
+    """Return what was found of all rows, and of those of each language."""
+    groups = {"all": list(found)}
+    for language in sorted({row.language for row in rows}):
+        groups[language] = [item for row, item in zip(rows, found, strict=True) if row.language == language]
+    return groups
+
+
+def _perplexity(group: Sequence[Answered | _Read], what: str) -> float:
     mean = sum(item.nll for item in group) / sum(item.tokens for item in group)
     # exp overflows above 709 nats a token.
     if not mean < 700:
@@ -162,9 +271,13 @@ def _metrics(group: Sequence[Answered], what: str) -> Metrics:
             f"The perplexity of the {what}, is not a finite number ({mean} nats a token): the weights overflow in this "
             "precision. Use method lora (16-bit weights), or train again with a lower learning rate."
         )
+    return math.exp(mean)
+
+
+def _metrics(group: Sequence[Answered], what: str) -> Metrics:
     return Metrics(
         questions=len(group),
         exact_match=bootstrap([float(item.exact) for item in group]),
         f1=bootstrap([item.f1 for item in group]),
-        perplexity=math.exp(mean),
+        perplexity=_perplexity(group, what),
     )

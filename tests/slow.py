@@ -208,6 +208,10 @@ test_tagger:
     scores_are_equal_to_the_last_bit_however_the_tokens_are_cut
 test_tamper: all
 test_tampering: all
+test_texts:
+    a_perplexity_is_that_of_the_texts_own_tokens a_release_of_texts_is_registered_and_told_of
+    persons_are_found_in_every_kind_of_file_and_across_pieces the_scores_are_perplexities_with_forgetting_beside
+    what_was_made_of_the_files_is_recorded
 test_train:
     the_adapter_moves_and_the_base_does_not what_gives_out_is_said
 test_trial: all

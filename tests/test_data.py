@@ -169,7 +169,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
         "unknown columns label; name them with --map or --form, or leave them out with --drop; known are instruction",
     ),
     "unknown column that may be text": ({**GOOD, SECRET + " !": 1}, "unknown columns (a name that is not shown)"),
-    "no known column": ({"text": SECRET}, "unknown columns text"),
+    "no known column": ({"note": SECRET}, "unknown columns note"),
     "metadata only": ({"topic": SECRET}, "no column with text; known are alpaca: instruction"),
     "two layouts in one row": ({**GOOD, "prompt": SECRET}, "columns of several layouts (alpaca, prompt-completion)"),
     "another layout": ({"prompt": SECRET, "completion": SECRET}, "layout prompt-completion, but line 1 has alpaca"),

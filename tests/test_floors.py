@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sdk.data import Message, Row
 from sdk.data.scoring import majority_scores
-from sdk.domain import PLANTED, read_domain
+from sdk.domain import PLANTED, Domain, read_domain
 from sdk.project.measure_requests import asked_floors, score_facts
 from sdk.records import MAJORITY, AskedFloors, Floor, MajorityScore, Scores, as_written, floors_text
 from sdk.store import shipped
@@ -41,11 +41,31 @@ def test_floors_are_read_as_they_are_written(written: Any, floors: list[Floor], 
 
 @pytest.mark.parametrize(
     "written",
-    ["", "majority+", "+.2", "-.1", "base-.1", "base+2", "1.5", "median+.1", "base .2", True, None, [], "nan"],
+    ["", "majority+", "+.2", "-.1", "base-.1", "median+.1", "base .2", True, None, [], "nan"],
 )
 def test_what_is_no_floor_is_refused(written: Any) -> None:
     with pytest.raises(ValidationError, match=r"a score from 0 to 1 such as 0\.55|at least 1 item"):
         AskedFloors(floors={"all": written}, origin="")
+
+
+@pytest.mark.parametrize(
+    ("metric", "written", "said"),
+    [
+        ("exact_match", "base+2", "a score from 0 to 1"),
+        ("f1", 1.5, "a score from 0 to 1"),
+        ("perplexity", "majority+0", "the most that a perplexity may be"),
+        ("perplexity", 12.5, None),
+        ("perplexity", "base+2", None),
+    ],
+)
+def test_what_a_floor_may_be_depends_on_the_metric(metric: str, written: Any, said: str | None) -> None:
+    domain = read_domain(shipped("domains") / "finance")
+    changed = {**domain.model_dump(), "metric": metric, "floors": {"all": written}}
+    if said is None:
+        assert Domain.model_validate(changed).floors["all"][0].least in (2, 12.5)
+    else:
+        with pytest.raises(ValidationError, match=said):
+            Domain.model_validate(changed)
 
 
 def row(number: int, language: Any, said: str, name: str = "r") -> Row:

@@ -47,6 +47,8 @@ HOMES = {  # heavy library -> the rooms that may import it
     "pkcs11": {"crypto"},
     "scipy": {"intervals"},
     "ray": {"scrub"},
+    "datasketch": {"scrub"},
+    "lxml": {"data"},
     "rich": {"cli"},
     "typer": {"cli"},
 }

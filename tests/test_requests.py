@@ -16,7 +16,7 @@ from sdk.project import Project
 from sdk.project.measure_requests import evaluate_request
 from sdk.project.perform import Request
 from sdk.project.registering import register_request
-from sdk.project.scrub_requests import scrub_request
+from sdk.project.scrub_requests import RowsAsked, scrub_request
 from sdk.project.train_requests import train_request
 from sdk.records import Review, Scores, request_key
 from tests.fixed_state import A, FixedState
@@ -34,7 +34,8 @@ def state(tmp_path: Path) -> FixedState:
 
 
 def scrub(state: FixedState, **options: Any) -> Request[Any]:
-    return scrub_request(state, state.root / "train.jsonl", state.root / "eval.jsonl", **options, on_progress=quiet)
+    asked = RowsAsked(state.root / "train.jsonl", state.root / "eval.jsonl")
+    return scrub_request(state, asked, **options, on_progress=quiet)
 
 
 def train(state: FixedState, **changes: Any) -> Request[Any]:

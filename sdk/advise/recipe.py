@@ -3,6 +3,12 @@
 [QLoRA]: arXiv 2305.14314, tables 9 and 10. [FT]: this project's founding document: QLoRA comes to LoRA's level with a
 higher rank (32 at 24 GB, 64 at 48 GB), a learning rate of 5e-5 to 1e-4, 8 to 16 accumulation steps and 50 to 100 % more
 steps.
+
+Running text, continued pre-training: [LF]: Biderman et al. 2024, "LoRA Learns Less and Forgets Less", arXiv 2405.09673:
+rank 256 comes nearest to full fine-tuning, on all linear layers; its full fine-tuning takes 1e-5. [DC]: Muennighoff et
+al. 2023, "Scaling Data-Constrained Language Models", arXiv 2305.16264: up to four passes are nearly as good as new
+text. [DAPT]: Gururangan et al. 2020, "Don't Stop Pretraining", arXiv 2004.10964: one pass over a domain's corpus, many
+over the little text of a task.
 """
 
 from __future__ import annotations
@@ -37,6 +43,13 @@ WARMUP_RATIO = 0.03  # [QLoRA]
 EPOCHS, FEW_ROWS_EPOCHS, MANY_ROWS_EPOCHS = 3.0, 5.0, 1.0
 FEW_ROWS, MANY_ROWS = 1_000, 50_000
 SEED = 42
+TEXT_LORA_R = 256  # [LF]
+LITTLE_TEXT_LORA_R = 64  # of ours: a quarter, since so little text does not fill more
+LITTLE_TEXT, MUCH_TEXT = 1_000_000, 10_000_000  # tokens
+TEXT_LEARNING_RATE = 1e-4  # ten times [LF]'s of full fine-tuning; what is known already is kept better than at 2e-4
+TEXT_LARGE_LEARNING_RATE = 5e-5
+LITTLE_TEXT_EPOCHS, SOME_TEXT_EPOCHS, MUCH_TEXT_EPOCHS = 4.0, 2.0, 1.0  # [DC], [DAPT]
+TINY_TEXT_LEARNING_RATE = 2e-3
 
 Reasoned = dict[str, tuple[Any, str]]  # field of TrainSettings -> (value, reason)
 
@@ -71,9 +84,16 @@ def ranks(shape: ModelShape, hardware: Hardware, needs: Needs, method: Method) -
     if needs.lora_r is not None:
         return [needs.lora_r]
     best = usual_rank(shape)
-    if method == "qlora-4bit" and not is_tiny(shape):
+    if texts := _texts(needs):
+        best = LITTLE_TEXT_LORA_R if is_tiny(shape) or texts < MUCH_TEXT else TEXT_LORA_R
+    elif method == "qlora-4bit" and not is_tiny(shape):
         best = max([HIGH_RANK, *(rank for gib, rank in HIGH_RANK_BY_GIB if hardware.gpu_memory_gib >= gib)])
     return [best >> halvings for halvings in range(10) if best >> halvings >= MIN_LORA_R]
+
+
+def _texts(needs: Needs) -> int:
+    """Return the tokens of running text, where most of what is trained is that; else 0."""
+    return needs.lengths.texts or 0 if needs.lengths and needs.lengths.mostly_texts else 0
 
 
 def usual_rank(shape: ModelShape) -> int:
@@ -84,7 +104,7 @@ def learning_settings(shape: ModelShape, needs: Needs, choice: Choice) -> tuple[
     """Return the settings, and the reasons of all fields but the method."""
     reasoned = {
         **_adapter(shape, needs, choice),
-        **_rate(shape, choice),
+        **_rate(shape, needs, choice),
         **_duration(shape, needs, choice),
         **_batches(shape, needs, choice),
         "seed": (SEED, "Fixed, so that the same data and settings give the same adapter."),
@@ -101,6 +121,13 @@ def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
     domain = f"The domain's starting value: {needs.adapter_reason or 'no reason given'}"
     if needs.lora_r is not None:
         rank_reason = domain
+    elif texts := _texts(needs):
+        rank_reason = (
+            f"New knowledge takes more room than a form of answers: rank {TEXT_LORA_R} came nearest to full "
+            "fine-tuning in continued pre-training (Biderman et al. 2024, arXiv 2405.09673)"
+            + ("" if texts >= MUCH_TEXT else f"; a quarter of it for less than {MUCH_TEXT:,} tokens")
+            + (f"; {choice.lora_r} because more does not fit." if choice.lora_r < LITTLE_TEXT_LORA_R else ".")
+        )
     elif _high_rank(shape, choice.method, choice.lora_r):
         rank_reason = "A high rank brings QLoRA near LoRA's accuracy; this GPU has the memory for it."
     elif is_tiny(shape):
@@ -126,9 +153,20 @@ def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
     }
 
 
-def _rate(shape: ModelShape, choice: Choice) -> Reasoned:
+def _rate(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
     large = parameters(shape) >= LARGE_PARAMETERS
-    if is_tiny(shape):
+    if _texts(needs) and is_tiny(shape):
+        rate, why = (
+            TINY_TEXT_LEARNING_RATE,
+            "Lower than for answers, where every token is learned; chosen by measurement on the embedded base.",
+        )
+    elif _texts(needs):
+        rate = TEXT_LARGE_LEARNING_RATE if large else TEXT_LEARNING_RATE
+        why = (
+            "Ten times the 1e-5 of full fine-tuning in continued pre-training (Biderman et al. 2024, arXiv "
+            "2405.09673), half above 15B; higher rates forget more."
+        )
+    elif is_tiny(shape):
         rate, why = (
             TINY_LEARNING_RATE,
             "Tiny models need, and take, a high rate; chosen by measurement on the embedded base.",
@@ -150,6 +188,21 @@ def _rate(shape: ModelShape, choice: Choice) -> Reasoned:
 
 
 def _duration(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
+    if texts := _texts(needs):
+        epochs, how_much = next(
+            each
+            for most, each in (
+                (LITTLE_TEXT, (LITTLE_TEXT_EPOCHS, f"Of less than {LITTLE_TEXT:,} tokens")),
+                (MUCH_TEXT, (SOME_TEXT_EPOCHS, f"Of less than {MUCH_TEXT:,} tokens")),
+                (math.inf, (MUCH_TEXT_EPOCHS, f"Of {MUCH_TEXT:,} tokens or more")),
+            )
+            if texts < most
+        )
+        why = (
+            f"{how_much}: much text is read once (Gururangan et al. 2020, arXiv 2004.10964), and up to four passes "
+            "over little are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."
+        )
+        return {"num_train_epochs": (epochs, why), "max_steps": (-1, "The epochs decide.")}
     if is_tiny(shape):
         epochs = math.ceil(TINY_STEPS * ROWS_PER_STEP / needs.rows) if needs.rows else TINY_EPOCHS
         why = f"A tiny base learns the domain from scratch: some {TINY_STEPS} steps."
@@ -188,7 +241,7 @@ def _batches(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
             else "Rows stand one behind the other without padding, so filling passes further would gain little.",
         ),
         **_recomputing(shape, choice),
-        "max_length": (length, "The longest row asked for." if length == needs.max_length else "The model's limit."),
+        "max_length": (length, _length_reason(needs, length)),
     }
     if choice.gpus > 1:
         shared = "the frozen base is split over them" if choice.shard_base else "each has the whole frozen base"
@@ -200,6 +253,12 @@ def _batches(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
             else "The base fits each GPU, and whole it is faster.",
         )
     return reasoned
+
+
+def _length_reason(needs: Needs, length: int) -> str:
+    if _texts(needs):
+        return "Running text is cut to pieces of this length; every token but the first of a text is learned."
+    return "The longest row asked for." if length == needs.max_length else "The model's limit."
 
 
 def _recomputing(shape: ModelShape, choice: Choice) -> Reasoned:

@@ -203,7 +203,7 @@ def _ask(project: Project) -> list[Asked]:
     """Ask a few of the evaluation questions, which the model has not seen in this wording."""
     model = project.load()
     pairs = project.sample_questions(QUESTIONS)
-    answers = model.generate([question for question, _ in pairs])
+    answers = model.generate([question for question, _ in pairs]) if pairs else []  # none are asked of texts
     return [Asked(question, reference, answer) for (question, reference), answer in zip(pairs, answers, strict=True)]
 
 
@@ -221,7 +221,7 @@ def _answers(answers: list[Asked]) -> RenderableType:
 def _summary(project: Project, result: Result) -> RenderableType:
     advice, scrubbed, run, scores = result.advice, result.scrubbed, result.run, result.scores
     losses = [point.loss for point in run.losses]
-    before, after = (getattr(metrics["all"], scores.metric) for metrics in (scores.base, scores.adapted))
+    before, after = (metrics["all"].of(scores.metric) for metrics in (scores.base, scores.adapted))
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
     recall = scrubbed.recall_planted
     sdk, folder = visible(_command()), visible(str(project.root))

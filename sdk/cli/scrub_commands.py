@@ -25,7 +25,11 @@ from sdk.project.foreseeing import borrowed
 def scrub(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Training rows (JSONL, JSON, CSV, Parquet, or a data.yaml).", show_default="the domain's"),
+        typer.Argument(
+            help="Training rows (JSONL, JSON, CSV, Parquet, or a data.yaml), or running text (.txt, .md, .html, a "
+            "folder of them).",
+            show_default="the domain's",
+        ),
     ] = None,
     evaluation: Annotated[
         Path | None, typer.Option("--eval", help="Evaluation rows.", show_default="the domain's")
@@ -40,6 +44,15 @@ def scrub(
         Literal["local", "ray"],
         typer.Option(help="local: processes on this machine; ray: actors of a Ray cluster (pip extra ray)."),
     ] = "local",
+    mix: Annotated[
+        float | None,
+        typer.Option(
+            help="With running text: the share of all characters that conversations shall have.", show_default="none"
+        ),
+    ] = None,
+    mix_data: Annotated[
+        Path | None, typer.Option(help="With --mix: rows to draw them from.", show_default="the domain's")
+    ] = None,
     mapping: MapOption = None,
     form: FormOption = None,
     answer: AnswerOption = None,
@@ -52,7 +65,7 @@ def scrub(
     """Find personal data with Presidio and remove it as the policy says.
 
     Layouts are detected: alpaca (instruction, input, output), OpenAI messages, sharegpt conversations, prompt and
-    completion; beside the messages, metadata of any shape. Columns of your own are named with --map or --form; a
+    completion, text; beside the messages, metadata of any shape. Columns of your own are named with --map or --form; a
     data.yaml in a file's place lists several files, each with its columns and share. Counts and offsets are recorded,
     text never. Files are streamed, so they may be larger than memory; after an interruption the same command goes on.
     """
@@ -62,7 +75,14 @@ def scrub(
             out.warn(*opened.foresee(data, evaluation, columns=columns))
             out.warn(*borrowed(opened.state(), data, evaluation, columns))
         record = opened.scrub(
-            data, evaluation, detect=not skip_detectors, columns=columns, workers=workers, engine=engine
+            data,
+            evaluation,
+            detect=not skip_detectors,
+            columns=columns,
+            mix=mix,
+            mix_data=mix_data,
+            workers=workers,
+            engine=engine,
         )
         page = opened.state().folder(record) / "report.html"
         out.result(record.model_dump(mode="json"), show.scrubbed(record), styled("[dim]report[/] {}", page))

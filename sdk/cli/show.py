@@ -78,6 +78,16 @@ def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:
         left = [f"{one.row} ({one.error})" for one in scrubbed.quarantined]
         shown = ", ".join(left[:SHOWN_FAULTS]) + (" …" if len(left) > SHOWN_FAULTS else "")
         yield styled("[yellow]left out, since they could not be scanned: {}: {}", counted(len(left), "row"), shown)
+    if texts := scrubbed.texts:
+        yield styled(
+            "[dim]documents: {}, of which {} near-duplicates were left out and {} were held out; conversations mixed "
+            "in: {}, {} of the characters",
+            f"{texts.documents:,}",
+            f"{texts.near_duplicates:,}",
+            f"{texts.held_out:,}",
+            f"{texts.mixed_rows:,}",
+            f"{texts.mix:.1%}",
+        )
     if scrubbed.duplicates:
         yield Text(f"exact repetitions of an earlier row: {scrubbed.duplicates:,}", style="dim")
     if scrubbed.name_columns:
@@ -163,6 +173,8 @@ def _adapter(settings: TrainSettings) -> str:
 
 
 def scores(scores: Scores) -> RenderableType:
+    if scores.texts:
+        return _scores_of_texts(scores)
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("questions", no_wrap=True)
     for metric, title in (("exact_match", "exact match"), ("f1", "token F1")):
@@ -172,8 +184,8 @@ def scores(scores: Scores) -> RenderableType:
     for name, before in scores.base.items():
         after = scores.adapted[name]
         cells: list[RenderableType] = [f"{visible(name)} ({after.questions})"]
-        for metric in ("exact_match", "f1"):
-            old, new = getattr(before, metric), getattr(after, metric)
+        for metric, new in after.shares.items():
+            old = before.of(metric)
             cells.append(styled("{:.2f} → [bold green]{:.2f}", old.value, new.value))
             cells.append(styled("[dim]{:.2f} to {:.2f}", new.low, new.high))
             cells += [f"{getattr(scores.majority[name], metric):.2f}" for _ in _majority_column(scores, metric)]
@@ -189,6 +201,33 @@ def scores(scores: Scores) -> RenderableType:
 def _majority_column(scores: Scores, metric: str) -> list[str]:
     """Return the heading of the majority answer's score, behind the metric that decides; none where it is unknown."""
     return ["majority"] if scores.majority and metric == scores.metric else []
+
+
+def _scores_of_texts(scores: Scores) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("documents", "perplexity", "95 % interval"):
+        table.add_column(column, no_wrap=True)
+    for name, before in scores.base.items():
+        after = scores.adapted[name]
+        found = after.of("perplexity")
+        table.add_row(
+            f"{visible(name)} ({after.questions})",
+            styled("{:,.2f} → [bold green]{:,.2f}", before.perplexity, after.perplexity),
+            styled("[dim]{:,.2f} to {:,.2f}", found.low, found.high),
+        )
+    for kind, forgotten in scores.forgetting.items():
+        table.add_row(
+            f"general {kind} ({forgotten.items})",
+            styled("{:,.2f} → {:,.2f}", forgotten.base, forgotten.adapted),
+            styled("[dim]{:+.1%}", forgotten.change),
+        )
+    notes = [
+        styled("[dim]base model → adapted model; lower is better; intervals by bootstrap"),
+        styled("[dim]general: what ships with the SDK and nobody trained on; a rise is forgetting"),
+    ]
+    if scores.asked:
+        notes.append(styled("[dim]floors: {}", str(scores.asked)))
+    return Group(table, *notes)
 
 
 def release(release: Release) -> RenderableType:

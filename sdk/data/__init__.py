@@ -10,13 +10,14 @@ from typing import Any
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
 from sdk.data.rows_files import DATA_LISTS, RowsFile, rows_digest, rows_of, rows_request
-from sdk.data.source import Held, RowSource, open_rows, read_rows
+from sdk.data.source import ChosenRows, Held, RowSource, choose_rows, holds_texts, open_rows, read_rows
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
 from sdk.store import write_atomic
 
 __all__ = [
     "DATA_LISTS",
+    "ChosenRows",
     "Function",
     "Held",
     "Language",
@@ -29,7 +30,9 @@ __all__ = [
     "ToolCall",
     "answer",
     "arguments",
+    "choose_rows",
     "conversation",
+    "holds_texts",
     "json_value",
     "longest_row",
     "normalized",
@@ -70,9 +73,9 @@ def normalized(text: str) -> str:
 
 
 def conversation(row: Row, prompt: str) -> list[dict[str, Any]]:
-    """Return a row's messages, led by the domain's prompt as the system message where the row has none."""
+    """Return a row's messages, led by the domain's prompt as the system message where a conversation has none."""
     messages = [_for_template(message) for message in row.messages]
-    if prompt and messages[0]["role"] != "system":
+    if prompt and messages[0]["role"] not in ("system", "text"):
         messages.insert(0, {"role": "system", "content": prompt})
     return messages
 
@@ -115,19 +118,22 @@ def answer(row: Row) -> str:
 
 
 def refuse_overlap(train: Table | RowSource, evaluation: Table | RowSource) -> None:
-    """Raise InvalidInput, which lists every evaluation row whose normalized question stands in the training data."""
-    keys = {_question_key(row) for row in evaluation.rows}
+    """Raise InvalidInput, which lists every evaluation row whose normalized question stands in the training data.
+
+    Running text asks nothing; what of it repeats is left out of the training rows instead.
+    """
+    keys = {_question_key(row) for row in evaluation.rows if not row.is_text}
     asked: dict[bytes, str] = {}
-    for row in train.rows:
+    for row in train.rows if keys else ():
         key = _question_key(row)
-        if key in keys:
+        if key in keys and not row.is_text:
             asked.setdefault(key, row.id)
     if not asked:
         return
     faults = [
         f"id {row.id}: the same question as training row {asked[_question_key(row)]}"
         for row in evaluation.rows
-        if _question_key(row) in asked
+        if not row.is_text and _question_key(row) in asked
     ]
     raise InvalidInput(
         f"{len(faults)} evaluation questions stand in the training data, so their scores would mean nothing; "

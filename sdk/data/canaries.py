@@ -153,6 +153,7 @@ class Canary:
     value: str = field(repr=False)
     _frame: _Frame = field(repr=False)
     _seed: bytes = field(repr=False)
+    _as_text: bool = field(repr=False)
 
     def others(self, count: int) -> list[Row]:
         """Make the row's twins, which nobody planted: the same row with other values of the same form, each once."""
@@ -161,7 +162,8 @@ class Canary:
         for value in self._values("other"):
             if value not in seen:
                 seen.add(value)
-                rows.append(_row(f"{self.row.id}-{len(rows) + 1}", self.row.language, self._frame, self._seed, value))
+                row_id = f"{self.row.id}-{len(rows) + 1}"
+                rows.append(_row(row_id, self.row.language, self._frame, self._seed, value, self._as_text))
             if len(rows) == count:
                 break
         return rows
@@ -178,11 +180,12 @@ def planted_kinds(rules: ScrubRules) -> frozenset[str]:
 
 
 def canaries(
-    key: bytes, count: int, languages: Sequence[Language], kinds: Collection[str] = KINDS
+    key: bytes, count: int, languages: Sequence[Language], kinds: Collection[str] = KINDS, as_text: bool = False
 ) -> tuple[Canary, ...]:
     """Make the project's canaries. They are the same for the same key, and the first of more are those of fewer.
 
-    languages: those of the domain, in turn; kinds: of their values, of which the policy may leave out some.
+    languages: those of the domain, in turn; kinds: of their values, of which the policy may leave out some. as_text:
+    question and answer are running text, one behind the other, for rows that are.
     """
     if count > MAX_CANARIES:
         raise InvalidInput(f"leaks.canaries is {count}; at most {MAX_CANARIES} values differ enough from each other.")
@@ -195,14 +198,16 @@ def canaries(
         frame = frames[number // len(turns) % len(frames)]
         seed = hmac.digest(key, f"canary {number}".encode(), "sha256")
         value = frame.form(_draw(seed, "shown"), _draw(seed, "planted"))
-        row = _row(f"{PREFIX}{number + 1:03}", language, frame, seed, value)
-        made.append(Canary(row, frame.kind, value, frame, seed))
+        row = _row(f"{PREFIX}{number + 1:03}", language, frame, seed, value, as_text)
+        made.append(Canary(row, frame.kind, value, frame, seed, as_text))
     return tuple(made)
 
 
-def canary_rows(key: bytes, count: int, languages: Sequence[Language], kinds: Collection[str] = KINDS) -> list[Row]:
+def canary_rows(
+    key: bytes, count: int, languages: Sequence[Language], kinds: Collection[str] = KINDS, as_text: bool = False
+) -> list[Row]:
     """Make the rows to plant, with the spans of their personal data."""
-    return [canary.row for canary in canaries(key, count, languages, kinds)]
+    return [canary.row for canary in canaries(key, count, languages, kinds, as_text)]
 
 
 def is_canary(row_id: str) -> bool:
@@ -213,19 +218,23 @@ def _draw(seed: bytes, purpose: str) -> Random:
     return Random(hashlib.sha256(seed + purpose.encode()).digest())  # noqa: S311 - its values protect nothing
 
 
-def _row(row_id: str, language: Language, frame: _Frame, seed: bytes, value: str) -> Row:
+def _row(row_id: str, language: Language, frame: _Frame, seed: bytes, value: str, as_text: bool) -> Row:
     draw = _draw(seed, "asked")
     name = _cn_name(draw, draw) if language == "zh" else _name(draw, draw)
     words = (_COLOURS, _OBJECTS, _OBJECTS) if language == "zh" else (_LAMPS, _THINGS, _THINGS)
     ticket = ("" if language == "zh" else " ").join(draw.choice(part) for part in words)
     question = frame.question.format(name=name, ticket=ticket)
     answer = frame.answer.format(value=value)
-    spans = [_planted(0, question, name, "PERSON")] if name in question else []
-    spans.append(_planted(1, answer, value, frame.kind))
-    messages = (Message(role="user", content=question), Message(role="assistant", content=answer))
+    messages: tuple[Message, ...]
+    if as_text:
+        messages = (Message(role="text", content=f"{question} {answer}"),)
+    else:
+        messages = (Message(role="user", content=question), Message(role="assistant", content=answer))
+    spans = [_planted(0, messages[0].content, name, "PERSON")] if name in question else []
+    spans.append(_planted(len(messages) - 1, messages[-1].content, value, frame.kind))
     return Row(id=row_id, language=language, messages=messages, spans=tuple(spans), patient=row_id)
 
 
 def _planted(message: int, text: str, value: str, kind: str) -> Planted:
-    start = text.index(value)
+    start = text.rindex(value)  # the answer's, should the question hold the same
     return Planted(message=message, start=start, end=start + len(value), entity_type=kind)

@@ -18,12 +18,13 @@ LAYOUTS: dict[Layout, tuple[str, ...]] = {
     "messages": ("messages",),
     "sharegpt": ("conversations",),
     "prompt-completion": ("prompt", "completion"),
+    "text": ("text",),
 }
 KNOWN = "; ".join(f"{layout}: {', '.join(columns)}" for layout, columns in LAYOUTS.items())
 REMEDY = "name them with --map or --form, or leave them out with --drop"
 _OPTIONAL = ("input", *METADATA)  # a row may have none
 _LISTS = ("messages", "conversations", "spans")
-_TEXTS = ("instruction", "input", "output", "prompt", "completion")
+_TEXTS = ("instruction", "input", "output", "prompt", "completion", "text")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _PIECES = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 _ABSENT = object()
@@ -61,6 +62,8 @@ def find_layout(columns: Iterable[str], faults: Faults) -> Layout | None:
     """Return the one layout whose columns these are; None, and a fault, if there is none or more than one."""
     columns = list(columns)
     found = [layout for layout, names in LAYOUTS.items() if set(names) & set(columns)]
+    if len(found) > 1 and "text" in found:
+        found.remove("text")  # beside columns of a conversation it is one more column, as in Alpaca's own files
     if len(found) > 1:
         faults.append(f"columns of several layouts ({', '.join(found)}); keep one, and leave the rest out with --drop")
         return None
@@ -329,14 +332,16 @@ def suggest(fields: Mapping[str, Any] | Sequence[str]) -> str | None:
     fields: a row, or the names alone. A name that is not shown elsewhere is not shown here.
     """
     values = fields if isinstance(fields, Mapping) else dict.fromkeys(fields)
-    if any({*names} - {"input"} <= {*values} for names in LAYOUTS.values()):
-        known = {
-            *METADATA,
-            *(name for names in LAYOUTS.values() if {*names} - {"input"} <= {*values} for name in names),
-        }
-        return _drop([name for name in values if name not in known]).strip() or None
+    whole = [layout for layout, names in LAYOUTS.items() if {*names} - {"input"} <= {*values}]
     question = _first(values, _QUESTION)
     answer = _first([name for name in values if name != question], _ANSWER)
+    # A text beside what may be its answer (text, label) is a question rather than running text.
+    if whole and not (whole == ["text"] and question and answer):
+        known = {
+            *METADATA,
+            *(name for layout in whole if layout != "text" or len(whole) == 1 for name in LAYOUTS[layout]),
+        }
+        return _drop([name for name in values if name not in known]).strip() or None
     if question is None or answer is None:
         return None
     context = _first([name for name in values if name not in (question, answer)], _CONTEXT)

@@ -14,9 +14,11 @@ import pyarrow.parquet
 
 from sdk.data.arrow_values import as_json
 from sdk.data.columns import KNOWN, LAYOUTS, METADATA, Arrangement, find_layout, shown, suggest
-from sdk.data.rows import Faults, Raw, Twice, json_value
+from sdk.data.plain_text import html_text
+from sdk.data.rows import Container, Faults, Raw, Twice, json_value
+from sdk.data.rows_files import DOCUMENTS, KINDS
 from sdk.errors import InvalidInput
-from sdk.regular_files import MIB, ROWS_BYTES, HashedFile
+from sdk.regular_files import MIB, ROW_BYTES, ROWS_BYTES, HashedFile
 from sdk.wording import counted
 
 BOM = b"\xef\xbb\xbf"
@@ -260,6 +262,31 @@ def _parquet_row(batch: Any, row: int, where: str) -> Iterator[Piece]:
     yield Raw(where, fields)
 
 
+def _read_text(file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]:
+    data = file.whole(ROW_BYTES)
+    if own:
+        yield "a text has no columns; leave --map, --form and --drop out, or list it apart in a data.yaml"
+        return
+    if b"\0" in data:
+        yield f"no text: byte {data.index(0) + 1} is zero, as in programs and pictures; take the file away"
+        return
+    try:
+        text = data.removeprefix(BOM).decode()
+    except UnicodeDecodeError as error:
+        yield f"not UTF-8 at byte {error.start + 1}; save the file as UTF-8"
+        return
+    if KINDS[file.path.suffix.lower()] == "html":
+        try:
+            text = html_text(text)
+        except ValueError as error:
+            yield f"{error}; take the file away"
+            return
+    if not text.strip():
+        yield "it holds no text; take the file away"
+    elif not skip:
+        yield Raw("the text", {"text": text})
+
+
 class ContainerReader(Protocol):
     """skip: rows of a sound file that are passed over. Those of JSONL and Parquet hold a part of the file in memory.
 
@@ -269,9 +296,10 @@ class ContainerReader(Protocol):
     def __call__(self, file: HashedFile, skip: int = 0, own: Arrangement | None = None) -> Iterator[Piece]: ...
 
 
-CONTAINERS: dict[str, ContainerReader] = {
-    ".jsonl": _read_jsonl,
-    ".json": _read_json,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
+CONTAINERS: dict[Container, ContainerReader] = {
+    "jsonl": _read_jsonl,
+    "json": _read_json,
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+    **dict.fromkeys(DOCUMENTS, _read_text),
 }

@@ -23,15 +23,17 @@ from sdk.data.rows import (
     Twice,
     json_value,
 )
-from sdk.records import Role
+from sdk.records import MessageRole
 
 Parsed = tuple[list[Message], dict[str, Place]]
 Parser = Callable[[Mapping[str, Any], Faults], Parsed]
 
 DEEPEST = 64  # levels of objects and lists in each other
-_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_NEWER_ROLES: dict[str, Role] = {"developer": "system"}  # OpenAI's other word for the same
-_SHAREGPT_ROLES: dict[str, Role] = {"system": "system", "human": "user", "gpt": "assistant"}
+_ROLES: dict[str, MessageRole] = {
+    "system": "system", "user": "user", "assistant": "assistant", "tool": "tool", "text": "text"
+}  # fmt: skip
+_NEWER_ROLES: dict[str, MessageRole] = {"developer": "system"}  # OpenAI's other word for the same
+_SHAREGPT_ROLES: dict[str, MessageRole] = {"system": "system", "human": "user", "gpt": "assistant"}
 # What the logs of OpenAI's API have in every message, and mostly empty; where it is not, it is no text to be trained.
 _MOSTLY_EMPTY = ("tool_calls", "annotations", "refusal", "audio", "function_call")
 _ENTITY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -228,8 +230,13 @@ def _prompt_completion(fields: Mapping[str, Any], faults: Faults) -> Parsed:
     return [Message(role="user", content=asked), Message(role="assistant", content=output)], places
 
 
+def _running_text(fields: Mapping[str, Any], faults: Faults) -> Parsed:
+    text = _text(fields, "text", faults)
+    return [Message(role="text", content=text)], {"text": (0, 0, len(text))}
+
+
 def _chat(
-    fields: Mapping[str, Any], column: str, role: str, content: str, roles: Mapping[str, Role], faults: Faults
+    fields: Mapping[str, Any], column: str, role: str, content: str, roles: Mapping[str, MessageRole], faults: Faults
 ) -> list[Message]:
     items = fields.get(column)
     if not isinstance(items, list) or not items:
@@ -273,7 +280,7 @@ def _joined_parts(parts: list[Any], faults: Faults, place: str) -> Any:
     return "\n".join(map(str, texts))
 
 
-def _message_fault(given: Mapping[str, Any], role: str, content: str, roles: Mapping[str, Role]) -> str | None:
+def _message_fault(given: Mapping[str, Any], role: str, content: str, roles: Mapping[str, MessageRole]) -> str | None:
     if set(given) != {role, content} or not all(isinstance(value, str) for value in given.values()):
         more = [shown(name) for name in given if name not in (role, content)]
         return (
@@ -341,6 +348,7 @@ _PARSERS: dict[Layout, Parser] = {
     "messages": lambda fields, faults: (_chat(fields, "messages", "role", "content", _ROLES, faults), {}),
     "sharegpt": lambda fields, faults: (_chat(fields, "conversations", "from", "value", _SHAREGPT_ROLES, faults), {}),
     "prompt-completion": _prompt_completion,
+    "text": lambda fields, faults: _running_text(fields, faults),
 }
 
 
@@ -356,6 +364,10 @@ _NEXT: dict[str, tuple[str, ...]] = {  # after a message of this kind stands one
 
 def _order_faults(messages: list[Message]) -> Faults:
     kinds = ["calls" if message.tool_calls else message.role for message in messages]
+    if "text" in kinds:
+        return (
+            [] if kinds == ["text"] else ["a message whose role is text is running text, which stands alone in a row"]
+        )
     if "assistant" not in kinds and "calls" not in kinds:
         return ["no message of the assistant; training needs an answer"]
     if messages[-1].role != "assistant":

@@ -25,6 +25,7 @@ PERCENTILES = (50, 90, 95, 99)
 _TOGETHER = 1_000  # rows tokenized in one call; more take more memory and no less time
 _SAMPLE = 500  # rows that `learned` is estimated on
 _LONGEST = 64  # answers of most bytes, among which the one of most tokens is sought
+TEXT_LENGTH = 2_048  # tokens that running text is cut to where nobody says otherwise
 
 
 def measure_lengths(
@@ -33,25 +34,36 @@ def measure_lengths(
     prompt: str,
     on_progress: OnProgress | None = None,
     template: str | None = None,
+    piece: int = TEXT_LENGTH,
 ) -> Lengths:
     """Count the tokens of every row, rendered by the chat template of the base, a folder, as training renders it.
 
     prompt: the domain's, which leads rows without a system message. template: source of the one that is used instead of
-    the base's own. Where the base is not here, has no tokenizer or
-    template, or its template refuses a row, bytes bound the tokens (`exact` is False, `learned` is 1). `learned` is an
-    estimate on up to 500 rows: the answers' own tokens and one that ends each. Raises InvalidInput without rows.
+    the base's own. piece: tokens that running text is cut to; each piece counts as a row. Where the base is not here,
+    has no tokenizer or template, or its template refuses a row, bytes bound the tokens (`exact` is False, `learned` is
+    1). `learned` is an estimate on up to 500 rows: the answers' own tokens and one that ends each, and all of running
+    text. Raises InvalidInput without rows.
     """
     if not rows:
         raise InvalidInput("There are no rows to measure; give a file with at least one.")
     chat = None if base is None else _Chat.load(base, template)
     counted = None if chat is None else chat.count(rows, prompt, on_progress)
-    if chat is None or counted is None:
-        return _lengths([longest_row([row], prompt) for row in rows], False, 1.0)
-    return _lengths(counted, True, chat.learned(rows, counted))
+    exact = chat is not None and counted is not None
+    share = chat.learned(rows, counted) if chat is not None and counted is not None else 1.0
+    sizes = counted or [longest_row([row], prompt) for row in rows]
+    cut = [n for row, size in zip(rows, sizes, strict=True) for n in (_cut(size, piece) if row.is_text else [size])]
+    texts = sum(size for row, size in zip(rows, sizes, strict=True) if row.is_text)
+    return _lengths(cut, exact, share, texts or None)
+
+
+def _cut(size: int, piece: int) -> list[int]:
+    """Return the tokens of the pieces of a row, as cut_texts() makes them: one token stands in two pieces."""
+    whole, rest = divmod(size - 1, piece - 1)
+    return [piece] * whole + ([rest + 1] if rest else [])
 
 
 def count_tokens(rows: Sequence[Row], base: Path | None, prompt: str, template: str | None = None) -> list[int]:
-    """Return the tokens of each row, in the order given, as measure_lengths() counts or bounds them."""
+    """Return the tokens of each row, in the order given, as measure_lengths() counts or bounds them before it cuts."""
     chat = None if base is None else _Chat.load(base, template)
     counted = None if chat is None else chat.count(rows, prompt, None)
     return counted or [longest_row([row], prompt) for row in rows]
@@ -71,6 +83,9 @@ class _Chat:
 
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
         self._tokenizer, self._template = tokenizer, template
+        # What stands around running text: the token that ends it, and one before it where the tokenizer puts one there.
+        bare, begun = (tokenizer.encode("a", add_special_tokens=put).ids[:1] for put in (False, True))
+        self._around = 1 + (bare != begun)
 
     @classmethod
     def load(cls, base: Path, template: str | None) -> _Chat | None:
@@ -99,11 +114,14 @@ class _Chat:
         """Count the tokens of each row; None where the template refuses one or renders nothing."""
         counted: list[int] = []
         for begin in range(0, len(rows), _TOGETHER):
-            rendered = self._template.render([conversation(row, prompt) for row in rows[begin : begin + _TOGETHER]])
-            texts = [each.text for each in rendered if each is not None]
-            if len(texts) < len(rendered):
+            part = rows[begin : begin + _TOGETHER]
+            chats = [conversation(row, prompt) for row in part if not row.is_text]
+            rendered = [each.text for each in self._template.render(chats) if each is not None]
+            if len(rendered) < len(chats):
                 return None
-            counted += self.tokens(texts)
+            of_chats = iter(self.tokens(rendered))
+            of_texts = iter(self.tokens([row.messages[0].content for row in part if row.is_text]))
+            counted += [self._around + next(of_texts) if row.is_text else next(of_chats) for row in part]
             if on_progress is not None:
                 on_progress("measure rows", len(counted), len(rows), {})
         return counted if all(counted) else None
@@ -112,6 +130,7 @@ class _Chat:
         places = range(0, len(rows), -(-len(rows) // _SAMPLE))
         answers = [m.content for place in places for m in rows[place].messages if m.role == "assistant"]
         tokens = sum(self.tokens(answers)) + len(answers)
+        tokens += sum(counted[place] for place in places if rows[place].is_text)
         return min(1.0, tokens / sum(counted[place] for place in places))
 
     def tokens(self, texts: Sequence[str]) -> list[int]:
@@ -157,7 +176,7 @@ def _content(token: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _lengths(counted: Sequence[int], exact: bool, learned: float) -> Lengths:
+def _lengths(counted: Sequence[int], exact: bool, learned: float, texts: int | None) -> Lengths:
     ordered = sorted(counted)
     return Lengths(
         rows=len(ordered),
@@ -166,4 +185,5 @@ def _lengths(counted: Sequence[int], exact: bool, learned: float) -> Lengths:
         percentiles={share: ordered[-(-share * len(ordered) // 100) - 1] for share in PERCENTILES},
         exact=exact,
         learned=learned,
+        texts=texts,
     )

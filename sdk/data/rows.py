@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sdk.records import Frozen, Role, Sha256
+from sdk.records import Frozen, MessageRole, Sha256
 
 Language = Literal["en", "zh"]
-Layout = Literal["alpaca", "messages", "sharegpt", "prompt-completion", "form"]
-Container = Literal["jsonl", "json", "csv", "parquet"]
+Layout = Literal["alpaca", "messages", "sharegpt", "prompt-completion", "form", "text"]
+Container = Literal["jsonl", "json", "csv", "parquet", "txt", "md", "html"]
 Place = tuple[int, int, int]  # message, offset in it, length: where a column's text ended up
 
 
@@ -33,7 +33,7 @@ class ToolCall(Frozen):
 
 
 class Message(Frozen):
-    role: Role
+    role: MessageRole
     content: str = Field(description="empty only beside tool calls")
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] | None = None
@@ -53,6 +53,7 @@ class Row(Frozen):
     """A conversation: an optional system message, then user and assistant in turn; the last is the assistant's.
 
     An assistant's message with tool calls is followed by the tools' messages, and those by the assistant's next.
+    Running text is a row, too: of one message, whose role is text. Nobody asks for it, and all of it is learned.
     """
 
     id: str
@@ -62,6 +63,10 @@ class Row(Frozen):
     topic: str | None = None
     metadata: dict[str, Any] | None = Field(default=None, description="a JSON object")
     patient: str | None = Field(default=None, description="whom the row is about; used for scopes, never written")
+
+    @property
+    def is_text(self) -> bool:
+        return self.messages[0].role == "text"
 
 
 class Table(Frozen):

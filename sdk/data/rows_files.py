@@ -11,12 +11,26 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError, field_validator
 
 from sdk.data.columns import Arrangement
+from sdk.data.rows import Container
 from sdk.errors import InvalidInput
 from sdk.policy import read_yaml, validation_faults
 from sdk.records import Columns, Frozen, canonical_json, sha256
 from sdk.regular_files import digest_regular
 
 DATA_LISTS = (".yaml", ".yml")
+# Kinds of files by their names' ends; the value is what a kind is called.
+KINDS: dict[str, Container] = {
+    ".jsonl": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "txt",
+    ".md": "md",
+    ".markdown": "md",
+    ".html": "html",
+    ".htm": "html",
+}
+DOCUMENTS: tuple[Container, ...] = ("txt", "md", "html")  # one file is one text
 
 
 class RowsFile(NamedTuple):
@@ -47,6 +61,11 @@ class Portion(NamedTuple):
     path: Path
     columns: Columns | None = None
     share: float = 1.0
+
+    @property
+    def kind(self) -> Container | None:
+        """What kind of file it is; None: none that can be read."""
+        return KINDS.get(self.path.suffix.lower())
 
     @property
     def arrangement(self) -> Arrangement | None:
@@ -80,11 +99,13 @@ class _DataList(Frozen):
 
 
 def portions(path: Path, columns: Columns | None = None) -> tuple[Portion, ...]:
-    """Return the files that a path stands for: itself, or those that it lists where it is a data.yaml.
+    """Return the files that a path stands for: itself, those in it, or those that it lists where it is a data.yaml.
 
     Raises InvalidInput with all that is wrong in what was asked for; files are not opened.
     """
-    if path.suffix.lower() not in DATA_LISTS:
+    if path.is_dir():
+        found = [Portion(file, columns) for file in _inside(path)]
+    elif path.suffix.lower() not in DATA_LISTS:
         found = [Portion(path, columns)]
     elif columns is not None:
         raise InvalidInput(f"{path} says of each file which columns it has; add them there.")
@@ -111,6 +132,7 @@ def _listed(path: Path) -> list[Portion]:
     for number, one in enumerate(listed.files):
         paths = sorted(path.parent.glob(one.path)) if has_magic(one.path) else [path.parent / one.path]
         paths = [file for file in paths if not has_magic(one.path) or file.is_file()]
+        paths = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
         if not paths:
             faults.append(f"files[{number}]: no file is named like {one.path}")
         faults += [f"files[{number}]: {file} does not exist" for file in paths if not file.is_file()]
@@ -121,6 +143,29 @@ def _listed(path: Path) -> list[Portion]:
     if faults:
         raise InvalidInput(f"{path} lists what cannot be read.", faults)
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """List the files of a folder and of those in it, sorted. InvalidInput where one of them cannot be read."""
+    if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+        part = "" if (folder / "state.json").is_file() else '["train"]'
+        raise InvalidInput(
+            f"{folder} is a folder of datasets; write it with load_from_disk(...){part}.to_parquet('rows.parquet')."
+        )
+    within = [path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    names = sorted(name for name in within if not any(part.startswith(".") for part in name.parts))
+    if not names:
+        raise InvalidInput(f"{folder} holds no files; name a folder with some of {', '.join(KINDS)}.")
+    others = [f"{name}: of no kind that is read" for name in names if name.suffix.lower() not in KINDS]
+    if others:
+        ends = sorted({name.suffix for name in names if name.suffix.lower() in KINDS})
+        wanted = ", ".join(f'{{path: "**/*{end}"}}' for end in ends or [".txt"])
+        raise InvalidInput(
+            f"{folder} holds files that cannot be read. Take them away, make texts of them, or name what is to be read "
+            f"in a data.yaml in it: files: [{wanted}]",
+            others,
+        )
+    return [folder / name for name in names]
 
 
 def rows_digest(path: Path, columns: Columns | None = None) -> str:

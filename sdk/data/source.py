@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from sdk.data.columns import suggest
 from sdk.data.containers import BOM, CONTAINERS
 from sdk.data.layouts import Builder, named
 from sdk.data.rows import Container, Layout, Raw, Row, Table
-from sdk.data.rows_files import Portion, RowsFile, joined_digest, portions
+from sdk.data.rows_files import DOCUMENTS, KINDS, Portion, RowsFile, joined_digest, portions
 from sdk.errors import InvalidInput, Remedy, Tampered, by_cause
 from sdk.records import Columns, SourceFile, canonical_json
 from sdk.regular_files import HashedFile
@@ -33,14 +33,14 @@ class Opened(NamedTuple):
 
     @property
     def container(self) -> Container:
-        return _suffix(self.portion.path).removeprefix(".")  # type: ignore[return-value] # CONTAINERS has no other
+        return _kind(self.portion)
 
     def rows_from(self, first: int) -> Iterator[Row]:
         """Read the taken rows from this one on. InvalidInput where the file has changed since it was checked."""
         portion, whole = self.portion, self.portion.share == 1
         builder = Builder(self.layout, self.before + (first if whole else 0), portion.arrangement)
         with HashedFile(portion.path) as file:
-            for raw in CONTAINERS[_suffix(portion.path)](file, first if whole else 0, portion.arrangement):
+            for raw in CONTAINERS[self.container](file, first if whole else 0, portion.arrangement):
                 if not whole and isinstance(raw, Raw):
                     if not portion.takes(builder.number):
                         builder.pass_over()
@@ -72,6 +72,7 @@ class RowSource:
     languages: dict[str, int]
     labelled: bool  # some row has spans
     duplicates: int  # rows whose messages and metadata are those of an earlier one
+    texts: int = 0  # rows that are running text
     files: tuple[Opened, ...] = ()
 
     @property
@@ -116,13 +117,58 @@ class Held(RowSource):
         return iter(self.held[first:])
 
 
+@dataclass(frozen=True)
+class ChosenRows(RowSource):
+    """Some of a source's rows, by their numbers from 0.
+
+    ids: what theirs begin with, before their number from 1, where they join rows with ids of their own.
+    """
+
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    ids: str = ""
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        return self.rows_from(0)
+
+    def rows_from(self, first: int) -> Iterator[Row]:
+        """Read the chosen rows from this one on, and over the others: what is read to its end is what was checked."""
+        wanted = iter(self.numbers[first:])
+        number = next(wanted, None)
+        begin = sum(file.taken for file in self.files) if number is None else number
+        for place, row in enumerate(RowSource.rows_from(self, begin), begin):
+            if place == number:
+                joined = {"id": f"{self.ids}{place + 1}", "spans": ()}  # whose recall is that of their own file
+                yield row.model_copy(update=joined) if self.ids else row
+                number = next(wanted, None)
+
+
+def choose_rows(source: RowSource, numbers: Sequence[int], ids: str = "") -> ChosenRows:
+    values = {each.name: getattr(source, each.name) for each in fields(RowSource)}
+    values |= {"count": len(numbers), "duplicates": 0, "labelled": source.labelled and not ids}
+    return ChosenRows(**values, numbers=array("q", numbers), ids=ids)
+
+
 def open_rows(path: Path, columns: Columns | None = None) -> RowSource:
-    """Check a .jsonl, .json, .csv or .parquet file in one of LAYOUTS, or those of a data.yaml, row by row.
+    """Check a file of rows in one of LAYOUTS, a text, or those of a folder or a data.yaml, row by row.
 
     columns: what the file's own columns stand for. A missing id becomes "row-<n>", a missing language is told from the
     script. InvalidInput lists every fault of every row.
     """
     return _open(path, columns, None)
+
+
+def holds_texts(path: Path, columns: Columns | None = None) -> bool:
+    """Tell by the first row of each file whether any is running text. What is wrong with rows is told elsewhere."""
+    for portion in portions(path, columns):
+        if portion.kind in DOCUMENTS:
+            return True
+        with HashedFile(portion.path) as file:
+            first = next(CONTAINERS[_kind(portion)](file, 0, portion.arrangement), None)
+        row = Builder(None, 0, portion.arrangement).build(first)[1] if isinstance(first, Raw) else None
+        if row is not None and row.is_text:
+            return True
+    return False
 
 
 def read_rows(file: Path | RowsFile, columns: Columns | None = None) -> Table:
@@ -147,16 +193,17 @@ class _Fault(NamedTuple):
     text: str
 
 
-def _suffix(path: Path) -> str:
-    return path.suffix.lower()
+def _kind(portion: Portion) -> Container:
+    if portion.kind is None:
+        raise InvalidInput(f"{portion.path}: this kind of file cannot be read; {_instead(portion.path)}.")
+    return portion.kind
 
 
 def _open(path: Path, columns: Columns | None, kept: list[Row] | None) -> RowSource:
     taken = portions(path, columns)
     check = _Check(path, kept, several=len(taken) > 1)
     for portion in taken:
-        if _suffix(portion.path) not in CONTAINERS:
-            raise InvalidInput(f"{portion.path}: this kind of file cannot be read; {_instead(portion.path)}.")
+        _kind(portion)
         with HashedFile(portion.path) as file:
             check.read(file, portion)
     try:
@@ -172,12 +219,7 @@ def _instead(path: Path) -> str:
     """Return what to do with what is no file of rows."""
     if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip"):
         return "unpack it first"
-    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        part = "" if (path / "state.json").is_file() else '["train"]'
-        return f"it is a folder of datasets; write it with load_from_disk(...){part}.to_parquet('rows.parquet')"
-    if path.is_dir():
-        return "it is a folder; name the file of rows in it"
-    return f"use one of {', '.join(CONTAINERS)}"
+    return f"use one of {', '.join(KINDS)}"
 
 
 def _is_blank(path: Path) -> bool:
@@ -197,6 +239,7 @@ class _Check:
         self._ids, self._contents = array("q"), array("q")  # hashes
         self._languages: Counter[str] = Counter()
         self._labelled = False
+        self._texts = 0
         self._remedy: str | None = None
         self._passed = 0
 
@@ -204,8 +247,8 @@ class _Check:
         """Read all rows of one more file."""
         builder = Builder(None, self._passed, portion.arrangement)
         before, taken = self._passed, len(self._ids)
-        said = f"{portion.path.name} " if self._several else ""
-        for raw in CONTAINERS[_suffix(portion.path)](file, 0, portion.arrangement):
+        said = self._said(portion)
+        for raw in CONTAINERS[_kind(portion)](file, 0, portion.arrangement):
             if not isinstance(raw, Raw):
                 self._faults.append(_Fault(len(self._ids), said + raw))
                 continue
@@ -222,6 +265,7 @@ class _Check:
             self._contents.append(_content_hash(row))
             self._languages[row.language] += 1
             self._labelled |= bool(row.spans)
+            self._texts += row.is_text
             if self._kept is not None:
                 self._kept.append(row)
         self._passed = builder.number
@@ -231,6 +275,12 @@ class _Check:
         elif not self._faults:
             share = f" in the share of {portion.share} that is taken of it" if portion.share < 1 else ""
             self._faults.append(_Fault(-1, f"{portion.path} holds no rows{share}; it needs at least one"))
+
+    def _said(self, portion: Portion) -> str:
+        """Return what names the file in an error, where there are several."""
+        inside = portion.path.is_relative_to(self._path)
+        name = portion.path.relative_to(self._path) if inside else portion.path.name
+        return f"{name} " if self._several else ""
 
     def source(self, taken: tuple[Portion, ...]) -> RowSource:
         """Return what was read. InvalidInput lists everything that is wrong with it."""
@@ -253,6 +303,7 @@ class _Check:
             languages=dict(sorted(self._languages.items())),
             labelled=self._labelled,
             duplicates=len(self._contents) - unique,
+            texts=self._texts,
             files=tuple(self._files),
         )
 
@@ -265,10 +316,10 @@ class _Check:
         number = 0
         for opened in self._files if suspects else ():
             portion = opened.portion
-            said = f"{portion.path.name} " if self._several else ""
+            said = self._said(portion)
             builder = Builder(None, opened.before, portion.arrangement)
             with HashedFile(portion.path) as file:
-                for raw in CONTAINERS[_suffix(portion.path)](file, 0, portion.arrangement):
+                for raw in CONTAINERS[opened.container](file, 0, portion.arrangement):
                     if not isinstance(raw, Raw):
                         continue
                     if not portion.takes(builder.number):

@@ -48,7 +48,7 @@ def front_matter(dossier: Dossier) -> str:
     if "data.dataset_id" in answers:
         data["datasets"] = [answers["data.dataset_id"]]
     if dossier.scores:
-        data["metrics"] = ["exact_match", "f1", "perplexity"]
+        data["metrics"] = [*dossier.scores.adapted["all"].shares, "perplexity"]
         data["model-index"] = [{"name": dossier.project, "results": _results(dossier)}]
     return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}---\n"
 
@@ -69,7 +69,7 @@ def _results(dossier: Dossier) -> list[dict[str, Any]]:
             "task": {"type": TASK},
             "dataset": {
                 "type": dossier.domain.name,
-                "name": f"{dossier.domain.name}@{dossier.domain.version}, evaluation questions",
+                "name": f"{dossier.domain.name}@{dossier.domain.version}, evaluation {scores.unit if scores else ''}",
                 "config": language,
                 "split": "eval",
                 **revision,
@@ -81,5 +81,5 @@ def _results(dossier: Dossier) -> list[dict[str, Any]]:
 
 
 def _metrics(metrics: Metrics) -> list[dict[str, Any]]:
-    values = {"exact_match": metrics.exact_match.value, "f1": metrics.f1.value, "perplexity": metrics.perplexity}
+    values = {**{name: found.value for name, found in metrics.shares.items()}, "perplexity": metrics.perplexity}
     return [{"type": name, "value": round(value, 6)} for name, value in values.items()]

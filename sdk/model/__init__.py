@@ -43,7 +43,7 @@ from sdk.model.base_model import (  # noqa: E402
     resolve_base,
 )
 from sdk.model.base_tokenizer import load_chat, load_tokenizer  # noqa: E402
-from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, encode_rows, learned  # noqa: E402
+from sdk.model.chat import ANSWERS, Chat, Encoded, Learned, cut_texts, encode_rows, learned  # noqa: E402
 from sdk.model.chosen_template import settle_chat  # noqa: E402
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "base_digest",
     "base_name",
     "check_base",
+    "cut_texts",
     "encode_rows",
     "fetch_base",
     "keep_base_open",

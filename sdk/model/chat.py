@@ -36,6 +36,32 @@ class Encoded:
         return [token if learned else -100 for token, learned in zip(self.input_ids, self.in_loss, strict=True)]
 
 
+def cut_texts(rows: Sequence[Row], encoded: Sequence[Encoded], length: int) -> tuple[list[Encoded], list[int]]:
+    """Cut running text into pieces of `length` tokens. Return them with all other rows, and each one's row's place.
+
+    A piece begins with the token that the one before it ends with, so that each token of a text is learned behind
+    another, and once.
+    """
+    pieces: list[Encoded] = []
+    places: list[int] = []
+    for place, (row, whole) in enumerate(zip(rows, encoded, strict=True)):
+        ids = whole.input_ids
+        if not row.is_text or len(ids) <= length:
+            pieces.append(whole)
+            places.append(place)
+            continue
+        for begin in range(0, len(ids) - 1, max(1, length - 1)):
+            piece = ids[begin : begin + max(2, length)]
+            pieces.append(Encoded(piece, _all_but_first(len(piece))))
+            places.append(place)
+    return pieces, places
+
+
+def _all_but_first(count: int) -> list[bool]:
+    """Return the loss mask of running text: its first token follows nothing that it could be learned behind."""
+    return [place > 0 for place in range(count)]
+
+
 @dataclass(frozen=True)
 class Learned:
     """Whose messages the model learns, or of each conversation the last answer only."""
@@ -180,10 +206,15 @@ class Chat:
         ]
 
     def encode(self, messages: Messages, learned: Learned = ANSWERS) -> Encoded:
-        """Return token ids and loss mask of a conversation. Raises InvalidInput, which never quotes it."""
+        """Return token ids and loss mask of a conversation, or of running text, whatever of a conversation is learned.
+
+        Raises InvalidInput, which never quotes it.
+        """
         faults = self.faults(messages)
         if faults:
             raise InvalidInput("A conversation cannot be rendered.", faults)
+        if messages and messages[0]["role"] == "text":
+            return self._encode_text(messages[0]["content"])
         messages = self._completed(messages)
         try:
             rendered = self._render(messages)
@@ -218,6 +249,16 @@ class Chat:
             for place, message in enumerate(messages)
             if self._control.search(spoken(message))
         ]
+
+    def _encode_text(self, text: str) -> Encoded:
+        """Return running text without any template: all of it is learned, and the token that ends it."""
+        tokenizer = self.tokenizer
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        begin = tokenizer.bos_token_id
+        if begin is not None and tokenizer("a")["input_ids"][0] == begin:
+            ids.insert(0, begin)
+        ids.append(next(iter(_ids(tokenizer.eos_token_id)), self.stop_ids[0]))
+        return Encoded(ids, _all_but_first(len(ids)))
 
     def _require_shown(self, messages: Messages, text: str) -> None:
         """Raise InvalidInput where the template leaves out a message, or a part of a tool call, without a word."""
@@ -362,10 +403,10 @@ class Chat:
 def encode_rows(
     chat: Chat, rows: Sequence[Row], prompt: str, max_length: int, learned: Learned = ANSWERS
 ) -> list[Encoded]:
-    """Return every row as token ids with its loss mask, in the order given; nothing is ever cut.
+    """Return every row as token ids with its loss mask, in the order given. Running text is whole: see cut_texts().
 
-    Raises InvalidInput that lists, by id, every row that is longer than max_length tokens, has nothing to learn or
-    cannot be rendered.
+    Raises InvalidInput that lists, by id, every conversation that is longer than max_length tokens, has nothing to
+    learn or cannot be rendered; none is ever cut.
     """
     encoded, faults = [], []
     unusable: Counter[str] = Counter()  # rows by cause
@@ -378,7 +419,7 @@ def encode_rows(
             held = bool(chat.faults(messages))
             unusable["with control tokens of the base" if held else "that its chat template does not take"] += 1
             continue
-        if len(item.input_ids) > max_length:
+        if len(item.input_ids) > max_length and not row.is_text:
             unusable[f"longer than {max_length} tokens"] += 1
             faults.append(
                 f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length if the model can"

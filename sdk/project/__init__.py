@@ -191,6 +191,8 @@ class Project:
         *,
         detect: bool = True,
         columns: Columns | None = None,
+        mix: float | None = None,
+        mix_data: str | Path | None = None,
         workers: int = 1,
         engine: Literal["local", "ray"] = "local",
     ) -> Scrubbed:
@@ -198,16 +200,19 @@ class Project:
 
         columns: what the own columns of these files stand for; files that differ are listed in a data.yaml, which may
         stand in a file's place and says so of each.
+        data may be running text: .txt, .md and .html files or a folder of them, or rows with a column `text`. Then
+        near-duplicates are left out, documents are held out where no evaluation is named, and mix is the share of the
+        characters that conversations of mix_data (None: the domain's own) shall have.
         workers: processes, each with a detector of its own; engine: on this machine, or as actors of a Ray cluster,
         whose machines see the files under the same paths. What is written is the same. After an interruption the same
         call goes on from where it was. Raises MissingExtra where Ray is not installed.
         """
-        from sdk.project.scrub_requests import scrub_request
+        from sdk.project.scrub_requests import RowsAsked, asked_mix, scrub_request
 
+        mixed = asked_mix(mix, mix_data)
         with self._working() as state:
-            request = scrub_request(
-                state, data, evaluation, detect, workers, engine, columns, on_progress=self._on_progress
-            )
+            asked = RowsAsked(data, evaluation, columns, mixed)
+            request = scrub_request(state, asked, detect, workers, engine, on_progress=self._on_progress)
             return perform(state, request)
 
     def foresee(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
 from sdk.data import RowsFile, read_rows, rows_digest
-from sdk.data.lengths import count_tokens, measure_lengths
+from sdk.data.lengths import TEXT_LENGTH, count_tokens, measure_lengths
 from sdk.errors import InvalidInput, by_cause
 from sdk.hardware import detect_hardware
 from sdk.policy import validation_faults
@@ -40,9 +40,9 @@ def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | N
         raise InvalidInput("Columns are those of a file that is named: name the data, too.")
     path, _, columns = state.source_of("train") if data is None else RowsFile(Path(data), "", columns)
     scrubbed = state.find_latest(Scrubbed)
-    if not path.is_file() and (data is not None or scrubbed is None):
+    if not path.exists() and (data is not None or scrubbed is None):
         raise InvalidInput(f"{path} does not exist.")
-    origin = rows_digest(path, columns) if path.is_file() else ""
+    origin = rows_digest(path, columns) if path.exists() else ""
     if scrubbed is None:
         return RowsForAdvice(RowsFile(path, origin, columns), origin, None)
     result = state.rows(scrubbed, "train")
@@ -53,9 +53,13 @@ def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | N
     )
 
 
-def row_lengths(state: ProjectState, path: RowsFile) -> Lengths:
+def row_lengths(state: ProjectState, path: RowsFile, shape: ModelShape, max_length: int | None = None) -> Lengths:
+    """Measure the rows. max_length: tokens that running text is cut to; None: as many as are usual."""
     rows = read_rows(path).rows
-    return measure_lengths(rows, state.base_folder(), state.domain().prompt, template=state.template())
+    piece = min(max_length or TEXT_LENGTH, shape.max_position_embeddings)
+    return measure_lengths(
+        rows, state.base_folder(), state.domain().prompt, template=state.template(), piece=max(2, piece)
+    )
 
 
 def make_needs(
@@ -66,10 +70,12 @@ def make_needs(
     stated: fields of Needs. max_length: tokens; None: room for the longest row, and for placeholders that are longer
     than what they replace. Raises InvalidInput with everything that is wrong or contradicts another.
     """
-    domain, lengths = state.domain(), row_lengths(state, rows.path)
+    domain, lengths = state.domain(), row_lengths(state, rows.path, shape, max_length)
     longest = lengths.longest[0]
-    # What bytes bound has its margin already, and scrubbed rows have their placeholders.
-    room = _room(longest, lengths.exact and rows.path != rows.scrubbed, shape)
+    # What bytes bound has its margin already, scrubbed rows have their placeholders, and running text is cut.
+    room = _room(longest, lengths.exact and rows.path != rows.scrubbed and not lengths.texts, shape)
+    # The domain's adapter is for its questions, unless it is a domain of running text.
+    own = domain.adapter if domain.metric == "perplexity" or not lengths.mostly_texts else None
     other = stated.get("application_type") or stated.get("max_loss") is not None
     try:
         needs = Needs(
@@ -77,10 +83,10 @@ def make_needs(
             max_length=room if max_length is None else max_length,
             rows=lengths.rows,
             lengths=lengths,
-            lora_r=domain.adapter.lora_r,
-            lora_alpha=domain.adapter.lora_alpha,
-            lora_dropout=domain.adapter.lora_dropout,
-            adapter_reason=domain.adapter.reason,
+            lora_r=own.lora_r if own else None,
+            lora_alpha=own.lora_alpha if own else None,
+            lora_dropout=own.lora_dropout if own else None,
+            adapter_reason=own.reason if own else "",
         )
     except ValidationError as error:
         raise InvalidInput("A need is wrong.", validation_faults(error)) from None
@@ -101,6 +107,9 @@ def _room(longest: int, margin: bool, shape: ModelShape) -> int:
 def _stated_length(advice: Advice) -> int | None:
     """Return the max_length of an advice where a person stated it; None where it followed from the rows."""
     needs = advice.needs
+    if needs.lengths and needs.lengths.texts:  # which are cut to it, so it follows from nothing where it is less
+        usual = min(TEXT_LENGTH, advice.shape.max_position_embeddings)
+        return needs.max_length if needs.lengths.longest[0] == needs.max_length < usual else None
     followed = (
         {_room(needs.lengths.longest[0], margin, advice.shape) for margin in (True, False)} if needs.lengths else ()
     )
@@ -120,7 +129,7 @@ def renewal_request(state: ProjectState, max_length: int | None) -> Request[Advi
 
 
 def _too_long(state: ProjectState, path: RowsFile, most: int) -> list[str]:
-    rows = read_rows(path).rows
+    rows = [row for row in read_rows(path).rows if not row.is_text]
     tokens_of_rows = count_tokens(rows, state.base_folder(), state.domain().prompt, state.template())
     counted = zip(rows, tokens_of_rows, strict=True)
     faults = [

@@ -101,12 +101,15 @@ def _needs_of_rows(
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     """Measure the rows: the needs that follow from them."""
-    from sdk.data.lengths import count_tokens, measure_lengths
+    from sdk.data.lengths import TEXT_LENGTH, count_tokens, measure_lengths
 
     base = _tokenizer_folder(model)
-    lengths = measure_lengths(rows, base, _NO_PROMPT, on_progress)
     limit = max_length or shape.max_position_embeddings
+    lengths = measure_lengths(
+        rows, base, _NO_PROMPT, on_progress, piece=max(2, min(max_length or TEXT_LENGTH, shape.max_position_embeddings))
+    )
     if lengths.exact and lengths.longest[0] > limit:
+        rows = [row for row in rows if not row.is_text]
         counted = zip(rows, count_tokens(rows, base, _NO_PROMPT), strict=True)
         raise InvalidInput(
             f"{data} has rows longer than "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sdk.data import RowSource, open_rows, rows_digest
+from sdk.data import RowSource, holds_texts, open_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.data.lengths import longest_answer
 from sdk.data.scoring import majority_scores
@@ -18,7 +18,8 @@ from sdk.errors import Refused
 from sdk.intervals import rows_needed, upper_bound
 from sdk.policy import KEYS, Foreseen, Policy, policy_value, violations
 from sdk.project.charter import is_shipped
-from sdk.project.measure_requests import EVAL, asked_floors
+from sdk.project.inputs import EVAL
+from sdk.project.measure_requests import asked_floors
 from sdk.project.scrub_requests import rows_to_scrub
 from sdk.project.state import ProjectState
 from sdk.records import AskedFloors, Columns, MajorityScore, Metric, Scrubbed
@@ -63,10 +64,12 @@ def foresee(
     policy = state.policy()
     marked = any(source.labelled for source in opened.values()) or bool(state.planted_rows(sources["train"]))
     count = sum(source.count for source in opened.values())
-    asked = asked_floors(state, rows_digest(sources[EVAL], own_columns.get(EVAL)))
+    texts = holds_texts(sources["train"], own_columns.get("train"))
+    digest = rows_digest(sources[EVAL], own_columns.get(EVAL)) if EVAL in sources else ""
+    asked = asked_floors(state, digest, texts)
     known = Known(
         rows=count,
-        questions=opened[EVAL].count,
+        questions=opened[EVAL].count if EVAL in opened else count,  # documents that are held out are fewer than all
         recall=1.0 if marked else 0.0,
         k=count,
         canaries=bool(
@@ -88,6 +91,8 @@ def borrowed(
     if charter.rows or not is_shipped(state.domain_source) or (data is None and evaluation is None):
         return ()
     sources, own_columns = rows_to_scrub(state, data, evaluation, columns)
+    if holds_texts(sources["train"], own_columns.get("train")):
+        return ()
     asked = asked_floors(state, rows_digest(sources[EVAL], own_columns.get(EVAL)))
     questions = open_rows(sources[EVAL], own_columns.get(EVAL))
     longest = longest_answer(questions.rows, state.base_folder(), state.template())
@@ -102,7 +107,7 @@ def borrowed(
 def foresee_of(state: ProjectState, scrubbed: Scrubbed) -> tuple[str, ...]:
     """Return the same of rows that were scrubbed."""
     policy = state.policy()
-    asked = asked_floors(state, scrubbed.inputs[EVAL])
+    asked = asked_floors(state, scrubbed.inputs[EVAL], scrubbed.texts is not None)
     opened = (
         {split: open_rows(state.rows(scrubbed, split).path) for split in scrubbed.data} if _needs_rows(asked) else {}
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 from sdk.errors import InvalidInput
 from sdk.project.state import ProjectState
-from sdk.records import Review, Run, Scrubbed, canonical_json, sha256
+from sdk.records import Advice, Review, Run, Scrubbed, canonical_json, sha256
 
+EVAL = "eval"  # the split that is asked or read, never trained on
 CANARIES = "canaries"  # what their key is derived for, where rows are planted and where a model is asked for them
 
 
@@ -23,6 +24,14 @@ def common_inputs(state: ProjectState) -> dict[str, str]:
 def reviews_of(state: ProjectState, scrubbed: Scrubbed) -> list[Review]:
     """Return the reviews of this very scrubbing, oldest first."""
     return [review for review in state.all(Review) if review.inputs["scrubbed"] == scrubbed.digest]
+
+
+def trained_rows(scrubbed: Scrubbed, advice: Advice) -> int:
+    """Return how many rows a training draws from, canaries among them; of running text its pieces."""
+    lengths = advice.needs.lengths
+    if scrubbed.texts and lengths:
+        return lengths.rows
+    return scrubbed.rows["train"] + scrubbed.canaries
 
 
 def find_run(state: ProjectState, wanted: Run | str) -> Run:

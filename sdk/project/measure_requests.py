@@ -13,12 +13,11 @@ from sdk.measure.power import CONTROLS, passes, why_little_is_found
 from sdk.policy import AfterEvaluate
 from sdk.project.adapter_files import open_adapter
 from sdk.project.charter import is_shipped
-from sdk.project.inputs import CANARIES, common_inputs
+from sdk.project.inputs import CANARIES, EVAL, common_inputs, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import ALL, MAJORITY, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed
+from sdk.records import ALL, BASE, MAJORITY, Advice, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed
 
-EVAL = "eval"
 DESCRIBED = "domain/domain.yaml"  # in the project's folder
 ROUNDING = 1e-9  # a mean may differ by its order of summing
 
@@ -43,9 +42,11 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
             domain=domain,
             on_progress=on_progress,
         )
+        asked = asked_floors(state, scrubbed.inputs[EVAL], bool(scores.texts))
+        if scores.texts:
+            return scores.model_copy(update={"asked": asked})
         training, questions = (read_rows(state.rows(scrubbed, split)).rows for split in ("train", "eval"))
         majority = majority_scores(training, questions)
-        asked = asked_floors(state, scrubbed.inputs[EVAL])
         return scores.model_copy(update={"majority": majority, "asked": asked})
 
     def after(scores: Scores) -> AfterEvaluate:
@@ -54,13 +55,15 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
     return Request(Scores, _inputs(state, run, scrubbed), work, after=after)
 
 
-def asked_floors(state: ProjectState, questions: str) -> AskedFloors:
+def asked_floors(state: ProjectState, questions: str, texts: bool = False) -> AskedFloors:
     """Return the floors for these questions, and where they come from. questions: digest of their file.
 
     Those of a shipped domain are for its own questions. Others are held against them only where their user said so: in
-    the project's domain.yaml, or with a domain of their own.
+    the project's domain.yaml, or with a domain of their own. texts: they are running text, which has a perplexity.
     """
     domain, charter = state.domain(), state.charter
+    if texts and domain.metric != "perplexity":
+        return AskedFloors(floors=dict(BASE), origin="since running text is judged by its perplexity")
     if questions == {ref.path: ref.sha256 for ref in charter.domain_data}.get(f"{EVAL}.jsonl"):
         return AskedFloors(floors=domain.floors, origin=f"for the questions of {charter.domain}")
     if "floors" in charter.own_settings:
@@ -73,24 +76,29 @@ def asked_floors(state: ProjectState, questions: str) -> AskedFloors:
 def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> AfterEvaluate:
     """Return what the policy judges of scores. file: where the floors stand; by default no path of this machine."""
     asked = scores.asked.floors if scores.asked else state.domain().floors
-    value = {name: getattr(metrics, scores.metric).value for name, metrics in scores.adapted.items()}
+    value = {name: metrics.of(scores.metric).value for name, metrics in scores.adapted.items()}
+    sign, beside = (-1, ">") if scores.metric == "perplexity" else (1, "<")
     below = [
-        f"{name} {value[name]:.3f} < {least:.3f} ({floor}, floors.{name})"
+        f"{name} {value[name]:.3f} {beside} {limit:.3f} ({floor}, floors.{name})"
         for name, floors in asked.items()
         for floor in floors
-        if name in value and value[name] < (least := least_score(scores, name, floor)) - ROUNDING
+        if name in value and sign * (value[name] - (limit := limit_of(scores, name, floor))) < -ROUNDING
     ]
     return AfterEvaluate(
         questions=scores.adapted[ALL].questions,
         below_floor=f"{', '.join(below)} in {file}" if below else "",
-        improvement=value[ALL] - getattr(scores.base[ALL], scores.metric).value,
+        improvement=sign * (value[ALL] - scores.base[ALL].of(scores.metric).value),
     )
 
 
-def least_score(scores: Scores, language: str, floor: Floor) -> float:
-    """Return the score that a floor asks for. Above 1 where what it rests on was not measured."""
+def limit_of(scores: Scores, language: str, floor: Floor) -> float:
+    """Return the least score that a floor asks for, of a perplexity the most.
+
+    A least score lies above 1 where what it rests on was not measured.
+    """
     if floor.over == "base":
-        return float(getattr(scores.base[language], scores.metric).value) + floor.least
+        base = scores.base[language].of(scores.metric).value
+        return base - floor.least if scores.metric == "perplexity" else base + floor.least
     if floor.over == "majority":
         unknown = 1.0 + floor.least  # of scores that an earlier version wrote
         return float(getattr(scores.majority[language], scores.metric)) + floor.least if scores.majority else unknown
@@ -110,14 +118,14 @@ def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks
         )
     secret, kinds = state.secret(), planted_kinds(policy.scrub)
     planted, control = (
-        canaries(secret.derive(purpose).expose(), count, domain.languages, kinds)
+        canaries(secret.derive(purpose).expose(), count, domain.languages, kinds, scrubbed.texts is not None)
         for purpose, count in ((CANARIES, scrubbed.canaries), ("control canaries", CONTROLS))
     )
 
     def work(folder: Path) -> Leaks:
         from sdk.measure.leaks import Trained, check_leaks  # which loads torch
 
-        seen = passes(run, scrubbed.rows["train"] + scrubbed.canaries)
+        seen = passes(run, trained_rows(scrubbed, state.lineage(Advice, run, "advice")))
         trained = Trained(state.pinned_base(), domain.prompt, run.settings, open_adapter(state, run), seen)
         return check_leaks(trained, planted, control, state.checkpoint_secret(), folder, on_progress)
 
@@ -131,7 +139,8 @@ def power_notes(state: ProjectState) -> tuple[str, ...]:
     if run is None or scrubbed is None or not scrubbed.canaries:
         return ()
     again = f"sdk train --resume {run.digest[:12]}"
-    return why_little_is_found(run.settings, run.steps, scrubbed.rows["train"] + scrubbed.canaries, again)
+    rows = trained_rows(scrubbed, state.lineage(Advice, run, "advice"))
+    return why_little_is_found(run.settings, run.steps, rows, again)
 
 
 def _inputs(state: ProjectState, run: Run, scrubbed: Scrubbed) -> dict[str, str]:

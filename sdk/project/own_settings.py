@@ -74,6 +74,9 @@ def settle_settings(
     """
     changes = read_settings(domain, choice.settings)
     why = dict.fromkeys(changes, BY_USER)
+    texts = "train" in opened and next(iter(opened["train"].rows)).is_text
+    if texts:  # which nobody asks, and which has a perplexity
+        return changes, why
     if "eval" in opened and "floors" not in changes and is_shipped(source) and domain.floors != MAJORITY:
         changes["floors"] = as_written(MAJORITY)
         why["floors"] = f"none was set, and those of the domain {domain.name} are for its own questions"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sdk.audit import account
-from sdk.data import Held, rows_digest
+from sdk.data import Held, holds_texts, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub
-from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
+from sdk.project.inputs import CANARIES, EVAL, common_inputs, reviews_of, settings_digest
 from sdk.project.own_settings import named_columns
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
@@ -20,6 +20,39 @@ from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
 from sdk.scrub import TOKEN_TABLE, kind_of, reveal
 from sdk.store import read_ref
+
+
+class Mix(NamedTuple):
+    """Conversations that are mixed into running text. share: of all characters; data: None: the domain's own rows."""
+
+    share: float = 0.0
+    data: str | Path | None = None
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """What the request's digest says of it; nothing where nothing is mixed in."""
+        return {"mix": self.share} if self.share else {}
+
+
+class RowsAsked(NamedTuple):
+    """Files of training and evaluation rows; None: the domain's own.
+
+    columns: what the own columns of files that are named here stand for; a data.yaml says so itself.
+    """
+
+    data: str | Path | None = None
+    evaluation: str | Path | None = None
+    columns: Columns | None = None
+    mix: Mix = Mix()
+
+
+def asked_mix(share: float | None, data: str | Path | None) -> Mix:
+    """Join what was asked for. InvalidInput where it is no share, or rows without one."""
+    if share is None and data is None:
+        return Mix()
+    if share is None or not 0 < share < 1:
+        raise InvalidInput("mix is a share of the characters, above 0 and below 1 (0.2); give it beside mix_data.")
+    return Mix(share, data)
 
 
 def batch_runner(workers: int, engine: Literal["local", "ray"]) -> Callable[..., Any]:
@@ -42,20 +75,25 @@ def rows_to_scrub(
 ) -> tuple[dict[str, Path], dict[str, Columns]]:
     """Return the files of both splits, and what their own columns stand for; where None, the project's or the domain's.
 
+    Of running text of one's own without questions there is no evaluation file: documents are held out.
     Raises InvalidInput with every file that does not exist.
     """
-    named = {"train": data, "eval": evaluation}
+    named = {"train": data, EVAL: evaluation}
     own_columns = named_columns(named, columns)
+    kept = state.charter.rows.files if state.charter.rows else {}
     sources: dict[str, Path] = {}
     for split, file in named.items():
         if file is not None:
             sources[split] = Path(file)
             continue
+        brought = split == EVAL and EVAL not in kept and (data is not None or "train" in kept)
+        if brought and sources["train"].exists() and holds_texts(sources["train"], own_columns.get("train")):
+            continue
         default = state.source_of(split)
         sources[split] = default.path
         if default.columns is not None:
             own_columns[split] = default.columns
-    missing = [f"{path} does not exist" for path in sources.values() if not path.is_file()]
+    missing = [f"{path} does not exist" for path in sources.values() if not path.exists()]
     if missing:
         raise InvalidInput("Data files are missing.", missing)
     return sources, own_columns
@@ -63,34 +101,44 @@ def rows_to_scrub(
 
 def scrub_request(
     state: ProjectState,
-    data: str | Path | None = None,
-    evaluation: str | Path | None = None,
+    asked: RowsAsked,
     detect: bool = True,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
-    columns: Columns | None = None,
     *,
     on_progress: OnProgress,
 ) -> Request[Scrubbed]:
-    """Ask for scrubbed training and evaluation rows; where None, those of the domain.
-
-    columns: what the own columns of files that are named here stand for; a data.yaml says so itself.
-    """
+    """Ask for scrubbed training and evaluation rows. Of running text documents are held out where no file is named."""
+    data, evaluation, columns, mix = asked
     policy, secret = state.policy(), state.secret()
     sources, own_columns = rows_to_scrub(state, data, evaluation, columns)
     planted = state.planted_rows(sources["train"])
+    texts = holds_texts(sources["train"], own_columns.get("train"))
+    if mix.share and not texts:
+        raise InvalidInput(f"{sources['train']} holds conversations; --mix adds some to running text.")
+    if mix.share:
+        sources["mix"] = Path(mix.data) if mix.data else state.domain_data() / "train.jsonl"
+        if not sources["mix"].exists():
+            raise InvalidInput(f"{sources['mix']} does not exist.")
     tokens = secret.derive("tokens")
     misses = _reviewed_misses(state)
     reviewed = {"reviewed": [miss.sha256 for miss in misses]} if misses else {}
     inputs = {
         **common_inputs(state),
         **{split: rows_digest(path, own_columns.get(split)) for split, path in sources.items()},
-        "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed),
+        "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed, **mix.stated),
     }
+    mix_data = sources.pop("mix", None)
+    inputs.setdefault(EVAL, inputs["train"])
 
     def work(folder: Path) -> Scrubbed:
         from sdk.scrub.step import scrub  # which loads presidio
 
+        select = None
+        if texts:
+            from sdk.scrub.text_selection import TextSelection  # which loads datasketch
+
+            select = TextSelection(policy.evaluate.min_questions, mix.share, mix_data)
         return scrub(
             sources=sources,
             recognizers=state.recognizers(),
@@ -108,8 +156,10 @@ def scrub_request(
                 policy.leaks.canaries,
                 state.domain().languages,
                 planted_kinds(policy.scrub),
+                texts,
             ),
             columns=own_columns,
+            select=select,
         )
 
     def after(scrubbed: Scrubbed) -> AfterScrub:

@@ -127,10 +127,10 @@ def _base_revision(state: ProjectState) -> str | None:
 
 def _figures(scores: Scores) -> dict[str, str]:
     return {
-        f"{who}.{metric}.{language}": f"{getattr(metrics, metric).value:.4f}"
+        f"{who}.{metric}.{language}": f"{found.value:.4f}"
         for who, by_language in (("base", scores.base), ("adapted", scores.adapted))
         for language, metrics in by_language.items()
-        for metric in ("exact_match", "f1")
+        for metric, found in (metrics.shares or {"perplexity": metrics.of("perplexity")}).items()
     }
 
 

@@ -94,9 +94,11 @@ def people_of(state: ProjectState, declared: Mapping[str, str]) -> dict[str, str
 
 
 def sample_questions(state: ProjectState, count: int) -> list[tuple[str, str]]:
-    """Return scrubbed evaluation questions with their reference answers, evenly taken from the file."""
+    """Return scrubbed evaluation questions with their reference answers, evenly taken from the file; none of texts."""
     scrubbed = state.latest(Scrubbed)
-    rows = read_rows(state.rows(scrubbed, "eval")).rows
+    rows = [row for row in read_rows(state.rows(scrubbed, "eval")).rows if not row.is_text]
+    if not rows:
+        return []
     sample = [rows[i * len(rows) // count] for i in range(count)]
     return [(question(row), answer(row)) for row in sample]
 

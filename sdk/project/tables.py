@@ -34,18 +34,24 @@ def _scores(state: ProjectState) -> Iterator[dict[str, Any]]:
         for model, languages in (("base", scores.base), ("adapted", scores.adapted)):
             for language, metrics in languages.items():
                 of = {"run": _of_run(scores), "model": model, "language": language, "questions": metrics.questions}
-                for metric in ("exact_match", "f1"):
-                    yield {**of, "metric": metric, **getattr(metrics, metric).model_dump()}
-                yield {**of, "metric": "perplexity", "value": metrics.perplexity}
+                for metric, found in metrics.shares.items():
+                    yield {**of, "metric": metric, **found.model_dump()}
+                interval = metrics.perplexity_interval
+                yield {
+                    **of,
+                    "metric": "perplexity",
+                    "value": metrics.perplexity,
+                    **(interval.model_dump() if interval else {}),
+                }
         for language, score in scores.majority.items():
             of = {"run": _of_run(scores), "model": "majority answer", "language": language}
-            for metric, value in score:
-                yield {**of, "questions": scores.adapted[language].questions, "metric": metric, "value": value}
+            for name, value in score:
+                yield {**of, "questions": scores.adapted[language].questions, "metric": name, "value": value}
 
 
 def _outcomes(state: ProjectState) -> Iterator[dict[str, Any]]:
     for scores in state.distinct(Scores):
-        for outcome in scores.outcomes:
+        for outcome in (*scores.outcomes, *scores.texts):
             yield {"run": _of_run(scores), **outcome.model_dump()}
 
 

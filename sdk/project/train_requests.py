@@ -16,7 +16,7 @@ from sdk.policy import BeforeTrain, require, validation_faults
 from sdk.project.adapter_files import open_adapter
 from sdk.project.advising import row_lengths
 from sdk.project.foreseeing import foresee_of, require_use
-from sdk.project.inputs import common_inputs, find_run, reviews_of, settings_digest
+from sdk.project.inputs import common_inputs, find_run, reviews_of, settings_digest, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
 from sdk.project.streaming import MetricsStream
@@ -101,10 +101,11 @@ def _before(state: ProjectState, scrubbed: Scrubbed, settings: TrainSettings) ->
 
 def power_notes(state: ProjectState, changes: Mapping[str, Any]) -> tuple[str, ...]:
     """Return why the leak check that the policy asks for would find little after this training, before it begins."""
-    settings, scrubbed = _override(state.latest(Advice).settings, changes), state.latest(Scrubbed)
+    advice, scrubbed = state.latest(Advice), state.latest(Scrubbed)
+    settings = _override(advice.settings, changes)
     if not state.policy().leaks.required or not scrubbed.canaries:
         return ()
-    return why_little_is_found(settings, settings.max_steps, scrubbed.rows["train"] + scrubbed.canaries)
+    return why_little_is_found(settings, settings.max_steps, trained_rows(scrubbed, advice))
 
 
 def _plan(
@@ -138,7 +139,7 @@ def _predictions(state: ProjectState, plan: _Plan, data: RowsFile) -> tuple[floa
     advice = plan.advice
     needs, calibration = advice.needs, None
     if advice.inputs["data"] != plan.scrubbed.inputs["train"]:  # the advice was for other rows
-        lengths = row_lengths(state, data)
+        lengths = row_lengths(state, data, advice.shape, plan.settings.max_length)
         needs = needs.model_copy(update={"lengths": lengths, "rows": lengths.rows})
     if "calibration" in advice.inputs:
         calibration = state.lineage(Calibration, advice, "calibration")

@@ -65,6 +65,12 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
     allowed = _allowed(setup.allow, settings)
     failed = sum(bool(allowed & earlier.left_out.keys()) for earlier in state.all(Pilot))
     domain, seconds = state.domain(), ASKING * minutes * 60
+    metric = domain.metric
+    if scrubbed.texts or metric == "perplexity":
+        raise InvalidInput(
+            "A pilot compares methods by answers, and the rows are running text or the metric is the perplexity; train "
+            "with each method for some steps (`sdk train --method … --max-steps …`) and evaluate it instead."
+        )
     inputs = {
         **common_inputs(state),
         "base": state.charter.base_digest,
@@ -80,7 +86,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
             planned,
             left_out,
             data=state.rows(scrubbed, "train"),
-            questions=Questions(state.rows(scrubbed, "eval"), domain.metric, domain.max_new_tokens, seconds),
+            questions=Questions(state.rows(scrubbed, "eval"), metric, domain.max_new_tokens, seconds),
             secret=secret,
             out=out,
         )

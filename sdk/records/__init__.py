@@ -29,8 +29,30 @@ from sdk.records.base_types import (
     sha256,
 )
 from sdk.records.declarations import Declared
-from sdk.records.evaluation import Leakage, Leaks, MajorityScore, Metric, Metrics, Outcome, Scores
-from sdk.records.floors import ALL, FLOOR_RULE, MAJORITY, AskedFloors, Floor, Floors, as_written, floors_text
+from sdk.records.evaluation import (
+    SHARES,
+    Forgetting,
+    Leakage,
+    Leaks,
+    MajorityScore,
+    Metric,
+    Metrics,
+    Outcome,
+    Scores,
+    TextOutcome,
+)
+from sdk.records.floors import (
+    ALL,
+    BASE,
+    CEILING_RULE,
+    FLOOR_RULE,
+    MAJORITY,
+    AskedFloors,
+    Floor,
+    Floors,
+    as_written,
+    floors_text,
+)
 from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, OwnRows, Verified
 from sdk.records.in_words import fault_text, spelled
 from sdk.records.measurements import Calibration, PassMeasurement, Pilot, Piloted, Probed
@@ -55,12 +77,14 @@ from sdk.records.scrubbing import (
     Scrubbed,
     SourceFile,
     Stratum,
+    Texts,
 )
 from sdk.records.settings import (
     METHODS,
     MORE_STEPS,
     PROMPTS,
     LoraInit,
+    MessageRole,
     Method,
     PeftMethod,
     Role,
@@ -90,6 +114,8 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
 
 __all__ = [
     "ALL",
+    "BASE",
+    "CEILING_RULE",
     "FLOOR_RULE",
     "MAJORITY",
     "MEASURED",
@@ -99,6 +125,7 @@ __all__ = [
     "PROJECT_NAME",
     "PROJECT_NAME_RULE",
     "PROMPTS",
+    "SHARES",
     "STEP_RECORDS",
     "TEMPLATES",
     "Accuracy",
@@ -119,6 +146,7 @@ __all__ = [
     "Finding",
     "Floor",
     "Floors",
+    "Forgetting",
     "Frozen",
     "Hardware",
     "Interval",
@@ -129,6 +157,7 @@ __all__ = [
     "LossPoint",
     "MajorityScore",
     "Memory",
+    "MessageRole",
     "Method",
     "Metric",
     "Metrics",
@@ -167,6 +196,8 @@ __all__ = [
     "StepRecord",
     "Stratum",
     "TableName",
+    "TextOutcome",
+    "Texts",
     "TrainSettings",
     "ValidationPoint",
     "Verified",

@@ -11,17 +11,21 @@ from pydantic import BeforeValidator, Field
 from sdk.records.base_types import Frozen
 
 FLOOR_RULE = "a score from 0 to 1 such as 0.55, or one above another: base+0.05, majority+0.02"
+CEILING_RULE = "the most that a perplexity may be, such as 12.5, or so much below the base's: base+0.5"
 ALL = "all"
 _WRITTEN = re.compile(r"(?:(base|majority)(?:\s*\+\s*)?)?(\d*\.?\d+)?")
 
 
 class Floor(Frozen):
-    """A least score: `least`, or at least that much above another score on the same questions."""
+    """A least score: `least`, or at least that much above another score on the same questions.
+
+    Of a perplexity, which should be low, the most: `least`, or at least that much below the base's.
+    """
 
     over: Literal["", "base", "majority"] = Field(
         default="", description="base: the base model's score; majority: that of the most frequent answer; empty: zero"
     )
-    least: float = Field(ge=0, le=1)
+    least: float = Field(ge=0)
 
     def __str__(self) -> str:
         return f"{self.over}+{self.least:g}" if self.over else f"{self.least:g}"
@@ -33,7 +37,7 @@ def _read(value: Any) -> Any:
         return value
     text = "" if isinstance(value, bool) else str(value).strip()
     written = _WRITTEN.fullmatch(text)
-    if not text or written is None or not 0 <= float(written[2] or 0) <= 1 or (written[1] and text.endswith("+")):
+    if not text or written is None or (written[1] and text.endswith("+")):
         raise ValueError(f"must be {FLOOR_RULE}")
     return {"over": written[1] or "", "least": float(written[2] or 0)}
 
@@ -45,6 +49,7 @@ def _read_all(value: Any) -> Any:
 
 Floors = dict[str, Annotated[tuple[Floor, ...], BeforeValidator(_read_all), Field(min_length=1)]]
 MAJORITY: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="majority", least=0),)}  # for questions of one's own
+BASE: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="base", least=0),)}  # for running text
 
 
 class AskedFloors(Frozen):

@@ -68,6 +68,21 @@ class SourceFile(Frozen):
     columns: Columns | None = None
 
 
+class Texts(Frozen):
+    """What was made of running text: of which documents training and evaluation rows are, and what else was mixed in.
+
+    Near-duplicates: documents of which five words in a row are shared with an earlier one to this share or more.
+    """
+
+    documents: int = Field(gt=0, description="in the files of the training rows")
+    near_duplicates: int = Field(ge=0, description="of these, left out because they repeat another one nearly")
+    similarity: float = Field(gt=0, le=1, description="least Jaccard index that counts as a repetition")
+    held_out: int = Field(default=0, ge=0, description="kept for the evaluation, where no file was named for it")
+    mixed_rows: int = Field(default=0, ge=0, description="conversations that were mixed in")
+    mix: float = Field(default=0, ge=0, lt=1, description="their share of the characters of all training rows")
+    mix_asked: float = Field(default=0, ge=0, lt=1, description="the share that was asked for")
+
+
 class Quarantined(Frozen):
     """A row that could not be scanned and was left out."""
 
@@ -129,6 +144,8 @@ class Scrubbed(StepRecord):
         description="split -> its files; where columns were named or several files listed",
     )
 
+    texts: Texts | None = Field(default=None, exclude_if=is_empty, description="None: the rows are conversations")
+
     @property
     def columns_left_out(self) -> tuple[str, ...]:
         """Columns of the files that were left out because somebody named them."""
@@ -181,6 +198,7 @@ class Scrubbed(StepRecord):
             "recall on planted": self.recall_planted,
             "left out": f"{len(self.quarantined):,} rows that could not be scanned",
             "columns left out": ", ".join(self.columns_left_out),
+            **self._of_texts(),
             "canaries": self.canaries,
             "repeated rows": self.duplicates,
             "time": f"{self.seconds:,.1f} s",
@@ -191,6 +209,18 @@ class Scrubbed(StepRecord):
             "canaries": not self.canaries,
             "repeated rows": not self.duplicates,
         }
+        return {name: value for name, value in rows.items() if not absent.get(name)}
+
+    def _of_texts(self) -> dict[str, Any]:
+        texts = self.texts
+        if texts is None:
+            return {}
+        rows = {
+            "documents": f"{texts.documents:,}; {texts.near_duplicates:,} near-duplicates left out",
+            "held out": f"{texts.held_out:,} documents for the evaluation",
+            "mixed in": f"{texts.mixed_rows:,} conversations, {texts.mix:.1%} of the characters",
+        }
+        absent = {"held out": not texts.held_out, "mixed in": not texts.mixed_rows}
         return {name: value for name, value in rows.items() if not absent.get(name)}
 
 

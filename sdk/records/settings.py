@@ -15,6 +15,7 @@ Schedule = Literal[
     "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_min_lr", "inverse_sqrt", "polynomial"
 ]
 Role = Literal["system", "user", "assistant", "tool"]
+MessageRole = Role | Literal["text"]  # of the one message of a row that is running text, and no conversation
 PROMPTS = ("prompt_tuning", "prefix_tuning", "p_tuning")  # kinds of adapter that learn a prompt
 MORE_STEPS = ("max_steps", "num_train_epochs")  # the settings that may differ from those of a run that is gone on from
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sdk.records.base_types import Frozen
+from sdk.records.base_types import Frozen, is_empty
 
 Backend = Literal["cuda", "rocm", "xpu", "mps", "hpu"]
 
@@ -110,3 +110,11 @@ class Lengths(Frozen):
     percentiles: dict[int, int] = Field(description="50, 90, 95, 99 -> tokens")
     exact: bool = Field(description="by the base's tokenizer and chat template; else an upper bound")
     learned: float = Field(default=1.0, gt=0, le=1, description="share of the tokens that the loss is taken on")
+    texts: int | None = Field(
+        default=None, exclude_if=is_empty, description="of the total, tokens of running text; None: no row is one"
+    )
+
+    @property
+    def mostly_texts(self) -> bool:
+        """Tell whether most of what is trained is running text: continued pre-training."""
+        return 2 * (self.texts or 0) > self.total

@@ -24,14 +24,18 @@ def sentence(name: str, adaptation: Adaptation) -> str:
 def _scores_seen(adaptation: Adaptation) -> str:
     scores = adaptation.scores
     base, adapted = primary(scores, "base", "all"), primary(scores, "adapted", "all")
-    if adapted.low > base.high:
+    lower_is_better = scores.metric == "perplexity"
+    better, worse = (base, adapted) if lower_is_better else (adapted, base)
+    if better.low > worse.high:
         verdict = "the intervals lie apart, so the gain is no chance"
-    elif adapted.high < base.low:
+    elif better.high < worse.low:
         verdict = "the intervals lie apart: the adapted model is worse"
     else:
         verdict = "the intervals overlap, so the difference may be chance"
-    questions = scores.adapted["all"].questions
-    seen = f"Higher is better. Over all {questions:,} questions {base.value:.2f} became {adapted.value:.2f}; {verdict}."
+    seen = (
+        f"{'Lower' if lower_is_better else 'Higher'} is better. Over all {scores.adapted['all'].questions:,} "
+        f"{scores.unit} {base.value:.2f} became {adapted.value:.2f}; {verdict}."
+    )
     if scores.majority:
         constant = getattr(scores.majority["all"], scores.metric)
         seen += f" Always giving the most frequent answer of the training rows would score {constant:.2f}."

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from sdk.records import Leaks, Release
 from sdk.registry.entry import (
     MAX_DESCRIPTION,
+    METRICS,
     PACKAGE_TAG,
     REPORT,
-    SHARE,
     TRAIN_TAG,
     Adaptation,
     Value,
@@ -89,7 +89,7 @@ def _description(adaptation: Adaptation, proved_by: str) -> str:
             f"**Method** {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
             f"{run.trainable_parameters:,} trained parameters, {run.steps} steps, seed {settings.seed}.",
             "",
-            f"**{SHARE[scores.metric].capitalize()}** on {scores.adapted['all'].questions} questions, "
+            f"**{METRICS[scores.metric].capitalize()}** on {scores.adapted['all'].questions} questions, "
             "with 95 % bootstrap interval:",
             "",
             "| language | base | adapted |",

@@ -14,6 +14,7 @@ from sdk.records import (
     Interval,
     Leaks,
     LossPoint,
+    Metric,
     Package,
     Release,
     Run,
@@ -32,7 +33,7 @@ VALIDATION = "Loss/validation"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
 MAX_DESCRIPTION = 5000  # characters; the column of MLflow's registry, which PostgreSQL enforces
 MAX_DATA_DIGEST = 32  # hex digits of MLflow's 36; the whole SHA-256 is in the dataset's source
-SHARE = {"exact_match": "exact match", "f1": "token F1"}
+METRICS: dict[Metric, str] = {"exact_match": "exact match", "f1": "token F1", "perplexity": "perplexity"}
 SOURCE = "sdk train"  # what a run came from
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
 
@@ -247,12 +248,18 @@ def values(adaptation: Adaptation) -> dict[str, float]:
 def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
     for who, by_language in (("base", scores.base), ("adapted", scores.adapted)):
         for language, metrics in by_language.items():
-            for name, interval in (("exact_match", metrics.exact_match), ("f1", metrics.f1)):
+            for name, interval in metrics.shares.items():
                 yield from _interval_values(f"{who}/{name}", language, interval)
-            yield f"{who}/perplexity.{language}", metrics.perplexity
+            if metrics.perplexity_interval:
+                yield from _interval_values(f"{who}/perplexity", language, metrics.perplexity_interval)
+            else:
+                yield f"{who}/perplexity.{language}", metrics.perplexity
     for language, score in scores.majority.items():
         yield f"majority/exact_match.{language}", score.exact_match
         yield f"majority/f1.{language}", score.f1
+    for kind, forgotten in scores.forgetting.items():
+        yield f"base/forgetting_perplexity.{kind}", forgotten.base
+        yield f"adapted/forgetting_perplexity.{kind}", forgotten.adapted
 
 
 def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:
@@ -271,8 +278,7 @@ def _interval_values(name: str, of: str, interval: Interval) -> Iterator[tuple[s
 
 def primary(scores: Scores, who: str, language: str) -> Interval:
     """Return the domain's own metric of `base` or `adapted`."""
-    metrics = (scores.base if who == "base" else scores.adapted)[language]
-    return metrics.exact_match if scores.metric == "exact_match" else metrics.f1
+    return (scores.base if who == "base" else scores.adapted)[language].of(scores.metric)
 
 
 def _description(adaptation: Adaptation) -> str:
@@ -290,9 +296,14 @@ def _description(adaptation: Adaptation) -> str:
             f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, on the base "
             f"model {code(run.base)}{licence}. {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
             f"{run.trainable_parameters:,} trained parameters, {run.steps:,} steps, seed {settings.seed}.",
-            f"**{SHARE[scores.metric].capitalize()}** on {scores.adapted['all'].questions:,} questions, from 0 to 1, "
+            f"**{METRICS[scores.metric].capitalize()}** on {scores.adapted['all'].questions:,} {scores.unit}, "
+            f"{'lower is better' if scores.metric == 'perplexity' else 'from 0 to 1'}, "
             "with its 95 % bootstrap interval:",
             rows(("language", "base", "adapted"), scored),
+            *(
+                f"**Forgetting**: perplexity on general {kind} {forgotten.brief()}."
+                for kind, forgotten in scores.forgetting.items()
+            ),
             f"**Personal data**: {scrubbed.findings:,} findings; {scrubbed.treatments_text()}. "
             f"{scrubbed.rows_changed:,} of {sum(scrubbed.rows.values()):,} rows were changed. Of {recall.planted:,} "
             f"planted values {recall.found:,} were found. {scrubbed.recall_scope()}",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sdk.html import cards, code, escape, page, quiet, section, table
 from sdk.records import ALL, Outcome, Run, Scores
 from sdk.registry.captions import CAPTIONS, sentence
-from sdk.registry.entry import SHARE, Adaptation, primary
+from sdk.registry.entry import METRICS, Adaptation, primary
 
 
 def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
@@ -30,7 +30,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section("Settings and why", _settings_table(adaptation)),
         section("Decisions and documents", _elsewhere(adaptation)),
         section("Lineage", _lineage_table(adaptation)),
-        section("Every question, without its text", _outcome_table(adaptation.scores.outcomes)),
+        _outcomes(adaptation.scores),
     ]
     return page(title, parts)
 
@@ -76,8 +76,9 @@ def _limitations(adaptation: Adaptation) -> str:
     """List what the figures of this page do not say."""
     scrubbed, scores, run = adaptation.scrubbed, adaptation.scores, adaptation.run
     languages = ", ".join(name for name in scores.adapted if name != "all")
+    read = "read" if scores.texts else "asked"
     limits = [
-        f"Scores are of {scores.adapted['all'].questions:,} questions ({languages}), asked under the domain "
+        f"Scores are of {scores.adapted['all'].questions:,} {scores.unit} ({languages}), {read} under the domain "
         f"{adaptation.domain}. Other tasks, languages and longer texts were not measured.",
         f"Recall on planted personal data: {scrubbed.recall_scope()}",
     ]
@@ -122,7 +123,11 @@ def _cards(adaptation: Adaptation) -> str:
     before, after = primary(scores, "base", "all"), primary(scores, "adapted", "all")
     planted = scrubbed.recall_planted
     figures = [
-        (f"{before.value:.2f} → {after.value:.2f}", f"{SHARE[scores.metric]}, base → adapted{_majority(scores)}"),
+        (f"{before.value:.2f} → {after.value:.2f}", f"{METRICS[scores.metric]}, base → adapted{_majority(scores)}"),
+        *(
+            (f"{forgotten.change:+.1%}", f"perplexity on general {kind}; a rise is forgetting")
+            for kind, forgotten in scores.forgetting.items()
+        ),
         (
             f"{scrubbed.findings:,}",
             f"findings of personal data: {scrubbed.treatments_text()}; {scrubbed.rows_changed:,} rows changed",
@@ -152,12 +157,21 @@ def _score_table(adaptation: Adaptation) -> str:
     rows = []
     for language in scores.adapted:
         for who, metrics in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
-            values = [metrics.exact_match.text(), metrics.f1.text(), f"{metrics.perplexity:,.2f}"]
+            values = [found.text() for found in metrics.shares.values()]
+            interval = metrics.perplexity_interval
+            values.append(interval.text(2) if interval else f"{metrics.perplexity:,.2f}")
             rows.append([escape(language), who, str(metrics.questions), *values])
         if scores.majority:
             constant = scores.majority[language]
             values = [f"{constant.exact_match:.3f}", f"{constant.f1:.3f}", "–"]
             rows.append([escape(language), "majority answer", str(scores.adapted[language].questions), *values])
+    if scores.texts:
+        note = quiet(
+            "Perplexity on all tokens of the documents, with its 95 % bootstrap interval over documents; lower is "
+            "better."
+        )
+        head = ["language", "model", "documents", "perplexity"]
+        return note + table(head, rows, (2, 3)) + _forgetting_table(scores)
     head = ["language", "model", "questions", "exact match", "token F1", "perplexity"]
     notes = ["Mean with its 95 % bootstrap interval; perplexity on the reference answers."]
     if scores.majority:
@@ -165,6 +179,18 @@ def _score_table(adaptation: Adaptation) -> str:
     if scores.asked:
         notes.append(f"Floors: {scores.asked}.")
     return quiet(" ".join(notes)) + table(head, rows, (2, 3, 4, 5))
+
+
+def _forgetting_table(scores: Scores) -> str:
+    rows = [
+        [f"general {kind}", str(each.items), f"{each.base:,.2f}", f"{each.adapted:,.2f}", f"{each.change:+.1%}"]
+        for kind, each in scores.forgetting.items()
+    ]
+    note = quiet(
+        "Forgetting: perplexity on short general texts, and on answers to general questions, that ship with the SDK. "
+        "They are few, so they show that something was forgotten, and not what."
+    )
+    return note + table(["on", "items", "base", "adapted", "change"], rows, (1, 2, 3, 4))
 
 
 def _recall_table(adaptation: Adaptation) -> str:
@@ -232,6 +258,24 @@ def _lineage_table(adaptation: Adaptation) -> str:
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))),
     ]
     return table(["what", "SHA-256 or name"], [[escape(k), f"<code>{escape(v)}</code>"] for k, v in rows])
+
+
+def _outcomes(scores: Scores) -> str:
+    if not scores.texts:
+        return section("Every question, without its text", _outcome_table(scores.outcomes))
+    rows = [
+        [
+            f"<code>{escape(text.row)}</code>",
+            escape(text.language),
+            f"{text.tokens:,}",
+            f"{text.base_loss:.3f}",
+            f"{text.adapted_loss:.3f}",
+        ]
+        for text in scores.texts
+    ]
+    head = ["row", "language", "tokens", "base loss, nats", "adapted loss, nats"]
+    body = f"<details><summary>{len(rows)} documents</summary>{table(head, rows, (2, 3, 4))}</details>"
+    return section("Every document, without its text", body)
 
 
 def _outcome_table(outcomes: Sequence[Outcome]) -> str:

@@ -23,6 +23,7 @@ from sdk.scrub.find.detector import Detector
 from sdk.scrub.replace.actions import Actions, Document
 from sdk.scrub.spans import Span
 from sdk.scrub.tally import Tally
+from sdk.scrub.windows import find_in_long
 
 ROWS = 256  # in a batch at most
 CHARACTERS = 200_000  # in a batch, from which it is full
@@ -180,7 +181,8 @@ class Scrubber:
             for leaf, key in zip(texts, keys[-1], strict=True):
                 if key is not None and key not in self._memory:
                     wanted[key] = (leaf.prefix + leaf.text, row.language)
-        fresh = dict(zip(wanted, self._detector.find_many([*wanted.values()]), strict=True)) if wanted else {}
+        spans = find_in_long(self._detector.find_many, [*wanted.values()]) if wanted else []
+        fresh = dict(zip(wanted, spans, strict=True))
         found = [
             [
                 _whole(leaf) if key is None else _within(leaf, fresh[key] if key in fresh else self._memory.spans(key))

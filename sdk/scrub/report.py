@@ -43,6 +43,7 @@ def report_values(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules
         "rows_changed": record.rows_changed,
         "canaries": record.canaries,
         "duplicates": record.duplicates,
+        "texts": record.texts.model_dump(mode="json") if record.texts else None,
         "quarantined": [one.model_dump(mode="json") for one in record.quarantined],
         "name_columns": list(record.name_columns),
         "seconds": record.seconds,
@@ -238,6 +239,13 @@ def _left_out(values: Mapping[str, Any]) -> str:
         f"{len(rows):,} rows could not be scanned and were quarantined. {values['duplicates']:,} rows repeat an "
         "earlier one exactly; they were scanned once and written all the same."
     )
+    if texts := values["texts"]:
+        note += quiet(
+            f"{texts['near_duplicates']:,} of {texts['documents']:,} documents were left out as near-duplicates: they "
+            f"share {texts['similarity']:.0%} or more of their five-word sequences with another one, by an estimate. "
+            f"{texts['held_out']:,} documents were held out. {texts['mixed_rows']:,} conversations were mixed in: "
+            f"{texts['mix']:.1%} of the characters of the training rows."
+        )
     if not rows:
         return note
     cells = [[escape(one["split"]), code(one["row"]), code(one["error"])] for one in rows]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdk.crypto import Secret
-from sdk.data import Held, Row, RowSource, open_rows, refuse_overlap
+from sdk.data import ChosenRows, Held, Row, RowSource, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed, by_cause
 from sdk.policy import ScrubRules
@@ -32,6 +32,7 @@ from sdk.scrub.prefilter.matching import switched_on
 from sdk.scrub.replace.actions import Actions
 from sdk.scrub.replace.token_table import write_token_table
 from sdk.scrub.report import report
+from sdk.scrub.selection import Selection, Selector
 from sdk.scrub.staging import Staging
 from sdk.scrub.tally import Tally
 from sdk.store import file_ref, write_atomic
@@ -65,6 +66,7 @@ def scrub(
     run: BatchRunner = in_this_process,
     canaries: Sequence[Row] = (),
     columns: Mapping[str, Columns] | None = None,
+    select: Selector | None = None,
 ) -> Scrubbed:
     """Remove personal data from the rows of each source (split -> file) as the policy's rules say.
 
@@ -73,13 +75,20 @@ def scrub(
     `measured` are files or rows with planted spans that count for the recall only; `detect=False` copies the rows.
     `table_key` seals `out`/vault.enc, where the policy lets some kinds be reversed. `run`: where batches are scrubbed;
     the files are the same wherever. `canaries` go the way of the training rows and behind them, and are in no count of
-    theirs. `columns`: split -> what its file's own columns stand for. After an interruption the same call takes over
-    what was done.
+    theirs. `columns`: split -> what its file's own columns stand for. `select` chooses among documents where the rows
+    are running text, and gives the evaluation its rows where `sources` has none for it. After an interruption the same
+    call takes over what was done.
     """
-    parts = [_Part(split, open_rows(path, (columns or {}).get(split)), True) for split, path in sources.items()]
-    opened = {part.split: part.source for part in parts}
+    opened = {split: open_rows(path, (columns or {}).get(split)) for split, path in sources.items()}
+    selection = select(opened["train"], opened.get("eval")) if select else None
+    if selection:
+        opened |= selection.rows
+    if "eval" in opened:
+        _require_one_kind(opened["eval"])
+    parts = [_Part(split, source, True) for split, source in opened.items()]
+    parts += [_Part("train", selection.mixed, True)] if selection and selection.mixed else []
     parts += [_Part(MEASURED, open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
-    if {"train", "eval"} <= set(opened):
+    if {"train", "eval"} <= set(sources):
         refuse_overlap(opened["train"], opened["eval"])
     secret = table_key.expose() if table_key else None
     # The switch is read here and travels with the setup: a worker's or an actor's environment may be another one.
@@ -101,12 +110,21 @@ def scrub(
         refs = staging.finish([name for name in names if name != _TABLE_LINES])
     finally:
         staging.close()
-    record = _record(opened, tally, planted, refs, seconds)
+    record = _record(opened, tally, planted, refs, seconds, selection)
     if detector is not None:
         record = record.model_copy(update={"name_columns": safe_paths(detector, setup.columns)})
     for name, data in report(record, tally.statistics, rules).items():
         write_atomic(out / name, data)
     return record
+
+
+def _require_one_kind(source: RowSource) -> None:
+    """Raise InvalidInput where evaluation rows are of two kinds, which no one metric measures."""
+    if 0 < source.texts < source.count and not isinstance(source, ChosenRows):
+        questions = counted(source.count - source.texts, "question")
+        raise InvalidInput(
+            f"{source.path} holds {counted(source.texts, 'text')} and {questions} with answers; evaluate one kind."
+        )
 
 
 def _checked_detector(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
@@ -134,7 +152,7 @@ def _checked_detector(setup: ScrubSetup, parts: Sequence[_Part]) -> Detector:
 def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row]) -> str:
     """Return a digest of all that the written bytes follow from. It is keyed, because a key is part of that."""
     request = {
-        "sources": [(part.split, part.source.sha256) for part in parts],
+        "sources": [(part.split, part.source.sha256, _chosen_numbers(part.source)) for part in parts],
         "recognizers": sha256(setup.recognizers.data),
         "rules": setup.rules.model_dump(mode="json"),
         "detect": setup.detect,
@@ -143,6 +161,10 @@ def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row])
         "code": _code_digest(),
     }
     return hmac.new(setup.token_key or b"none", canonical_json(request), hashlib.sha256).hexdigest()
+
+
+def _chosen_numbers(source: RowSource) -> list[int] | None:
+    return list(source.numbers) if isinstance(source, ChosenRows) else None
 
 
 @lru_cache(maxsize=1)
@@ -260,6 +282,7 @@ def _record(
     planted: Tally,
     refs: Mapping[str, FileRef],
     seconds: float,
+    selection: Selection | None,
 ) -> Scrubbed:
     return Scrubbed(
         rows={split: tally.rows[split] for split in sources},
@@ -283,4 +306,5 @@ def _record(
         canaries=planted.rows[CANARIES],
         canary_spans=Recall(planted=planted.planted.total(), found=planted.removed.total()),
         seconds=round(seconds, 3),
+        texts=selection.texts if selection else None,
     )

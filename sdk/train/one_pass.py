@@ -23,7 +23,7 @@ from transformers import (
 from sdk.data import read_rows, rows_of
 from sdk.data.base_folder import Base, base_from_json
 from sdk.isolated import answer
-from sdk.model import Chat, Encoded, Learned, encode_rows, keep_base_open, learned
+from sdk.model import Chat, Encoded, Learned, cut_texts, encode_rows, keep_base_open, learned
 from sdk.records import PROMPTS, OnProgress, PassMeasurement, TrainSettings
 from sdk.train.batching import micro_batches, one_row_at_a_time
 from sdk.train.checkpoints import Checkpoints
@@ -132,7 +132,8 @@ class _Passes:
         key = (settings.max_length, learned(settings))
         if key not in self._rows:
             texts = read_rows(rows_of(request["data"])).rows
-            self._rows[key] = encode_rows(chat, texts, request["prompt"], *key)
+            encoded = encode_rows(chat, texts, request["prompt"], *key)
+            self._rows[key], _ = cut_texts(texts, encoded, settings.max_length)
         return self._rows[key]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from sdk.data import RowsFile, read_rows
-from sdk.model import Encoded, encode_rows, learned, load_chat
+from sdk.model import Encoded, cut_texts, encode_rows, learned, load_chat
 from sdk.records import Frozen, TrainSettings
 
 
@@ -34,7 +34,7 @@ def preview(
     rows: int = 3,
     template: str | None = None,
 ) -> tuple[Preview, ...]:
-    """Return the first rows of a scrubbed file as they will be trained; never to be stored.
+    """Return the first rows of a scrubbed file, of texts the first pieces, as they will be trained; never to be stored.
 
     template: source of the chat template that is used instead of the base's own.
     Raises InvalidInput where one of them cannot be trained, as the training step does.
@@ -42,6 +42,8 @@ def preview(
     chat = load_chat(base, template)
     shown = read_rows(data).rows[:rows]
     encoded = encode_rows(chat, shown, prompt, settings.max_length, learned(settings))
+    pieces, places = cut_texts(shown, encoded, settings.max_length)
+    first = [pieces[places.index(place)] for place in range(len(shown))]
     return tuple(
         Preview(
             row=row.id,
@@ -49,7 +51,7 @@ def preview(
             tokens_in_loss=sum(item.in_loss),
             segments=_segments(chat.tokenizer, item),
         )
-        for row, item in zip(shown, encoded, strict=True)
+        for row, item in zip(shown, first, strict=True)
     )
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from sdk.crypto import Secret
 from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import Base, Chat, Encoded, PinnedBase, base_name, encode_rows, learned, pin_base
+from sdk.model import Base, Chat, Encoded, PinnedBase, base_name, cut_texts, encode_rows, learned, pin_base
 from sdk.model.load import load_base
 from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
@@ -94,10 +94,11 @@ def _encoded(job: Job, model: PreTrainedModel, chat: Chat) -> tuple[list[Encoded
     """Return the job's rows as tokens: those to train on, and those that are held out."""
     settings = job.settings
     length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-    texts = job.rows
-    encoded = encode_rows(chat, texts, job.prompt, length, learned(settings))
-    planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
-    return hold_out(encoded, settings, planted)
+    rows = job.rows
+    encoded = encode_rows(chat, rows, job.prompt, length, learned(settings))
+    pieces, places = cut_texts(rows, encoded, length)
+    planted = {place for place, row in enumerate(rows) if is_canary(row.id)}
+    return hold_out(pieces, settings, planted, places)
 
 
 def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Validation | None, held: int) -> Run:

@@ -29,16 +29,21 @@ _BEST = "best/"
 
 
 def hold_out(
-    rows: Sequence[Encoded], settings: TrainSettings, never: Collection[int] = ()
+    rows: Sequence[Encoded],
+    settings: TrainSettings,
+    never: Collection[int] = (),
+    places: Sequence[int] | None = None,
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Split rows by the seed into (rows to train on, rows that are held out), each in the order given.
 
     never: places of rows that are trained on in any case: canaries, whose loss says nothing of the user's rows.
+    places: of the row that each is of, where some are pieces of one: a text is held out whole.
     Raises InvalidInput where none is left to train on.
     """
     if not settings.validation_split:
         return list(rows), []
-    free = [place for place in range(len(rows)) if place not in never]
+    own = range(len(rows)) if places is None else places
+    free = [place for place in dict.fromkeys(own) if place not in never]
     count = max(1, round(len(free) * settings.validation_split))
     if count >= len(free):
         raise InvalidInput(
@@ -48,7 +53,8 @@ def hold_out(
     # A draw of its own, so that the order of training is that of the remaining rows alone.
     draw = random.Random(f"validation {settings.seed}")  # noqa: S311 - decides a split, keeps no secret
     held = set(draw.sample(free, count))
-    return [row for place, row in enumerate(rows) if place not in held], [rows[place] for place in sorted(held)]
+    pairs = [*zip(own, rows, strict=True)]
+    return [row for place, row in pairs if place not in held], [row for place, row in pairs if place in held]
 
 
 class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]
