@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
 
 # isort: split
-import numpy as np
 import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
@@ -25,15 +24,15 @@ from sdk.data.lengths import TEXT_LENGTH
 from sdk.data.scoring import score
 from sdk.domain import Domain
 from sdk.errors import StepFailed
-from sdk.intervals import RESAMPLES, SEED, bootstrap
+from sdk.intervals import bootstrap, bootstrap_ratio
 from sdk.model import Base, Chat, Encoded, cut_texts, encode_rows
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_base
 from sdk.records import Forgetting, Interval, Method, Metrics, OnProgress, Outcome, Scores, TextOutcome
 
-Found = TypeVar("Found")
 QUESTIONS_AT_ONCE = 32
+Found = TypeVar("Found")
 _BATCH_TOKENS = 4_096
 _LOSS_TOKENS = 512
 
@@ -176,12 +175,9 @@ def _read_by_language(rows: Sequence[Row], found: Sequence[_Read], which: str) -
 
 
 def _perplexity_interval(group: Sequence[_Read]) -> Interval:
-    """Return perplexity and 95 % percentile interval over documents that are drawn with replacement, each whole."""
-    nll, tokens = np.array([each.nll for each in group]), np.array([each.tokens for each in group], dtype=np.float64)
-    drawn = np.random.default_rng(SEED).integers(0, len(group), size=(RESAMPLES, len(group)))
-    value = float(np.exp(nll.sum() / tokens.sum()))
-    low, high = (float(end) for end in np.exp(np.percentile(nll[drawn].sum(1) / tokens[drawn].sum(1), [2.5, 97.5])))
-    return Interval(value=value, low=min(low, value), high=max(high, value))
+    """Return perplexity and 95 % interval over documents that are drawn with replacement, each whole."""
+    mean = bootstrap_ratio([each.nll for each in group], [each.tokens for each in group])
+    return Interval(value=math.exp(mean.value), low=math.exp(mean.low), high=math.exp(mean.high))
 
 
 def _named(on_progress: OnProgress, which: str) -> OnProgress:

@@ -48,3 +48,12 @@ def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:
     drawn = np.random.default_rng(seed).integers(0, len(observed), size=(RESAMPLES, len(observed)))
     low, high = np.percentile(observed[drawn].mean(axis=1), [2.5, 97.5])
     return Interval(value=float(observed.mean()), low=float(low), high=float(high))
+
+
+def bootstrap_ratio(sums: Sequence[float], sizes: Sequence[int]) -> Interval:
+    """Return the sum of sums over that of sizes, with its 95 % percentile interval over pairs drawn together."""
+    above, below = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    drawn = np.random.default_rng(SEED).integers(0, len(above), size=(RESAMPLES, len(above)))
+    value = float(above.sum() / below.sum())
+    low, high = (float(end) for end in np.percentile(above[drawn].sum(1) / below[drawn].sum(1), [2.5, 97.5]))
+    return Interval(value=value, low=min(low, value), high=max(high, value))

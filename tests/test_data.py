@@ -298,7 +298,7 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
     "blank": ("a.csv", b" \n\n", ["is empty"]),
     "no rows in JSON": ("a.json", b"[]", ["holds no rows"]),
     "no rows in CSV": ("a.csv", b"prompt,completion\n", ["holds no rows"]),
-    "unknown extension": ("a.txt", b"Zanzibar-Quill", ["use one of .jsonl, .json, .csv, .parquet"]),
+    "unknown extension": ("a.docx", b"Zanzibar-Quill", ["use one of .jsonl, .json, .csv, .parquet"]),
     "no extension": ("rows", b"Zanzibar-Quill", ["use one of .jsonl"]),
     "CSV without header": ("a.csv", b"Zanzibar-Quill,b\nc,d\n", ["line 1: none of the columns that hold text"]),
     "CSV unknown column": ("a.csv", b"prompt,completion,label\na,b,c\n", ["line 1: unknown columns label"]),
@@ -353,7 +353,7 @@ def test_parquet_with_broken_utf8_names_the_row(tmp_path: Path) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert "cannot be read" in refused(tmp_path / "none.jsonl")[0]
     (tmp_path / "folder.csv").mkdir()
-    assert "cannot be read" in refused(tmp_path / "folder.csv")[0]
+    assert "folder.csv holds no files" in refused(tmp_path / "folder.csv")[0]
 
 
 def test_written_rows_read_back(tmp_path: Path) -> None:

@@ -243,7 +243,9 @@ def _summary(project: Project, result: Result) -> RenderableType:
                 after.value,
                 after.low,
                 after.high,
-                f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}" if scores.majority else "",
+                f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}"
+                if scores.majority and scores.metric != "perplexity"
+                else "",
             ),
         ),
         (

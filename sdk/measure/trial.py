@@ -20,7 +20,7 @@ from sdk.evaluate import QUESTIONS_AT_ONCE, ask, mean_losses
 from sdk.intervals import SEED
 from sdk.isolated import answer
 from sdk.measure.trials import TrialResult
-from sdk.model import Chat, cut_texts, encode_rows, keep_base_open, learned
+from sdk.model import Chat, encode_rows, keep_base_open, learned
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.records import OnProgress, TrainSettings
@@ -53,10 +53,8 @@ class _Trials:
         adapted = attach_adapter(model, *read_adapter(out))
         chat = Chat(tokenizer)
         texts = read_rows(data).rows
-        encoded = encode_rows(chat, texts, prompt, settings.max_length, learned(settings))
-        rows, places = cut_texts(texts, encoded, settings.max_length)
-        planted = {place for place, row in enumerate(texts) if is_canary(row.id)}
-        trained, held = hold_out(rows, settings, planted, places)
+        rows = encode_rows(chat, texts, prompt, settings.max_length, learned(settings))
+        trained, held = hold_out(rows, settings, {place for place, row in enumerate(texts) if is_canary(row.id)})
         losses = mean_losses(adapted, held, tokenizer.pad_token_id)
         if not all(map(math.isfinite, losses)):
             raise StepFailed(

@@ -36,6 +36,7 @@ from sdk.project.charter import (
     write_ring,
 )
 from sdk.project.gather import data_key, last_promotion, trainer_pem
+from sdk.project.own_settings import own_texts
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Package, Release, Rewrapped
@@ -79,7 +80,7 @@ def adopt_files(state: ProjectState, domain: str | Path | None, policy: str | Pa
     state.owner()
     settings = find_domain(domain) if domain is not None else state.domain_folder
     source = settings if domain is not None else state.domain_source
-    require_rows(source, state.charter.rows)
+    require_rows(source, state.charter.rows, own_texts(state.charter.rows))
     file = find_policy(policy) if policy is not None else state.root / state.charter.policy_file.path
     data = read_regular(file, YAML_BYTES)
     unchanged = policy is None and bytes_ref(state.charter.policy_file.path, data) == state.charter.policy_file

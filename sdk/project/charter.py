@@ -107,8 +107,11 @@ def is_shipped(domain: Path) -> bool:
     return domain.resolve().parent == shipped("domains").resolve()
 
 
-def require_rows(source: Path, rows: OwnRows | None) -> None:
-    """Raise InvalidInput where a project would have no rows: neither its own nor the domain's."""
+def require_rows(source: Path, rows: OwnRows | None, held_out: bool) -> None:
+    """Raise InvalidInput where a project would have no rows: neither its own nor the domain's.
+
+    held_out: its training rows are running text, of which some are evaluated.
+    """
     given = rows or OwnRows()
     missing = [
         f"no {what}: name them with {option}, or put {name} into the domain's folder"
@@ -116,7 +119,7 @@ def require_rows(source: Path, rows: OwnRows | None) -> None:
             (DATA[0], given.train, "training rows", "--data"),
             (DATA[1], given.eval, "questions to evaluate with", "--eval"),
         )
-        if not own and not os.path.lexists(source / name)
+        if not own and not os.path.lexists(source / name) and not (held_out and name == DATA[1])
     ]
     if missing:
         raise InvalidInput(f"Domain {source.name} is for rows that you bring.", missing)

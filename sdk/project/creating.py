@@ -37,7 +37,7 @@ from sdk.project.charter import (
     write_first_events,
     write_ring,
 )
-from sdk.project.own_settings import open_own, read_settings, settle_settings
+from sdk.project.own_settings import open_own, own_texts, read_settings, settle_settings
 from sdk.records import PROJECT_NAME, PROJECT_NAME_RULE, Charter
 from sdk.regular_files import YAML_BYTES, read_regular
 from sdk.store import EMBEDDED, pin_root, require_no_link
@@ -70,7 +70,7 @@ def create_folder(
     try:
         source = find_domain(domain.name)
         settings = read_domain(source)
-        require_rows(source, domain.rows)
+        require_rows(source, domain.rows, own_texts(domain.rows))
         read_settings(settings, domain.settings)
         new_domain = adopt_domain(making, source, source)
         policy_file = find_policy(policy or settings.policy)

@@ -16,7 +16,7 @@ from sdk.project.charter import is_shipped
 from sdk.project.inputs import CANARIES, EVAL, common_inputs, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import ALL, BASE, MAJORITY, Advice, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed
+from sdk.records import ALL, BASE, Advice, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed, default_floors
 
 DESCRIBED = "domain/domain.yaml"  # in the project's folder
 ROUNDING = 1e-9  # a mean may differ by its order of summing
@@ -70,7 +70,9 @@ def asked_floors(state: ProjectState, questions: str, texts: bool = False) -> As
         return AskedFloors(floors=domain.floors, origin=charter.own_settings["floors"])
     if not is_shipped(state.domain_source) or domain.floors != read_domain(state.domain_source).floors:
         return AskedFloors(floors=domain.floors, origin=f"as {DESCRIBED} says")
-    return AskedFloors(floors=dict(MAJORITY), origin=f"since those of {charter.domain} are for its own questions")
+    return AskedFloors(
+        floors=default_floors(domain.metric), origin=f"since those of {charter.domain} are for its own questions"
+    )
 
 
 def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> AfterEvaluate:

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sdk.data import DATA_LISTS, Row, RowSource, open_rows
+from sdk.data import DATA_LISTS, Row, RowSource, holds_texts, open_rows
 from sdk.data.lengths import longest_answer
 from sdk.domain import Domain
 from sdk.errors import InvalidInput
 from sdk.policy import validation_faults
 from sdk.project.charter import DomainChoice, is_shipped
-from sdk.records import MAJORITY, Columns, OwnRows, as_written
+from sdk.records import Columns, OwnRows, as_written, default_floors
 
 ROOM, MOST = 16, 4096  # tokens of an answer: the step that room is given in, and what domain.yaml takes
 BY_USER = "as you set it"
@@ -51,6 +51,12 @@ def open_own(rows: OwnRows | None) -> dict[str, RowSource]:
     return {split: open_rows(Path(path), columns) for split, (path, columns) in files.items()}
 
 
+def own_texts(rows: OwnRows | None) -> bool:
+    """Tell whether a project's own training rows are running text."""
+    train = rows.files.get("train") if rows else None
+    return train is not None and holds_texts(Path(train[0]), train[1])
+
+
 def read_settings(domain: Domain, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the user set as domain.yaml has it. InvalidInput lists everything that cannot stand there."""
     try:
@@ -74,12 +80,12 @@ def settle_settings(
     """
     changes = read_settings(domain, choice.settings)
     why = dict.fromkeys(changes, BY_USER)
-    texts = "train" in opened and next(iter(opened["train"].rows)).is_text
-    if texts:  # which nobody asks, and which has a perplexity
-        return changes, why
-    if "eval" in opened and "floors" not in changes and is_shipped(source) and domain.floors != MAJORITY:
-        changes["floors"] = as_written(MAJORITY)
-        why["floors"] = f"none was set, and those of the domain {domain.name} are for its own questions"
+    opened = {split: rows for split, rows in opened.items() if not rows.texts}  # nothing answers in texts
+    metric = changes.get("metric", domain.metric)
+    others = ("eval" in opened and is_shipped(source)) or metric != domain.metric
+    if others and "floors" not in changes and domain.floors != default_floors(metric):
+        changes["floors"] = as_written(default_floors(metric))
+        why["floors"] = f"none was set, and those of the domain {domain.name} are for its own questions and metric"
     if opened and "max_new_tokens" not in changes:
         longest = longest_answer(_rows(opened), base, template)
         room = -(-(longest * 5 // 4 + 1) // ROOM) * ROOM

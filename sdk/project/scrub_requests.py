@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from sdk.data import Held, holds_texts, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub
-from sdk.project.inputs import CANARIES, EVAL, common_inputs, reviews_of, settings_digest
+from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
 from sdk.project.own_settings import named_columns
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
@@ -75,19 +75,17 @@ def rows_to_scrub(
 ) -> tuple[dict[str, Path], dict[str, Columns]]:
     """Return the files of both splits, and what their own columns stand for; where None, the project's or the domain's.
 
-    Of running text of one's own without questions there is no evaluation file: documents are held out.
+    Of running text without a file for the evaluation that split is missing: documents are held out.
     Raises InvalidInput with every file that does not exist.
     """
-    named = {"train": data, EVAL: evaluation}
-    own_columns = named_columns(named, columns)
-    kept = state.charter.rows.files if state.charter.rows else {}
+    own_columns = named_columns({"train": data, "eval": evaluation}, columns)
+    named = {"train": data, "eval": evaluation}
     sources: dict[str, Path] = {}
     for split, file in named.items():
+        if split == "eval" and file is None and _holds_out(state, sources["train"], own_columns):
+            continue
         if file is not None:
             sources[split] = Path(file)
-            continue
-        brought = split == EVAL and EVAL not in kept and (data is not None or "train" in kept)
-        if brought and sources["train"].exists() and holds_texts(sources["train"], own_columns.get("train")):
             continue
         default = state.source_of(split)
         sources[split] = default.path
@@ -97,6 +95,24 @@ def rows_to_scrub(
     if missing:
         raise InvalidInput("Data files are missing.", missing)
     return sources, own_columns
+
+
+def _holds_out(state: ProjectState, train: Path, columns: Mapping[str, Columns]) -> bool:
+    """Tell whether documents are held out: of running text that is not the domain's, where no evaluation is named."""
+    named = state.charter.rows.files if state.charter.rows else {}
+    if "eval" in named or not train.exists() or train == state.domain_data() / "train.jsonl":
+        return False
+    return holds_texts(train, columns.get("train"))
+
+
+def _mixed_from(state: ProjectState, mix: Mix) -> Path | None:
+    """Return the file that conversations are drawn from; None where nothing is mixed in."""
+    if not mix.share:
+        return None
+    path = Path(mix.data) if mix.data else state.domain_data() / "train.jsonl"
+    if not path.exists():
+        raise InvalidInput(f"{path} does not exist; name rows to mix in with mix_data.")
+    return path
 
 
 def scrub_request(
@@ -116,10 +132,7 @@ def scrub_request(
     texts = holds_texts(sources["train"], own_columns.get("train"))
     if mix.share and not texts:
         raise InvalidInput(f"{sources['train']} holds conversations; --mix adds some to running text.")
-    if mix.share:
-        sources["mix"] = Path(mix.data) if mix.data else state.domain_data() / "train.jsonl"
-        if not sources["mix"].exists():
-            raise InvalidInput(f"{sources['mix']} does not exist.")
+    mix_data = _mixed_from(state, mix)
     tokens = secret.derive("tokens")
     misses = _reviewed_misses(state)
     reviewed = {"reviewed": [miss.sha256 for miss in misses]} if misses else {}
@@ -128,8 +141,9 @@ def scrub_request(
         **{split: rows_digest(path, own_columns.get(split)) for split, path in sources.items()},
         "settings": settings_digest(detect=detect, key=tokens.key_id, **reviewed, **mix.stated),
     }
-    mix_data = sources.pop("mix", None)
-    inputs.setdefault(EVAL, inputs["train"])
+    inputs.setdefault("eval", inputs["train"])  # documents of the same files are held out
+    if mix_data is not None:
+        inputs["mix"] = rows_digest(mix_data)
 
     def work(folder: Path) -> Scrubbed:
         from sdk.scrub.step import scrub  # which loads presidio

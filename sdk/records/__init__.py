@@ -51,6 +51,7 @@ from sdk.records.floors import (
     Floor,
     Floors,
     as_written,
+    default_floors,
     floors_text,
 )
 from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, OwnRows, Verified
@@ -203,6 +204,7 @@ __all__ = [
     "Verified",
     "as_written",
     "canonical_json",
+    "default_floors",
     "fault_text",
     "floors_text",
     "is_empty",

@@ -52,6 +52,11 @@ MAJORITY: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="majority", least=
 BASE: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="base", least=0),)}  # for running text
 
 
+def default_floors(metric: str) -> dict[str, tuple[Floor, ...]]:
+    """Return the floors of questions, or texts, for which nobody set some."""
+    return dict(BASE if metric == "perplexity" else MAJORITY)
+
+
 class AskedFloors(Frozen):
     """The floors that scores were held against, and where they come from."""
 

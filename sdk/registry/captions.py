@@ -36,7 +36,7 @@ def _scores_seen(adaptation: Adaptation) -> str:
         f"{'Lower' if lower_is_better else 'Higher'} is better. Over all {scores.adapted['all'].questions:,} "
         f"{scores.unit} {base.value:.2f} became {adapted.value:.2f}; {verdict}."
     )
-    if scores.majority:
+    if scores.majority and not lower_is_better:
         constant = getattr(scores.majority["all"], scores.metric)
         seen += f" Always giving the most frequent answer of the training rows would score {constant:.2f}."
     return seen

@@ -254,12 +254,12 @@ def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
                 yield from _interval_values(f"{who}/perplexity", language, metrics.perplexity_interval)
             else:
                 yield f"{who}/perplexity.{language}", metrics.perplexity
-    for language, score in scores.majority.items():
-        yield f"majority/exact_match.{language}", score.exact_match
-        yield f"majority/f1.{language}", score.f1
     for kind, forgotten in scores.forgetting.items():
         yield f"base/forgetting_perplexity.{kind}", forgotten.base
         yield f"adapted/forgetting_perplexity.{kind}", forgotten.adapted
+    for language, score in scores.majority.items():
+        yield f"majority/exact_match.{language}", score.exact_match
+        yield f"majority/f1.{language}", score.f1
 
 
 def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:

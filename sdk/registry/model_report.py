@@ -144,7 +144,11 @@ def _cards(adaptation: Adaptation) -> str:
 
 
 def _majority(scores: Scores) -> str:
-    return f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}" if scores.majority else ""
+    return (
+        f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}"
+        if scores.majority and scores.metric != "perplexity"
+        else ""
+    )
 
 
 def _speed(run: Run) -> str:
