@@ -46,6 +46,17 @@ def expected_micro_batch(settings: TrainSettings, needs: Needs) -> MicroBatch:
     return MicroBatch(tokens, largest, tokens / mean, _length_weighted_mean(key))
 
 
+def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:
+    """Return settings of the same effective batch for models and adapters that cannot keep rows apart in one pass."""
+    return settings.model_copy(
+        update={
+            "packing": False,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": settings.gradient_accumulation_steps * settings.per_device_train_batch_size,
+        }
+    )
+
+
 def best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
     """Pack rows in the order given into bins of `room` tokens: each goes where the least room stays, else a new bin.
 

@@ -98,6 +98,9 @@ test_gpus:
     out_of_memory_goes_on_with_smaller_micro_batches two_processes_learn_what_one_learns
     what_stops_a_process_is_the_commands_own_error
 test_hub: all
+test_kept:
+    documentation_has_them_worst_first the_engine_keeps_what_the_sums_say
+    the_figures_that_ship_are_those_of_the_measured_runs
 test_keys_remote:
     a_key_that_is_missing_or_of_another_kind_is_named a_wrapped_key_opens_only_with_its_key_and_context
     many_threads_sign_and_unwrap_at_once no_character_of_a_wrapped_key_can_be_changed nothing_secret_is_shown

@@ -172,6 +172,19 @@ def test_models_that_attend_otherwise_keep_their_own_attention() -> None:
     assert model.config._attn_implementation == before
 
 
+def test_a_model_that_names_no_base_model_gives_a_loss() -> None:
+    """Llama 4's causal model has its decoder under another name than its base_model_prefix."""
+    config = {**SHAPE, "num_local_experts": 2, "intermediate_size_mlp": 96, "attention_chunk_size": 128}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama4_text", **config)).requires_grad_(False)
+    assert model.base_model is model
+    wrapped = get_peft_model(model, peft_config(model, settings(), 5)).train()
+    assert use_row_attention(wrapped.get_base_model())
+    install_engine(wrapped, settings())
+    loss, found = loss_in_one(wrapped)
+    assert math.isfinite(loss)
+    assert found
+
+
 def test_no_row_sees_another() -> None:
     model = adapted(llama())
     use_row_attention(model.get_base_model())

@@ -215,7 +215,7 @@ def test_gradients_are_held_between_passes_and_once_more_in_ddps_buckets() -> No
 
 def test_with_few_tokens_and_a_high_rank_the_peak_is_where_all_gradients_are_there() -> None:
     memory = estimate(LLAMA_8B, settings("qlora-4bit", 1, 8, True, lora_r=1024), H200)
-    assert memory.activations == 0
+    assert memory.activations == pytest.approx(0, abs=1e-3)  # positions
     assert memory.gradients == pytest.approx(4 * adapter_parameters(LLAMA_8B, 1024) / 2**30)
     assert CUBLAS_GIB <= memory.workspace < 0.5
 
@@ -252,7 +252,10 @@ def share(shape: ModelShape, hardware: Hardware) -> float:
 
 def test_what_was_measured_least_has_the_widest_band() -> None:
     on_h200, elsewhere, on_cpu = (share(LLAMA_8B, where) for where in (H200, find_gpu("rtx 4090"), CPU))
-    assert on_h200 < elsewhere < min(on_cpu, share(find_model("gemma-2-9b"), H200))
+    unknown = LLAMA_8B.model_copy(update={"model_type": "next_month"})
+    assert on_h200 < elsewhere < min(on_cpu, share(unknown, H200))
+    assert share(find_model("gemma-2-9b"), H200) < elsewhere  # measured, as every architecture that the engine trains
+    assert elsewhere < share(find_model("gemma-2-9b"), find_gpu("t4"))  # which has no flash attention
     assert share(LLAMA_8B, find_gpu("mi300x")) > elsewhere
 
 
@@ -264,7 +267,8 @@ def test_speed_says_where_it_comes_from() -> None:
 
     assert "held against" in speed(H200).basis
     assert "not measured" in speed(find_gpu("a100 80gb")).basis
-    assert "experts" in speed(H200, find_model("qwen3-30b-a3b")).basis
+    assert "of this architecture" in speed(H200, find_model("qwen3-30b-a3b")).basis
+    assert "not of this one" in speed(H200, LLAMA_8B.model_copy(update={"model_type": "next_month"})).basis
     assert "sdk probe" in speed(CPU).basis
     measured = CPU.model_copy(update={"tflops": 0.2, "bandwidth_gbs": 8.0})  # a usual core's, four times
     assert "measured to do" in speed(measured).basis

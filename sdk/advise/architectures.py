@@ -40,6 +40,7 @@ class Architecture(NamedTuple):
     window_switch: bool = False  # only with use_sliding_window, and from max_window_layers on
     sinks: bool = False
     capped: bool = False
+    capped_logits: bool = False
     defaults: Mapping[str, int] = {}  # other keys that published files leave out
     rough: str = ""  # what is counted only roughly
 
@@ -83,6 +84,7 @@ _GEMMA3 = Architecture(
         "max_position_embeddings": 131_072,
     },
 )
+_GEMMA4 = Architecture(tied=True, head_dim=256, norms=4, window=512, every=6)
 _STATES = Architecture(rough="Layers with a state instead of attention are counted as attention layers.")
 _LLAMA_4 = Architecture(
     experts="intermediate_size",
@@ -101,6 +103,15 @@ UNCOUNTED = frozenset(
         "gemma4_unified_text", "git", "got_ocr2", "hrm_text", "jetmoe", "kimi_linear", "lfm3", "longcat_flash", "mamba",
         "mamba2", "moshi", "moss_transcribe_diarize", "musicgen", "musicgen_melody", "phi4_multimodal", "qwen4_exp",
         "qwen4_exp_text", "recurrent_gemma", "rwkv", "xlstm", "zamba", "zamba2",
+    }
+)  # fmt: skip
+# Those whose attention does not go through transformers' AttentionInterface, or does more in it than the engine's: rows
+# go through the model one by one (sdk/train/engine/attention.py decides; these did so on a GPU).
+ROW_BY_ROW = frozenset(
+    {
+        "bamba", "biogpt", "bloom", "falcon", "flint", "gpt_neox_japanese", "gpt_oss", "granite_swa",
+        "granitemoe_swa", "hy_v4", "inkling_text", "lara_mini", "mimo_v2_flash", "mpt", "olmo_hybrid", "qwen3_5",
+        "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "stablelm", "xglm",
     }
 )  # fmt: skip
 ARCHITECTURES: dict[str, Architecture] = {
@@ -136,11 +147,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         one_key_head=True,
     ),
     "gemma": Architecture(tied=True, head_dim=256),
-    "gemma2": Architecture(tied=True, head_dim=256, norms=4, window=4096, every=2, capped=True),
+    "gemma2": Architecture(tied=True, head_dim=256, norms=4, window=4096, every=2, capped=True, capped_logits=True),
     "gemma3": _GEMMA3,
     "gemma3_text": _GEMMA3,
-    "gemma4": Architecture(tied=True, head_dim=256, norms=4, window=512, every=6),
-    "gemma4_text": Architecture(tied=True, head_dim=256, norms=4, window=512, every=6),
+    "gemma4": _GEMMA4,
+    "gemma4_text": _GEMMA4,
     "glm": Architecture(head_dim=128, biased="qkv", attention_bias=True),
     "glm4": Architecture(head_dim=128, biased="qkv", attention_bias=True, norms=4),
     "glm4_moe": Architecture(biased="qkv", qk_norm="head", qk_norm_key="use_qk_norm"),
@@ -177,7 +188,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mistral": Architecture(attention_bias_key="", window=4096),
     "mixtral": Architecture(attention_bias_key="", experts="intermediate_size"),
     "mpt": Architecture(tied=True, gated=False, fused=True, multiple=4, multiple_key="expansion_ratio"),
-    "nanochat": Architecture(gated=False, norms=0, final_norm=False),
+    "nanochat": Architecture(gated=False, norms=0, final_norm=False, capped_logits=True),
     "nemotron": Architecture(gated=False, norm_bias=True),
     "nemotron_h": Architecture(
         gated=False, norms=1, head_dim=128, defaults={"num_experts_per_tok": 2, "num_key_value_heads": 8}

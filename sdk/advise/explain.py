@@ -12,6 +12,7 @@ from sdk.advise.layers import expert_parameters, parameters
 from sdk.advise.memory import CUDA_CONTEXT_GIB, GPU_USABLE, NCCL_GIB, RAM_USABLE, available_gib
 from sdk.advise.predict import is_held_against
 from sdk.advise.recipe import HIGH_RANK, usual_rank, wants_accuracy
+from sdk.advise.reliability import architecture_errors
 from sdk.hardware import gpus
 from sdk.records import Accuracy, Alternative, Hardware, Method, ModelShape, Needs, Pilot, TrainSettings
 
@@ -148,6 +149,7 @@ def notes(search: Search, found: Sequence[Candidate], taken: Candidate) -> Itera
             "bitsandbytes and PEFT."
         )
     yield from shape.approximations
+    yield from _about_architecture(shape, hardware)
     yield from _about_hardware(hardware, settings)
     if needs.max_length > shape.max_position_embeddings:
         yield f"{shape.name} takes {shape.max_position_embeddings} tokens; longer rows are refused, not cut."
@@ -190,6 +192,16 @@ def _against_the_rule(found: Sequence[Candidate], taken: Candidate, needs: Needs
                 f"The rule of thumb is contradicted: {NAMES[leaner.method]} has {leaner.prediction.memory.weights:.1f} "
                 f"GiB of weights, {NAMES[taken.method]} {mine.memory.weights:.1f}."
             )
+
+
+def _about_architecture(shape: ModelShape, hardware: Hardware) -> Iterator[str]:
+    errors = architecture_errors(shape)
+    if hardware.gpu_count and not errors.measured:
+        yield (
+            f"No run of the architecture {shape.model_type!r} was measured. For others, what was predicted in the same "
+            f"way beside the weights was up to {errors.too_low:.0%} too low and {errors.too_high:.0%} too high: the "
+            "band is as wide. `sdk probe` measures this one."
+        )
 
 
 def _about_hardware(hardware: Hardware, settings: TrainSettings) -> Iterator[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sdk.advise.architectures import ARCHITECTURES, LLAMA
+from sdk.advise.kept import Kept, Peak, counted_of, sizes_of, total
 from sdk.advise.layers import (
     MLPS,
     Linear,
@@ -31,6 +32,12 @@ ADAPTER_BYTES = 4  # float32; gradients and each of AdamW's two moments take the
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
 QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0, "lora-fp8": 1.0}
 CUBLAS_GIB = 1 / 16  # its workspace, which torch allocates at the first product
+# Bytes for each number of what a layer with a state puts out, that torch's own code for it keeps on a GPU (kernels for
+# it are not used): read off one run of each, 16-bit LoRA with nothing recomputed (tests/benchmarks/architectures.py).
+STATE_BYTES = {"granitemoehybrid": 97, "bamba": 121, "olmo_hybrid": 66}
+STATE_BYTES_OF_DELTA_NETS = 92  # Qwen3-Next, Qwen3.5
+# Of these bytes, so many are there where a layer of Mamba 2 is recomputed: gradients of its widest numbers lie beside.
+MAMBA_2_RECOMPUTED = 1.35
 OFFLOADED_INPUTS = 2  # on the GPU while the others wait in the host's memory: of the layer at work and of the next
 # A CPU's process holds more than its tensors. What torch loads at its first step, and thread pools:
 CPU_RUNTIME_GIB = 0.04
@@ -109,7 +116,9 @@ def estimate(
     work = _Pass(shape, settings, tokens, max(1, round(learned * tokens)), min(tokens, settings.max_length), gpu)
     count = adapter_parameters(shape, settings.lora_r)
     adapters = count * ADAPTER_BYTES
-    peak = max(_moments(work, adapters), key=sum)
+    counted = counted_of(shape)
+    moments = _counted_moments(work, adapters, counted) if gpu and counted else _moments(work, adapters)
+    peak = max(moments, key=sum)
     between = 0 if gpu else _holes(work)
     return Memory(
         weights=_weights(work) / GIB,
@@ -164,6 +173,110 @@ def _moments(work: _Pass, adapters: int) -> tuple[_Moment, ...]:
     )
 
 
+# -- what layers keep, by what was counted (sdk/advise/kept.py) ------------------------------------------------------
+
+
+def _counted_moments(work: _Pass, adapters: int, counted: Kept) -> tuple[_Moment, ...]:
+    """Return the same moments, by the sums of this architecture; layers that are recomputed come first."""
+    settings, shape, layers = work.settings, work.shape, work.shape.num_hidden_layers
+    kinds = _kinds(work)
+    again = 0
+    if settings.gradient_checkpointing:
+        again = layers if settings.shard_base else min(layers, settings.checkpointed_layers or layers)
+    held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
+    of_layer = adapters / layers
+    added = of_layer if held else 0
+    sizes = kinds[-1].sizes
+    outside = work.tokens * total(counted.outside[again > 0], sizes)
+    layer = sum(kind.share * _layer_of(work, counted, kind) for kind in kinds)
+    of_input = work.tokens * total(counted.recomputed, sizes)
+    waiting = min(again, OFFLOADED_INPUTS) if settings.activation_offloading else again
+    kept = outside + waiting * of_input + (layers - again) * layer
+    head = work.tokens * total(counted.head[again > 0], sizes) - 4 * (work.tokens - work.learned) * shape.hidden_size
+    moments = [
+        _Moment(held, kept, _logits(work) + head, 0),
+        _Moment(held, kept, work.tokens * total(counted.tail[again > 0], sizes), 0),
+        _Moment(max(held, adapters), 0, 0, 0),
+    ]
+    if again < layers:
+        whole = _widest(work, counted.backward, kinds)
+        moments.append(_Moment(max(held, of_layer), kept - layer, 0, whole + added))
+    if again:
+        whole = _widest(work, counted.again, kinds)
+        done = max(held, of_layer * (layers - again + 1))
+        first = outside + max(0, waiting - 1) * of_input
+        moments.append(_Moment(done, first, 0, whole + added))
+    whole = _widest(work, counted.again if again else counted.backward, kinds)
+    moments.append(_Moment(max(held, adapters), outside, 0, whole))
+    return tuple(_with_no_less_than_nothing(moment) for moment in moments)
+
+
+def _with_no_less_than_nothing(moment: _Moment) -> _Moment:
+    """Move what a sum over layers lacks, since the first one keeps no input, to the workspace."""
+    return moment._replace(
+        activations=max(0.0, moment.activations), workspace=moment.workspace + min(0.0, moment.activations)
+    )
+
+
+class _Kind(NamedTuple):
+    share: float  # of all layers
+    sizes: dict[str, float]
+
+
+def _kinds(work: _Pass) -> tuple[_Kind, ...]:
+    """Return the layers without and with routed experts."""
+    shape, settings = work.shape, work.settings
+    dense = shape.num_dense_layers / shape.num_hidden_layers if shape.num_experts else 0.0
+    made = [_Kind(1 - dense, sizes_of(shape, work.longest, settings.lora_r))] if dense < 1 else []
+    if dense:
+        made.insert(0, _Kind(dense, sizes_of(shape, work.longest, settings.lora_r, sparse=False)))
+    return tuple(made)
+
+
+def _layer_of(work: _Pass, counted: Kept, kind: _Kind) -> float:
+    return work.tokens * total(counted.layer, kind.sizes) + _masks(work)
+
+
+def _masks(work: _Pass) -> float:
+    """Return the bytes that dropout adds to a layer: o's input, which attention keeps as well, and the masks."""
+    shape, settings = work.shape, work.settings
+    if not settings.lora_dropout:
+        return 0.0
+    query = shape.num_attention_heads * (shape.v_head_dim or shape.head_dim)
+    groups = {
+        layer.group: layer.inputs * layer.count / shape.num_hidden_layers
+        for layer in linear_layers(shape)
+        if not layer.group.startswith("vision") and not (shape.num_experts and layer.group in MLPS)
+    }
+    return work.tokens * (2 * query + sum(groups.values()))
+
+
+def _widest(work: _Pass, peaks: tuple[Peak, ...], kinds: tuple[_Kind, ...]) -> float:
+    """Return the bytes that a layer's backward pass reaches at its widest, over what lay there before the layer."""
+    dropped = 0.0
+    if work.settings.lora_dropout:  # the gradient of the adapter's input besides that of its layer's
+        widths = [
+            layer.inputs for layer in linear_layers(work.shape) if layer.group not in MLPS or not work.shape.num_experts
+        ]
+        dropped = work.size * work.tokens * max(widths, default=0) + _masks(work)
+    matrices = {group: _matrix(work, group) for group in {peak.matrix for peak in peaks}}
+    return dropped + max(
+        work.tokens * total(peak.bytes, kind.sizes) + matrices[peak.matrix] for kind in kinds for peak in peaks
+    )
+
+
+def _matrix(work: _Pass, group: str) -> float:
+    """Return the bytes of the weights as a matrix to multiply with, where the base is quantized."""
+    settings, layers = work.settings, linear_layers(work.shape)
+    if settings.method not in QUANTIZED_BYTES or not group:
+        return 0.0
+    some = [layer for layer in layers if layer.group == group] or list(layers)
+    largest = max(layer.inputs * layer.outputs for layer in some)
+    if settings.method != "lora-fp8":
+        return work.size * largest
+    return largest + work.tokens * max(layer.outputs for layer in some)  # transposed; the output's gradient in 8 bits
+
+
 # -- what layers keep ------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +316,16 @@ def _layer_bytes(work: _Pass, with_experts: bool) -> float:
     total = tokens * (work.size * kept + mask + 4 * (heads + architecture.norms))
     if with_experts:
         total += _expert_bytes(work)
+    total += _state_bytes(work) * shape.num_linear_attention_layers / shape.num_hidden_layers
     return total + tokens * work.longest * heads * _score_bytes(work)
+
+
+def _state_bytes(work: _Pass) -> float:
+    """Return the bytes that a layer with a state keeps on a GPU beside what one with attention would."""
+    outputs = [layer.inputs for layer in linear_layers(work.shape) if layer.group == "state_out"]
+    if not work.gpu or not outputs:
+        return 0.0
+    return work.tokens * outputs[0] * STATE_BYTES.get(work.shape.model_type, STATE_BYTES_OF_DELTA_NETS)
 
 
 def _score_bytes(work: _Pass) -> int:
@@ -267,7 +389,10 @@ def _kept(work: _Pass) -> tuple[float, int, float]:
     sparse_layer = _layer_bytes(work, True) if shape.num_experts else 0.0
     dense_layer = _layer_bytes(work, False) if dense else 0.0
     mean = (dense * dense_layer + (layers - dense) * sparse_layer) / layers
-    largest = max(dense_layer, sparse_layer)
+    # All of it lies in one layer, of which the mean has its share.
+    at_once = MAMBA_2_RECOMPUTED if shape.model_type in ("granitemoehybrid", "bamba") else 1.0
+    of_state = _state_bytes(work) * (at_once - shape.num_linear_attention_layers / layers)
+    largest = max(dense_layer, sparse_layer) + of_state
     if not settings.gradient_checkpointing:
         return layers * mean, layers, 0
     of_input = work.size * tokens * shape.hidden_size
@@ -293,15 +418,20 @@ def _holes(work: _Pass) -> float:
 
 
 def _head(work: _Pass) -> float:
-    """Return the bytes at the loss beside what layers keep.
-
-    The last norm's input and output, their learned part and its gradient; in float32 the logits of a chunk, their
-    softmax, and the softmax of the chunk before.
+    """Return the bytes at the loss beside what layers keep: the last norm's input and output, their learned part and
+    its gradient, and the logits.
     """
-    shape, learned = work.shape, work.learned
-    chunk = max(1, LOGITS_PER_CHUNK // shape.vocab_size)
-    hidden = 2 * work.size * (work.tokens + learned) * shape.hidden_size
-    return hidden + 4 * shape.vocab_size * (min(learned, chunk) + min(learned, 2 * chunk))
+    return 2 * work.size * (work.tokens + work.learned) * work.shape.hidden_size + _logits(work)
+
+
+def _logits(work: _Pass) -> float:
+    """Return the bytes, in float32, of the logits of a chunk, their softmax, and the softmax of the chunk before; where
+    logits are capped, the slope of that besides.
+    """
+    vocabulary, learned = work.shape.vocab_size, work.learned
+    chunk = max(1, LOGITS_PER_CHUNK // vocabulary)
+    chunks = 2 if work.shape.final_logit_softcapping else 1
+    return 4 * vocabulary * (chunks * min(learned, chunk) + min(learned, 2 * chunk))
 
 
 def _backward(work: _Pass) -> float:

@@ -135,6 +135,7 @@ def _values(keys: ConfigKeys, outer: ConfigKeys, architecture: Architecture) -> 
         "num_sliding_layers": windowed,
         "num_linear_attention_layers": _states(keys, layers, types),
         "attn_logit_softcapping": architecture.capped or keys.has("attn_logit_softcapping"),
+        "final_logit_softcapping": architecture.capped_logits or keys.has("final_logit_softcapping"),
         "attention_sinks": architecture.sinks,
         **_experts(keys, hidden, layers, architecture),
         **_latent(keys, heads),

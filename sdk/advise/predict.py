@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sdk.advise.architectures import ROW_BY_ROW
 from sdk.advise.memory import estimate
+from sdk.advise.reliability import architecture_errors
 from sdk.advise.speed import pass_seconds, step_seconds
 from sdk.hardware.kernels import FLASH_HEAD_SIZE
-from sdk.packing import MicroBatch, expected_micro_batch
+from sdk.packing import MicroBatch, expected_micro_batch, one_row_at_a_time
 from sdk.records import Calibration, Hardware, Memory, ModelShape, Needs, Probed, Range, Speed, TrainSettings
 
 
@@ -52,6 +54,8 @@ def predict(
 
     calibration: of this base on this hardware, whose passes of the same method outweigh the formulas.
     """
+    if shape.model_type in ROW_BY_ROW:
+        settings = one_row_at_a_time(settings)
     filled = expected_micro_batch(settings, needs)
     learned = needs.lengths.learned if needs.lengths else 1.0
     memory = estimate(shape, settings, hardware, filled.largest, learned)
@@ -87,10 +91,11 @@ def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Memor
     # bfloat16 came with Ampere, and so did flash attention.
     flash = hardware.bf16 and shape.head_dim <= FLASH_HEAD_SIZE
     by_rows = shape.attn_logit_softcapping or shape.attention_sinks or not flash
-    unlike = shape.v_head_dim not in (0, shape.head_dim)
-    if shape.approximations or by_rows or unlike or shape.num_linear_attention_layers or hardware.backend != "cuda":
+    if hardware.backend != "cuda" or (by_rows and not (flash and is_held_against(hardware))):
         return ROUGH
-    return MEASURED if is_held_against(hardware) else SAME_KERNELS
+    usual, errors = MEASURED if is_held_against(hardware) else SAME_KERNELS, architecture_errors(shape)
+    below, above = errors.too_high / (1 + errors.too_high), errors.too_low / (1 - errors.too_low)
+    return usual._replace(rest_below=below, rest_above=above)
 
 
 def is_held_against(hardware: Hardware) -> bool:
@@ -155,10 +160,10 @@ def _speed(
         factor, basis = SPEED_ON_A_MEASURED_CPU, "from what this machine's CPU was measured to do"
     elif not hardware.gpu_count:
         factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk probe` measures here"
-    elif shape.num_experts:
-        factor, basis = SPEED_ELSEWHERE, "scaled from dense models, not measured with experts"
     elif is_held_against(hardware):
-        factor, basis = SPEED_MEASURED, f"held against runs on {HELD_AGAINST}"
+        errors = architecture_errors(shape)
+        kind = "this architecture" if errors.measured else "other architectures, not of this one"
+        factor, basis = max(SPEED_MEASURED, errors.speed), f"held against runs on {HELD_AGAINST} of {kind}"
     else:
         factor, basis = SPEED_ELSEWHERE, f"scaled from {HELD_AGAINST} by data sheets, not measured on this GPU"
     tokens = filled.tokens * settings.gradient_accumulation_steps * settings.gpus / seconds

@@ -1,10 +1,10 @@
 """Time of a training step: what a GPU computes and moves, against what the host needs to launch it.
 
 Each term is work over a rate of the data sheet, times how far the engine stays below that rate. The factors were fitted
-to passes of five models on one H200 (tests/benchmarks/planning.py --search) and hold there; on other GPUs they are
-assumed to be the same. A CPU has no data sheet of use: its rates are measured (sdk/model/cpu_speed.py), and three
-factors were fitted to passes of the embedded base and of one of 135 million parameters. docs/advisor.md has the errors
-on runs that were not fitted.
+to half of the runs on one H200 that ran alone (tests/benchmarks/memory.py, architectures.py) and hold there; on other
+GPUs they are assumed to be the same. A CPU has no data sheet of use: its rates are measured (sdk/model/cpu_speed.py),
+and three factors were fitted to passes of the embedded base and of one of 135 million parameters. docs/advisor.md has
+the errors on runs that were not fitted.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sdk.advise.kept import counted_of, sizes_of, total
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
 from sdk.advise.memory import QUANTIZED_BYTES
 from sdk.packing import MicroBatch
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
-MATRICES_FP8 = 1.47
+MATRICES_FP8 = 1.61
+ELEMENTWISE = 1.44  # of what is read and written outside of products
+UNALIGNED_EVEN, UNALIGNED_ODD = 2.3, 5.0  # of the head, where the vocabulary is no multiple of 8 (OLMo 3, Granite)
 # Seconds that the host (32 virtual cores beside the H200) needs to launch a layer forward and backward, and to launch
 # it once more where it recomputes.
 LAUNCH: dict[Method, tuple[float, float]] = {
@@ -26,12 +29,19 @@ LAUNCH: dict[Method, tuple[float, float]] = {
     "qlora-4bit": (0.0075, 0.0066),
     "lora-fp8": (0.0078, 0.0060),
 }
+USUAL_LAUNCHES = 69  # operations of a layer of Llama, forward and backward, for which these seconds were read off
+OPERATIONS = 0.25  # how much of it grows with their number
 OVERLAP = 6.0  # how sharply the longer of both decides
 STEP_SECONDS = 0.004  # of an optimizer step, whatever the size
 OPTIMIZER_BYTES = 40  # moved for each parameter of an adapter: AdamW, clipping, its 16-bit copy
 EXPERTS = 2.0  # transformers gathers and scatters each token's copies around grouped products
 LINK_USED = 0.7  # of the link's rate
 HIDDEN_BEHIND_COMPUTE = 0.5  # of the gradients' exchange
+
+# Of the time that a model of attention alone would take, so much more if all layers had a state: torch's own code for
+# it goes over a row in chunks, one after the other. Read off one run of each.
+STATES = {"granitemoehybrid": 1.9, "bamba": 2.3, "olmo_hybrid": 10.5}
+STATES |= dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), 6.5)
 
 # Bytes a second, what 8B and 7B models lost on one H200: what is kept between layers, to the host's memory and back;
 # rows of the embeddings, looked up there.
@@ -59,7 +69,7 @@ class Factors(NamedTuple):
     size: int
 
 
-GPU_FACTORS = Factors(1.33, 3.3, 2.1, 4.0, 1.36, {"qlora-4bit": 1.6, "qlora-8bit": 8.0}, 2)
+GPU_FACTORS = Factors(1.46, 3.97, 1.62, 4.33, 1.72, {"qlora-4bit": 2.11, "qlora-8bit": 6.77}, 2)
 CPU_FACTORS = Factors(1, 1, 1, 1, CPU_TRAFFIC, dict.fromkeys(("qlora-4bit", "qlora-8bit"), CPU_DEQUANTIZING), 4)
 
 
@@ -94,8 +104,7 @@ def pass_seconds(
     if settings.gradient_checkpointing:
         again = 1.0 if settings.shard_base else min(layers, settings.checkpointed_layers or layers) / layers
     gpu = hardware.gpu_count > 0
-    launch = LAUNCH[settings.method] if gpu else (CPU_LAUNCH, CPU_LAUNCH / 2)
-    launching = layers * (launch[0] + again * launch[1])
+    launching = layers * _launching(shape, settings, again, gpu)
     computing = _computing(
         shape, settings, rates(hardware), GPU_FACTORS if gpu else CPU_FACTORS, filled, learned, again
     )
@@ -110,6 +119,19 @@ def pass_seconds(
         moved = 2 * linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, 2) * _others(settings)
         seconds = max(seconds, moved / (rates(hardware).link * LINK_USED))
     return seconds
+
+
+def _launching(shape: ModelShape, settings: TrainSettings, again: float, gpu: bool) -> float:
+    """Return the seconds that launching a layer takes."""
+    if not gpu:
+        return CPU_LAUNCH * (1 + again / 2)
+    once, more = LAUNCH[settings.method]
+    counted = counted_of(shape)
+    if counted is not None:
+        forward, backward, with_forward = counted.launches
+        once *= 1 + OPERATIONS * ((forward + backward) / USUAL_LAUNCHES - 1)
+        more *= 1 + OPERATIONS * ((with_forward - backward) / (USUAL_LAUNCHES / 3) - 1)
+    return once + again * more
 
 
 def _computing(
@@ -140,15 +162,18 @@ def _computing(
     seen = (layers - windowed) * filled.row + windowed * min(filled.row, shape.sliding_window)
     seconds += 2 * width * tokens * seen * (3.5 + again) / rate.matrices * factors.attention
     # 2 FLOPs a weight for the logits, 2 for the gradient of their input; the head's own is not computed.
-    seconds += 4 * head * tokens * learned / rate.matrices * factors.head
+    seconds += 4 * head * tokens * learned / rate.matrices * factors.head * _unaligned(shape.vocab_size)
     # Forward, the gradient of the input, the gradient of the adapters.
     adapted = adapter_parameters(shape, settings.lora_r)
     seconds += 2 * adapted * tokens * (3 + again) / rate.matrices * factors.adapters
     # Numbers that are read and written for a token besides products: by norms, sums, rotary embeddings and the gated
     # activation, then the inputs and outputs of linear layers and adapters. The logits of a learned token have 4 bytes,
     # and six kernels pass over them.
-    key = 2 * shape.num_key_value_heads * shape.head_dim
-    moved = layers * (12 * hidden + 6 * shape.intermediate_size + 4 * (width + key)) * (3 + again)
+    moved = 0.0
+    if factors is CPU_FACTORS:
+        moved = _usually_moved(shape) * (3 + again)
+    else:
+        seconds += _moved(shape, settings, filled, again) * tokens / rate.bytes * ELEMENTWISE
     dropped = 2 if settings.lora_dropout else 1
     moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
     seconds += (factors.size * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
@@ -160,9 +185,33 @@ def _computing(
     if factors is CPU_FACTORS:
         stored = factors.size * (linear_parameters(shape) * passes + 2 * head)
         seconds += stored / rate.bytes * CPU_WEIGHTS
-    if expert_parameters(shape):
+    if expert_parameters(shape) and (factors is CPU_FACTORS or counted_of(shape) is None):
         seconds *= EXPERTS
+    if factors is GPU_FACTORS:
+        seconds *= 1 + STATES.get(shape.model_type, 0.0) * shape.num_linear_attention_layers / layers
     return seconds
+
+
+def _unaligned(vocabulary: int) -> float:
+    """Return how many times as long a product takes whose rows do not begin at multiples of 16 bytes."""
+    return 1.0 if vocabulary % 8 == 0 else UNALIGNED_EVEN if vocabulary % 2 == 0 else UNALIGNED_ODD
+
+
+def _moved(shape: ModelShape, settings: TrainSettings, filled: MicroBatch, again: float) -> float:
+    """Return the bytes that all layers read and write for a token outside of products."""
+    layers = shape.num_hidden_layers
+    counted = counted_of(shape)
+    if counted is None:
+        return 2 * _usually_moved(shape) * (3 + again)
+    sizes = sizes_of(shape, round(filled.row), settings.lora_r)
+    forward, backward, with_forward = (total(each, sizes) for each in counted.moved)
+    return layers * (forward + (1 - again) * backward + again * with_forward)
+
+
+def _usually_moved(shape: ModelShape) -> int:
+    """Return the numbers that layers like Llama's read and write for a token in a forward pass, all together."""
+    width = (shape.num_attention_heads + 2 * shape.num_key_value_heads) * shape.head_dim
+    return shape.num_hidden_layers * (12 * shape.hidden_size + 6 * shape.intermediate_size + 4 * width)
 
 
 def step_seconds(

@@ -23,10 +23,11 @@ from sdk.measure.trials import TrialResult
 from sdk.model import Chat, encode_rows, keep_base_open, learned
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
+from sdk.packing import one_row_at_a_time
 from sdk.records import OnProgress, TrainSettings
 from sdk.seal import read_adapter
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
-from sdk.train.batching import micro_batches, one_row_at_a_time
+from sdk.train.batching import micro_batches
 from sdk.train.engine import use_row_attention
 from sdk.train.validation import hold_out
 

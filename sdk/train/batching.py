@@ -37,17 +37,6 @@ def continued(before: list[list[int]], batches: list[list[int]], together: int) 
     return before + before[: -len(before) % together] + batches[len(before) :]
 
 
-def one_row_at_a_time(settings: TrainSettings) -> TrainSettings:
-    """Return settings of the same effective batch for models and adapters that cannot keep rows apart in one pass."""
-    return settings.model_copy(
-        update={
-            "packing": False,
-            "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": settings.gradient_accumulation_steps * settings.per_device_train_batch_size,
-        }
-    )
-
-
 def _epochs(lengths: Sequence[int], first: int, draw: random.Random) -> Iterator[int]:
     """Yield all rows again and again, shuffled in each epoch; the `first` longest rows come first of all."""
     longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])[:first]

@@ -24,8 +24,9 @@ from sdk.data import read_rows, rows_of
 from sdk.data.base_folder import Base, base_from_json
 from sdk.isolated import answer
 from sdk.model import Chat, Encoded, Learned, cut_texts, encode_rows, keep_base_open, learned
+from sdk.packing import one_row_at_a_time
 from sdk.records import PROMPTS, OnProgress, PassMeasurement, TrainSettings
-from sdk.train.batching import micro_batches, one_row_at_a_time
+from sdk.train.batching import micro_batches
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.failures import failures, memory_of_steps

@@ -19,10 +19,11 @@ from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import Base, Chat, Encoded, PinnedBase, base_name, cut_texts, encode_rows, learned, pin_base
 from sdk.model.load import load_base
+from sdk.packing import one_row_at_a_time
 from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.adapter_init import export_adapter, initialize_adapter
-from sdk.train.batching import continued, micro_batches, one_row_at_a_time
+from sdk.train.batching import continued, micro_batches
 from sdk.train.callbacks import add_callbacks
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention

@@ -282,6 +282,7 @@ OURS = (
     "role",
     "plan",
     "share",
+    "late",
 )
 COLUMNS = (
     "name", "shape", "method", "lora_r", "lora_dropout", "batch", "length", "accumulation", "packing",
@@ -354,10 +355,8 @@ def build(config: dict[str, Any], method: str) -> Any:
                 if bias is not None:
                     replaced.bias = torch.nn.Parameter(torch.zeros(bias.shape, dtype=dtype, device=gpu), False)
                 setattr(parent, name, replaced)
-            elif any(buffer.is_meta for buffer in child.buffers(recurse=False)):
-                fresh = type(child)(made) if "Rotary" in type(child).__name__ else None
-                if fresh is not None:
-                    setattr(parent, name, fresh.to(gpu))
+            elif "Rotary" in type(child).__name__ and hasattr(child, "config"):
+                setattr(parent, name, type(child)(child.config).to(gpu))
     for module in model.modules():
         for name, value in list(module.named_parameters(recurse=False)):
             if value.is_meta:
@@ -413,7 +412,8 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
     from datasets import Dataset
     from transformers import set_seed
 
-    from sdk.train.batching import micro_batches, one_row_at_a_time
+    from sdk.packing import one_row_at_a_time
+    from sdk.train.batching import micro_batches
     from sdk.train.checkpoints import Checkpoints
     from sdk.train.engine import use_row_attention
     from sdk.train.methods import peft_config
@@ -465,7 +465,6 @@ def _train(row: Row) -> dict[str, Any]:
 
         process_group.join()
     cuda, found = torch.cuda.is_available(), {"gpu": "CPU"}
-    config = config_of(row)
     if cuda and row.get("limit_gib"):
         whole = torch.cuda.get_device_properties(0).total_memory / GIB
         torch.cuda.set_per_process_memory_fraction(min(1.0, row["limit_gib"] / whole))
@@ -474,7 +473,7 @@ def _train(row: Row) -> dict[str, Any]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         found = {"gpu": torch.cuda.get_device_name(), "base_gib": torch.cuda.memory_allocated() / GIB}
-    rows = rows_of(row, settings, config["vocab_size"])
+    rows = rows_of(row, settings, model.config.get_text_config().vocab_size)
     marks: list[float] = []
 
     class Clock(TrainerCallback):
@@ -658,13 +657,16 @@ def shape_of(row: Row) -> Any:
 
 def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     """The advisor's answer for the tokens that the row's passes had; where nothing was measured, for full passes."""
+    from sdk.advise.architectures import ROW_BY_ROW
     from sdk.advise.memory import device_gib, estimate
     from sdk.advise.predict import predict as advised
     from sdk.advise.speed import step_seconds
-    from sdk.packing import MicroBatch
+    from sdk.packing import MicroBatch, one_row_at_a_time
     from sdk.records import Needs
 
     shape, settings = shape_of(row), settings_of(row)
+    if shape.model_type in ROW_BY_ROW:
+        settings = one_row_at_a_time(settings)
     hardware = _hardware(found.get("gpu", "NVIDIA H200"), settings.gpus)
     largest = found.get("tokens") or settings.per_device_train_batch_size * settings.max_length
     learned = row.get("learned", 1.0)

@@ -93,6 +93,7 @@ def answer_with_loss(model: PreTrainedModel, before: Callable[[], None]) -> None
     (negative); targets: (n,), the token that follows each; items: what the sum is divided by.
     """
     original = model.forward
+    body = model.base_model if model.base_model is not model else model.model  # Llama 4 names none
 
     def forward(
         *args: Any,
@@ -104,7 +105,7 @@ def answer_with_loss(model: PreTrainedModel, before: Callable[[], None]) -> None
         before()
         if learned is None or targets is None:
             return original(*args, **kwargs)
-        hidden = model.base_model(*args, **kwargs).last_hidden_state.squeeze(0)
+        hidden = body(*args, **kwargs).last_hidden_state.squeeze(0)
         layer = model.get_output_embeddings()
         head = Head(layer.weight, layer.bias, *_scale_and_cap(model.config.get_text_config()))
         return CausalLMOutput(loss=frozen_head_loss(hidden[learned], head, targets) / items)

@@ -1,0 +1,111 @@
+"""Models of an architecture in sizes that were drawn, all of their layers of one kind."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+import sys
+from typing import Any
+
+import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from sdk.advise.model_config import shape_of
+from sdk.records import ModelShape
+from tools.layer_bytes.one_step import LAYERS
+
+WIDTHS = {
+    "hidden": ("hidden_size", "n_embd", "n_embed", "d_model"),
+    "inner": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "block_ff_dim", "dff"),
+    "dense": ("intermediate_size_mlp",),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"),
+    "keys": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
+    "size": ("head_dim",),
+    "expert": ("moe_intermediate_size", "expert_ffn_hidden_size"),
+    "shared": ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size"),
+    "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "chosen": ("num_experts_per_tok", "top_k_experts", "experts_per_token", "moe_topk", "moe_k"),
+    "experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "vocabulary": ("vocab_size",),
+    "q_rank": ("q_lora_rank",), "kv_rank": ("kv_lora_rank",), "rope": ("qk_rope_head_dim",),
+    "nope": ("qk_nope_head_dim",), "value": ("v_head_dim",),
+}  # fmt: skip
+FIXED = {
+    "first_k_dense_replace": 0, "decoder_sparse_step": 1, "mlp_only_layers": [], "moe_layer_start_index": 0,
+    "moe_layer_interval": 1, "interleave_moe_layer_step": 1, "num_dense_layers": 0, "n_group": 1, "topk_group": 1,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+# What is not taken over from the default config: it names layers, or is another name of a size that is set.
+LEFT_OUT = {"model_type", "rope_parameters", "rope_scaling", "layers_block_type", "moe_layer_freq", "per_layer_config"}
+ALIASES = ("experts", "chosen", "heads", "keys", "hidden", "layers", "expert")
+
+
+def variant(model_type: str, draw: random.Random, tokens: int, own_head_size: bool) -> Any:
+    """Return transformers' config of this type. own_head_size: heads need not be as wide as hidden_size gives."""
+    text = CONFIG_MAPPING[model_type]().get_text_config()
+    there = text.to_dict()
+    named = {
+        what: next((name for name in names if name in there or hasattr(text, name)), None)
+        for what, names in WIDTHS.items()
+    }
+    if not own_head_size:
+        named["size"] = None
+    elif not named["size"] and 'getattr(config, "head_dim"' in _source(text):
+        named["size"] = "head_dim"
+    values = _values(draw, bool(named["size"]), bool(named["keys"]))
+    given: dict[str, Any] = {
+        name: values[what]
+        for what, name in named.items()
+        if name is not None and (there.get(name, 0) is not None or what in ("size", "chosen", "keys"))
+    }
+    left_out = LEFT_OUT | ({name for what in ALIASES for name in WIDTHS[what]} - set(given) - {"intermediate_size"})
+    given |= {name: value for name, value in FIXED.items() if name in there}
+    if named["rope"]:
+        given |= {"head_dim": values["rope"], "num_key_value_heads": values["heads"]}
+    if isinstance(there.get("layer_types"), list):
+        kinds = there["layer_types"]
+        given["layer_types"] = ["full_attention" if "full_attention" in kinds else kinds[0]] * LAYERS
+    if isinstance(there.get("mlp_layer_types"), list):
+        given["mlp_layer_types"] = ["sparse"] * LAYERS
+    if "mamba_n_heads" in there:
+        given |= {"mamba_expand": 2, "mamba_d_head": 64, "mamba_n_heads": values["hidden"] // 32}
+    given |= {name: tokens for name in POSITIONS if name in there or name == POSITIONS[0]}
+    if isinstance(there.get("rope_parameters"), dict):
+        given["rope_parameters"] = there["rope_parameters"]
+    return type(text)(**{**{name: value for name, value in there.items() if name not in left_out}, **given})
+
+
+def shape_of_variant(config: Any) -> ModelShape:
+    read = json.loads(json.dumps(config.to_dict(), default=str))
+    return shape_of(read, config.model_type, "a variant", "config.json")
+
+
+def _source(config: Any) -> str:
+    return inspect.getsource(sys.modules[transformers.AutoModelForCausalLM._model_mapping[type(config)].__module__])
+
+
+def _values(draw: random.Random, own_head_size: bool, grouped: bool) -> dict[str, int]:
+    size, groups = draw.choice([32, 64, 96, 128]), draw.choice([2, 3, 4])
+    keys = draw.choice([2, 3, 4])  # with one only, views stand where others need copies
+    heads = groups * keys
+    return {
+        "hidden": 64 * draw.choice([3, 4, 5, 7, 9, 11]) if own_head_size else heads * size,
+        "inner": 64 * draw.choice([5, 8, 13, 17, 24]),
+        "dense": 64 * draw.choice([5, 8, 13, 17, 24]),
+        "heads": heads,
+        "keys": keys if grouped else heads,
+        "size": size,
+        "expert": 64 * draw.choice([1, 2, 3, 5, 8]),
+        "shared": 64 * draw.choice([1, 2, 4, 7, 9]),
+        "layers": LAYERS,
+        "chosen": draw.choice([2, 3, 4, 6]),
+        "experts": draw.choice([8, 12, 16, 24]),
+        "vocabulary": 128,
+        "q_rank": 64 * draw.choice([2, 3, 5, 7]),
+        "kv_rank": 64 * draw.choice([1, 2, 4, 6]),
+        "rope": 32 * draw.choice([1, 2]),
+        "nope": 32 * draw.choice([1, 2, 3, 4]),
+        "value": 32 * draw.choice([1, 2, 3, 5]),
+    }
