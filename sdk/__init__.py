@@ -112,10 +112,10 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.estimating": "estimate",
     "sdk.records": """
         Advice Alternative Approval AskedFloors Calibration Columns Comparison ExpectedAccuracy FileRef Finding Floor
-        Forgetting Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs Outcome
-        Package Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run Scores
-        Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts
-        TrainSettings ValidationPoint Verified
+        Forgetting Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs
+        Outcome Package Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run
+        Scores Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
+        ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",
