@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import FileRef as FileRef
     from sdk.records import Finding as Finding
     from sdk.records import Floor as Floor
+    from sdk.records import Forgetting as Forgetting
     from sdk.records import Hardware as Hardware
     from sdk.records import Interval as Interval
     from sdk.records import Leakage as Leakage
@@ -84,6 +85,8 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import StandingDecision as StandingDecision
     from sdk.records import StepRecord as StepRecord
     from sdk.records import Stratum as Stratum
+    from sdk.records import TextOutcome as TextOutcome
+    from sdk.records import Texts as Texts
     from sdk.records import TrainSettings as TrainSettings
     from sdk.records import ValidationPoint as ValidationPoint
     from sdk.records import Verified as Verified
@@ -109,9 +112,10 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.estimating": "estimate",
     "sdk.records": """
         Advice Alternative Approval AskedFloors Calibration Columns Comparison ExpectedAccuracy FileRef Finding Floor
-        Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs Outcome Package
-        Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run Scores
-        Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TrainSettings ValidationPoint Verified
+        Forgetting Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs
+        Outcome Package Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run
+        Scores Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
+        ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",

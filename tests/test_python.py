@@ -160,6 +160,11 @@ def test_every_public_record_and_its_parts_are_shown_so(finished: Project) -> No
         sdk.Planted(message=0, start=0, end=1, entity_type="PERSON"),
         sdk.AskedFloors(floors={"all": (sdk.Floor(over="majority", least=0.02),)}, origin="as you set it"),
         sdk.MajorityScore(exact_match=0.552, f1=0.56),
+        sdk.Texts(
+            documents=31, near_duplicates=1, similarity=0.8, held_out=3, mixed_rows=149, mix=0.201, mix_asked=0.2
+        ),
+        sdk.TextOutcome(row="row-7", language="en", tokens=512, base_loss=3.1, adapted_loss=2.4),
+        sdk.Forgetting(items=10, base=21.5, adapted=22.0),
         sdk.Lengths(rows=1, total=9, longest=(9,), percentiles={50: 9}, exact=True),
         sdk.SourceFile(sha256="0" * 64, rows=1, columns=sdk.Columns(form="{question}", answer="label", drop=("year",))),
         sdk.Quarantined(split="train", row="r1", error="TimeoutError"),
