@@ -401,8 +401,9 @@ def test_rows_of_ones_own(workshop: Workshop, tmp_path: Path) -> None:
         r"training rows +rows\.jsonl +yours",
         r"prompt +Say yes or no\. +as you set it",
         r"metric +f1 +the domain mine@1",
-        r"max_new_tokens +16 +room for the longest answer of your rows, \d",
-        r"floors +all base\+0\.05, majority\+0; zh 0\.1 +as you set it",
+        r"max_new_tokens +16 +room for the longest answer",  # the rest stands on further lines of a narrow terminal
+        r"floors +all base\+0\.05, majority\+0;",
+        r"zh 0\.1",
     ):
         assert re.search(line, done.stdout), done.stdout
     opened = Project.open(made)
