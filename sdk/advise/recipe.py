@@ -158,7 +158,7 @@ def _rate(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
     if _texts(needs) and is_tiny(shape):
         rate, why = (
             TINY_TEXT_LEARNING_RATE,
-            "A third of that for answers, since every token is learned; our own choice, which was tried and not compared.",
+            "A third of that for answers, since every token is learned; our own choice, tried and not compared.",
         )
     elif _texts(needs):
         rate = TEXT_LARGE_LEARNING_RATE if large else TEXT_LEARNING_RATE
