@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import decimal
+import gzip
 import hashlib
 import io
 import json
@@ -277,6 +278,10 @@ BAD_FILES: dict[str, tuple[str, bytes, list[str]]] = {
         line() + b"\n" + line()[:-3] + b'\xff"}\n' + "中".encode()[:2] + b"\n",
         ["line 2: not UTF-8 at byte", "line 3: not UTF-8 at byte 1"],
     ),
+    "gzip": ("a.jsonl", gzip.compress(line()), ["it is compressed with gzip; unpack it first"]),
+    "gzip in CSV": ("a.csv", gzip.compress(b"prompt,completion\na,b\n"), ["it is compressed with gzip"]),
+    "spreadsheet": ("a.csv", b"PK\x03\x04\xff", ["save the sheet as CSV"]),
+    "Parquet by another name": ("a.json", b"PAR1\xff", ["name it .parquet"]),
     "UTF-16": ("a.jsonl", line().decode().encode("utf-16"), ["line 1: not UTF-8 at byte 1"]),
     "broken UTF-8 in JSON": ("a.json", b"[\n" + line() + b",\n" + b'"\xe4"]', ["line 3: not UTF-8 at byte 2"]),
     "broken UTF-8 in CSV": ("a.csv", b"prompt,completion\na,b\nc,\xe4\n", ["line 3: not UTF-8"]),

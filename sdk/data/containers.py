@@ -38,12 +38,31 @@ def _lines(data: bytes, faults: Faults) -> list[str]:
         try:
             lines.append(line.decode())
         except UnicodeDecodeError as error:
+            if number == 1 and (other := _other_format(data)):
+                faults.append(other)
+                return []
             faults.append(_not_utf8(number, error))
     return lines
 
 
 def _not_utf8(number: int, error: UnicodeDecodeError) -> str:
     return f"line {number}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
+
+
+def _other_format(data: bytes) -> str:
+    """Say what a file is that is no text, by its first bytes; empty where that does not show."""
+    return next((f"it is {what}" for begin, what in _OTHER_FORMATS.items() if data.startswith(begin)), "")
+
+
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"BZh": "compressed with bzip2; unpack it first",
+    b"\xfd7zXZ\x00": "compressed with xz; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"ARROW1": "an Arrow file; write it as .parquet",
+}
 
 
 def _text(file: HashedFile, faults: Faults) -> str:
@@ -58,6 +77,9 @@ def _read_jsonl(file: HashedFile, skip: int = 0, own: Arrangement | None = None)
         try:
             line = (data.removeprefix(BOM) if number == 1 else data).removesuffix(b"\n").decode()
         except UnicodeDecodeError as error:
+            if number == 1 and (other := _other_format(data)):
+                yield other
+                return
             yield _not_utf8(number, error)
             continue
         if not line.strip():

@@ -4,7 +4,8 @@
 
 BASE: a folder with SmolLM2-135M-Instruct or another decoder. PUBMEDQA_DIR: pubmedqa_labeled.json and its test ids, as
 the data set's authors publish them (MIT): 500 questions are trained, 100 others asked. The methods go side by side, so
-times are those of processes that share one machine. Writes OUT/whole_way.json and prints a table.
+times are those of processes that share one machine. Writes OUT/whole_way.json, after each command
+OUT/commands-METHOD.json, and prints a table.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Shell:
         done = subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False)
         told = {"seconds": round(time.monotonic() - began, 1), "code": done.returncode, "stderr": done.stderr[-2000:]}
         self.told[name or " ".join(arguments[:1])] = told
+        # What a machine that is taken away leaves of it.
+        (self.folder.parent.parent / f"commands-{self.folder.name}.json").write_text(json.dumps(self.told, indent=1))
         if done.returncode != code:
             raise RuntimeError(
                 f"sdk {' '.join(arguments)}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
