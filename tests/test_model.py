@@ -15,7 +15,10 @@ import safetensors.torch
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import AddedToken
+from transformers import FalconConfig, FalconForCausalLM
 
+from sdk.advise.candidates import Search
+from sdk.advise.models import read_shape
 from sdk.data import Message, Row, conversation
 from sdk.errors import InvalidInput
 from sdk.model import (
@@ -32,6 +35,7 @@ from sdk.model import (
 from sdk.model.adapter import adapter_config, adapter_weights, attach_adapter, check_config
 from sdk.model.generate import generate, generate_ids
 from sdk.model.load import compute_dtype, load_base
+from sdk.records import Hardware, Needs
 from sdk.train.trl_arguments import precision_notes
 from tests.tiny import MARKED, UNMARKED, make_base, one_thread  # noqa: F401 - one_thread is a fixture
 
@@ -206,6 +210,20 @@ def test_methods_load_as_they_say(base: Path, method: Any, stored: torch.dtype) 
     if method == "qlora-4bit":
         state = layer.weight.quant_state
         assert (state.quant_type, state.nested) == ("nf4", True)
+
+
+def test_a_method_that_would_quantize_nothing_is_refused_and_not_advised(base: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base, tmp_path / "base")
+    sizes = {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    FalconForCausalLM(FalconConfig(**sizes, bos_token_id=2, eos_token_id=2)).save_pretrained(folder)
+    assert load_base(str(folder), "lora")[0].num_parameters() > 0
+    for method in ("qlora-4bit", "qlora-8bit"):
+        with pytest.raises(InvalidInput, match=f"{method} would quantize nothing, .* falcon "):
+            load_base(str(folder), method)  # type: ignore[arg-type]
+    methods = Search(
+        read_shape(folder / "config.json"), Hardware(gpu_count=1, bitsandbytes=("4bit", "8bit")), Needs()
+    ).methods()
+    assert methods == ("lora",)
 
 
 def test_weights_that_do_not_fit_the_config_are_refused(base: Path, tmp_path: Path) -> None:

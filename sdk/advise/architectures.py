@@ -105,6 +105,8 @@ UNCOUNTED = frozenset(
         "qwen4_exp_text", "recurrent_gemma", "rwkv", "xlstm", "zamba", "zamba2",
     }
 )  # fmt: skip
+# Those whose linear layers are of a class of their own, which bitsandbytes leaves as they are: "4 bits" would be 16.
+NOT_QUANTIZED = frozenset({"falcon"})
 # Those whose attention does not go through transformers' AttentionInterface, or does more in it than the engine's: rows
 # go through the model one by one (sdk/train/engine/attention.py decides; these did so on a GPU).
 ROW_BY_ROW = frozenset(

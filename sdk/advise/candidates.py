@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
+from sdk.advise.architectures import NOT_QUANTIZED
 from sdk.advise.memory import available_gib
 from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
@@ -49,12 +50,13 @@ class Search(NamedTuple):
     calibration: Calibration | None = None
 
     def methods(self) -> tuple[Method, ...]:
-        """Return the methods that the hardware can run: 8-bit floats need their own products and gain a CPU nothing."""
+        """Return the methods that model and hardware can run: 8-bit floats need products of their own."""
         hardware = self.hardware
-        bits = {"qlora-4bit": "4bit" in hardware.bitsandbytes, "qlora-8bit": "8bit" in hardware.bitsandbytes}
+        able = hardware.bitsandbytes if self.shape.model_type not in NOT_QUANTIZED else ()
+        bits = {"qlora-4bit": "4bit" in able, "qlora-8bit": "8bit" in able}
         fp8 = hardware.gpu_count > 0 and hardware.fp8_tflops is not None and hardware.backend == "cuda"
-        able = {"lora": True, **bits, "lora-fp8": fp8}
-        return tuple(method for method in METHODS if able[method])
+        possible = {"lora": True, **bits, "lora-fp8": fp8}
+        return tuple(method for method in METHODS if possible[method])
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Return one candidate for each method; of 4 bits the usual rank and the high one, the one asked for first."""

@@ -113,6 +113,10 @@ def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], PreTr
     return chosen, config
 
 
+def _is_quantized(layer: torch.nn.Module) -> bool:
+    return type(layer).__module__.partition(".")[0] == "bitsandbytes"
+
+
 def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bool) -> PreTrainedModel:
     folder, dtype = opened.path, compute_dtype()
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() and not on_host else "cpu"
@@ -153,6 +157,11 @@ def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bo
     ]
     if faults:
         raise InvalidInput(f"{folder}: its weights do not fit its config.json.", faults)
+    if _quantization(method, dtype) and not any(map(_is_quantized, model.modules())):
+        raise InvalidInput(
+            f"{folder}: {method} would quantize nothing, since the linear layers of {config.model_type} are of a class "
+            "of their own; use method lora."
+        )
     model.config.name_or_path = model.name_or_path = ""  # a path or name here, and peft reads what lies there
     loaded: PreTrainedModel = model
     return loaded
