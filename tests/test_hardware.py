@@ -284,7 +284,8 @@ def test_a_driver_that_does_not_answer_is_not_taken_for_no_gpu(
         hardware.detect_hardware()
 
 
-def test_no_driver_means_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_driver_means_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path))  # where nobody has measured this machine
     without_driver(monkeypatch)
     found = hardware.detect_hardware()
     assert (found.gpu, found.gpu_count, found.gpu_memory_gib) == (None, 0, 0.0)

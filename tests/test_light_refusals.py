@@ -33,6 +33,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("new", "scrub", {"data": "nowhere.jsonl"}, "InvalidInput"),
     ("new", "scrub", {"detect": False}, "Refused"),
     ("new", "foresee", {"data": "nowhere.jsonl"}, "InvalidInput"),
+    ("new", "borrowed", {"data": "nowhere.jsonl"}, "answers"),
     ("new", "review", {"judge": None}, "OutOfOrder"),
     ("new", "reveal", {"token": "<PERSON:0000>", "reason": ""}, "InvalidInput"),
     ("new", "advise", {"data": "nowhere.jsonl"}, "InvalidInput"),

@@ -534,4 +534,5 @@ def test_every_setting_is_an_option_that_arrives(monkeypatch: pytest.MonkeyPatch
     assert given == {
         "peft_type": "adalora", "packing": False, "use_dora": True, "roles_to_train": ("user", "assistant"),
         "eval_steps": 5, "neftune_noise_alpha": 2.5, "adapter": "ab12", "resume": None, "nodes": 1, "rendezvous": "",
+        "anyway": False,
     }  # fmt: skip

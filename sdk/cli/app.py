@@ -159,7 +159,7 @@ class Output:
         """Print what is to be known, in JSON mode too: on standard error."""
         if not self.quiet:
             for text in notes:
-                self.errors.print(styled("[yellow]note:[/] {}", text), soft_wrap=True)
+                self.errors.print(styled("[yellow]note:[/] {}", visible(text)), soft_wrap=True)
 
     def verbatim(self, text: str) -> None:
         """Print text to copy: no line of it is broken at the terminal's width."""

@@ -18,7 +18,6 @@ from sdk.cli.review_rows import review as ask
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.project import Project
-from sdk.project.foreseeing import borrowed
 
 
 @app.command()
@@ -73,7 +72,7 @@ def scrub(
         columns = read_columns(mapping, form, answer, labels, drop)
         with suppress(InvalidInput):  # which scrubbing raises, too, and records
             out.warn(*opened.foresee(data, evaluation, columns=columns))
-            out.warn(*borrowed(opened.state(), data, evaluation, columns))
+            out.warn(*opened.borrowed(data, evaluation, columns=columns))
         record = opened.scrub(
             data,
             evaluation,

@@ -233,6 +233,18 @@ class Project:
         scrubbed = state.find_latest(Scrubbed) if data is None and evaluation is None else None
         return foresee(state, data, evaluation, columns) if scrubbed is None else foresee_of(state, scrubbed)
 
+    def borrowed(
+        self,
+        data: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        *,
+        columns: Columns | None = None,
+    ) -> tuple[str, ...]:
+        """Tell what rows that are named now get of a shipped domain that was made for others; mostly nothing."""
+        from sdk.project.foreseeing import borrowed
+
+        return borrowed(self.state(), data, evaluation, columns)
+
     def review(
         self, judge: Judge, *, rows: int | None = None, bound: float | None = None, reviewer: str | None = None
     ) -> Review | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from sdk.data import DATA_LISTS, Row, RowSource, holds_texts, open_rows
-from sdk.data.lengths import longest_answer
 from sdk.domain import Domain
 from sdk.errors import InvalidInput
 from sdk.policy import validation_faults
 from sdk.project.charter import DomainChoice, is_shipped
 from sdk.records import Columns, OwnRows, as_written, default_floors
+
+if TYPE_CHECKING:
+    from sdk.data import Row, RowSource
 
 ROOM, MOST = 16, 4096  # tokens of an answer: the step that room is given in, and what domain.yaml takes
 BY_USER = "as you set it"
@@ -37,6 +38,8 @@ def named_columns(files: Mapping[str, str | Path | None], columns: Columns | Non
     """Return for each split that has a file of its own what its columns stand for; of a data.yaml nothing."""
     if columns is None:
         return {}
+    from sdk.data import DATA_LISTS
+
     named = {split: columns for split, file in files.items() if file and Path(file).suffix.lower() not in DATA_LISTS}
     if not named:
         raise InvalidInput(
@@ -47,12 +50,16 @@ def named_columns(files: Mapping[str, str | Path | None], columns: Columns | Non
 
 def open_own(rows: OwnRows | None) -> dict[str, RowSource]:
     """Open a project's own files by split; every row is checked. InvalidInput lists all faults of one."""
+    from sdk.data import open_rows
+
     files = {} if rows is None else rows.files
     return {split: open_rows(Path(path), columns) for split, (path, columns) in files.items()}
 
 
 def own_texts(rows: OwnRows | None) -> bool:
     """Tell whether a project's own training rows are running text."""
+    from sdk.data import holds_texts
+
     train = rows.files.get("train") if rows else None
     return train is not None and holds_texts(Path(train[0]), train[1])
 
@@ -87,6 +94,8 @@ def settle_settings(
         changes["floors"] = as_written(default_floors(metric))
         why["floors"] = f"none was set, and those of the domain {domain.name} are for its own questions and metric"
     if opened and "max_new_tokens" not in changes:
+        from sdk.data.lengths import longest_answer
+
         longest = longest_answer(_rows(opened), base, template)
         room = -(-(longest * 5 // 4 + 1) // ROOM) * ROOM
         least = 0 if len(opened) == 2 else domain.max_new_tokens  # the domain's own rows have to fit, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Literal
 
 from pydantic import Field
@@ -85,7 +86,7 @@ class ModelShape(Frozen):
         default=0, ge=0, le=10_000, description="layers with a state (Mamba, DeltaNet) instead of attention"
     )
     attn_logit_softcapping: bool = Field(default=False, description="scores are capped (Gemma 2)")
-    final_logit_softcapping: bool = Field(default=False, description="logits are capped (Gemma 2)")
+    final_logit_softcapping: bool = Field(default=False, exclude_if=not_, description="logits are capped (Gemma 2)")
     attention_sinks: bool = Field(default=False, description="a learned score beside the tokens' (gpt-oss)")
     linear_layers: tuple[tuple[int, int, str, int], ...] = Field(
         default=(),

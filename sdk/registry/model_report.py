@@ -187,7 +187,7 @@ def _score_table(adaptation: Adaptation) -> str:
 
 def _forgetting_table(scores: Scores) -> str:
     rows = [
-        [f"general {kind}", str(each.items), f"{each.base:,.2f}", f"{each.adapted:,.2f}", f"{each.change:+.1%}"]
+        [escape(f"general {kind}"), str(each.items), f"{each.base:,.2f}", f"{each.adapted:,.2f}", f"{each.change:+.1%}"]
         for kind, each in scores.forgetting.items()
     ]
     note = quiet(

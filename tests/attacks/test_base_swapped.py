@@ -273,11 +273,14 @@ def test_a_project_names_its_base_with_the_digest_in_every_request() -> None:
 
 
 def test_a_base_is_used_by_its_path_only_where_nothing_is_trained_or_served() -> None:
-    """By the syntax tree: its folder is asked for by advice, whose shape and row lengths nothing is built on."""
+    """By the syntax tree: its folder is asked for by advice, whose shape and row lengths nothing is built on.
+
+    So is it where answers are counted for what is told beforehand, and by `opened_base`, which asks for the digest.
+    """
     asking = {
         path.name
         for path in (Path(sdk.__file__).parent / "project").glob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == "base_folder"
     }
-    assert asking == {"advising.py", "trial_requests.py"}
+    assert asking == {"advising.py", "foreseeing.py", "state.py", "trial_requests.py"}

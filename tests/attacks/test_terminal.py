@@ -35,6 +35,7 @@ from sdk.cli.terminal import Terminal, escape_json, styled
 from sdk.crypto.keyring import Member, Revocation
 from sdk.documents.dossier import Dossier
 from sdk.documents.write import write
+from sdk.domain import Domain
 from sdk.errors import MissingExtra, Remedy, SDKError, Unrecorded
 from sdk.policy import Policy
 from sdk.registry import Adaptation
@@ -219,6 +220,7 @@ class State:
         self.audit = mock.Mock(origin=HOSTILE, checkpoint=HOSTILE.encode)
         self.recorded_in = Path(EVIL_NAME)
         self.policy = lambda: hostile(Policy)
+        self.domain = lambda: hostile(Domain)
         self.find_latest = lambda kind: hostile(kind)
         self.folder = lambda record: Path(EVIL_NAME)
         self.notes = lambda: [HOSTILE]
