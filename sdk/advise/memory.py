@@ -46,7 +46,7 @@ CPU_RUNTIME_GIB = 0.04
 # leaves a hole too small for the next of its size, and what is free below something in use is not given back. Tensors
 # by themselves were within 2 % of what malloc had in use, so this is all that the formula has to guess.
 CPU_HOLES, CPU_HOLES_RECOMPUTED, CPU_HOLES_OF_ONE = 0.37, 0.22, 1.2
-CPU_HOLES_ONCE = 0.25  # instead of the first, where a step has one pass: .1 in runs of a few steps, more in long ones
+CPU_HOLES_ONCE = 0.12  # instead of the first, where a step has one pass: the next ones find the heap as it was
 
 
 # What the allocator's peak does not show and a GPU needs as well: .68 to .79 GiB on one H200, 1.55 with NCCL's buffers.
