@@ -72,7 +72,6 @@ PICTURES = (
     ),
     Picture("advisor-terminal.png", ("sdk/cli/show_advice.py", "sdk/cli/picture.py")),
     Picture("mlflow-version.png", ("sdk/registry/standing.py", "sdk/registry/entry.py")),
-    Picture("mlflow-report.png", ("sdk/registry/model_report.py", "sdk/html.py")),
     Picture("report.png", ("sdk/registry/model_report.py", "sdk/registry/plots.py", "sdk/html.py")),
     Picture("scrub-report.png", ("sdk/scrub/report.py", "sdk/html.py")),
 )
@@ -189,7 +188,6 @@ def take(project: Path) -> None:
     draw_terminal(sdk(*"estimate llama-3.1-8b --accuracy high --gpu".split(), "rtx 4090"), "advisor-terminal.png")
     with mlflow_pages(project) as pages:
         screenshot(pages["model version"], "mlflow-version.png", 1250)
-        screenshot(pages["report"], "mlflow-report.png", 1000)
     (report,) = (project / "mlartifacts").glob("*/artifacts/report.html")
     screenshot(report.resolve().as_uri(), "report.png", 1450)
     (report,) = (project / "artifacts" / "scrub").glob("*/report.html")
