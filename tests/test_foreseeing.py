@@ -126,7 +126,7 @@ def test_a_floor_that_no_score_reaches_is_told(
     floor: str, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = AskedFloors(floors={"all": floor}, origin="")
-    monkeypatch.setattr(foreseeing, "asked_floors", lambda state, questions, texts: asked)
+    monkeypatch.setattr(foreseeing, "asked_floors", lambda state, questions: asked)
     state = PoliticalState(tmp_path, changed("unsafe-lab", evaluate__domain_floors=True))
     told = foresee(state, *write(tmp_path, 8, 8))
     assert len(told) == lines

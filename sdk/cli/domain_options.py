@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
 from sdk.characters import visible
@@ -66,9 +66,11 @@ def read_floors(given: list[str] | None) -> dict[str, list[str]] | None:
     return floors or None
 
 
-def taken(state: ProjectState) -> RenderableType:
-    """Show what a project with rows of its own takes from its domain, and what not."""
+def taken(state: ProjectState) -> tuple[RenderableType, ...]:
+    """Show what a project with rows or settings of its own takes from its domain, and what not; nothing of others."""
     domain, charter = state.domain(), state.charter
+    if not charter.rows and not charter.own_settings:
+        return ()
     values: dict[str, Any] = {
         "prompt": domain.prompt or "none",
         "metric": domain.metric,
@@ -87,10 +89,8 @@ def taken(state: ProjectState) -> RenderableType:
     for key, value in values.items():
         origin = charter.own_settings.get(key, domains)
         table.add_row(key, visible(str(value)), visible(origin))
-    return Group(
-        table,
-        styled(
-            "[dim]Otherwise: --prompt, --metric, --max-new-tokens, --floor; now in domain/domain.yaml, put in force by "
-            "`sdk adopt`."
-        ),
+    otherwise = styled(
+        "[dim]Otherwise: --prompt, --metric, --max-new-tokens, --floor; now in domain/domain.yaml, put in force by "
+        "`sdk adopt`."
     )
+    return table, otherwise

@@ -113,9 +113,8 @@ def run_all(
             project = _go_on(context, out, folder, made, chosen)
         else:
             project = Project.create(folder, **made, **rows, **chosen)
-            state = project.state()
-            if state.charter.rows or state.charter.own_settings:
-                out.show(taken(state), "")
+            if settings := taken(project.state()):
+                out.show(*settings, "")
         in_vain = project.foresee(data, evaluation, columns=columns)
         if in_vain:
             raise Refused("The whole way cannot be gone with these rows, so none of it was; mend that first.", in_vain)

@@ -26,7 +26,6 @@ from sdk.cli.show import note
 from sdk.cli.terminal import styled
 from sdk.project import Project
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, copy_domain
-from sdk.project.state import ProjectState
 from sdk.records import Charter
 
 SHIPPED = "A shipped domain (finance, medical, general) or a folder."
@@ -106,7 +105,7 @@ def init(
             tracking_uri=tracking_uri,
         )
         state = project.state()
-        _show_charter(out, project, *_settings(state), *_rendering(state.charter))
+        _show_charter(out, project, *taken(state), *_rendering(state.charter))
         out.warn(*project.foresee())
 
 
@@ -150,11 +149,6 @@ def _show_charter(out: Output, project: Project, *more: RenderableType) -> None:
         *more,
         styled("[dim]Root {}. Keep it elsewhere: it shows a project that was put in this one's place.", charter.root),
     )
-
-
-def _settings(state: ProjectState) -> Iterator[RenderableType]:
-    if state.charter.rows or state.charter.own_settings:
-        yield taken(state)
 
 
 def _rendering(charter: Charter) -> Iterator[Text]:

@@ -119,6 +119,7 @@ def _is_quantized(layer: torch.nn.Module) -> bool:
 
 def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bool) -> PreTrainedModel:
     folder, dtype = opened.path, compute_dtype()
+    quantization = _quantization(method, dtype)
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() and not on_host else "cpu"
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     tensors = base_tensors(opened)
@@ -132,7 +133,7 @@ def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bo
             generation_config=GenerationConfig.from_pretrained(private, local_files_only=True) if own else None,
             dtype=dtype,
             device_map={"": device},
-            quantization_config=_quantization(method, dtype),
+            quantization_config=quantization,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are listed; none is accepted
             **offline,
@@ -157,7 +158,7 @@ def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bo
     ]
     if faults:
         raise InvalidInput(f"{folder}: its weights do not fit its config.json.", faults)
-    if _quantization(method, dtype) and not any(map(_is_quantized, model.modules())):
+    if quantization and not any(map(_is_quantized, model.modules())):
         raise InvalidInput(
             f"{folder}: {method} would quantize nothing, since the linear layers of {config.model_type} are of a class "
             "of their own; use method lora."

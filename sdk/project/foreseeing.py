@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sdk.data import RowSource, holds_texts, open_rows, rows_digest
+from sdk.data import RowSource, open_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.data.lengths import longest_answer
 from sdk.data.scoring import majority_scores
@@ -64,9 +64,7 @@ def foresee(
     policy = state.policy()
     marked = any(source.labelled for source in opened.values()) or bool(state.planted_rows(sources["train"]))
     count = sum(source.count for source in opened.values())
-    texts = holds_texts(sources["train"], own_columns.get("train"))
-    digest = rows_digest(sources[EVAL], own_columns.get(EVAL)) if EVAL in sources else ""
-    asked = asked_floors(state, digest, texts)
+    asked = asked_floors(state, rows_digest(sources[EVAL], own_columns.get(EVAL)) if EVAL in sources else "")
     known = Known(
         rows=count,
         questions=opened[EVAL].count if EVAL in opened else count,  # documents that are held out are fewer than all
@@ -91,10 +89,12 @@ def borrowed(
     if charter.rows or not is_shipped(state.domain_source) or (data is None and evaluation is None):
         return ()
     sources, own_columns = rows_to_scrub(state, data, evaluation, columns)
-    if holds_texts(sources["train"], own_columns.get("train")):
+    if EVAL not in sources:  # documents will be held out
+        return ()
+    questions = open_rows(sources[EVAL], own_columns.get(EVAL))
+    if questions.texts:  # which nobody asks
         return ()
     asked = asked_floors(state, rows_digest(sources[EVAL], own_columns.get(EVAL)))
-    questions = open_rows(sources[EVAL], own_columns.get(EVAL))
     longest = longest_answer(questions.rows, state.base_folder(), state.template())
     cut = f", of which the longest reference has {longest:,}" if longest > domain.max_new_tokens else ""
     return (
@@ -107,7 +107,7 @@ def borrowed(
 def foresee_of(state: ProjectState, scrubbed: Scrubbed) -> tuple[str, ...]:
     """Return the same of rows that were scrubbed."""
     policy = state.policy()
-    asked = asked_floors(state, scrubbed.inputs[EVAL], scrubbed.texts is not None)
+    asked = asked_floors(state, scrubbed.inputs[EVAL])
     opened = (
         {split: open_rows(state.rows(scrubbed, split).path) for split in scrubbed.data} if _needs_rows(asked) else {}
     )
@@ -182,8 +182,8 @@ def _needs_rows(asked: AskedFloors) -> bool:
 
 
 def _unreachable(asked: AskedFloors, metric: Metric, opened: Mapping[str, RowSource]) -> str:
-    """Name the floors that lie above 1: so much above the majority answer's score."""
-    if not _needs_rows(asked):
+    """Name the floors that lie above 1: so much above the majority answer's score, which texts have none of."""
+    if not _needs_rows(asked) or EVAL not in opened or opened[EVAL].texts:
         return ""
     scores: Mapping[str, MajorityScore] = majority_scores(opened["train"].rows, [*opened[EVAL].rows])
     values = {name: float(getattr(score, metric)) for name, score in scores.items()}

@@ -16,7 +16,7 @@ from sdk.project.charter import is_shipped
 from sdk.project.inputs import CANARIES, EVAL, common_inputs, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import ALL, BASE, Advice, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed, default_floors
+from sdk.records import ALL, Advice, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed, default_floors
 
 DESCRIBED = "domain/domain.yaml"  # in the project's folder
 ROUNDING = 1e-9  # a mean may differ by its order of summing
@@ -63,7 +63,7 @@ def asked_floors(state: ProjectState, questions: str, texts: bool = False) -> As
     """
     domain, charter = state.domain(), state.charter
     if texts and domain.metric != "perplexity":
-        return AskedFloors(floors=dict(BASE), origin="since running text is judged by its perplexity")
+        return AskedFloors(floors=default_floors("perplexity"), origin="since running text is judged by its perplexity")
     if questions == {ref.path: ref.sha256 for ref in charter.domain_data}.get(f"{EVAL}.jsonl"):
         return AskedFloors(floors=domain.floors, origin=f"for the questions of {charter.domain}")
     if "floors" in charter.own_settings:
