@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -631,29 +629,23 @@ def test_memory_must_be_a_number(value: Any) -> None:
 # -- cost ----------------------------------------------------------------------------------------------------------
 
 ANSWER = """
-import sys, time
+import sys
 from sdk.advise import advise, find_gpu, find_model
 from sdk.records import Needs
 advise(find_model("llama-3.1-8b"), find_gpu("rtx 4090"), Needs(accuracy="high"))
-took = time.process_time()
-sum(number * number for number in range(10**6))
-print(took / (time.process_time() - took))
+print(len([name for name in sys.modules if name.split(".")[0] == "sdk"]))
 print(*sorted({name.split(".")[0] for name in sys.modules}))
 """
 
 
-def test_an_answer_takes_little_time_and_no_heavy_library(tmp_path: Path) -> None:
-    """Processor time of the whole process, in that of a million squares, so that a busy or slow machine does not count.
-
-    Modules are compiled once, as for a user.
-    """
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    command = [sys.executable, "-c", ANSWER]
-    runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(4)]
-    assert min(float(run.stdout.splitlines()[0]) for run in runs) < 6  # 0.33 s where the squares take 0.055
-    loaded = set(runs[0].stdout.splitlines()[1].split())
-    assert loaded.isdisjoint({"torch", "transformers", "mlflow", "presidio_analyzer", "yaml", "numpy", "trl", "peft"})
-    assert loaded.isdisjoint({"pyarrow", "tokenizers", "huggingface_hub"})
+def test_an_answer_loads_few_modules_and_no_heavy_library() -> None:
+    """What an answer's time is made of; the time itself is tests/benchmarks/answers.py's to tell."""
+    run = subprocess.run([sys.executable, "-c", ANSWER], capture_output=True, text=True, check=True)
+    ours, loaded = run.stdout.splitlines()
+    assert int(ours) < 60  # 52 of some 440
+    heavy = {"torch", "transformers", "mlflow", "presidio_analyzer", "yaml", "numpy", "trl", "peft", "pyarrow"}
+    assert heavy.isdisjoint(loaded.split())
+    assert {"tokenizers", "huggingface_hub"}.isdisjoint(loaded.split())
 
 
 # -- everything together -------------------------------------------------------------------------------------------

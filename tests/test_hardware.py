@@ -4,7 +4,6 @@ import ctypes
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -346,16 +345,6 @@ def test_without_limits_the_machine_counts(tmp_path: Path, files: dict[str, str]
 )
 def test_a_memory_limit_counts(tmp_path: Path, files: dict[str, str]) -> None:
     assert hardware.ram_bytes(write(tmp_path, files)) == GIB
-
-
-def test_probing_is_fast_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_driver(monkeypatch)
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        hardware.detect_hardware()
-        times.append(time.process_time() - start)
-    assert min(times) < 0.05
 
 
 # What the CPU was measured to do

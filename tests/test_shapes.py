@@ -162,16 +162,6 @@ def test_the_embedded_base_is_read_from_its_own_config() -> None:
     assert find_model(str(embedded_base())) == find_model(str(embedded_base() / "config.json")) == shape
 
 
-def test_a_name_is_found_in_no_time() -> None:
-    took = []
-    for _ in range(3):
-        catalogue._entries.cache_clear()
-        start = time.process_time()
-        find_model("llama-3.1-8b")
-        took.append(time.process_time() - start)
-    assert min(took) < 0.02
-
-
 # -- real modules --------------------------------------------------------------------------------------------------
 
 REAL = [
