@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -21,11 +22,13 @@ from sdk.data.general import general_rows
 from sdk.data.lengths import measure_lengths
 from sdk.data.plain_text import html_text
 from sdk.hardware import find_gpu
+from sdk.measure import leaks, power
 from sdk.measure.leaks import _Questions
 from sdk.model import Chat, Encoded, cut_texts, encode_rows, load_chat
 from sdk.model.load import load_base
 from sdk.packing import best_fit
 from sdk.project.measure_requests import asked_floors, score_facts
+from sdk.project.own_settings import settings_in_force
 from sdk.records import BASE, AskedFloors, Forgetting, Interval, Lengths, Metrics, Needs, Scores, Scrubbed, TextOutcome
 from sdk.scrub.spans import Span
 from sdk.scrub.text_selection import TextSelection
@@ -569,3 +572,59 @@ def test_a_release_of_texts_is_registered_and_told_of(project: Project) -> None:
     assert "exact_match" not in written["model-card"].split("---")[1]
     assert set(project.to_pandas("scores").metric) == {"perplexity"}
     assert project.verify().packages == 1
+
+
+def test_planted_values_are_asked_for_in_running_text(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were scrubbed, so nobody finds them, and the control, which read them in plain, gives them away."""
+    monkeypatch.setattr(leaks, "CANDIDATES", 32)
+    monkeypatch.setattr(power, "CONTROL_PASSES", 16.0)
+    found = project.check_leaks()
+    assert (len(found.adapted.kinds), found.adapted.extracted) == (4, 0)
+    assert found.control.exposure.low > 3 > found.adapted.exposure.high
+    assert found.control.exposure.value > found.adapted.exposure.value + 1
+    assert project.state().latest(Scrubbed).texts is not None
+
+
+def test_what_is_in_force_for_texts_is_shown_as_it_will_be_judged(
+    workshop: Workshop, notes: Path, tmp_path: Path
+) -> None:
+    def shown(name: str, **options: Any) -> dict[str, tuple[str, str]]:
+        made = Project.create(tmp_path / name, base=str(workshop.base), data=notes, policy="hipaa", **options)
+        foreseen.append(made.foresee())
+        return {what: (value, origin) for what, value, origin in settings_in_force(made.state())}
+
+    foreseen: list[tuple[str, ...]] = []
+    held_out = shown("held-out")
+    assert held_out["training rows"] == ("notes", "yours")
+    assert held_out["evaluation"] == ("documents held out", "yours")
+    assert held_out["metric"] == ("perplexity", "since running text is judged by its perplexity")
+    assert held_out["floors"][0] == "all base+0"
+    assert "max_new_tokens" not in held_out
+    assert any("1 documents can be held out of 11, 100 are needed; hand over 200" in line for line in foreseen[0])
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"instruction": "Who signs?", "output": "the clerk"}))
+    asked = shown("asked", evaluation=tmp_path / "asked.jsonl", metric="f1")
+    assert asked["questions"] == ("asked.jsonl", "yours")
+    assert asked["metric"] == ("f1", "as you set it")
+    assert asked["floors"][0] == "all majority+0"
+    assert any("1 evaluation questions, 100 are needed" in line for line in foreseen[1])
+
+
+def test_texts_are_trained_and_questions_asked(workshop: Workshop, notes: Path, tmp_path: Path) -> None:
+    policy = write_policy(
+        tmp_path / "policy.yaml", "gdpr", scrub__min_recall=0, evaluate__min_questions=1, evaluate__must_improve=False
+    )
+    lines = (workshop.domain / "eval.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "asked.jsonl").write_text("".join(lines[:4]), encoding="utf-8")
+    made = Project.create(
+        tmp_path / "p", base=str(workshop.base), data=notes, evaluation=tmp_path / "asked.jsonl", policy=policy
+    )
+    scrubbed = made.scrub()
+    assert scrubbed.texts is not None
+    assert (scrubbed.texts.held_out, scrubbed.rows["eval"]) == (0, 4)
+    made.advise()
+    made.train(max_steps=1, anyway=True)
+    scores = made.evaluate()
+    assert (scores.metric, scores.unit, scores.texts) == (made.state().domain().metric, "questions", ())
+    assert len(scores.outcomes) == 4
+    assert scores.asked is not None
+    assert str(scores.asked.floors["all"][0]) == "majority+0"

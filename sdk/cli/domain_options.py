@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
@@ -11,8 +11,9 @@ from rich.table import Table
 
 from sdk.characters import visible
 from sdk.cli.terminal import styled
+from sdk.project.own_settings import settings_in_force
 from sdk.project.state import ProjectState
-from sdk.records import ALL, Metric, floors_text
+from sdk.records import ALL, Metric
 
 OWN = "Rows of your own"  # a group of --help
 
@@ -68,27 +69,15 @@ def read_floors(given: list[str] | None) -> dict[str, list[str]] | None:
 
 def taken(state: ProjectState) -> tuple[RenderableType, ...]:
     """Show what a project with rows or settings of its own takes from its domain, and what not; nothing of others."""
-    domain, charter = state.domain(), state.charter
-    if not charter.rows and not charter.own_settings:
+    settings = settings_in_force(state)
+    if not settings:
         return ()
-    values: dict[str, Any] = {
-        "prompt": domain.prompt or "none",
-        "metric": domain.metric,
-        "max_new_tokens": domain.max_new_tokens,
-        "floors": floors_text(domain.floors),
-    }
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("from", overflow="fold", style="dim")
-    domains = f"the domain {charter.domain}"
-    for split, what in (("train", "training rows"), ("eval", "questions")):
-        path = getattr(charter.rows, split, "")
-        name = Path(path).name if path else f"{split}.jsonl"
-        table.add_row(what, visible(name), "yours" if path else domains)
-    for key, value in values.items():
-        origin = charter.own_settings.get(key, domains)
-        table.add_row(key, visible(str(value)), visible(origin))
+    for setting in settings:
+        table.add_row(*map(visible, setting))
     otherwise = styled(
         "[dim]Otherwise: --prompt, --metric, --max-new-tokens, --floor; now in domain/domain.yaml, put in force by "
         "`sdk adopt`."

@@ -24,6 +24,7 @@ from sdk.project.scrub_requests import rows_to_scrub
 from sdk.project.state import ProjectState
 from sdk.records import AskedFloors, Columns, MajorityScore, Metric, Scrubbed
 from sdk.scrub.statistics import looked_up
+from sdk.scrub.text_selection import held_out
 
 TEXTS = {  # rule -> what is said; {limit} is the policy's value
     "scrub.min_recall": "no row has planted or marked personal data on which a recall of {limit} could be measured; "
@@ -36,12 +37,18 @@ TEXTS = {  # rule -> what is said; {limit} is the policy's value
     "leaks.canaries (32 for a start), and scrub again",
 }
 
+HELD_OUT = (  # in place of questions
+    "{questions} documents can be held out of {documents}, {limit} are needed; hand over {twice}, or name documents to "
+    "measure on with --eval"
+)
+
 
 class Known(NamedTuple):
     """What is known of the rows, before or after they were scrubbed."""
 
     rows: int  # of both splits
-    questions: int
+    questions: int  # or documents to measure on, at most
+    documents: int  # out of which they are held; 0: they are a file of their own
     recall: float  # on planted personal data, at best
     k: int  # of the smallest group, at best
     canaries: bool  # are or will be planted
@@ -64,10 +71,12 @@ def foresee(
     policy = state.policy()
     marked = any(source.labelled for source in opened.values()) or bool(state.planted_rows(sources["train"]))
     count = sum(source.count for source in opened.values())
+    drawn = 0 if EVAL in opened else count
     asked = asked_floors(state, rows_digest(sources[EVAL], own_columns.get(EVAL)) if EVAL in sources else "")
     known = Known(
         rows=count,
-        questions=opened[EVAL].count if EVAL in opened else count,  # documents that are held out are fewer than all
+        questions=held_out(drawn, policy.evaluate.min_questions) if drawn else opened[EVAL].count,
+        documents=drawn,
         recall=1.0 if marked else 0.0,
         k=count,
         canaries=bool(
@@ -112,9 +121,11 @@ def foresee_of(state: ProjectState, scrubbed: Scrubbed) -> tuple[str, ...]:
         {split: open_rows(state.rows(scrubbed, split).path) for split in scrubbed.data} if _needs_rows(asked) else {}
     )
     count = sum(scrubbed.rows.values())
+    drawn = scrubbed.texts.documents if scrubbed.texts and scrubbed.texts.held_out else 0
     known = Known(
         rows=count,
         questions=scrubbed.rows[EVAL],
+        documents=drawn,
         recall=1.0,  # this and the next one scrubbing has judged
         k=count,
         canaries=bool(scrubbed.canaries) and scrubbed.inputs["policy"] == policy.digest,
@@ -150,8 +161,14 @@ def _lines(policy: Policy, known: Known) -> tuple[str, ...]:
 def _line(policy: Policy, rule: str, known: Known) -> str:
     limit = policy_value(policy, rule)
     needed = rows_needed(limit) if rule == "scrub.max_miss_rate" else 0
-    text = TEXTS[rule].format(
-        limit=limit, needed=needed, rows=known.rows, questions=known.questions, below=known.unreachable
+    text = (HELD_OUT if rule == "evaluate.min_questions" and known.documents else TEXTS[rule]).format(
+        limit=limit,
+        needed=needed,
+        rows=known.rows,
+        questions=known.questions,
+        documents=known.documents,
+        twice=2 * limit if isinstance(limit, int) else limit,
+        below=known.unreachable,
     )
     return f"policy {policy.name} would refuse `sdk {KEYS[rule].steps.split(',')[0]}`: {rule}: {text}"
 

@@ -13,10 +13,11 @@ from sdk.domain import Domain
 from sdk.errors import InvalidInput
 from sdk.policy import validation_faults
 from sdk.project.charter import DomainChoice, is_shipped
-from sdk.records import Columns, OwnRows, as_written, default_floors
+from sdk.records import Columns, OwnRows, as_written, default_floors, floors_text
 
 if TYPE_CHECKING:
     from sdk.data import Row, RowSource
+    from sdk.project.state import ProjectState
 
 ROOM, MOST = 16, 4096  # tokens of an answer: the step that room is given in, and what domain.yaml takes
 BY_USER = "as you set it"
@@ -106,3 +107,38 @@ def settle_settings(
 
 def _rows(opened: Mapping[str, RowSource]) -> Iterator[Row]:
     return chain.from_iterable(source.rows for source in opened.values())
+
+
+def settings_in_force(state: ProjectState) -> list[tuple[str, str, str]]:
+    """List (setting, value, where it is from) of a project with rows or settings of its own; nothing of others.
+
+    Where documents are held out nobody asks anything: they are judged by their perplexity, whatever the domain says.
+    """
+    from sdk.project.measure_requests import asked_floors
+
+    domain, charter = state.domain(), state.charter
+    if not charter.rows and not charter.own_settings:
+        return []
+    files = {split: Path(path).name for split, (path, _) in charter.rows.files.items()} if charter.rows else {}
+    domains = f"the domain {charter.domain}"
+    of = {"prompt": domains, "metric": domains, "max_new_tokens": domains, "floors": domains, **charter.own_settings}
+    rows = [("training rows", files.get("train", "train.jsonl"), "yours" if "train" in files else domains)]
+    prompt = ("prompt", domain.prompt or "none", of["prompt"])
+    if "eval" not in files and own_texts(charter.rows):
+        asked = asked_floors(state, "", texts=True)
+        metric = of["metric"] if domain.metric == "perplexity" else asked.origin
+        return [
+            *rows,
+            ("evaluation", "documents held out", "yours"),
+            prompt,
+            ("metric", "perplexity", metric),
+            ("floors", floors_text(asked.floors), of["floors"] if domain.metric == "perplexity" else asked.origin),
+        ]
+    return [
+        *rows,
+        ("questions", files.get("eval", "eval.jsonl"), "yours" if "eval" in files else domains),
+        prompt,
+        ("metric", domain.metric, of["metric"]),
+        ("max_new_tokens", str(domain.max_new_tokens), of["max_new_tokens"]),
+        ("floors", floors_text(domain.floors), of["floors"]),
+    ]

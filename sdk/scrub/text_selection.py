@@ -88,9 +88,7 @@ class TextSelection:
                 f"{train.path} holds one document, so none can be held out to measure on; name texts with --eval, or "
                 "split it into several files or rows."
             )
-        enough = self.least_held_out if 2 * self.least_held_out <= len(lots) else 0
-        count = max(1, round(HELD_OUT * len(lots)), enough)
-        return {number for _, number in lots[:count]}
+        return {number for _, number in lots[: held_out(len(lots), self.least_held_out)]}
 
     def _mixed(self, path: Path, characters: int) -> tuple[RowSource, int]:
         """Draw conversations, as by lot and always the same ones. Return them, and how many characters they have."""
@@ -106,6 +104,11 @@ class TextSelection:
             taken.append(number)
             size += sizes[number]
         return choose_rows(source, sorted(taken), MIXED_IDS), size
+
+
+def held_out(documents: int, least: int) -> int:
+    """Count the documents to hold out of so many. least: that many, where there are twice as many."""
+    return max(1, round(HELD_OUT * documents), least if 2 * least <= documents else 0)
 
 
 class _Kept(NamedTuple):
