@@ -40,7 +40,7 @@ def probe(
 
 @app.command()
 def pilot(
-    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes that the slowest candidate trains.")] = PILOT_MINUTES,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes for the slowest candidate.")] = PILOT_MINUTES,
     project: ProjectOption = HERE,
     json: JsonOption = False,
     quiet: QuietOption = False,

@@ -1,7 +1,7 @@
 """Train each candidate a little on the user's own rows and ask it questions: what advice can only expect.
 
 One process tries one candidate after the other; where it is ended from outside, a new one goes on with the next. All
-are asked the same questions: as many, drawn by lot, as the first answers in a quarter of the time that it may train.
+are asked the same questions: as many, drawn by lot, as the first answers in a quarter of its time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sdk.regular_files import PROGRESS_BYTES, read_regular
 from sdk.store import write_atomic
 
 TRIAL = "sdk.measure.trial"  # the module that trains and asks
-ASKING = 0.25  # of the minutes
+ASKING = 0.25  # of the minutes; the rest is for training
 LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
 
 
@@ -60,7 +60,8 @@ def plan(
 ) -> tuple[TrainSettings, ...]:
     """Give the candidates as many optimizer steps, with the same rows in each of them and the same rows held out.
 
-    steps: None: as many as the slowest makes in `minutes`, at least LEAST_STEPS, at most those of a whole training.
+    steps: None: as many as leave the slowest time to answer in `minutes`, at least LEAST_STEPS, at most those of a
+    whole training.
     """
     comparable = _comparable(candidates)
     if steps is None:
@@ -70,7 +71,7 @@ def plan(
         whole = min(
             (speed.steps for speed in known if speed.steps), default=_steps_of_a_whole_run(comparable[0], setup.needs)
         )
-        steps = min(max(LEAST_STEPS, int(minutes * 60 / slowest)), whole)
+        steps = min(max(LEAST_STEPS, int((1 - ASKING) * minutes * 60 / slowest)), whole)
     return tuple(each.model_copy(update={"max_steps": steps}) for each in comparable)
 
 

@@ -319,7 +319,7 @@ class Project:
     def pilot(self, *, minutes: float = PILOT_MINUTES, steps: int | None = None) -> Pilot:
         """Train each method that fits for a little on the scrubbed rows, all on the same ones, and compare the results.
 
-        minutes: of training of the slowest, by its predicted speed; steps: optimizer steps, which outweighs minutes.
+        minutes: for training the slowest, by its predicted speed, and its answers; steps: of the optimizer, instead.
         A tenth of the rows is held out. What a method fails with is in the record; asked for again then, all are tried
         anew. No weights stay. After an interruption the same call takes over what had finished.
         """
