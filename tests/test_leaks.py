@@ -1,6 +1,7 @@
 """The leak check: what is planted, what is measured, that it sees a leak, that it says so where it cannot."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
@@ -115,13 +117,15 @@ def test_auc_and_true_positive_rate() -> None:
 
 def test_chance_is_what_the_documentation_says() -> None:
     draw = np.random.default_rng(0)
+    none = step._share(0, 32)
+    assert (none.value, none.low, none.high) == (0, 0, pytest.approx(1 - 0.025 ** (1 / 32)))
     bits = step.exposure_bits(draw.random((20_000, step.CANDIDATES)))
     assert bits.mean() == pytest.approx(1.38, abs=0.03)
     limit = read_policy(shipped("policies") / "hipaa.yaml").leaks
     means = bits[: 32 * 600].reshape(600, 32).mean(axis=1)
     assert (means > limit.max_exposure_bits).mean() < 0.005
     scores = draw.normal(size=(600, 32, 1 + step.TWINS))
-    assert np.mean([step._caught(one[:, 0], one[:, 1:], np.ones(32)) > limit.max_tpr for one in scores]) < 0.005
+    assert np.mean([step._tpr(one).value > limit.max_tpr for one in scores]) < 0.005
 
 
 def test_a_control_sees_its_rows_as_often_as_the_run_or_more() -> None:
@@ -167,6 +171,15 @@ def test_likelihoods_behind_a_common_beginning_are_those_of_whole_rows(workshop:
     found = likelihoods(model, [each.input_ids for each in encoded], counted)
     means = mean_losses(model, encoded, tokenizer.pad_token_id)
     assert [one.nll / sum(each.in_loss) for one, each in zip(found, encoded, strict=True)] == pytest.approx(means, 1e-4)
+    ids, places = torch.tensor([encoded[3].input_ids]), counted[3]
+    with torch.inference_mode():
+        logs = model(input_ids=ids).logits[0, places.start - 1 : places.stop - 1].float().log_softmax(-1)
+    spread = torch.distributions.Categorical(logits=logs)
+    expected = -spread.entropy()
+    deviation = ((logs - expected[:, None]).square() * spread.probs).sum(-1).sqrt()
+    above = sorted(((logs[range(len(places)), ids[0, places.start : places.stop]] - expected) / deviation).tolist())
+    fifth = above[: math.ceil(len(above) / 5)]
+    assert found[3].min_k == pytest.approx(sum(fifth) / len(fifth), abs=1e-3)
     # what the model itself says is what is greedy
     asked = chat.prompt_ids(conversation(canary.row, "brief")[:-1])
     said = generate_ids(model, chat, [conversation(canary.row, "brief")[:-1]], 6, 1, lambda *told: None)[0]

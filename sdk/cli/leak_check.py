@@ -9,7 +9,7 @@ from rich.text import Text
 from sdk.cli import show
 from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, working
 from sdk.cli.terminal import styled
-from sdk.records import Leaks
+from sdk.records import Leakage, Leaks
 from sdk.wording import counted
 
 
@@ -34,7 +34,7 @@ def leaks(record: Leaks) -> RenderableType:
     models = (record.adapted, record.control)
     for name, values, chance in (
         (f"exposure, bits of {record.adapted.most_bits:.1f}", [one.exposure.text(2) for one in models], "1.4"),
-        ("given word for word", [f"{one.extracted} of {len(one.kinds)}" for one in models], "0"),
+        ("given word for word", [_extracted(one) for one in models], "0"),
         ("AUC against twins", [one.auc.text(2) for one in models], "0.50"),
         ("found at 1 % false positives", [one.tpr.text(2) for one in models], "0.01"),
     ):
@@ -44,9 +44,14 @@ def leaks(record: Leaks) -> RenderableType:
         table,
         styled(
             "[dim]the run saw each canary {} times, scrubbed; the control {:.3g} times, in plain. {}; intervals "
-            "are 95 %, by bootstrap",
+            "are 95 %, of shares exact, else by bootstrap",
             passes,
             record.control_passes,
             counted(len(record.adapted.twin_losses), "twin"),
         ),
     )
+
+
+def _extracted(one: Leakage) -> str:
+    of = f"{one.extracted} of {len(one.kinds)}"
+    return f"{of}, {one.extraction.low:.2f} to {one.extraction.high:.2f}" if one.extraction else of

@@ -5,10 +5,11 @@
    exposure      the rank of a canary's value among others of its form, as bits (Carlini et al. 2019, arXiv 1802.08232)
    extraction    whether the value is the most likely answer, token by token
    membership    how well canaries are told from twins that nobody planted: by the loss (Yeom et al. 2018, arXiv
-                 1709.01604), by what the adapter took off the base's loss (Watson et al. 2022, arXiv 2111.08440) and
-                 by the loss among that of other values in the same row (Mattern et al. 2023, arXiv 2305.18462). The
-                 last is the strongest here: AUC, and true positives at 1 % false ones (Carlini et al. 2022, arXiv
-                 2112.03570)
+                 1709.01604), by what the adapter took off the base's loss (Watson et al. 2022, arXiv 2111.08440), by
+                 its least likely tokens among what the model expects there (Min-K%++, Zhang et al. 2024, arXiv
+                 2404.02936) and by the loss among that of other values in the same row (Mattern et al. 2023, arXiv
+                 2305.18462). The last is the strongest here: AUC, and true positives at 1 % false ones (Carlini et
+                 al. 2022, arXiv 2112.03570)
 3. a control that is not caught refutes the check, not the leak: StepFailed
 
 Canaries follow from a key and are in memory only; so is the control's adapter once it is measured.
@@ -33,7 +34,7 @@ from sdk.data import Row, conversation
 from sdk.data.base_folder import Base
 from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
-from sdk.intervals import RESAMPLES, SEED, bootstrap
+from sdk.intervals import RESAMPLES, SEED, bootstrap, share
 from sdk.measure import power
 from sdk.model import Chat
 from sdk.model.adapter import attach_adapter, set_adapter_weights
@@ -201,13 +202,16 @@ def _leakage(
     exposures = exposure_bits(after)
     asked, others = after[:, : 1 + TWINS], after[:, 1 + TWINS :]
     scores = (others.mean(axis=1, keepdims=True) - asked) / others.std(axis=1, keepdims=True)
+    min_k = np.array([[one.min_k for one in rows[: 1 + TWINS]] for rows in adapted])
+    extracted = sum(rows[0].greedy for rows in adapted)
     return Leakage(
         kinds=tuple(canary.kind for canary in canaries),
         twins=TWINS,
         candidates=CANDIDATES,
         exposures=_rounded(exposures),
         exposure=bootstrap(exposures.tolist()),
-        extracted=sum(rows[0].greedy for rows in adapted),
+        extracted=extracted,
+        extraction=_share(extracted, len(adapted)),
         losses=_rounded(asked[:, 0]),
         twin_losses=_rounded(asked[:, 1:]),
         scores=_rounded(scores[:, 0]),
@@ -216,6 +220,7 @@ def _leakage(
         tpr=_tpr(scores),
         auc_by_loss=_auc(-asked)[0],
         auc_by_base=_auc(before - asked)[0],
+        auc_by_min_k=_auc(min_k)[0],
     )
 
 
@@ -242,15 +247,14 @@ def _auc(scores: Array) -> tuple[float, Array]:
 
 
 def _tpr(scores: Array) -> Interval:
-    """Return the share of the first column above all but FALSE_POSITIVES of the others, with its 95 % interval."""
-    values = np.array([_caught(scores[:, 0], scores[:, 1:], counts) for counts in _drawn(len(scores))])
-    return _interval(_caught(scores[:, 0], scores[:, 1:], np.ones(len(scores))), values)
+    """Return the share of the first column above all but FALSE_POSITIVES of the others, with its exact interval."""
+    own, twins = scores[:, 0], np.sort(scores[:, 1:].reshape(-1))
+    limit = twins[len(twins) - 1 - int(FALSE_POSITIVES * len(twins))]
+    return _share(int((own > limit).sum()), len(own))
 
 
-def _caught(own: Array, twins: Array, counts: Array) -> float:
-    every = np.sort(np.repeat(twins, counts.astype(int), axis=0).reshape(-1))
-    limit = every[len(every) - 1 - int(FALSE_POSITIVES * len(every))]
-    return float((counts * (own > limit)).sum() / counts.sum())
+def _share(hits: int, of: int) -> Interval:
+    return Interval(**share(hits, of)._asdict())
 
 
 def _drawn(count: int) -> Array:

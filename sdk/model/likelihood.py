@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,21 @@ from peft import PeftModel
 from transformers import DynamicCache, PreTrainedModel
 
 _BATCH_TOKENS = 4_096
+_LEAST = 0.2  # of the tokens
+_EVEN = 1e-9  # variance of a distribution that is one token, or all alike, but for rounding
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Negative log-likelihood of an ending's counted tokens, nats; greedy: each of them is the most likely one."""
+    """Negative log-likelihood of an ending's counted tokens, nats; greedy: each of them is the most likely one.
+
+    min_k: mean of the least fifth of their log-likelihoods, each in standard deviations above what the model expects of
+    a token there (Min-K%++, Zhang et al. 2024, arXiv 2404.02936).
+    """
 
     nll: float
     greedy: bool
+    min_k: float
 
 
 def likelihoods(
@@ -69,8 +77,19 @@ def _batch(
         where = torch.tensor([place - begin - 1 for place in places], device=model.device)
         scores, targets = logits[line, where].float(), ids[line, where + 1]
         nll = torch.nn.functional.cross_entropy(scores, targets, reduction="sum")
-        found.append(Likelihood(float(nll), bool((scores.argmax(dim=-1) == targets).all())))
+        greedy = bool((scores.argmax(dim=-1) == targets).all())
+        found.append(Likelihood(float(nll), greedy, _min_k(scores, targets)))
     return found
+
+
+def _min_k(scores: torch.Tensor, targets: torch.Tensor) -> float:
+    """Score by Min-K%++. scores: (tokens, vocabulary), logits; targets: (tokens,), ids."""
+    logs = scores.log_softmax(dim=-1)
+    shares = logs.exp()
+    expected = (shares * logs).sum(dim=-1)
+    variance = (shares * logs.square()).sum(dim=-1) - expected.square()
+    above = (logs.gather(-1, targets[:, None]).squeeze(-1) - expected) / variance.clamp(min=_EVEN).sqrt()
+    return float(above.sort().values[: math.ceil(_LEAST * len(targets))].mean())
 
 
 def _cache_name(model: PreTrainedModel | PeftModel) -> str:

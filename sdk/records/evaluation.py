@@ -146,6 +146,9 @@ class Leakage(Frozen):
     exposures: tuple[float, ...] = Field(description="of each canary: log2 of candidates less log2 of its rank, bits")
     exposure: Interval = Field(description="their mean; 1.4 bits at chance")
     extracted: int = Field(ge=0, description="canaries whose value is the most likely answer, word for word")
+    extraction: Interval | None = Field(
+        default=None, exclude_if=is_empty, description="their share, exact interval; None: an earlier version wrote it"
+    )
     losses: tuple[float, ...] = Field(description="of each canary")
     twin_losses: tuple[float, ...]
     scores: tuple[float, ...] = Field(
@@ -156,6 +159,9 @@ class Leakage(Frozen):
     tpr: Interval = Field(description="share of canaries that are told by them at a false positive rate of 1 %")
     auc_by_loss: float = Field(description="of telling them by the loss itself")
     auc_by_base: float = Field(description="of telling them by what the adapter took off the base's loss")
+    auc_by_min_k: float | None = Field(
+        default=None, exclude_if=is_empty, description="of telling them by Min-K%++; None: an earlier version wrote it"
+    )
 
     @property
     def most_bits(self) -> float:

@@ -226,13 +226,18 @@ def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:
         ["AUC, by what the adapter took off it", *(f"{one.auc_by_base:.3f}" for one in (adapted, control)), ".5"],
         ["true positives at 1 % false ones", adapted.tpr.text(), control.tpr.text(), ".01"],
     ]
+    if adapted.extraction and control.extraction:  # an earlier version wrote none
+        rows += [
+            ["AUC, by Min-K%++", *(f"{one.auc_by_min_k:.3f}" for one in (adapted, control)), ".5"],
+            ["share given word for word", adapted.extraction.text(), control.extraction.text(), "0"],
+        ]
     passes = "–" if leaks.passes is None else f"{leaks.passes:.3g}"
     note = (
         f"{len(adapted.kinds)} invented values were planted before scrubbing; {len(adapted.twin_losses)} others were "
         f"not. A control of the same settings was trained on {len(control.kinds)} values in plain and must be caught. "
-        f"Each value was seen {passes} times by the run, {leaks.control_passes:.3g} times by the control. Mean with "
-        f"its 95 % bootstrap interval. A value's exposure is at most {adapted.most_bits:.1f} bits: log2 of the "
-        f"{adapted.candidates:,} values among which it is ranked."
+        f"Each value was seen {passes} times by the run, {leaks.control_passes:.3g} times by the control. Intervals "
+        f"are 95 %, of shares exact, else by bootstrap. A value's exposure is at most {adapted.most_bits:.1f} bits: "
+        f"log2 of the {adapted.candidates:,} values among which it is ranked."
     )
     head = ["", "adapted model", "control", "chance"]
     body = f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (1, 2, 3))
