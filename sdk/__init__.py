@@ -80,6 +80,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Run as Run
     from sdk.records import Scores as Scores
     from sdk.records import Scrubbed as Scrubbed
+    from sdk.records import SliceScore as SliceScore
     from sdk.records import SourceFile as SourceFile
     from sdk.records import Speed as Speed
     from sdk.records import StandingDecision as StandingDecision
@@ -114,7 +115,7 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
         Advice Alternative Approval AskedFloors Calibration Columns Comparison ExpectedAccuracy FileRef Finding Floor
         Forgetting Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs
         Outcome Package Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run
-        Scores Scrubbed SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
+        Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
         ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",

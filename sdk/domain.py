@@ -12,7 +12,18 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml, validation_faults
-from sdk.records import ALL, CEILING_RULE, FLOOR_RULE, Accuracy, Floors, Frozen, Metric, spelled
+from sdk.records import (
+    ALL,
+    CEILING_RULE,
+    FLOOR_RULE,
+    SLICE_FLOOR_RULE,
+    SLICES,
+    Accuracy,
+    Floors,
+    Frozen,
+    Metric,
+    spelled,
+)
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
 SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
@@ -35,7 +46,13 @@ class Domain(Frozen):
     prompt: str = Field(description="system message of every row that has none")
     metric: Metric
     floors: Floors = Field(
-        description="'all' or a language -> least scores on the metric, of a perplexity the most, for its questions"
+        description="'all', 'slices' or a language -> least scores on the metric, of a perplexity the most, for its "
+        "questions"
+    )
+    slices: tuple[str, ...] = Field(
+        default=("topic", "length"),
+        description="by what questions are scored in groups beside the language: topic, length, or fields of the rows' "
+        "metadata",
     )
     accuracy: Accuracy = Field(description="the accuracy need that advice starts from")
     max_new_tokens: int = Field(gt=0, le=4096, description="length of a generated answer, tokens")
@@ -45,10 +62,12 @@ class Domain(Frozen):
     @field_validator("floors")
     @classmethod
     def _name_languages(cls, floors: Floors, known: ValidationInfo) -> Floors:
-        unknown = sorted(set(floors) - {ALL, *known.data.get("languages", floors)})
+        unknown = sorted(set(floors) - {ALL, SLICES, *known.data.get("languages", floors)})
         if unknown or not floors:
             named = f", not {', '.join(unknown)}" if unknown else ""
-            raise ValueError(f"must name 'all' or a language of the domain{named}")
+            raise ValueError(f"must name 'all', 'slices' or a language of the domain{named}")
+        if any(floor.over == "majority" for floor in floors.get(SLICES, ())):
+            raise ValueError(f"of slices must be {SLICE_FLOOR_RULE}")
         for floor in chain.from_iterable(floors.values()):
             if known.data.get("metric") == "perplexity":
                 if floor.over == "majority":

@@ -391,7 +391,7 @@ def test_rows_of_ones_own(workshop: Workshop, tmp_path: Path) -> None:
     rows = ("--data", tmp_path / "rows.jsonl", "--eval", tmp_path / "asked.jsonl", "--map", "instruction=q,output=a")
     wrong = here(*project, *rows, "--floor", "fr=.1", "--json")
     assert json.loads(wrong.stdout)["error"]["faults"] == [
-        "floors: must name 'all' or a language of the domain, not fr"
+        "floors: must name 'all', 'slices' or a language of the domain, not fr"
     ]
     assert not made.exists()
     chosen = ("--prompt", "Say yes or no.", "--floor", "zh=.1", "--floor", "base+.05", "--floor", "majority")

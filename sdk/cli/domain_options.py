@@ -51,7 +51,7 @@ FloorOption = Annotated[
     list[str] | None,
     typer.Option(
         "--floor",
-        help="Least score: .55, base+.05 or majority+.02; of one language: zh=.5. May be given again.",
+        help="Least score: .55, base+.05 or majority+.02; of some: zh=.5, slices=.4. May be given again.",
         rich_help_panel=OWN,
         show_default="majority+0 for questions of your own, else the domain's",
     ),
@@ -59,7 +59,7 @@ FloorOption = Annotated[
 
 
 def read_floors(given: list[str] | None) -> dict[str, list[str]] | None:
-    """Read --floor as domain.yaml has it: 'all' or a language -> floors. None where none was given."""
+    """Read --floor as domain.yaml has it: 'all', 'slices' or a language -> floors. None where none was given."""
     floors: dict[str, list[str]] = {}
     for text in given or ():
         language, equals, floor = text.partition("=")

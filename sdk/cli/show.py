@@ -195,6 +195,8 @@ def scores(scores: Scores) -> RenderableType:
         notes.append(styled("[dim]majority: always giving the most frequent answer of the training rows"))
     if scores.asked:
         notes.append(styled("[dim]floors: {}", str(scores.asked)))
+    if scores.slices:
+        notes.append(styled("[dim]lowest of {}: {}", counted(len(scores.slices), "slice"), scores.slices[0].brief()))
     return Group(table, *notes)
 
 

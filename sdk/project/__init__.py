@@ -143,8 +143,8 @@ class Project:
         data, evaluation, columns: rows of your own, as in `scrub`, which takes them where it is given no others.
         prompt, metric, max_new_tokens, floors: what the project's copy of domain.yaml says instead of the domain's.
         Without them, your own rows get room for their longest answer, and your own questions the floor majority+0
-        instead of a shipped domain's floors. floors: 'all' or a language to 0.55, "base+0.05" or "majority+0.02", or a
-        list of them. Keys are URIs, made where they are the default files: signing_key signs
+        instead of a shipped domain's floors. floors: 'all', 'slices' or a language to 0.55, "base+0.05" or
+        "majority+0.02", or a list of them. Keys are URIs, made where they are the default files: signing_key signs
         packages, log_key (Ed25519) the audit log, owner_key the key rings, encryption_key wraps what decrypts weights.
         trainer is who holds the first (the user by default). heads: further files, best on another machine, that get
         each checkpoint of the log. Raises InvalidInput if the folder exists and is not empty, or if the base cannot be

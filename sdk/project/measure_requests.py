@@ -7,6 +7,7 @@ from pathlib import Path
 from sdk.data import read_rows
 from sdk.data.canaries import canaries, planted_kinds
 from sdk.data.scoring import majority_scores
+from sdk.data.slices import group_questions, score_slices
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput, OutOfOrder
 from sdk.measure.power import CONTROLS, passes, why_little_is_found
@@ -16,7 +17,19 @@ from sdk.project.charter import is_shipped
 from sdk.project.inputs import CANARIES, EVAL, common_inputs, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import ALL, Advice, AskedFloors, Floor, Leaks, OnProgress, Run, Scores, Scrubbed, default_floors
+from sdk.records import (
+    ALL,
+    SLICES,
+    Advice,
+    AskedFloors,
+    Floor,
+    Leaks,
+    OnProgress,
+    Run,
+    Scores,
+    Scrubbed,
+    default_floors,
+)
 
 DESCRIBED = "domain/domain.yaml"  # in the project's folder
 ROUNDING = 1e-9  # a mean may differ by its order of summing
@@ -31,6 +44,8 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
     def work(folder: Path) -> Scores:
         from sdk.evaluate import evaluate  # which loads torch
 
+        questions = read_rows(state.rows(scrubbed, EVAL)).rows
+        groups = {} if questions[0].is_text else group_questions(questions, domain.slices)
         config, weights = open_adapter(state, run)
         scores = evaluate(
             data=state.rows(scrubbed, "eval"),
@@ -45,9 +60,9 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         asked = asked_floors(state, scrubbed.inputs[EVAL], bool(scores.texts))
         if scores.texts:
             return scores.model_copy(update={"asked": asked})
-        training, questions = (read_rows(state.rows(scrubbed, split)).rows for split in ("train", "eval"))
-        majority = majority_scores(training, questions)
-        return scores.model_copy(update={"majority": majority, "asked": asked})
+        majority = majority_scores(read_rows(state.rows(scrubbed, "train")).rows, questions)
+        slices = score_slices(groups, scores)
+        return scores.model_copy(update={"majority": majority, "asked": asked, "slices": slices})
 
     def after(scores: Scores) -> AfterEvaluate:
         return score_facts(state, scores, str(state.root / DESCRIBED))
@@ -85,6 +100,12 @@ def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> A
         for name, floors in asked.items()
         for floor in floors
         if name in value and sign * (value[name] - (limit := limit_of(scores, name, floor))) < -ROUNDING
+    ]
+    below += [
+        f"{each.by} {each.value} {each.adapted.value:.3f} < {limit:.3f} ({floor}, floors.{SLICES})"
+        for floor in asked.get(SLICES, ())
+        for each in scores.slices
+        if each.adapted.value - (limit := floor.least + each.base * (floor.over == "base")) < -ROUNDING
     ]
     return AfterEvaluate(
         questions=scores.adapted[ALL].questions,

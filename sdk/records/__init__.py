@@ -39,6 +39,7 @@ from sdk.records.evaluation import (
     Metrics,
     Outcome,
     Scores,
+    SliceScore,
     TextOutcome,
 )
 from sdk.records.floors import (
@@ -47,6 +48,8 @@ from sdk.records.floors import (
     CEILING_RULE,
     FLOOR_RULE,
     MAJORITY,
+    SLICE_FLOOR_RULE,
+    SLICES,
     AskedFloors,
     Floor,
     Floors,
@@ -127,6 +130,8 @@ __all__ = [
     "PROJECT_NAME_RULE",
     "PROMPTS",
     "SHARES",
+    "SLICES",
+    "SLICE_FLOOR_RULE",
     "STEP_RECORDS",
     "TEMPLATES",
     "Accuracy",
@@ -190,6 +195,7 @@ __all__ = [
     "Scores",
     "Scrubbed",
     "Sha256",
+    "SliceScore",
     "SourceFile",
     "Speed",
     "StandingDecision",

@@ -11,8 +11,10 @@ from pydantic import BeforeValidator, Field
 from sdk.records.base_types import Frozen
 
 FLOOR_RULE = "a score from 0 to 1 such as 0.55, or one above another: base+0.05, majority+0.02"
+SLICE_FLOOR_RULE = "a score from 0 to 1 such as 0.4, or one above the base's: base+0.05"
 CEILING_RULE = "the most that a perplexity may be, such as 12.5, or so much below the base's: base+0.5"
 ALL = "all"
+SLICES = "slices"  # each of them
 _WRITTEN = re.compile(r"(?:(base|majority)(?:\s*\+\s*)?)?(\d*\.?\d+)?")
 
 
@@ -60,7 +62,7 @@ def default_floors(metric: str) -> dict[str, tuple[Floor, ...]]:
 class AskedFloors(Frozen):
     """The floors that scores were held against, and where they come from."""
 
-    floors: Floors = Field(description="'all' or a language -> its floors")
+    floors: Floors = Field(description="'all', 'slices' or a language -> its floors")
     origin: str
 
     def __str__(self) -> str:

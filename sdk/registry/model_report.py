@@ -30,6 +30,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section("Settings and why", _settings_table(adaptation)),
         section("Decisions and documents", _elsewhere(adaptation)),
         section("Lineage", _lineage_table(adaptation)),
+        _slices(adaptation.scores),
         _outcomes(adaptation.scores),
     ]
     return page(title, parts)
@@ -267,6 +268,28 @@ def _lineage_table(adaptation: Adaptation) -> str:
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))),
     ]
     return table(["what", "SHA-256 or name"], [[escape(k), f"<code>{escape(v)}</code>"] for k, v in rows])
+
+
+def _slices(scores: Scores) -> str:
+    if not scores.slices:
+        return ""
+    rows = [
+        [
+            escape(each.by),
+            escape(each.value),
+            str(each.questions),
+            f"{each.base:.3f}",
+            each.adapted.text(),
+            f"{each.change.value:+.3f} ({each.change.low:+.3f} to {each.change.high:+.3f})",
+        ]
+        for each in scores.slices
+    ]
+    note = (
+        f"{METRICS[scores.metric]} of questions that have something in common, the lowest first, where there are ten "
+        "or more. Of many slices some are low by chance: the intervals are of each by itself."
+    )
+    head = ["by", "value", "questions", "base model", "adapted model", "difference"]
+    return section("Slices", f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (2, 3, 4, 5)))
 
 
 def _outcomes(scores: Scores) -> str:
