@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sdk.advise.architectures import NOT_QUANTIZED
+from sdk.advise.held import pages
 from sdk.advise.memory import available_gib
 from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
@@ -70,11 +71,14 @@ class Search(NamedTuple):
         return tuple(found)
 
     def best(self, method: Method, some_ranks: list[int]) -> Candidate:
-        """Return the highest rank that fits in its fastest settings, or the leanest of all where none fits."""
+        """Return the highest rank that fits in its fastest settings, or the leanest of all where none fits.
+
+        Moments are paged where a rank fits in no other way: how much slower that is was not measured.
+        """
         leanest: Candidate | None = None
-        for rank in some_ranks:
+        for rank, paged in ((rank, paged) for rank in some_ranks for paged in (False, True)):
             fitting = []
-            for choice in self._choices(method, rank):
+            for choice in self._paged(method, rank) if paged else self._choices(method, rank):
                 candidate = self.of(choice)
                 if candidate.fits:
                     fitting.append(candidate)
@@ -88,15 +92,8 @@ class Search(NamedTuple):
     def leanest(self, method: Method) -> Candidate:
         """Return the settings of least memory, at the lowest rank: the method fits if and only if these do."""
         lowest = ranks(self.shape, self.hardware, self.needs, method)[-1]
-        saving = Choice(
-            method, lowest, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
-        )
-        tried = (
-            self.of(saving._replace(batch=batch, accumulation=passes, packing=packing, gpus=count, shard_base=shard))
-            for packing, count, shard in self._arrangements()
-            for batch, passes in self._batches(packing, count)
-        )
-        return min(tried, key=lambda candidate: candidate.prediction.memory_high.total)
+        choices = [*self._saving(method, lowest), *self._paged(method, lowest)]
+        return min(map(self.of, choices), key=lambda candidate: candidate.prediction.memory_high.total)
 
     def anything_fits(self) -> bool:
         return any(self.leanest(method).fits for method in self.methods())
@@ -123,6 +120,20 @@ class Search(NamedTuple):
                     Choice, method, rank, batch, accumulation, packing=packing, gpus=gpus, shard_base=shard
                 )
                 yield from self._savings(choice, shard)
+
+    def _saving(self, method: Method, rank: int) -> Iterator[Choice]:
+        """Yield for each micro-batch the settings that save all but moments."""
+        saving = Choice(
+            method, rank, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
+        )
+        for packing, count, shard in self._arrangements():
+            for batch, passes in self._batches(packing, count):
+                yield saving._replace(batch=batch, accumulation=passes, packing=packing, gpus=count, shard_base=shard)
+
+    def _paged(self, method: Method, rank: int) -> Iterator[Choice]:
+        """Yield the same with moments paged, where the GPU's driver pages memory and a matrix is large enough."""
+        if self.hardware.gpu_count > 0 and self.hardware.backend == "cuda" and pages(self.shape, rank):
+            yield from (choice._replace(page_moments=True) for choice in self._saving(method, rank))
 
     def _savings(self, choice: partial[Choice], shard: bool) -> Iterator[Choice]:
         if not shard:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from sdk.advise.accuracy import allowed_loss, expected_accuracy
 from sdk.advise.candidates import Candidate, Search
 from sdk.advise.explain import NAMES, alternatives, flips, notes, would_fit
-from sdk.advise.memory import QUANTIZED_BYTES, device_gib
+from sdk.advise.held import QUANTIZED_BYTES
+from sdk.advise.memory import device_gib
 from sdk.advise.reliability import reliability
 from sdk.records import (
     Accuracy,

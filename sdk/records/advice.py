@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, StepRecord
-from sdk.records.settings import METHODS, Method, TrainSettings
+from sdk.records.settings import METHODS, PAGED, Method, TrainSettings
 from sdk.records.shapes import Hardware, Lengths, ModelShape
 from sdk.records.summary import span
 
@@ -174,6 +174,7 @@ class Advice(StepRecord):
             f"gradient checkpointing in {layers} layers": settings.gradient_checkpointing,
             "activations wait in the host's memory": settings.activation_offloading,
             "embeddings in the host's memory": settings.offload_embeddings,
+            "the optimizer's moments are paged": settings.optim in PAGED,
             f"the base split over {settings.gpus} GPUs": settings.shard_base,
             "packing": settings.packing,
         }
