@@ -69,6 +69,11 @@ def pages(shape: ModelShape, lora_r: int) -> bool:
     return any(lora_r * max(layer.inputs, layer.outputs) >= LEAST_PAGED for layer in _adapted(shape))
 
 
+def paged_gib(shape: ModelShape, settings: TrainSettings) -> float:
+    """Return the moments that wait in the host's memory, GiB."""
+    return moments(shape, settings).on_host * adapter_parameters(shape, settings.lora_r) / 2**30
+
+
 def _adapted(shape: ModelShape) -> Iterator[Linear]:
     return (layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS))
 

@@ -133,4 +133,5 @@ class TrainSettings(Quantization):
     )
 
     def brief(self) -> str:
-        return f"{self.base_in_words()}, rank {self.lora_r}, learning rate {self.learning_rate:g}"
+        optimizer = "" if self.optim == FUSED else f", {self.optim}"
+        return f"{self.base_in_words()}, rank {self.lora_r}, learning rate {self.learning_rate:g}{optimizer}"
