@@ -29,7 +29,7 @@ from sdk.model import Base, Chat, Encoded, cut_texts, encode_rows
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_base
-from sdk.records import Forgetting, Interval, Method, Metrics, OnProgress, Outcome, Scores, TextOutcome
+from sdk.records import Forgetting, Interval, Method, Metrics, OnProgress, Outcome, Quantization, Scores, TextOutcome
 
 QUESTIONS_AT_ONCE = 32
 Found = TypeVar("Found")
@@ -50,7 +50,7 @@ class Answered:
 def evaluate(
     data: RowsFile | Path,
     base: Base,
-    method: Method,
+    method: Method | Quantization,
     adapter_config: Mapping[str, Any],
     adapter_weights: bytes,
     prompt: str,

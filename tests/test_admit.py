@@ -16,7 +16,7 @@ import sdk.serve.admit
 from sdk import crypto
 from sdk.crypto import keyring
 from sdk.errors import InvalidInput, SDKError, Tampered
-from sdk.records import canonical_json, sha256
+from sdk.records import Quantization, canonical_json, sha256
 from sdk.seal import MANIFEST, PACKAGE
 from sdk.serve.admit import Trust, admit, read_trust, trust_from_environment
 from tests.clean_releases import Maker, Release, manifest_of, prove, tensors
@@ -140,6 +140,19 @@ def test_a_method_that_this_version_lacks(maker: Maker) -> None:
     facts = maker.facts(1).model_copy(update={"method": "telepathy"})
     with patch.object(maker, "facts", lambda version: facts):
         refused(release(maker), "lacks the method that trained the package: telepathy", error=InvalidInput)
+
+
+def test_a_base_is_loaded_as_it_was_quantized_for_the_training(maker: Maker) -> None:
+    options = {"bnb_4bit_quant_type": "fp4", "keep_16bit": "mlp"}
+    facts = maker.facts(1).model_copy(update={"method": "qlora-4bit", "quantization": options})
+    with patch.object(maker, "facts", lambda version: facts):
+        case = release(maker)
+    with patch.object(sdk.serve.admit, "load_adapted") as loaded:
+        admit(
+            case.folder / "release",
+            Trust(root=case.root, base=str(case.base), encryption_key="file:key", keys=case.keys),
+        )
+    assert loaded.call_args.args[1] == Quantization(method="qlora-4bit", **options)
 
 
 def test_the_key_of_a_trainer_who_left_before_the_promotion(maker: Maker) -> None:

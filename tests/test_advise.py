@@ -410,7 +410,8 @@ def test_what_may_fit_is_uncertain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "gib", "rank"), [("qwen3-14b", 12, 16), ("llama-3.1-8b", 24, 32), ("llama-2-13b", 48, 64)]
+    ("name", "gib", "rank"),
+    [("qwen3-14b", 11, 16), ("qwen3-14b", 12, 32), ("llama-3.1-8b", 24, 32), ("llama-2-13b", 48, 64)],
 )
 def test_four_bits_get_a_high_rank_where_accuracy_counts(name: str, gib: float, rank: int) -> None:
     shape = find_model(name)

@@ -279,7 +279,7 @@ def test_old_forms_stand_in_no_page() -> None:
 
 def test_options_in_steps_exist() -> None:
     text = (DOCS / "steps.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`(--[a-z-]+)", text)) <= every_option()
+    assert set(re.findall(r"`(--[a-z0-9-]+)", text)) <= every_option()
 
 
 # -- links, and the site ----------------------------------------------------------------------------------------------

@@ -118,6 +118,9 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("qlora-4bit", {"peft_type": "adalora"}),
     ("qlora-8bit", {"peft_type": "adalora"}),
     ("qlora-8bit", {"peft_type": "prefix_tuning"}),
+    ("qlora-4bit", {"bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": False, "optim": "adamw_8bit"}),
+    ("qlora-8bit", {"keep_16bit": "q_proj, down_proj", "optim": "adafactor"}),
+    ("qlora-4bit", {"keep_16bit": "mlp", "init_lora_weights": "loftq"}),
 ]
 
 
@@ -131,7 +134,7 @@ def test_what_is_read_back_answers_as_what_was_trained(
     assert done.losses[-1].loss != done.losses[0].loss
     config, weights = saved(tmp_path)
     assert "/" not in json.dumps(config)
-    attached = attach_adapter(load_base(str(base), method)[0], config, weights)
+    attached = attach_adapter(load_base(str(base), done.settings)[0], config, weights)
     read = logits(attached)
     torch.testing.assert_close(read, trained[0], rtol=1e-3, atol=1e-4)
     with attached.disable_adapter():

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from sdk import InvalidInput, Project, Refused, StepFailed
+from sdk.advise import find_model, parameters
+from sdk.project.sealing import _facts, find_evaluated
 from sdk.records import Publication, Release, Run
 from tests.audit_faults import FAULTS
 from tests.workshop import REASON, Workshop, whole_way, write_policy
@@ -50,7 +52,12 @@ def test_a_method_that_the_policy_does_not_name(workshop: Workshop, tmp_path: Pa
     made.scrub()
     with pytest.raises(Refused, match=r"train\.methods"):
         made.train(method="lora", max_steps=3)
-    assert made.train(method="qlora-4bit", max_steps=3).settings.method == "qlora-4bit"
+    run = made.train(method="qlora-4bit", max_steps=3, keep_16bit="mlp", optim="adafactor")
+    assert (run.settings.method, run.settings.optim) == ("qlora-4bit", "adafactor")
+    assert run.base_parameters == parameters(find_model(str(workshop.base)))
+    made.evaluate()
+    state = made.state()
+    assert _facts(state, find_evaluated(state)).quantization == {"keep_16bit": "mlp"}
 
 
 def test_a_hub_base_where_the_policy_forbids_it(

@@ -124,6 +124,8 @@ def whole(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> W
         {"packing": True, "max_length": 64},
         {"neftune_noise_alpha": 5.0, "gradient_checkpointing": True},
         {"max_steps": 5, "lr_scheduler_type": "linear", "warmup_ratio": 0.2},
+        {"method": "qlora-4bit", "keep_16bit": "attention", "optim": "adamw_8bit", "lora_r": 64},
+        {"optim": "adafactor"},
     ],
     ids=str,
 )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sdk.advise.architectures import NOT_QUANTIZED
+from sdk.advise.held import paged_gib, pages
 from sdk.advise.memory import available_gib
 from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
@@ -70,12 +71,14 @@ class Search(NamedTuple):
         return tuple(found)
 
     def best(self, method: Method, some_ranks: list[int]) -> Candidate:
-        """Return the highest rank that fits in its fastest settings, or the leanest of all where none fits."""
+        """Return the highest rank that fits in its fastest settings, or the leanest of all where none fits.
+
+        Moments are paged where a rank fits in no other way: how much slower that is was not measured.
+        """
         leanest: Candidate | None = None
-        for rank in some_ranks:
+        for rank, paged in ((rank, paged) for rank in some_ranks for paged in (False, True)):
             fitting = []
-            for choice in self._choices(method, rank):
-                candidate = self.of(choice)
+            for candidate in self._paged(method, rank) if paged else map(self.of, self._choices(method, rank)):
                 if candidate.fits:
                     fitting.append(candidate)
                 elif leanest is None or candidate.prediction.memory.total < leanest.prediction.memory.total:
@@ -88,14 +91,7 @@ class Search(NamedTuple):
     def leanest(self, method: Method) -> Candidate:
         """Return the settings of least memory, at the lowest rank: the method fits if and only if these do."""
         lowest = ranks(self.shape, self.hardware, self.needs, method)[-1]
-        saving = Choice(
-            method, lowest, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
-        )
-        tried = (
-            self.of(saving._replace(batch=batch, accumulation=passes, packing=packing, gpus=count, shard_base=shard))
-            for packing, count, shard in self._arrangements()
-            for batch, passes in self._batches(packing, count)
-        )
+        tried = (*map(self.of, self._saving(method, lowest)), *self._paged(method, lowest))
         return min(tried, key=lambda candidate: candidate.prediction.memory_high.total)
 
     def anything_fits(self) -> bool:
@@ -123,6 +119,27 @@ class Search(NamedTuple):
                     Choice, method, rank, batch, accumulation, packing=packing, gpus=gpus, shard_base=shard
                 )
                 yield from self._savings(choice, shard)
+
+    def _saving(self, method: Method, rank: int) -> Iterator[Choice]:
+        """Yield for each micro-batch the settings that save all but moments."""
+        saving = Choice(
+            method, rank, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
+        )
+        for packing, count, shard in self._arrangements():
+            for batch, passes in self._batches(packing, count):
+                yield saving._replace(batch=batch, accumulation=passes, packing=packing, gpus=count, shard_base=shard)
+
+    def _paged(self, method: Method, rank: int) -> Iterator[Candidate]:
+        """Yield the same with moments paged, where the driver does that, a matrix is large enough, and training would
+        not refuse it: before the first step the moments must have room (sdk/train/optimizers.py).
+        """
+        if not (self.hardware.gpu_count and self.hardware.backend == "cuda" and pages(self.shape, rank)):
+            return
+        for choice in self._saving(method, rank):
+            candidate = self.of(choice._replace(page_moments=True))
+            memory = candidate.prediction.memory
+            if paged_gib(self.shape, candidate.settings) <= candidate.room - memory.weights - memory.adapters:
+                yield candidate
 
     def _savings(self, choice: partial[Choice], shard: bool) -> Iterator[Choice]:
         if not shard:

@@ -17,7 +17,9 @@ from typing import NamedTuple
 from sdk.advise.accuracy import allowed_loss, expected_accuracy
 from sdk.advise.candidates import Candidate, Search
 from sdk.advise.explain import NAMES, alternatives, flips, notes, would_fit
-from sdk.advise.memory import QUANTIZED_BYTES, device_gib
+from sdk.advise.full import full_finetuning
+from sdk.advise.held import QUANTIZED_BYTES
+from sdk.advise.memory import device_gib
 from sdk.advise.reliability import reliability
 from sdk.records import (
     Accuracy,
@@ -89,6 +91,7 @@ def advise(
         accuracy=accuracy,
         needs_met=candidate.fits and accuracy.meets_need is True and meets_deadline(candidate, needs),
         alternatives=alternatives(candidates, candidate, needs, shape, pilot),
+        full_finetuning=full_finetuning(search, candidate),
         flips=flips(search, candidate, lambda other: choose(candidates, other, shape, pilot).candidate),
         notes=(
             *(() if hardware == asked else (f"The engine trains on CUDA GPUs and on CPUs, not on {asked.gpu}.",)),

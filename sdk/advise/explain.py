@@ -14,7 +14,7 @@ from sdk.advise.predict import is_held_against
 from sdk.advise.recipe import HIGH_RANK, usual_rank, wants_accuracy
 from sdk.advise.reliability import architecture_errors
 from sdk.hardware import gpus
-from sdk.records import Accuracy, Alternative, Hardware, Method, ModelShape, Needs, Pilot, TrainSettings
+from sdk.records import FUSED, Accuracy, Alternative, Hardware, Method, ModelShape, Needs, Pilot, TrainSettings
 
 NAMES: dict[Method, str] = {
     "lora": "16-bit LoRA",
@@ -213,7 +213,8 @@ def _about_hardware(hardware: Hardware, settings: TrainSettings) -> Iterator[str
     if not hardware.bf16:
         yield "This GPU has no bfloat16: products are computed in float16 with a scaled loss, which is less stable."
     else:
-        yield "Products in bfloat16, adapters and AdamW's moments in float32 (fused AdamW, no weight decay)."
+        kind = "fused" if settings.optim == FUSED else "paged"
+        yield f"Products in bfloat16, adapters and AdamW's moments in float32 ({kind} AdamW, no weight decay)."
     if hardware.gpu_count > settings.gpus:
         yield f"{settings.gpus} of the {hardware.gpu_count} GPUs are used, so that a step's rows divide evenly."
     if hardware.gpu and not is_held_against(hardware):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sdk.advise.architectures import ARCHITECTURES, LLAMA
+from sdk.advise.held import moments, quantized_layers, quantized_parameters, stored_bytes
 from sdk.advise.kept import Kept, Peak, counted_of, sizes_of, total
 from sdk.advise.layers import (
     MLPS,
@@ -28,9 +29,7 @@ from sdk.hardware.kernels import LOGITS_PER_CHUNK
 from sdk.records import Hardware, Memory, ModelShape, TrainSettings
 
 GIB = 2**30
-ADAPTER_BYTES = 4  # float32; gradients and each of AdamW's two moments take the same
-# Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
-QUANTIZED_BYTES = {"qlora-4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "qlora-8bit": 1.0, "lora-fp8": 1.0}
+ADAPTER_BYTES = 4  # float32; gradients take the same
 CUBLAS_GIB = 1 / 16  # its workspace, which torch allocates at the first product
 # Bytes for each number of what a layer with a state puts out, that torch's own code for it keeps on a GPU (kernels for
 # it are not used): read off one run of each, 16-bit LoRA with nothing recomputed (tests/benchmarks/architectures.py).
@@ -117,14 +116,13 @@ def estimate(
     count = adapter_parameters(shape, settings.lora_r)
     adapters = count * ADAPTER_BYTES
     counted = counted_of(shape)
-    moments = _counted_moments(work, adapters, counted) if gpu and counted else _moments(work, adapters)
-    peak = max(moments, key=sum)
+    peak = max(_counted_moments(work, adapters, counted) if gpu and counted else _moments(work, adapters), key=sum)
     between = 0 if gpu else _holes(work)
     return Memory(
         weights=_weights(work) / GIB,
         adapters=(adapters + (work.size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
         gradients=peak.gradients / GIB,
-        optimizer=2 * adapters / GIB,
+        optimizer=moments(shape, settings).on_device * count / GIB,
         activations=peak.activations / GIB,
         logits=peak.logits / GIB,
         workspace=(peak.workspace + between) / GIB + (CUBLAS_GIB if gpu else CPU_RUNTIME_GIB),
@@ -133,12 +131,13 @@ def estimate(
 
 def _weights(work: _Pass) -> float:
     shape, settings, size = work.shape, work.settings, work.size
-    linear = linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, size)
+    quantized = quantized_parameters(shape, settings)
+    linear = (linear_parameters(shape) - quantized) * size + quantized * stored_bytes(settings, size)
     # A float32 scale for each output; 8-bit floats have ones for each input besides.
     if settings.method in ("qlora-8bit", "lora-fp8"):
-        linear += 4 * sum(layer.outputs * layer.count for layer in linear_layers(shape))
+        linear += 4 * sum(layer.outputs * layer.count for layer in quantized_layers(shape, settings))
     if settings.method == "lora-fp8":
-        linear += 4 * sum(layer.inputs * layer.count for layer in linear_layers(shape))
+        linear += 4 * sum(layer.inputs * layer.count for layer in quantized_layers(shape, settings))
     layered, outside = linear + expert_parameters(shape) * size, other_parameters(shape) * size
     if settings.offload_embeddings and work.gpu and not shape.tie_word_embeddings:
         outside -= size * shape.vocab_size * shape.hidden_size
@@ -267,10 +266,11 @@ def _widest(work: _Pass, peaks: tuple[Peak, ...], kinds: tuple[_Kind, ...]) -> f
 
 def _matrix(work: _Pass, group: str) -> float:
     """Return the bytes of the weights as a matrix to multiply with, where the base is quantized."""
-    settings, layers = work.settings, linear_layers(work.shape)
-    if settings.method not in QUANTIZED_BYTES or not group:
+    settings, layers = work.settings, quantized_layers(work.shape, work.settings)
+    known = any(layer.group == group for layer in linear_layers(work.shape))
+    some = [layer for layer in layers if layer.group == group or not known]
+    if not some or not group:
         return 0.0
-    some = [layer for layer in layers if layer.group == group] or list(layers)
     largest = max(layer.inputs * layer.outputs for layer in some)
     if settings.method != "lora-fp8":
         return work.size * largest
@@ -444,8 +444,8 @@ def _backward(work: _Pass) -> float:
     layers = linear_layers(shape)
     inner = max([layer.inputs for layer in layers if layer.group.endswith("down")], default=0)
     gradients = size * (shape.hidden_size + inner * (2 if settings.lora_dropout else 1))
-    largest = max(layer.inputs * layer.outputs for layer in layers)
-    matrix = size * largest if settings.method in QUANTIZED_BYTES else 0
+    largest = max([layer.inputs * layer.outputs for layer in quantized_layers(shape, settings)], default=0)
+    matrix = size * largest
     if settings.method == "lora-fp8" and work.gpu:
         gradients += shape.hidden_size  # the output's in 8 bits
         matrix = largest  # transposed

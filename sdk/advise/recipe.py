@@ -65,6 +65,7 @@ class Choice(NamedTuple):
     packing: bool = False
     offload_embeddings: bool = False
     offload_activations: bool = False
+    page_moments: bool = False
     gpus: int = 1
     shard_base: bool = False
 
@@ -282,4 +283,10 @@ def _recomputing(shape: ModelShape, choice: Choice) -> Reasoned:
         )
     if choice.offload_activations:
         reasoned["activation_offloading"] = (True, "What is kept between layers waits in the host's memory.")
+    if choice.page_moments:
+        reasoned["optim"] = (
+            "paged_adamw_32bit",
+            "AdamW's moments would not fit beside the peak of a pass; those of large matrices wait in the host's "
+            "memory, and come page by page.",
+        )
     return reasoned

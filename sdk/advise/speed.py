@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sdk.advise.held import quantized_parameters, stored_bytes
 from sdk.advise.kept import counted_of, sizes_of, total
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
-from sdk.advise.memory import QUANTIZED_BYTES
 from sdk.packing import MicroBatch
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
@@ -116,7 +116,9 @@ def pass_seconds(
         seconds += filled.tokens * 2 * shape.hidden_size / LOOKING_UP
     if settings.shard_base and settings.gpus > 1:
         # Every layer's bytes are gathered before its forward pass and again before its backward pass.
-        moved = 2 * linear_parameters(shape) * QUANTIZED_BYTES.get(settings.method, 2) * _others(settings)
+        quantized = quantized_parameters(shape, settings)
+        stored = 2 * (linear_parameters(shape) - quantized) + stored_bytes(settings, 2) * quantized
+        moved = 2 * stored * _others(settings)
         seconds = max(seconds, moved / (rates(hardware).link * LINK_USED))
     return seconds
 
@@ -179,8 +181,8 @@ def _computing(
     seconds += (factors.size * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
     if settings.method in factors.dequantizing:
         # Each weight is read as it is stored and written in 16 bits, once a pass whatever the number of tokens.
-        stored = QUANTIZED_BYTES[settings.method] + 2
-        read = stored * linear_parameters(shape) * passes / rate.bytes
+        stored = stored_bytes(settings, 2) + 2
+        read = stored * quantized_parameters(shape, settings) * passes / rate.bytes
         seconds += read * factors.dequantizing[settings.method]
     if factors is CPU_FACTORS:
         stored = factors.size * (linear_parameters(shape) * passes + 2 * head)

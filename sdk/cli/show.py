@@ -15,7 +15,7 @@ from sdk.audit import Event
 from sdk.characters import visible
 from sdk.cli.terminal import styled
 from sdk.errors import SHOWN_FAULTS
-from sdk.records import METHODS, Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
+from sdk.records import FUSED, Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
 from sdk.wording import counted
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -120,7 +120,7 @@ def run(run: Run) -> RenderableType:
     rows: list[tuple[str, RenderableType]] = [
         (
             "method",
-            f"{METHODS[run.settings.method]}, {_adapter(run.settings)}, {run.trainable_parameters:,} parameters",
+            f"{run.settings.base_in_words()}, {_adapter(run.settings)}, {run.trained}",
         ),
         (
             "loss",
@@ -164,12 +164,13 @@ def note(text: str) -> Text:
 
 
 def _adapter(settings: TrainSettings) -> str:
-    """Name the adapter's kind and size, as PEFT does."""
+    """Name the adapter's kind and size, as PEFT does, and an optimizer that is not the usual one."""
+    optimizer = "" if settings.optim == FUSED else f", {settings.optim}"
     if settings.peft_type == "lora":
-        return f"r {settings.lora_r}"
+        return f"r {settings.lora_r}{optimizer}"
     if settings.peft_type == "adalora":
-        return f"adalora, r {settings.lora_r} to {settings.target_r}"
-    return f"{settings.peft_type}, {settings.num_virtual_tokens} virtual tokens"
+        return f"adalora, r {settings.lora_r} to {settings.target_r}{optimizer}"
+    return f"{settings.peft_type}, {settings.num_virtual_tokens} virtual tokens{optimizer}"
 
 
 def scores(scores: Scores) -> RenderableType:

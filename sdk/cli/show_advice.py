@@ -47,9 +47,9 @@ def advice(advice: Advice) -> RenderableType:
             "How far such predictions were off", Text("•"), [_off(reliability) for reliability in advice.reliability]
         ),
         _settings(advice),
-        *_not_taken(advice.alternatives),
+        *_not_taken(advice),
         *_listed("What would flip the choice", Text("•"), advice.flips),
-        *_listed("", styled("[yellow]note:"), advice.notes),
+        *_listed("", styled("[yellow]note:"), [*advice.notes, *_of_full(advice)]),
     ]
     return Group(*(part for section in sections for part in (section, "")))
 
@@ -234,8 +234,9 @@ def _settings(advice: Advice) -> RenderableType:
     return table
 
 
-def _not_taken(alternatives: Sequence[Alternative]) -> Iterator[RenderableType]:
-    if not alternatives:
+def _not_taken(advice: Advice) -> Iterator[RenderableType]:
+    alternatives, full = advice.alternatives, advice.full_finetuning
+    if not alternatives and full is None:
         return
     table = columns("not taken", "GiB", "tokens/s", "lost", "because", left=("not taken", "because"))
     for other in alternatives:
@@ -243,7 +244,16 @@ def _not_taken(alternatives: Sequence[Alternative]) -> Iterator[RenderableType]:
         loss = "" if other.loss is None else percent(other.loss)
         memory = Text(f"{other.memory_gib:.1f}", "" if other.fits else "red")
         table.add_row(candidate(other), memory, speed, loss, styled("[dim]{}", other.reason))
+    if full is not None:
+        speed = "" if full.tokens_per_second is None else f"{full.tokens_per_second:,.0f}"
+        reason = styled("[dim]for comparison, not offered: {}", full.brief())
+        table.add_row("full fine-tuning", Text(f"{full.memory_gib:.1f}"), speed, "", reason)
     yield table
+
+
+def _of_full(advice: Advice) -> Iterator[str]:
+    if advice.full_finetuning is not None:
+        yield f"Full fine-tuning is {advice.full_finetuning.basis}."
 
 
 def _title(text: str) -> Text:

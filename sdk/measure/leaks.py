@@ -77,7 +77,7 @@ def check_leaks(
     began = time.monotonic()
     settings = power.control_settings(run.settings, len(control), run.passes)
     steps, control_weights = _train_control(run, settings, control, secret, out, on_progress)
-    model, tokenizer = load_base(run.base, run.settings.method)
+    model, tokenizer = load_base(run.base, run.settings)
     asked = [_Questions(Chat(tokenizer), run.prompt, canaries) for canaries in (planted, control)]
     before = [each.losses(model, 1 + TWINS, on_progress) for each in asked]
     adapted = attach_adapter(model, *run.adapter)

@@ -50,7 +50,7 @@ class _Trials:
         secret = Secret(bytes.fromhex(request["secret"])) if request["secret"] else None
         run = train(Job(data, base, prompt, settings, out, ONLY_THE_LAST_CHECKPOINT, secret), on_progress)
         gc.collect()  # the trained model, before another is loaded
-        model, tokenizer = load_base(base, settings.method)
+        model, tokenizer = load_base(base, settings)
         adapted = attach_adapter(model, *read_adapter(out))
         chat = Chat(tokenizer)
         texts = read_rows(data).rows

@@ -13,7 +13,7 @@ from sdk.data.base_folder import BaseFolder
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate
 from sdk.model.load import load_opened
-from sdk.records import Method
+from sdk.records import Quantization
 
 BATCH_ROWS = 16
 
@@ -43,12 +43,12 @@ class AdaptedModel:
 
 def load_adapted(
     base: BaseFolder,
-    method: Method,
+    quantization: Quantization,
     config: Mapping[str, Any],
     weights: bytes | bytearray,
     prompt: str,
     max_new_tokens: int,
 ) -> AdaptedModel:
-    """Load an opened base as it was trained (16, 8 or 4 bits) and attach the adapter from memory."""
-    model, tokenizer = load_opened(base, method)
+    """Load an opened base as it was trained and attach the adapter from memory."""
+    model, tokenizer = load_opened(base, quantization)
     return AdaptedModel(attach_adapter(model, config, weights), tokenizer, prompt, max_new_tokens)

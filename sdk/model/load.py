@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.utils.logging import disable_progress_bar
 
 from sdk.data.base_folder import Base, BaseFolder, private_copy
@@ -23,8 +24,9 @@ from sdk.errors import InvalidInput, StepFailed
 from sdk.hardware import cuda_version
 from sdk.model.base_model import open_base
 from sdk.model.base_tokenizer import check_vocabulary, tokenizer_from
+from sdk.model.kept_layers import kept_layers
 from sdk.model.stored_tensors import base_tensors
-from sdk.records import Method
+from sdk.records import Method, Quantization
 
 disable_progress_bar()
 
@@ -56,40 +58,62 @@ def check_torch() -> None:
         )
 
 
-def _quantization(method: Method, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    if method == "qlora-4bit":
+def _quantization(
+    quantization: Quantization, dtype: torch.dtype, model_class: type[PreTrainedModel], config: PreTrainedConfig
+) -> BitsAndBytesConfig | None:
+    options = {"llm_int8_skip_modules": _left_alone(quantization, model_class, config)}
+    if quantization.method == "qlora-4bit":
         return BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantization.bnb_4bit_quant_type,
+            bnb_4bit_use_double_quant=quantization.bnb_4bit_use_double_quant,
+            bnb_4bit_compute_dtype=dtype,
+            **options,
         )
-    return BitsAndBytesConfig(load_in_8bit=True) if method == "qlora-8bit" else None
+    return BitsAndBytesConfig(load_in_8bit=True, **options) if quantization.method == "qlora-8bit" else None
 
 
-def load_base(base: Base, method: Method, on_host: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _left_alone(
+    quantization: Quantization, model_class: type[PreTrainedModel], config: PreTrainedConfig
+) -> list[str] | None:
+    """Return the modules that are not quantized; None: those that transformers leaves by itself."""
+    if quantization.method not in ("qlora-4bit", "qlora-8bit") or not quantization.kept:
+        return None
+    with torch.device("meta"):  # names alone, without weights
+        skeleton = model_class._from_config(config)
+    # Given a list, transformers leaves nothing else, and would quantize the head.
+    return [*get_keys_to_not_convert(skeleton), *kept_layers(skeleton, quantization)]
+
+
+def load_base(
+    base: Base, method: Method | Quantization, on_host: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Open a base and load it, as load_opened() says. Raises what that and open_base() raise."""
     with open_base(base) as opened:
         return load_opened(opened, method, on_host)
 
 
 def load_opened(
-    opened: BaseFolder, method: Method, on_host: bool = False
+    opened: BaseFolder, method: Method | Quantization, on_host: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a base model in evaluation mode on this process's GPU, or on the CPU where there is none, and its tokenizer.
 
-    method: lora and lora-fp8 load 16-bit weights, qlora-4bit NF4 with double quantization, qlora-8bit int8 (both
-    bitsandbytes).
+    method: lora and lora-fp8 load 16-bit weights, qlora-4bit and qlora-8bit quantize them through bitsandbytes; alone
+    it stands for the usual options, as NF4 with double quantization.
     on_host: in the host's memory in any case.
     Raises InvalidInput where the folder cannot be used, StepFailed where the memory is too small, Tampered where a
     file that was hashed has changed since.
     """
     check_torch()
     folder = opened.path
+    quantization = method if isinstance(method, Quantization) else Quantization(method=method)
     with private_copy(opened) as private:
         tokenizer = tokenizer_from(folder, private)
         try:
-            model = _load_weights(opened, private, method, on_host)
+            model = _load_weights(opened, private, quantization, on_host)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise StepFailed(
-                f"{folder} does not fit into memory for {method}; use qlora-4bit or a smaller base."
+                f"{folder} does not fit into memory for {quantization.method}; use qlora-4bit or a smaller base."
             ) from error
     text = model.config.get_text_config().to_dict()
     check_vocabulary(folder, tokenizer, text, model.get_input_embeddings().weight.shape[0])
@@ -117,14 +141,14 @@ def _is_quantized(layer: torch.nn.Module) -> bool:
     return type(layer).__module__.partition(".")[0] == "bitsandbytes"
 
 
-def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bool) -> PreTrainedModel:
+def _load_weights(opened: BaseFolder, private: Path, quantization: Quantization, on_host: bool) -> PreTrainedModel:
     folder, dtype = opened.path, compute_dtype()
-    quantization = _quantization(method, dtype)
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() and not on_host else "cpu"
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     tensors = base_tensors(opened)
     try:
         model_class, config = _model_class(AutoConfig.from_pretrained(private, **offline))
+        quantized = _quantization(quantization, dtype, model_class, config)
         own = "generation_config.json" in opened.small
         model, found = model_class.from_pretrained(
             None,  # no folder: nothing but what is handed over here is read
@@ -133,7 +157,7 @@ def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bo
             generation_config=GenerationConfig.from_pretrained(private, local_files_only=True) if own else None,
             dtype=dtype,
             device_map={"": device},
-            quantization_config=quantization,
+            quantization_config=quantized,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are listed; none is accepted
             **offline,
@@ -158,10 +182,10 @@ def _load_weights(opened: BaseFolder, private: Path, method: Method, on_host: bo
     ]
     if faults:
         raise InvalidInput(f"{folder}: its weights do not fit its config.json.", faults)
-    if quantization and not any(map(_is_quantized, model.modules())):
+    if quantized and not any(map(_is_quantized, model.modules())):
         raise InvalidInput(
-            f"{folder}: {method} would quantize nothing, since the linear layers of {config.model_type} are of a class "
-            "of their own; use method lora."
+            f"{folder}: {quantization.method} would quantize nothing, since the linear layers of {config.model_type} "
+            "are of a class of their own; use method lora."
         )
     model.config.name_or_path = model.name_or_path = ""  # a path or name here, and peft reads what lies there
     loaded: PreTrainedModel = model

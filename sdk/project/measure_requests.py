@@ -50,7 +50,7 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         scores = evaluate(
             data=state.rows(scrubbed, "eval"),
             base=state.pinned_base(),
-            method=run.settings.method,
+            method=run.settings,
             adapter_config=config,
             adapter_weights=weights,
             prompt=domain.prompt,

@@ -101,6 +101,7 @@ def _facts(state: ProjectState, evaluated: Evaluated) -> DescribedFacts:
         base_source=state.charter.base_source,
         base_license=state.charter.base_license,
         method=run.settings.method,
+        quantization=run.settings.unusual(),
         records=evaluated.digests,
         data={split: ref.sha256 for split, ref in scrubbed.data.items()},
         package_id=uuid4().hex,

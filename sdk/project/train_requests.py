@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from sdk.advise import predict
+from sdk.advise import parameters, predict
 from sdk.data import RowsFile
 from sdk.errors import InvalidInput, Refused
 from sdk.measure.power import why_little_is_found
@@ -81,6 +81,7 @@ def train_request(
                 "memory_predicted_gib": memory_gib,
                 "tokens_per_second_predicted": tokens_per_second,
                 "hardware": advice.hardware,
+                "base_parameters": parameters(advice.shape),
                 "notes": (*run.notes, *(f"trained all the same: {line}" for line in in_vain)),
             }
         )

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sdk.records.base_types import Frozen, StepRecord
-from sdk.records.settings import METHODS, Method, TrainSettings
+from sdk.records.base_types import Frozen, StepRecord, is_empty
+from sdk.records.settings import METHODS, PAGED, Method, TrainSettings
 from sdk.records.shapes import Hardware, Lengths, ModelShape
 from sdk.records.summary import span
 
@@ -128,6 +128,28 @@ class Alternative(Frozen):
     reason: str = Field(description="the number that it was not taken for")
 
 
+class FullFinetuning(Frozen):
+    """What training all parameters would take. It is not offered: it tells how much the chosen settings save."""
+
+    memory_gib: float = Field(ge=0, description="if one GPU had room for all of it")
+    gpus: int | None = Field(description="of these, so that it fits; None: on no number of them, or there are none")
+    tokens_per_second: float | None = Field(ge=0, description="of each GPU; None: nothing is known of this hardware")
+    gpu_hours: float | None = Field(ge=0, description="for all epochs of this data; None: the rows are not known")
+    cost: float | None = Field(ge=0, description="at the price given, in its currency")
+    memory_saved: float = Field(description="share of this memory that the chosen settings do without")
+    cost_saved: float = Field(description="share of these GPU-hours that the chosen settings do without")
+    basis: str = Field(description="how it was computed")
+
+    def brief(self) -> str:
+        needed = "" if self.gpus in (None, 1) else f" on {self.gpus} of these GPUs"
+        took = "" if self.gpu_hours is None else f", {self.gpu_hours:,.3g} hours of one of them"
+        cost = "" if self.cost is None else f", a cost of {self.cost:,.2f}"
+        return (
+            f"{self.memory_gib:,.1f} GiB{needed}{took}{cost}; the choice saves {self.memory_saved:.0%} of the memory "
+            f"and {self.cost_saved:.0%} of the hours"
+        )
+
+
 class Advice(StepRecord):
     step = "advise"
 
@@ -148,6 +170,9 @@ class Advice(StepRecord):
     accuracy: ExpectedAccuracy
     needs_met: bool = Field(description="it fits, the accuracy is expected to be met, and the deadline is")
     alternatives: tuple[Alternative, ...]
+    full_finetuning: FullFinetuning | None = Field(
+        default=None, exclude_if=is_empty, description="for comparison; None: an earlier version wrote it"
+    )
     flips: tuple[str, ...] = Field(default=(), description="the nearest changes that another choice would follow from")
     notes: tuple[str, ...] = ()
 
@@ -174,6 +199,7 @@ class Advice(StepRecord):
             f"gradient checkpointing in {layers} layers": settings.gradient_checkpointing,
             "activations wait in the host's memory": settings.activation_offloading,
             "embeddings in the host's memory": settings.offload_embeddings,
+            "the optimizer's moments are paged": settings.optim in PAGED,
             f"the base split over {settings.gpus} GPUs": settings.shard_base,
             "packing": settings.packing,
         }
@@ -222,5 +248,6 @@ class Advice(StepRecord):
             "speed": time,
             "lost against LoRA": lost,
             "not taken": tuple(f"{one.method} r {one.lora_r} ({one.reason})" for one in self.alternatives),
+            **({"full fine-tuning": self.full_finetuning} if self.full_finetuning else {}),
             "notes": self.notes,
         }

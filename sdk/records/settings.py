@@ -6,10 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from sdk.records.base_types import Frozen
+from sdk.records.base_types import Frozen, is_empty
 
 Method = Literal["lora", "qlora-4bit", "qlora-8bit", "lora-fp8"]
 PeftMethod = Literal["lora", "adalora", "prompt_tuning", "prefix_tuning", "p_tuning"]
+Optimizer = Literal[
+    "adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor"
+]
+QuantType = Literal["nf4", "fp4"]
 LoraInit = Literal["default", "gaussian", "pissa", "pissa_niter_4", "loftq"]
 Schedule = Literal[
     "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_min_lr", "inverse_sqrt", "polynomial"
@@ -25,14 +29,54 @@ METHODS: dict[Method, str] = {
     "qlora-8bit": "QLoRA on an 8-bit base",
     "lora-fp8": "LoRA on a base in 8-bit floats",
 }
+FUSED: Optimizer = "adamw_torch_fused"  # what is taken where nothing is said
+PAGED: tuple[Optimizer, ...] = ("paged_adamw_8bit", "paged_adamw_32bit")  # whose moments wait in the host's memory
 
 
-class TrainSettings(Frozen):
-    """What the training step runs with; names and meanings are those of peft, transformers and trl."""
+class Quantization(Frozen):
+    """All that decides which numbers a base's weights are once it is loaded; the options are bitsandbytes' own.
+
+    An option is left out of the JSON where it is the usual one, so that records from before it keep their digests.
+    """
 
     method: Method = Field(
-        description="base in 16 bits (lora), NF4 (qlora-4bit), int8 (qlora-8bit) or 8-bit floats (lora-fp8)"
+        description="base in 16 bits (lora), 4 bits (qlora-4bit), int8 (qlora-8bit) or 8-bit floats (lora-fp8)"
     )
+    bnb_4bit_quant_type: QuantType = Field(
+        default="nf4", exclude_if=lambda kind: kind == "nf4", description="qlora-4bit: which 16 levels weights have"
+    )
+    bnb_4bit_use_double_quant: bool = Field(
+        default=True, exclude_if=lambda double: double is True, description="qlora-4bit: quantize the scales as well"
+    )
+    keep_16bit: str = Field(
+        default="",
+        pattern=r"^(\w+( *, *\w+)*)?$",
+        exclude_if=is_empty,
+        description="layers of a quantized base that stay in 16 bits: attention, mlp, or names as in target_modules",
+    )
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names in keep_16bit."""
+        return tuple(name.strip() for name in self.keep_16bit.split(",")) if self.keep_16bit else ()
+
+    def unusual(self) -> dict[str, str | bool]:
+        """Return the options that are not the usual ones."""
+        return self.model_dump(include=Quantization.model_fields.keys() - {"method"})
+
+    def base_in_words(self) -> str:
+        """Say how the base is held, and what is trained on it."""
+        said = METHODS[self.method]
+        if self.method == "qlora-4bit":
+            said = said.replace("NF4", self.bnb_4bit_quant_type.upper())
+            if not self.bnb_4bit_use_double_quant:
+                said = said.replace(")", ", no double quantization)")
+        return f"{said}, {self.keep_16bit} in 16 bits" if self.keep_16bit else said
+
+
+class TrainSettings(Quantization):
+    """What the training step runs with; names and meanings are those of peft, transformers and trl."""
+
     peft_type: PeftMethod = Field(default="lora", description="kind of adapter, by PEFT's name")
     lora_r: int = Field(gt=0, le=4096, description="rank of the adapter")
     lora_alpha: int = Field(gt=0, description="scale of the adapter; its effect is alpha / r")
@@ -45,10 +89,11 @@ class TrainSettings(Frozen):
     num_virtual_tokens: int = Field(
         default=20, gt=0, le=4096, description="prompt, prefix and p-tuning: tokens learned"
     )
-    learning_rate: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
+    learning_rate: float = Field(gt=0, lt=1, description="peak learning rate")
+    optim: Optimizer = Field(default=FUSED, exclude_if=lambda name: name == FUSED, description="the optimizer")
     lr_scheduler_type: Schedule = Field(default="cosine", description="course of the learning rate after the warm-up")
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay of AdamW")
+    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     num_train_epochs: float = Field(gt=0, description="passes over the training rows")
     max_steps: int = Field(default=-1, ge=-1, description="stop after this many optimizer steps; -1: by epochs")
@@ -88,4 +133,5 @@ class TrainSettings(Frozen):
     )
 
     def brief(self) -> str:
-        return f"{METHODS[self.method]}, rank {self.lora_r}, learning rate {self.learning_rate:g}"
+        optimizer = "" if self.optim == FUSED else f", {self.optim}"
+        return f"{self.base_in_words()}, rank {self.lora_r}, learning rate {self.learning_rate:g}{optimizer}"

@@ -43,11 +43,23 @@ class Run(StepRecord):
     resumed_from_step: int = Field(default=0, ge=0)
     notes: tuple[str, ...] = Field(default=(), description="what was done otherwise than asked, and what to know")
     versions: dict[str, str] = Field(description="package -> version")
+    base_parameters: int | None = Field(
+        default=None, gt=0, exclude_if=is_empty, description="of the frozen base; None: an earlier version wrote it"
+    )
     training_template: Sha256 | None = Field(
         default=None,
         exclude_if=is_empty,
         description="of the chat template that rows were rendered with; None: the base's own",
     )
+
+    @property
+    def trained(self) -> str:
+        """How many parameters were trained, with their share of the base's and theirs together, as PEFT counts it."""
+        count = f"{self.trainable_parameters:,}"
+        if self.base_parameters is None:
+            return f"{count} parameters"
+        share = self.trainable_parameters / (self.trainable_parameters + self.base_parameters)
+        return f"{count} parameters, {100 * share:.3g} % of all"
 
     def _summary(self) -> dict[str, Any]:
         losses, held = self.losses, self.validation
@@ -57,7 +69,7 @@ class Run(StepRecord):
         rows = {
             "base": self.base,
             "settings": self.settings,
-            "trained": f"{self.trainable_parameters:,} parameters, {self.steps:,} steps",
+            "trained": f"{self.trained}, {self.steps:,} steps",
             "loss": f"{losses[0].loss:.3f} to {losses[-1].loss:.3f}" if losses else "none",
         }
         if held:

@@ -295,7 +295,7 @@ def _description(adaptation: Adaptation) -> str:
         [
             f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, on the base "
             f"model {code(run.base)}{licence}. {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
-            f"{run.trainable_parameters:,} trained parameters, {run.steps:,} steps, seed {settings.seed}.",
+            f"{_trained(run)}, {run.steps:,} steps, seed {settings.seed}.",
             f"**{METRICS[scores.metric].capitalize()}** on {scores.adapted['all'].questions:,} {scores.unit}, "
             f"{'lower is better' if scores.metric == 'perplexity' else 'from 0 to 1'}, "
             "with its 95 % bootstrap interval:",
@@ -312,6 +312,10 @@ def _description(adaptation: Adaptation) -> str:
             f"policy {code(adaptation.policy)}.",
         ]
     )
+
+
+def _trained(run: Run) -> str:
+    return run.trained.replace(" parameters", " trained parameters")
 
 
 def _leaks_said(leaks: Leaks) -> tuple[str]:

@@ -249,8 +249,10 @@ def _settings_table(adaptation: Adaptation) -> str:
     """List the settings that the run used, with their reasons."""
     settings = adaptation.run.settings
     rows = []
-    for field, value in settings.model_dump(mode="json").items():
-        reason = adaptation.advice.reason(field, getattr(settings, field))
+    written = settings.model_dump(mode="json")
+    for field, own in settings:
+        value = written.get(field, own)  # usual values of some settings are not written
+        reason = adaptation.advice.reason(field, own)
         rows.append([f"<code>{escape(field)}</code>", escape(str(value)), escape(reason)])
     notes = "".join(f'<p class="quiet">{escape(note)}</p>' for note in adaptation.advice.notes)
     return table(["setting", "value", "reason"], rows) + notes

@@ -35,6 +35,9 @@ class Facts(Frozen):
     base_revision: str | None = Field(description="commit that the hub gave; None: the base is not from a hub")
     base_digest: Sha256 = Field(description="weights, configuration, tokenizer and chat template of the base")
     method: str
+    quantization: dict[Name, Name | bool] = Field(
+        default={}, exclude_if=is_empty, description="how the base was quantized, where that is not its usual way"
+    )
     records: dict[Name, Sha256] = Field(description="run, scores, scrubbed, advice -> digest")
     data: dict[Name, Sha256] = Field(description="split -> SHA-256 of the scrubbed rows")
     scores: dict[Name, str] = Field(description="metric on the test questions -> figure, in decimal")

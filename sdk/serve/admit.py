@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
@@ -41,7 +41,7 @@ from sdk.errors import InvalidInput, Remedy, Tampered, another
 from sdk.model import open_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.policy import Policy
-from sdk.records import Frozen, Method, Sha256, canonical_json, sha256
+from sdk.records import Frozen, Quantization, Sha256, canonical_json, sha256
 from sdk.regular_files import KEY_BYTES, read_regular
 from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, read_template, signed_sizes, unseal, wipe
 from sdk.seal.folder import list_files, read_file
@@ -126,7 +126,7 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
             pinned = _pinned_base(trust, manifest, read_template(folder, manifest))
             with open_base(pinned) as base:  # 11
                 model = load_adapted(
-                    base, _method(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
+                    base, _quantization(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
                 )  # 12
         finally:
             wipe(weights)  # 13
@@ -216,11 +216,12 @@ def _pinned_base(trust: Trust, manifest: Manifest, template: str | None) -> Pinn
     return PinnedBase(trust.base, manifest.base_digest, template)
 
 
-def _method(manifest: Manifest) -> Method:
+def _quantization(manifest: Manifest) -> Quantization:
     try:
-        return TypeAdapter(Method).validate_python(manifest.method)
+        return Quantization.model_validate({**manifest.quantization, "method": manifest.method})
     except ValidationError:
-        raise InvalidInput(f"This version lacks the method that trained the package: {manifest.method}.") from None
+        how = ", ".join([manifest.method, *(f"{name} {value}" for name, value in manifest.quantization.items())])
+        raise InvalidInput(f"This version lacks the method that trained the package: {how}.") from None
 
 
 def trust_bytes(trust: Trust) -> bytes:

@@ -40,7 +40,7 @@ def initialize_adapter(
     if adapter is not None:
         _continue(model, settings, adapter)
     elif settings.init_lora_weights == "loftq":
-        _loftq(model, base)
+        _loftq(model, settings, base)
     elif settings.init_lora_weights in PISSA:
         return _matrices(model)
     return None
@@ -99,7 +99,7 @@ def _continue(model: PeftModel, settings: TrainSettings, adapter: Adapter) -> No
     set_adapter_weights(model, weights)
 
 
-def _loftq(model: PeftModel, base: Base) -> None:
+def _loftq(model: PeftModel, settings: TrainSettings, base: Base) -> None:
     """Set A and B to the best rank-r approximation of what 4-bit quantization lost (LoftQ, arXiv 2310.08659, one step).
 
     PEFT's own (replace_lora_weights_loftq) needs CUDA, leaves out the adapter's scale and decomposes in full.
@@ -107,8 +107,8 @@ def _loftq(model: PeftModel, base: Base) -> None:
     with open_base(base) as opened:
         tensors = base_tensors(opened)
         for name, layer in model.get_base_model().named_modules():
-            if not isinstance(layer, LoraLayer):
-                continue
+            if not isinstance(layer, LoraLayer) or (settings.kept and not isinstance(layer, Linear4bit)):
+                continue  # of a layer that stays in 16 bits nothing is lost
             stored = tensors.get(f"{name}.weight")
             if not isinstance(layer, Linear4bit) or stored is None:
                 raise InvalidInput(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
-import torch
 from peft import AdaLoraConfig, LoraConfig, PeftConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 from transformers import PreTrainedModel
 
 from sdk.errors import InvalidInput
+from sdk.model.kept_layers import MLP, linear_layers_of
 from sdk.records import TrainSettings
+from sdk.train.optimizers import optimizer_faults
 
 PISSA = ("pissa", "pissa_niter_4")
 # Shares of the steps before and after the ranks are cut; those of the AdaLoRA paper's runs (arXiv 2303.10512, table 8)
 # lie around 10 % and 50 %.
 _RANKS_KEPT, _RANKS_FINAL = 10, 2
 _ALLOCATIONS = 100
-_MLP = r".*\.\w*(mlp|moe|feed_forward|expert)\w*\."
 _ORTHOGONALITY = 0.5  # PEFT's weight of AdaLoRA's orthogonality in the loss of a step
 
 
@@ -106,8 +104,23 @@ def _start_faults(settings: TrainSettings) -> list[str]:
     return faults
 
 
+def _base_faults(settings: TrainSettings) -> list[str]:
+    """Return what does not go together in how the base is held."""
+    method = settings.method
+    faults = [
+        f"{name} is an option of 4 bits, and method {method} has none; use qlora-4bit, or leave it out"
+        for name in settings.unusual()
+        if name != "keep_16bit" and method != "qlora-4bit"
+    ]
+    if settings.keep_16bit and method == "lora":
+        faults.append("keep_16bit is of a quantized base, and method lora keeps all layers in 16 bits; leave it out")
+    if {"attention", "mlp"} <= set(settings.kept):
+        faults.append("keep_16bit attention,mlp leaves no layer to quantize; use method lora")
+    return faults
+
+
 def _faults(settings: TrainSettings) -> list[str]:
-    kind, faults = settings.peft_type, _start_faults(settings)
+    kind, faults = settings.peft_type, [*_start_faults(settings), *_base_faults(settings), *optimizer_faults(settings)]
     if kind == "adalora" and settings.target_r >= settings.lora_r:
         faults.append(
             f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or "
@@ -138,19 +151,14 @@ def _faults(settings: TrainSettings) -> list[str]:
 
 def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
     """Return all-linear or the listed linear layers' names. InvalidInput names those that the model has not."""
-    head = model.get_output_embeddings()
-    places = {
-        name: name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
+    places = {name: name.rpartition(".")[2] for name in linear_layers_of(model)}
     linear = set(places.values())
     if wanted == "all-linear":
         if not any("expert" in name and value.dim() == 3 for name, value in model.named_parameters()):
             return wanted
         # Routed experts are parameters of three dimensions. PEFT takes the names of dense and of shared MLPs for them
         # as well, and would give each layer a whole copy of its experts and a gradient of that size.
-        return [place for place in places if not re.match(_MLP, place)]
+        return [place for place in places if not MLP.match(place)]
     names = [name.strip() for name in wanted.split(",")]
     unknown = [f"{name!r} is no linear layer of this model" for name in names if name not in linear]
     if unknown:

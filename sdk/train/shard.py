@@ -8,7 +8,7 @@ is recomputed in the backward pass, so no gathered weight is kept by the graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +26,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.errors import InvalidInput
 from sdk.model import Base
+from sdk.model.kept_layers import kept_layers
 from sdk.model.load import load_base
-from sdk.records import Method, TrainSettings
+from sdk.records import Method, Quantization, TrainSettings
 from sdk.train import process_group
 from sdk.train.engine.fp8 import Fp8Linear
 
@@ -152,12 +153,13 @@ def recompute_all(settings: TrainSettings) -> tuple[TrainSettings, tuple[str, ..
     return needed, () if needed == settings else (note,)
 
 
-def load_sharded(base: Base, method: Method) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards]:
+def load_sharded(base: Base, method: Method | Quantization) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards]:
     """Load a base with this process's share of each decoder layer on its GPU and the rest of the model whole.
 
     The processes of a host read the base one after the other: its memory holds the 16-bit base once, a GPU's never more
     than its share and one layer. Raises what load_base() raises.
     """
+    quantization = method if isinstance(method, Quantization) else Quantization(method=method)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     with process_group.in_turn():
         model, tokenizer = load_base(base, "lora", on_host=True)
@@ -165,34 +167,36 @@ def load_sharded(base: Base, method: Method) -> tuple[PreTrainedModel, PreTraine
         if not modules:
             raise InvalidInput("shard_base: this model has no layers that can be recomputed; leave it out.")
         model.requires_grad_(False)
+        kept = {id(model.get_submodule(name)) for name in kept_layers(model, quantization)}
         for module in modules:
-            _quantize(module, method, device)
+            _quantize(module, quantization, kept, device)
         shards = Shards(modules, device)
         model.to(device)
     # Where peft and transformers look for it.
-    model.is_loaded_in_4bit = method == "qlora-4bit"
-    model.is_loaded_in_8bit = method == "qlora-8bit"
+    model.is_loaded_in_4bit = quantization.method == "qlora-4bit"
+    model.is_loaded_in_8bit = quantization.method == "qlora-8bit"
     model.hf_device_map = {"": device}
     return model, tokenizer, shards
 
 
-def _quantize(layer: torch.nn.Module, method: Method, device: torch.device) -> None:
-    """Quantize a layer's linear layers on the device, as a base without shards has them."""
+def _quantize(layer: torch.nn.Module, quantization: Quantization, kept: Collection[int], device: torch.device) -> None:
+    """Quantize a layer's linear layers on the device, as a base without shards has them; kept: ids of others."""
     for parent in list(layer.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear and method != "lora":
-                setattr(parent, name, _quantized(child, method, device))
+            if type(child) is torch.nn.Linear and quantization.method != "lora" and id(child) not in kept:
+                setattr(parent, name, _quantized(child, quantization, device))
 
 
-def _quantized(linear: torch.nn.Linear, method: Method, device: torch.device) -> torch.nn.Module:
-    if method == "lora-fp8":
+def _quantized(linear: torch.nn.Linear, quantization: Quantization, device: torch.device) -> torch.nn.Module:
+    if quantization.method == "lora-fp8":
         return Fp8Linear(linear.to(device))
     shape, dtype = (linear.in_features, linear.out_features, linear.bias is not None), linear.weight.dtype
     layer: Linear4bit | Linear8bitLt
-    if method == "qlora-4bit":
-        layer = Linear4bit(*shape, dtype, compress_statistics=True, quant_type="nf4", device="meta")
+    if quantization.method == "qlora-4bit":
+        kind, double = quantization.bnb_4bit_quant_type, quantization.bnb_4bit_use_double_quant
+        layer = Linear4bit(*shape, dtype, compress_statistics=double, quant_type=kind, device="meta")
         layer.weight = Params4bit(
-            linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=layer
+            linear.weight.data, requires_grad=False, compress_statistics=double, quant_type=kind, module=layer
         ).to(device)
     else:
         layer = Linear8bitLt(*shape, has_fp16_weights=False, device="meta")

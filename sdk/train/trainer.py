@@ -14,6 +14,7 @@ from sdk.model import Encoded
 from sdk.records import TrainSettings
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import install_engine
+from sdk.train.optimizers import forget_overrides, require_room
 from sdk.train.resumable import Resumable
 from sdk.train.session import Session
 from sdk.train.trl_arguments import sft_config
@@ -37,6 +38,13 @@ class Trainer(Resumable):
         frozen = [name for name, value in self.model.named_parameters() if not value.requires_grad]
         frozen += [name for name, _ in self.model.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, frozen)  # type: ignore[no-untyped-call]
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        trained = [value for value in self.model.parameters() if value.requires_grad]
+        require_room(trained, str(self.args.optim.value))
+        forget_overrides()
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        return optimizer
 
     def compute_loss(
         self,

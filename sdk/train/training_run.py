@@ -18,6 +18,7 @@ from sdk.crypto import Secret
 from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
 from sdk.model import Base, Chat, Encoded, PinnedBase, base_name, cut_texts, encode_rows, learned, pin_base
+from sdk.model.kept_layers import kept_layers
 from sdk.model.load import load_base
 from sdk.packing import one_row_at_a_time
 from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
@@ -132,10 +133,10 @@ def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Valid
 def load(base: Base, settings: TrainSettings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Shards | None]:
     """Load the base in its method's precision, and its tokenizer."""
     if settings.shard_base:
-        return load_sharded(base, settings.method)
-    model, tokenizer = load_base(base, settings.method)
+        return load_sharded(base, settings)
+    model, tokenizer = load_base(base, settings)
     if settings.method == "lora-fp8":
-        to_fp8(model)
+        to_fp8(model, kept_layers(model, settings))
     return model, tokenizer, None
 
 

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from sdk.records import Frozen, canonical_json
+from sdk.train.optimizers import fill_state, flat_state, own_optimizer
 
 
 class Position(Frozen):
@@ -50,7 +51,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, bytes]:
     tensors: dict[str, torch.Tensor] = {}
     rest: dict[str, Any] = {}
     for number, values in state["state"].items():
-        for name, value in values.items():
+        for name, value in flat_state(values).items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{number}.{name}"] = value
             else:
@@ -69,7 +70,10 @@ def set_optimizer_state(optimizer: torch.optim.Optimizer, files: Mapping[str, by
         {name: tuple(value) if isinstance(value, list) and name != "params" else value for name, value in group.items()}
         for group in rest["param_groups"]
     ]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if own := own_optimizer(optimizer):
+        fill_state(own, state, groups)
+    else:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def scheduler_state(scheduler: torch.optim.lr_scheduler.LRScheduler) -> bytes:

@@ -40,7 +40,7 @@ def sft_config(folder: Path, settings: TrainSettings) -> SFTConfig:
         remove_unused_columns=False,
         max_length=None,
         num_train_epochs=1,
-        optim="adamw_torch_fused",
+        optim=settings.optim,
         dataloader_num_workers=0,
         dataloader_pin_memory=gpu,
         use_cpu=not gpu,

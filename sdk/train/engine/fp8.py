@@ -8,6 +8,7 @@ gradient first. Only the frozen base is rounded; adapters are multiplied in 16 b
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -127,8 +128,8 @@ class Fp8Linear(torch.nn.Linear):
         return self.project(quantize_rows(flat), x.dtype).view(*x.shape[:-1], -1)
 
 
-def to_fp8(model: torch.nn.Module) -> None:
-    """Replace every linear layer but the head.
+def to_fp8(model: torch.nn.Module, kept: Collection[str] = ()) -> None:
+    """Replace every linear layer but the head and those with these names.
 
     Raises InvalidInput on a GPU without such products: compute capability below 8.9.
     """
@@ -137,7 +138,8 @@ def to_fp8(model: torch.nn.Module) -> None:
             f"{torch.cuda.get_device_name()} cannot multiply 8-bit floats; use lora, or qlora-4bit for less memory."
         )
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
-    for parent in list(model.modules()):
+    for path, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear and child is not head:
+            whole = f"{path}.{name}" if path else name
+            if type(child) is torch.nn.Linear and child is not head and whole not in kept:
                 setattr(parent, name, Fp8Linear(child))

@@ -239,9 +239,14 @@ def _layers_by_group(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
             name: child for name, child in parent.named_children() if _fusible(child) and id(child) not in inside
         }
         groups = [[children[name] for name in names] for names in _GROUPS if all(name in children for name in names)]
+        groups = [group for group in groups if len({_is_fp8(layer) for layer in group}) == 1]
         grouped = {id(layer) for group in groups for layer in group}
         layers += [*groups, *([child] for child in children.values() if id(child) not in grouped)]
     return layers
+
+
+def _is_fp8(layer: torch.nn.Module) -> bool:
+    return isinstance(layer.get_base_layer() if isinstance(layer, LoraLayer) else layer, Fp8Linear)
 
 
 def _fusible(layer: torch.nn.Module) -> bool:
