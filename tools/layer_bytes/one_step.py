@@ -12,7 +12,7 @@ from peft import get_peft_model
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.records import TrainSettings
-from sdk.train.engine import attention, head, install, lora, use_row_attention
+from sdk.train.engine import attention, dora, head, install, products, use_row_attention
 from sdk.train.methods import peft_config
 from tools.layer_bytes.ledger import Ledger
 from tools.layer_bytes.pretended_gpu import LAUNCHED, Switch, fused_attention
@@ -58,7 +58,8 @@ def step(config: Any, tokens: int, recompute: bool, rank: int) -> Step:
         hidden.register_hook(lambda gradient: ledger.mark("learned"))
         return _Loss.apply(hidden)
 
-    lora.dense, head.frozen_head_loss = dense, loss
+    products.dense = dora.dense = dense
+    head.frozen_head_loss = loss
     if importlib.util.find_spec("liger_kernel"):  # was imported before Triton seemed to be there
         patches = importlib.import_module("liger_kernel.transformers.monkey_patch")
         install.fuse_elementwise = patches._apply_liger_kernel_to_instance
