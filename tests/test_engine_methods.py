@@ -32,7 +32,7 @@ from tests.test_engine import (
 )
 from tests.tiny import one_thread  # noqa: F401 - a fixture
 
-STEPS = 8
+STEPS = 6
 
 
 class Masked(torch.nn.Module):
@@ -150,7 +150,7 @@ def test_the_engine_learns_what_pefts_layers_learn(kind: str, tmp_path: Any) -> 
     final = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
     assert expected[-1] < expected[0] - 0.1
     assert not any("E" in mask for mask in masks if mask)
-    for recompute in (False, True):
+    for recompute in ("dropout" in kind,) if "," in kind else (False, True):
         other = MODELS[kind](tmp_path)
         for layer in other.modules():
             if isinstance(layer, Linear8bitLt):

@@ -10,7 +10,7 @@ from sdk.advise.architectures import NOT_QUANTIZED
 from sdk.advise.memory import available_gib
 from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
-from sdk.records import Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
+from sdk.records import PROMPTS, Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
 
 METHODS: tuple[Method, ...] = ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")
 LEANEST: Method = "qlora-4bit"
@@ -55,7 +55,10 @@ class Search(NamedTuple):
         able = hardware.bitsandbytes if self.shape.model_type not in NOT_QUANTIZED else ()
         bits = {"qlora-4bit": "4bit" in able, "qlora-8bit": "8bit" in able}
         fp8 = hardware.gpu_count > 0 and hardware.fp8_tflops is not None and hardware.backend == "cuda"
-        possible = {"lora": True, **bits, "lora-fp8": fp8}
+        # As training refuses the others (sdk/train/methods.py).
+        kind = self.needs.peft_type or "lora"
+        bits["qlora-8bit"] &= not self.needs.use_dora
+        possible = {"lora": True, **bits, "lora-fp8": fp8 and kind == "lora" and not self.needs.use_dora}
         return tuple(method for method in METHODS if possible[method])
 
     def candidates(self) -> tuple[Candidate, ...]:
@@ -89,7 +92,13 @@ class Search(NamedTuple):
         """Return the settings of least memory, at the lowest rank: the method fits if and only if these do."""
         lowest = ranks(self.shape, self.hardware, self.needs, method)[-1]
         saving = Choice(
-            method, lowest, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
+            method,
+            lowest,
+            1,
+            1,
+            None if self._can_recompute() else 0,
+            offload_embeddings=self._can_offload_embeddings(),
+            offload_activations=self._can_recompute(),
         )
         tried = (
             self.of(saving._replace(batch=batch, accumulation=passes, packing=packing, gpus=count, shard_base=shard))
@@ -124,7 +133,15 @@ class Search(NamedTuple):
                 )
                 yield from self._savings(choice, shard)
 
+    def _can_recompute(self) -> bool:
+        return self.needs.peft_type != "prefix_tuning"
+
     def _savings(self, choice: partial[Choice], shard: bool) -> Iterator[Choice]:
+        if not self._can_recompute():
+            yield choice(recomputed=0)
+            if self._can_offload_embeddings():
+                yield choice(recomputed=0, offload_embeddings=True)
+            return
         if not shard:
             layers = self._least_recomputed(choice)
             if layers is not None:
@@ -158,9 +175,11 @@ class Search(NamedTuple):
         """Yield (packing, number of GPUs, whether the base is sharded)."""
         count = max((n for n in (1, 2, 4, 8, 16) if n <= self.hardware.gpu_count), default=1)
         packs = self.hardware.gpu_count > 0 and self.needs.lengths is not None and not is_tiny(self.shape)
+        packs &= self.needs.peft_type not in PROMPTS
+        shards = self.needs.peft_type in (None, "lora") and not self.needs.use_dora
         for packing in (False, True) if packs else (False,):
             yield packing, count, False
-            if count > 1:
+            if count > 1 and shards:
                 yield packing, count, True
 
     def _batches(self, packing: bool, gpus: int) -> Iterator[tuple[int, int]]:

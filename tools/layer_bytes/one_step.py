@@ -32,12 +32,16 @@ class Step(NamedTuple):
 LAYERS = 3
 
 
-def step(config: Any, tokens: int, recompute: bool, rank: int) -> Step:
-    """Train a model of three layers for one step, and return what its middle one kept and needed."""
+def step(config: Any, tokens: int, recompute: bool, rank: int, **adapter: Any) -> Step:
+    """Train a model of three layers for one step, and return what its middle one kept and needed.
+
+    adapter: settings of another kind than LoRA.
+    """
     given = TrainSettings(
-        method="lora", lora_r=rank, lora_alpha=2 * rank, lora_dropout=0.0, learning_rate=1e-4, num_train_epochs=1.0,
+        method="lora", lora_r=rank, lora_alpha=2 * rank, learning_rate=1e-4, num_train_epochs=1.0,
         lr_scheduler_type="constant", warmup_ratio=0.0, per_device_train_batch_size=1, gradient_accumulation_steps=1,
         gradient_checkpointing=recompute, max_length=tokens,
+        **{"lora_dropout": 0.0, **adapter},
     )  # fmt: skip
     ledger = Ledger()
     with torch.device("meta"):

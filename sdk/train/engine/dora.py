@@ -6,7 +6,8 @@ As in PEFT, n is taken for a constant in the backward pass. It needs no copy of 
 
 with ||W||^2 of each row taken once, and W (s A)' a product with as many columns as the rank. All layers of one shape go
 together, once before each forward pass. The gradient of m needs the output before it is scaled. It is kept, except
-where a gate and what it gates are the outputs: those are kept by the activation anyway, and are m / n times as large.
+where a gate and what it gates are the outputs, which are the widest: those are kept by the activation anyway, and are
+m / n times as large. With dropout they are not, and that output is computed once more.
 """
 
 from __future__ import annotations
@@ -118,12 +119,12 @@ class RescaledProjections(torch.autograd.Function):
             weight = dense(base, x.dtype)
             out = dropped @ weight.t()
             out.addmm_(part, up.t())
-            if not group.gated or without is not None:
+            if not group.gated:
                 kept.append(out)
                 out = _times(out, factor)
             else:
                 out.mul_(factor)
-                kept.append(out)
+                kept.append(out if without is None else None)
             if without is not None:
                 out.addmm_(without, weight.t())
             if base.bias is not None:
@@ -148,11 +149,13 @@ class RescaledProjections(torch.autograd.Function):
             kept, ups, reduced.split(group.ranks, dim=1), group.factors, group.norms, group.magnitudes, strict=True
         )
         for gradient, base, adapted in zip(gradients, group.bases, group.adapted, strict=True):
-            weight = dense(base, gradient.dtype) if needed else None
+            weight = dense(base, gradient.dtype)
             if not adapted:
-                of_frozen = _add_product(of_frozen, gradient, weight)
+                of_frozen = _add_product(of_frozen, gradient, weight) if needed else None
                 continue
             output, up, part, factor, norm, magnitude = next(adapters)
+            if output is None:
+                output = (dropped @ weight.t()).addmm_(part, up.t())
             of_factor = torch.sum(gradient * output, dim=0, dtype=torch.float32)
             if group.gated and ctx.same:  # the factor and the bias are in what is kept
                 if base.bias is not None:
@@ -161,11 +164,11 @@ class RescaledProjections(torch.autograd.Function):
             else:
                 of_magnitudes.append(of_factor.div_(norm))
             if not ctx.same:
-                of_without = _add_product(of_without, gradient, weight)
+                of_without = _add_product(of_without, gradient, weight) if needed else None
             rescaled = _times(gradient, factor)
             of_reduced.append(rescaled @ up)
             of_ups.append(product(rescaled.t(), part))
-            of_dropped = _add_product(of_dropped, rescaled, weight)
+            of_dropped = _add_product(of_dropped, rescaled, weight) if needed else None
         of_down = torch.cat(of_reduced, dim=1)
         of_downs = group.gradients_of_downs(product(of_down.t(), dropped))
         if of_dropped is not None:
@@ -183,7 +186,5 @@ def _times(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return torch.mul(x, factor, out=torch.empty_like(x))
 
 
-def _add_product(total: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor | None) -> torch.Tensor | None:
-    if right is None:
-        return None
+def _add_product(total: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left @ right if total is None else total.addmm_(left, right)
