@@ -13,8 +13,8 @@ from sdk.packing import one_row_at_a_time
 from sdk.records import PROMPTS, ModelShape, TrainSettings
 
 SCORES = 3  # numbers that AdaLoRA's allocator keeps for each that is trained: importance, its mean, its uncertainty
-# Operations of a layer of Llama beside LoRA's, forward and backward: counted, and of an AdaLoRA's penalty its share.
-LAUNCHES_OF_DORA, LAUNCHES_OF_ADALORA, LAUNCHES_OF_PROMPTS = 75, 42, -38
+# Operations of a layer of Llama beside LoRA's, forward and backward, as counted; with its share of norms and penalty.
+LAUNCHES_OF_DORA, LAUNCHES_OF_ADALORA, LAUNCHES_OF_PROMPTS = 55, 42, -38
 
 
 def goes_row_by_row(settings: TrainSettings) -> bool:
@@ -100,8 +100,10 @@ def kept_more(shape: ModelShape, settings: TrainSettings, longest: int, gpu: boo
 
 
 def widest_more(shape: ModelShape, settings: TrainSettings) -> int:
-    """Return the numbers for a token that one layer's backward pass needs besides: DoRA's scaled gradient."""
-    return max(layer.outputs for layer in _adapted(shape)) if settings.use_dora else 0
+    """Return the numbers for a token that a layer's backward pass needs besides, as counted for Llama's: its layers are
+    taken one after the other, and one scaled gradient is there at a time.
+    """
+    return shape.hidden_size if settings.use_dora else 0
 
 
 def products_more(settings: TrainSettings) -> float:

@@ -63,7 +63,8 @@ class Rescaling:
     @torch.no_grad()
     def refresh(self) -> None:
         for alike, squares, norms, factors in self._alike:
-            downs = torch.stack([layer.down * layer.scale for layer in alike]).to(self._dtype)
+            scales = [layer.scale for layer in alike]
+            downs = torch.stack(torch._foreach_mul([layer.down for layer in alike], scales)).to(self._dtype)
             ups = torch.stack([layer.up for layer in alike]).to(self._dtype).float()
             crossed = torch.stack(
                 [product(dense(layer.base, self._dtype), down.t()) for layer, down in zip(alike, downs, strict=True)]
@@ -110,7 +111,8 @@ class RescaledProjections(torch.autograd.Function):
         reduced = dropped @ down.t()
         without = None if dropped is x else x - dropped
         added = zip(torch.split(reduced, group.ranks, dim=1), ups, group.factors, strict=True)
-        outputs, kept = [], []
+        outputs: list[torch.Tensor] = []
+        kept: list[torch.Tensor | None] = []
         for base, adapted in zip(group.bases, group.adapted, strict=True):
             if not adapted:
                 outputs.append(dense_product(base, x))
