@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sdk.advise.architectures import ARCHITECTURES, LLAMA
 from sdk.advise.layers import MLPS, Linear, adapter_parameters, linear_layers
 from sdk.packing import one_row_at_a_time
 from sdk.records import PROMPTS, ModelShape, TrainSettings
@@ -93,6 +94,8 @@ def kept_more(shape: ModelShape, settings: TrainSettings, longest: int, gpu: boo
         if not (gpu and layer.group in ("o", "global_o"))
     }
     more = -sum(inputs.values())
+    if ARCHITECTURES.get(shape.model_type, LLAMA).norms == 1:  # attention and MLP read the same tensor
+        more += shape.hidden_size
     if settings.peft_type == "prefix_tuning":
         repeated = shape.num_attention_heads - shape.num_key_value_heads
         more += 2 * repeated * shape.head_dim + longest + settings.num_virtual_tokens
@@ -100,10 +103,15 @@ def kept_more(shape: ModelShape, settings: TrainSettings, longest: int, gpu: boo
 
 
 def widest_more(shape: ModelShape, settings: TrainSettings) -> int:
-    """Return the numbers for a token that a layer's backward pass needs besides, as counted for Llama's: its layers are
-    taken one after the other, and one scaled gradient is there at a time.
+    """Return the numbers for a token that a layer's backward pass needs besides, as counted for Llama's.
+
+    DoRA: Liger's gated activation works on copies of a gate and what it gates, since it would overwrite them; where it
+    need not, or there is none, one scaled gradient.
     """
-    return shape.hidden_size if settings.use_dora else 0
+    if not settings.use_dora:
+        return 0
+    copied = shape.gated_mlp and not settings.lora_dropout
+    return 2 * shape.intermediate_size if copied and not shape.num_experts else shape.hidden_size
 
 
 def products_more(settings: TrainSettings) -> float:

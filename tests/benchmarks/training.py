@@ -106,7 +106,8 @@ ADAPTERS = {
 ADAPTERS["ours-qlora-8bit-rslora"] = Case("ours", "qlora-8bit", "1b", batch=4, length=1024, adapter="rslora")
 CASES |= ADAPTERS
 
-PARITY = ("ours-16bit", "ours-4bit", "ours-8bit", "ours-fp8")
+# AdaLoRA has a penalty in its loss, which plain PEFT adds only to a loss of the model's own.
+PARITY = ("ours-16bit", "ours-4bit", "ours-8bit", "ours-fp8", "ours-lora-dora", "ours-qlora-4bit-dora")
 
 
 @dataclass
@@ -643,10 +644,11 @@ def parity_jobs(names: Sequence[str], steps: int, folder: Path) -> list[tuple[st
     jobs: list[tuple[str, Case, Path | None]] = []
     for name in names:
         case = replace(CASES[name], batch=1, length=1024, checkpointing=False, steps=(1, steps - 1))
-        start = folder / f"start-{case.method}.safetensors"
-        jobs.append((f"parity-{case.method}", case, start))
+        kind = case.method if case.adapter == "lora" else f"{case.method}-{case.adapter}"
+        start = folder / f"start-{kind}.safetensors"
+        jobs.append((f"parity-{kind}", case, start))
         method = "lora" if case.method == "lora-fp8" else case.method
-        jobs.append((f"parity-{case.method}-plain", replace(case, engine="plain", method=method), start))
+        jobs.append((f"parity-{kind}-plain", replace(case, engine="plain", method=method), start))
     return jobs
 
 

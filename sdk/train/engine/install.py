@@ -61,7 +61,7 @@ def install_engine(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]
             notes.append(
                 "liger-kernel is not installed, so training is slower: pip install 'domain-adaptation-sdk[gpu]'."
             )
-    _leave_gates(settings.use_dora)
+    _leave_gates(settings.use_dora and not settings.lora_dropout)
     _, refresh = fuse_lora(base)
     if settings.peft_type == "adalora":
         regularize_at_once(model.base_model)
