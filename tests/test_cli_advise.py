@@ -399,12 +399,15 @@ def test_what_was_asked_reaches_the_advisor(ask: Ask) -> None:
         100,
         "--seq",
         512,
+        "--use-dora",
     )
     code, _, called = ask(*MODEL, *arguments)
     assert code == 0
     ((shape, hardware, needs),) = called.asked
     assert (shape, hardware.gpu_count) == (SHAPE, 2)
-    assert needs == Needs(max_loss=0.01, deadline_hours=1.5, price_per_hour=2.5, rows=100, max_length=512)
+    assert needs == Needs(
+        max_loss=0.01, deadline_hours=1.5, price_per_hour=2.5, rows=100, max_length=512, use_dora=True
+    )
 
 
 def test_two_numbers_of_gpus_must_be_one(ask: Ask) -> None:

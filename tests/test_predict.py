@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from sdk.advise import estimate, find_model, predict
+from sdk.advise import advise, estimate, find_model, predict
+from sdk.advise.accuracy import contradictions
+from sdk.advise.candidates import Search
 from sdk.advise.layers import adapter_parameters, expert_parameters, linear_layers, linear_parameters, parameters
 from sdk.advise.memory import CPU_HOLES, CPU_RUNTIME_GIB, CUBLAS_GIB, available_gib, device_gib
 from sdk.advise.reliability import MEASURED, reliability
@@ -17,6 +19,7 @@ from sdk.hardware import find_gpu
 from sdk.packing import expected_micro_batch
 from sdk.records import Calibration, Hardware, Lengths, Method, ModelShape, Needs, Probed, TrainSettings
 from sdk.store import embedded_base
+from sdk.train.methods import check_settings
 from tests.benchmarks import memory as benchmark
 from tests.benchmarks import planning
 
@@ -386,3 +389,82 @@ def test_memory_on_a_cpu_is_within_ten_percent_of_what_processes_took() -> None:
     lines = [benchmark.line_of(row["row"], row["found"]) for row in rows]
     assert len(lines) > 40
     assert [line["name"] for line in lines if abs(line["error"]) > limits[line["accumulation"]]] == []
+
+
+# -- kinds of adapter ----------------------------------------------------------------------------------------------
+
+
+ONE_B = find_model("llama-3.2-1b")
+
+
+def of_kind(**changes: Any) -> Any:
+    given = settings("lora", 4, 1024, False, lora_dropout=0.0, gradient_accumulation_steps=2, **changes)
+    return predict(ONE_B, given, H200, Needs(max_length=1024))
+
+
+def test_each_kind_of_adapter_is_predicted_by_what_it_trains_and_keeps() -> None:
+    lora = of_kind()
+    assert of_kind(use_rslora=True, init_lora_weights="pissa") == lora
+    dora, adalora = of_kind(use_dora=True), of_kind(peft_type="adalora")
+    # Outputs that no activation keeps: of q, k, v, o and down, in 16 bits.
+    outputs = 16 * 4096 * 2 * (2048 + 512 + 512 + 2048 + 2048) / 2**30
+    assert dora.memory.activations - lora.memory.activations == pytest.approx(outputs)
+    assert 1.05 < dora.memory.total / lora.memory.total <= 1.2
+    assert 1.0 < adalora.memory.total / lora.memory.total <= 1.2
+    assert adalora.memory.optimizer == pytest.approx(lora.memory.optimizer * 5 / 2, rel=1e-3)
+    for other in (dora, adalora):
+        assert 0.7 < other.relative_speed / lora.relative_speed < 1
+        assert "not measured yet" in other.speed.basis
+    prompt, prefix, p_tuning = (of_kind(peft_type=kind) for kind in ("prompt_tuning", "prefix_tuning", "p_tuning"))
+    one_row = predict(ONE_B, settings("lora", 1, 1024, False, lora_dropout=0.0), H200, Needs(max_length=1024))
+    assert prompt.memory.total < prefix.memory.total < p_tuning.memory.total < one_row.memory.total
+    assert prompt.memory.adapters == pytest.approx(4 * 20 * 2048 / 2**30)
+    assert p_tuning.memory.optimizer == pytest.approx(8 * (20 * 2048 + 3 * (2048 + 1) * 2048) / 2**30)
+
+
+def test_dropout_and_4_bits_cost_dora_what_they_cost() -> None:
+    dropped, lora = of_kind(use_dora=True), of_kind()
+    more = dropped.memory.total - lora.memory.total
+    with_dropout = settings("lora", 4, 1024, False, gradient_accumulation_steps=2)
+    both = [
+        predict(ONE_B, with_dropout.model_copy(update={"use_dora": dora}), H200, Needs(max_length=1024))
+        for dora in (False, True)
+    ]
+    assert both[1].memory.total - both[0].memory.total == pytest.approx(more, rel=0.02)
+    large = settings("qlora-4bit", 4, 1024, False, gradient_accumulation_steps=2, lora_dropout=0.0)
+    quantized = [
+        predict(LLAMA_8B, large.model_copy(update={"use_dora": dora}), H200, Needs(max_length=1024))
+        for dora in (False, True)
+    ]
+    assert quantized[1].memory.total <= 1.2 * quantized[0].memory.total
+    assert quantized[1].relative_speed >= 0.7 * quantized[0].relative_speed
+
+
+def test_measured_prompts_were_as_large_as_they_are_counted() -> None:
+    """On the H200 with PEFT's layers, all four rows in one pass: 6.3 to 6.5 GiB."""
+    for kind, low, high in (("prompt_tuning", 6.25, 6.35), ("p_tuning", 6.4, 6.6)):
+        given = settings("lora", 4, 1024, False, lora_dropout=0.0, gradient_accumulation_steps=2, peft_type=kind)
+        assert low < estimate(ONE_B, given, H200).total < high
+
+
+@pytest.mark.parametrize(
+    "asked", [{"use_dora": True}, {"peft_type": "adalora"}, {"peft_type": "prefix_tuning"}], ids=str
+)
+def test_advice_for_another_kind_holds_what_training_accepts(asked: dict[str, Any]) -> None:
+    tight = H200.model_copy(update={"gpu_memory_gib": 21.0, "gpu_count": 2})
+    for hardware in (H200, tight):
+        advice = advise(LLAMA_8B, hardware, Needs(max_length=1024, rows=1000, accuracy="balanced", **asked))
+        tried = [advice.settings, *(other.settings for other in Search(LLAMA_8B, hardware, advice.needs).candidates())]
+        for given in tried:
+            assert {name: getattr(given, name) for name in asked} == asked
+            check_settings(given)
+            assert not given.shard_base
+        assert advice.reliability == ()
+        assert any("`sdk pilot`" in note for note in advice.notes)
+        assert "As asked for." in advice.reasons.values()
+    assert advise(LLAMA_8B, H200, Needs(use_dora=True)).settings.lora_dropout == 0
+
+
+def test_needs_without_a_kind_have_the_bytes_that_they_had() -> None:
+    assert not {"peft_type", "use_dora"} & Needs().model_dump().keys()
+    assert contradictions(Needs(peft_type="adalora", use_dora=True))

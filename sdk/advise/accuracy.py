@@ -84,6 +84,8 @@ def allowed_loss(needs: Needs) -> float | None:
 
 def contradictions(needs: Needs) -> list[str]:
     """Return which two needs cannot both be meant, and what to do about it."""
+    if needs.use_dora and needs.peft_type not in (None, "lora"):
+        return [f"use_dora is an option of peft_type lora, not of {needs.peft_type}; leave one of them out"]
     if needs.accuracy is None or needs.max_loss is None:
         return []
     level = ALLOWED_LOSS[needs.accuracy]

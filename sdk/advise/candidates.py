@@ -11,7 +11,7 @@ from sdk.advise.held import paged_gib, pages
 from sdk.advise.memory import available_gib
 from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
-from sdk.records import Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
+from sdk.records import PROMPTS, Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
 
 METHODS: tuple[Method, ...] = ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")
 LEANEST: Method = "qlora-4bit"
@@ -56,7 +56,10 @@ class Search(NamedTuple):
         able = hardware.bitsandbytes if self.shape.model_type not in NOT_QUANTIZED else ()
         bits = {"qlora-4bit": "4bit" in able, "qlora-8bit": "8bit" in able}
         fp8 = hardware.gpu_count > 0 and hardware.fp8_tflops is not None and hardware.backend == "cuda"
-        possible = {"lora": True, **bits, "lora-fp8": fp8}
+        # As training refuses the others (sdk/train/methods.py).
+        kind = self.needs.peft_type or "lora"
+        bits["qlora-8bit"] &= not self.needs.use_dora
+        possible = {"lora": True, **bits, "lora-fp8": fp8 and kind == "lora" and not self.needs.use_dora}
         return tuple(method for method in METHODS if possible[method])
 
     def candidates(self) -> tuple[Candidate, ...]:
@@ -123,7 +126,13 @@ class Search(NamedTuple):
     def _saving(self, method: Method, rank: int) -> Iterator[Choice]:
         """Yield for each micro-batch the settings that save all but moments."""
         saving = Choice(
-            method, rank, 1, 1, None, offload_embeddings=self._can_offload_embeddings(), offload_activations=True
+            method,
+            rank,
+            1,
+            1,
+            None if self._can_recompute() else 0,
+            offload_embeddings=self._can_offload_embeddings(),
+            offload_activations=self._can_recompute(),
         )
         for packing, count, shard in self._arrangements():
             for batch, passes in self._batches(packing, count):
@@ -141,7 +150,15 @@ class Search(NamedTuple):
             if paged_gib(self.shape, candidate.settings) <= candidate.room - memory.weights - memory.adapters:
                 yield candidate
 
+    def _can_recompute(self) -> bool:
+        return self.needs.peft_type != "prefix_tuning"
+
     def _savings(self, choice: partial[Choice], shard: bool) -> Iterator[Choice]:
+        if not self._can_recompute():
+            yield choice(recomputed=0)
+            if self._can_offload_embeddings():
+                yield choice(recomputed=0, offload_embeddings=True)
+            return
         if not shard:
             layers = self._least_recomputed(choice)
             if layers is not None:
@@ -175,9 +192,11 @@ class Search(NamedTuple):
         """Yield (packing, number of GPUs, whether the base is sharded)."""
         count = max((n for n in (1, 2, 4, 8, 16) if n <= self.hardware.gpu_count), default=1)
         packs = self.hardware.gpu_count > 0 and self.needs.lengths is not None and not is_tiny(self.shape)
+        packs &= self.needs.peft_type not in PROMPTS
+        shards = self.needs.peft_type in (None, "lora") and not self.needs.use_dora
         for packing in (False, True) if packs else (False,):
             yield packing, count, False
-            if count > 1:
+            if count > 1 and shards:
                 yield packing, count, True
 
     def _batches(self, packing: bool, gpus: int) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sdk.advise.accuracy import allowed_loss, expected_accuracy
+from sdk.advise.adapters import is_plain_lora
 from sdk.advise.candidates import Candidate, Search
 from sdk.advise.explain import NAMES, alternatives, flips, notes, would_fit
 from sdk.advise.full import full_finetuning
@@ -36,6 +37,10 @@ from sdk.records import (
 )
 
 WHO_CAN_SAY = "Publications do not settle it for your task; `sdk pilot` measures it on your own rows."
+OF_LORA = (
+    "Rank, learning rate and expected accuracy are those of LoRA; of this kind of adapter `sdk pilot` or a run with "
+    "held-out rows tells more."
+)
 CLOSE = 0.95  # of the fastest's tokens/s: predictions are no nearer, so what loses less is worth more
 USUAL_ACCURACY: Accuracy = "balanced"  # where nothing is asked for
 # The founding document's rule of thumb: first choice, then what to fall back to.
@@ -86,7 +91,7 @@ def advise(
         available_gib=candidate.room,
         fits=candidate.fits,
         uncertain=candidate.may_fit and not candidate.fits,
-        reliability=reliability(settings, hardware),
+        reliability=reliability(settings, hardware) if is_plain_lora(settings) else (),
         speed=prediction.speed,
         accuracy=accuracy,
         needs_met=candidate.fits and accuracy.meets_need is True and meets_deadline(candidate, needs),
@@ -96,6 +101,7 @@ def advise(
         notes=(
             *(() if hardware == asked else (f"The engine trains on CUDA GPUs and on CPUs, not on {asked.gpu}.",)),
             *notes(search, candidates, candidate),
+            *(() if is_plain_lora(settings) else (OF_LORA,)),
             *(() if accuracy.meets_need else (WHO_CAN_SAY,)),
             *(() if candidate.fits else would_fit(search, candidate)),
         ),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from sdk.advise.layers import MLPS, Linear, adapter_parameters, linear_layers
+from sdk.advise.layers import MLPS, Linear, adapted_layers, adapter_parameters, linear_layers
 from sdk.records import PAGED, Method, ModelShape, Quantization, TrainSettings
 
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
@@ -66,16 +65,12 @@ def quantized_parameters(shape: ModelShape, settings: Quantization) -> int:
 
 def pages(shape: ModelShape, lora_r: int) -> bool:
     """Tell whether some matrix of an adapter of this rank is large enough for its moments to be paged."""
-    return any(lora_r * max(layer.inputs, layer.outputs) >= LEAST_PAGED for layer in _adapted(shape))
+    return any(lora_r * max(layer.inputs, layer.outputs) >= LEAST_PAGED for layer in adapted_layers(shape))
 
 
 def paged_gib(shape: ModelShape, settings: TrainSettings) -> float:
     """Return the moments that wait in the host's memory, GiB."""
     return moments(shape, settings).on_host * adapter_parameters(shape, settings.lora_r) / 2**30
-
-
-def _adapted(shape: ModelShape) -> Iterator[Linear]:
-    return (layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS))
 
 
 class Moments(NamedTuple):
@@ -91,7 +86,7 @@ def moments(shape: ModelShape, settings: TrainSettings) -> Moments:
     if optim in ("adamw_torch_fused", "adamw_torch"):
         return Moments(MOMENTS_BYTES, 0)
     here = there = 0.0
-    for layer in _adapted(shape):
+    for layer in adapted_layers(shape):
         for side in (layer.inputs, layer.outputs):
             numbers = side * settings.lora_r
             if optim == "adafactor":  # a mean for each row and each column

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdk.advise.layers import MLPS, linear_layers
+from sdk.advise.layers import adapted_by_text
 from sdk.records import ModelShape
 from sdk.regular_files import read_shipped
 
@@ -100,11 +100,7 @@ def sizes_of(shape: ModelShape, longest: int, rank: int, sparse: bool = True) ->
     """
     heads, keys = shape.num_attention_heads, shape.num_key_value_heads
     copies = shape.num_experts_per_tok if sparse else 0
-    adapted = sum(
-        layer.count
-        for layer in linear_layers(shape)
-        if not layer.group.startswith("vision") and not (shape.num_experts and layer.group in MLPS)
-    )
+    adapted = sum(layer.count for layer in adapted_by_text(shape))
     return {
         "one": 1,
         "hidden": shape.hidden_size,

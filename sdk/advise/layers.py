@@ -111,10 +111,19 @@ def active_parameters(shape: ModelShape) -> int:
     return linear + round(expert_parameters(shape) * share) + shape.vocab_size * shape.hidden_size
 
 
+def adapted_layers(shape: ModelShape) -> list[Linear]:
+    """Return the linear layers that bear adapters: all, or those outside the MLPs where there are routed experts."""
+    return [layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS)]
+
+
+def adapted_by_text(shape: ModelShape) -> list[Linear]:
+    """Return those of them that a token of text goes through."""
+    return [layer for layer in adapted_layers(shape) if not layer.group.startswith("vision")]
+
+
 def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
-    """Count LoRA's parameters on all linear layers, or on those outside the MLPs where there are routed experts."""
-    adapted = (layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS))
-    return lora_r * sum((layer.inputs + layer.outputs) * layer.count for layer in adapted)
+    """Count LoRA's parameters."""
+    return lora_r * sum((layer.inputs + layer.outputs) * layer.count for layer in adapted_layers(shape))
 
 
 def _sparse_layers(shape: ModelShape) -> int:

@@ -1,4 +1,4 @@
-"""Peak training memory of a decoder-only transformer with plain LoRA on all linear layers, term by term.
+"""Peak training memory of a decoder-only transformer with adapters on all linear layers, term by term.
 
 It counts the tensors that sdk/train/engine keeps: rows without padding, flash attention, Liger's kernels, fused LoRA
 and a frozen head in chunks on a GPU; the same without those kernels, in float32, on a CPU. The peak is the largest of
@@ -13,20 +13,29 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sdk.advise.adapters import (
+    beside,
+    copied_parameters,
+    kept_more,
+    rank_of,
+    trained_parameters,
+    virtual_tokens,
+    widest_more,
+)
 from sdk.advise.architectures import ARCHITECTURES, LLAMA
 from sdk.advise.held import moments, quantized_layers, quantized_parameters, stored_bytes
 from sdk.advise.kept import Kept, Peak, counted_of, sizes_of, total
 from sdk.advise.layers import (
     MLPS,
     Linear,
-    adapter_parameters,
+    adapted_by_text,
     expert_parameters,
     linear_layers,
     linear_parameters,
     other_parameters,
 )
 from sdk.hardware.kernels import LOGITS_PER_CHUNK
-from sdk.records import Hardware, Memory, ModelShape, TrainSettings
+from sdk.records import PROMPTS, Hardware, Memory, ModelShape, TrainSettings
 
 GIB = 2**30
 ADAPTER_BYTES = 4  # float32; gradients take the same
@@ -97,6 +106,28 @@ class _Pass(NamedTuple):
         """Bytes of a number in the type of the products: 16 bits on a GPU, float32 on a CPU."""
         return 2 if self.gpu else 4
 
+    @property
+    def dropout(self) -> bool:
+        return self.settings.lora_dropout > 0 and self.settings.peft_type not in PROMPTS
+
+    @property
+    def more(self) -> float:
+        """Bytes that a layer keeps beside what LoRA has it keep."""
+        return self.size * self.tokens * kept_more(self.shape, self.settings, self.longest, self.gpu)
+
+    @property
+    def widest(self) -> float:
+        """Bytes that its backward pass needs besides."""
+        return self.size * self.tokens * widest_more(self.shape, self.settings)
+
+    def held(self, adapters: float) -> float:
+        """Return the bytes of gradients that are there all the time, from the second pass of a step on, and of DDP's
+        buckets. AdaLoRA's penalty gives every gradient before the pass goes back through the layers.
+        """
+        settings = self.settings
+        early = settings.gradient_accumulation_steps > 1 or settings.peft_type == "adalora"
+        return adapters * (early + (settings.gpus > 1))
+
 
 def estimate(
     shape: ModelShape,
@@ -112,17 +143,20 @@ def estimate(
     """
     gpu = hardware.gpu_count > 0
     tokens = tokens or settings.per_device_train_batch_size * settings.max_length
-    work = _Pass(shape, settings, tokens, max(1, round(learned * tokens)), min(tokens, settings.max_length), gpu)
-    count = adapter_parameters(shape, settings.lora_r)
+    virtual = virtual_tokens(settings)
+    longest = min(tokens, settings.max_length) + virtual
+    work = _Pass(shape, settings, tokens + virtual, max(1, round(learned * tokens)), longest, gpu)
+    count = trained_parameters(shape, settings)
     adapters = count * ADAPTER_BYTES
     counted = counted_of(shape)
     peak = max(_counted_moments(work, adapters, counted) if gpu and counted else _moments(work, adapters), key=sum)
     between = 0 if gpu else _holes(work)
     return Memory(
         weights=_weights(work) / GIB,
-        adapters=(adapters + (work.size * count if gpu else 0)) / GIB,  # and their copy in the type of the products
+        # And their copies in the type of the products.
+        adapters=(adapters + (work.size * copied_parameters(shape, settings) if gpu else 0)) / GIB,
         gradients=peak.gradients / GIB,
-        optimizer=moments(shape, settings).on_device * count / GIB,
+        optimizer=(moments(shape, settings).on_device * count + beside(shape, settings)) / GIB,
         activations=peak.activations / GIB,
         logits=peak.logits / GIB,
         workspace=(peak.workspace + between) / GIB + (CUBLAS_GIB if gpu else CPU_RUNTIME_GIB),
@@ -154,8 +188,7 @@ def _moments(work: _Pass, adapters: int) -> tuple[_Moment, ...]:
     adapters: bytes of all adapters, which are those of their gradients.
     """
     settings, layers = work.settings, work.shape.num_hidden_layers
-    # The adapters' gradients: from the second pass of a step on they are there all the time, and so are DDP's buckets.
-    held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
+    held = work.held(adapters)
     of_layer = adapters / layers
     added = of_layer if held else 0  # the new gradients of a layer before they are added
     kept, left, again = _kept(work)
@@ -182,7 +215,7 @@ def _counted_moments(work: _Pass, adapters: int, counted: Kept) -> tuple[_Moment
     again = 0
     if settings.gradient_checkpointing:
         again = layers if settings.shard_base else min(layers, settings.checkpointed_layers or layers)
-    held = adapters * ((settings.gradient_accumulation_steps > 1) + (settings.gpus > 1))
+    held = work.held(adapters)
     of_layer = adapters / layers
     added = of_layer if held else 0
     sizes = kinds[-1].sizes
@@ -226,38 +259,35 @@ def _kinds(work: _Pass) -> tuple[_Kind, ...]:
     """Return the layers without and with routed experts."""
     shape, settings = work.shape, work.settings
     dense = shape.num_dense_layers / shape.num_hidden_layers if shape.num_experts else 0.0
-    made = [_Kind(1 - dense, sizes_of(shape, work.longest, settings.lora_r))] if dense < 1 else []
+    rank = rank_of(settings)
+    made = [_Kind(1 - dense, sizes_of(shape, work.longest, rank))] if dense < 1 else []
     if dense:
-        made.insert(0, _Kind(dense, sizes_of(shape, work.longest, settings.lora_r, sparse=False)))
+        made.insert(0, _Kind(dense, sizes_of(shape, work.longest, rank, sparse=False)))
     return tuple(made)
 
 
 def _layer_of(work: _Pass, counted: Kept, kind: _Kind) -> float:
-    return work.tokens * total(counted.layer, kind.sizes) + _masks(work)
+    return work.tokens * total(counted.layer, kind.sizes) + _masks(work) + work.more
 
 
 def _masks(work: _Pass) -> float:
     """Return the bytes that dropout adds to a layer: o's input, which attention keeps as well, and the masks."""
-    shape, settings = work.shape, work.settings
-    if not settings.lora_dropout:
+    shape = work.shape
+    if not work.dropout:
         return 0.0
     query = shape.num_attention_heads * (shape.v_head_dim or shape.head_dim)
-    groups = {
-        layer.group: layer.inputs * layer.count / shape.num_hidden_layers
-        for layer in linear_layers(shape)
-        if not layer.group.startswith("vision") and not (shape.num_experts and layer.group in MLPS)
-    }
+    groups = {layer.group: layer.inputs * layer.count / shape.num_hidden_layers for layer in adapted_by_text(shape)}
     return work.tokens * (2 * query + sum(groups.values()))
 
 
 def _widest(work: _Pass, peaks: tuple[Peak, ...], kinds: tuple[_Kind, ...]) -> float:
     """Return the bytes that a layer's backward pass reaches at its widest, over what lay there before the layer."""
-    dropped = 0.0
-    if work.settings.lora_dropout:  # the gradient of the adapter's input besides that of its layer's
+    dropped = work.more + work.widest
+    if work.dropout:  # the gradient of the adapter's input besides that of its layer's
         widths = [
             layer.inputs for layer in linear_layers(work.shape) if layer.group not in MLPS or not work.shape.num_experts
         ]
-        dropped = work.size * work.tokens * max(widths, default=0) + _masks(work)
+        dropped += work.size * work.tokens * max(widths, default=0) + _masks(work)
     matrices = {group: _matrix(work, group) for group in {peak.matrix for peak in peaks}}
     return dropped + max(
         work.tokens * total(peak.bytes, kind.sizes) + matrices[peak.matrix] for kind in kinds for peak in peaks
@@ -296,7 +326,7 @@ def _layer_bytes(work: _Pass, with_experts: bool) -> float:
     for layer in linear_layers(shape):
         share = _share(layer, shape, with_experts)
         adapted = not (shape.num_experts and layer.group in MLPS)
-        ranks += share * settings.lora_r * adapted
+        ranks += share * rank_of(settings) * adapted
         if layer.group not in seen:
             seen.add(layer.group)
             inputs += share * layer.inputs * adapted
@@ -306,14 +336,14 @@ def _layer_bytes(work: _Pass, with_experts: bool) -> float:
     kept += (2 if shape.gated_mlp else 1) * inner
     if architecture.norms == 1:
         kept -= hidden  # attention and MLP, side by side, read the same tensor
-    if settings.lora_dropout or not work.gpu:
+    if work.dropout or not work.gpu:
         kept += query
     if any(layer.group == "shared_gate" for layer in linear_layers(shape)):
         kept += hidden  # what it weighs
     if not work.gpu and shape.gated_mlp:
         kept += inner
-    mask = (1 if work.gpu else 4) * inputs if settings.lora_dropout else 0
-    total = tokens * (work.size * kept + mask + 4 * (heads + architecture.norms))
+    mask = (1 if work.gpu else 4) * inputs if work.dropout else 0
+    total = work.more + tokens * (work.size * kept + mask + 4 * (heads + architecture.norms))
     if with_experts:
         total += _expert_bytes(work)
     total += _state_bytes(work) * shape.num_linear_attention_layers / shape.num_hidden_layers
@@ -443,7 +473,7 @@ def _backward(work: _Pass) -> float:
     shape, settings, size = work.shape, work.settings, work.size
     layers = linear_layers(shape)
     inner = max([layer.inputs for layer in layers if layer.group.endswith("down")], default=0)
-    gradients = size * (shape.hidden_size + inner * (2 if settings.lora_dropout else 1))
+    gradients = size * (shape.hidden_size + inner * (2 if work.dropout else 1))
     largest = max([layer.inputs * layer.outputs for layer in quantized_layers(shape, settings)], default=0)
     matrix = size * largest
     if settings.method == "lora-fp8" and work.gpu:
@@ -453,4 +483,4 @@ def _backward(work: _Pass) -> float:
     if shape.num_experts:
         copies = work.tokens * shape.num_experts_per_tok
         of_experts = size * copies * max(2 * shape.hidden_size, shape.hidden_size + 2 * shape.moe_intermediate_size)
-    return max(work.tokens * gradients + matrix, of_experts)
+    return max(work.tokens * gradients + matrix, of_experts) + work.widest

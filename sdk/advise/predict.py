@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sdk.advise.adapters import is_plain_lora, kind_name, running
 from sdk.advise.architectures import ROW_BY_ROW
 from sdk.advise.memory import estimate
 from sdk.advise.reliability import architecture_errors
@@ -54,8 +55,7 @@ def predict(
 
     calibration: of this base on this hardware, whose passes of the same method outweigh the formulas.
     """
-    if shape.model_type in ROW_BY_ROW:
-        settings = one_row_at_a_time(settings)
+    settings = one_row_at_a_time(settings) if shape.model_type in ROW_BY_ROW else running(settings)
     filled = expected_micro_batch(settings, needs)
     learned = needs.lengths.learned if needs.lengths else 1.0
     memory = estimate(shape, settings, hardware, filled.largest, learned)
@@ -64,7 +64,7 @@ def predict(
     if probed is not None:
         then = estimate(shape, probed.settings, hardware, probed.tokens, learned)
         memory, worst = (_corrected(each, then, probed, hardware) for each in (memory, worst))
-    band = _band(shape, hardware, probed)
+    band = _band(shape, hardware, probed, is_plain_lora(settings))
     seconds = step_seconds(shape, settings, hardware, filled, learned)
     if probed is not None and probed.measured_seconds:
         seconds *= probed.measured_seconds / _pass_of(probed, shape, hardware, learned)
@@ -83,7 +83,7 @@ def _known(hardware: Hardware) -> bool:
     return hardware.tflops is not None if hardware.gpu_count else hardware.source != "catalogue"
 
 
-def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> MemoryBand:
+def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None, plain: bool) -> MemoryBand:
     if probed is not None:
         return CALIBRATED
     if not hardware.gpu_count:
@@ -93,7 +93,7 @@ def _band(shape: ModelShape, hardware: Hardware, probed: Probed | None) -> Memor
     by_rows = shape.attn_logit_softcapping or shape.attention_sinks or not flash
     if hardware.backend != "cuda" or (by_rows and not (flash and is_held_against(hardware))):
         return ROUGH
-    usual, errors = MEASURED if is_held_against(hardware) else SAME_KERNELS, architecture_errors(shape)
+    usual, errors = MEASURED if plain and is_held_against(hardware) else SAME_KERNELS, architecture_errors(shape)
     below, above = errors.too_high / (1 + errors.too_high), errors.too_low / (1 - errors.too_low)
     return usual._replace(rest_below=below, rest_above=above)
 
@@ -121,7 +121,13 @@ def _probed(calibration: Calibration | None, settings: TrainSettings) -> Probed 
     """Return the probe of the same method, with the same recomputation if there is one."""
     if calibration is None:
         return None
-    same = [probe for probe in calibration.probes if probe.settings.method == settings.method and probe.measured_gib]
+    same = [
+        probe
+        for probe in calibration.probes
+        if probe.settings.method == settings.method
+        and probe.measured_gib
+        and (probe.settings.peft_type, probe.settings.use_dora) == (settings.peft_type, settings.use_dora)
+    ]
     alike = [probe for probe in same if probe.settings.gradient_checkpointing == settings.gradient_checkpointing]
     return next(iter(alike or same), None)
 
@@ -160,6 +166,8 @@ def _speed(
         factor, basis = SPEED_ON_A_MEASURED_CPU, "from what this machine's CPU was measured to do"
     elif not hardware.gpu_count:
         factor, basis = SPEED_ON_A_CPU, "a usual core's speed, not measured; `sdk probe` measures here"
+    elif not is_plain_lora(settings):
+        factor, basis = SPEED_ELSEWHERE, f"{kind_name(settings)} was counted in the engine, and not measured yet"
     elif is_held_against(hardware):
         errors = architecture_errors(shape)
         kind = "this architecture" if errors.measured else "other architectures, not of this one"

@@ -138,12 +138,15 @@ def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
             "." if choice.lora_r == LORA_R else f"; {choice.lora_r} because more does not fit."
         )
     return {
+        **_kind(needs, choice),
         "lora_r": (choice.lora_r, rank_reason),
         "lora_alpha": (needs.lora_alpha, domain)
         if needs.lora_alpha is not None
         else (ALPHA_BY_R * choice.lora_r, f"{ALPHA_BY_R} × rank, the usual scale with adapters on all linear layers."),
         "lora_dropout": (needs.lora_dropout, domain)
         if needs.lora_dropout is not None
+        else (0.0, "DoRA's dropout acts on the frozen weights' products too, which makes twice as many of them.")
+        if needs.use_dora
         else (LORA_DROPOUT, "A little dropout keeps few rows from being learned by heart."),
         "target_modules": (
             "all-linear",
@@ -152,6 +155,18 @@ def _adapter(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:
             else "Adapters on attention alone stay below full fine-tuning (QLoRA paper).",
         ),
     }
+
+
+def _kind(needs: Needs, choice: Choice) -> Reasoned:
+    """Return the kind of adapter, where one was asked for."""
+    asked: Reasoned = {}
+    if needs.peft_type not in (None, "lora"):
+        asked["peft_type"] = (needs.peft_type, "As asked for.")
+    if needs.peft_type == "adalora":
+        asked["target_r"] = (max(1, choice.lora_r * 2 // 3), "Ranks begin half as high again as they are to end.")
+    if needs.use_dora:
+        asked["use_dora"] = (True, "As asked for.")
+    return asked
 
 
 def _rate(shape: ModelShape, needs: Needs, choice: Choice) -> Reasoned:

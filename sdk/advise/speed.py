@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sdk.advise.adapters import launches_more, moved_more, products_more, rank_of, trained_parameters, virtual_tokens
 from sdk.advise.held import quantized_parameters, stored_bytes
 from sdk.advise.kept import counted_of, sizes_of, total
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
@@ -133,6 +134,7 @@ def _launching(shape: ModelShape, settings: TrainSettings, again: float, gpu: bo
         forward, backward, with_forward = counted.launches
         once *= 1 + OPERATIONS * ((forward + backward) / USUAL_LAUNCHES - 1)
         more *= 1 + OPERATIONS * ((with_forward - backward) / (USUAL_LAUNCHES / 3) - 1)
+    once *= 1 + OPERATIONS * launches_more(settings) / USUAL_LAUNCHES
     return once + again * more
 
 
@@ -149,12 +151,12 @@ def _computing(
 
     again: fraction of the layers whose forward pass is computed a second time.
     """
-    tokens, hidden, layers = filled.tokens, shape.hidden_size, shape.num_hidden_layers
+    tokens, hidden, layers = filled.tokens + virtual_tokens(settings), shape.hidden_size, shape.num_hidden_layers
     passes = 2 + again  # forward, backward to the input, forward once more
     linear = linear_layers(shape)
     head = shape.vocab_size * hidden
     weights = active_parameters(shape) - head
-    products = 2 * weights * tokens * passes
+    products = 2 * weights * tokens * passes * products_more(settings)
     fp8 = settings.method == "lora-fp8" and rate.fp8 > 0
     seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * factors.matrices
     width = shape.num_attention_heads * shape.head_dim
@@ -166,7 +168,7 @@ def _computing(
     # 2 FLOPs a weight for the logits, 2 for the gradient of their input; the head's own is not computed.
     seconds += 4 * head * tokens * learned / rate.matrices * factors.head * _unaligned(shape.vocab_size)
     # Forward, the gradient of the input, the gradient of the adapters.
-    adapted = adapter_parameters(shape, settings.lora_r)
+    adapted = adapter_parameters(shape, rank_of(settings))
     seconds += 2 * adapted * tokens * (3 + again) / rate.matrices * factors.adapters
     # Numbers that are read and written for a token besides products: by norms, sums, rotary embeddings and the gated
     # activation, then the inputs and outputs of linear layers and adapters. The logits of a learned token have 4 bytes,
@@ -178,11 +180,13 @@ def _computing(
         seconds += _moved(shape, settings, filled, again) * tokens / rate.bytes * ELEMENTWISE
     dropped = 2 if settings.lora_dropout else 1
     moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
+    moved += moved_more(shape, settings)
     seconds += (factors.size * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
     if settings.method in factors.dequantizing:
         # Each weight is read as it is stored and written in 16 bits, once a pass whatever the number of tokens.
         stored = stored_bytes(settings, 2) + 2
-        read = stored * quantized_parameters(shape, settings) * passes / rate.bytes
+        times = passes + settings.use_dora  # DoRA: once more for the norms
+        read = stored * quantized_parameters(shape, settings) * times / rate.bytes
         seconds += read * factors.dequantizing[settings.method]
     if factors is CPU_FACTORS:
         stored = factors.size * (linear_parameters(shape) * passes + 2 * head)
@@ -205,7 +209,7 @@ def _moved(shape: ModelShape, settings: TrainSettings, filled: MicroBatch, again
     counted = counted_of(shape)
     if counted is None:
         return 2 * _usually_moved(shape) * (3 + again)
-    sizes = sizes_of(shape, round(filled.row), settings.lora_r)
+    sizes = sizes_of(shape, round(filled.row), rank_of(settings))
     forward, backward, with_forward = (total(each, sizes) for each in counted.moved)
     return layers * (forward + (1 - again) * backward + again * with_forward)
 
@@ -220,7 +224,7 @@ def step_seconds(
     shape: ModelShape, settings: TrainSettings, hardware: Hardware, filled: MicroBatch, learned: float = 1.0
 ) -> float:
     """Predict the seconds of one optimizer step of all GPUs: its passes, the exchange of gradients, AdamW."""
-    adapted, rate = adapter_parameters(shape, settings.lora_r), rates(hardware)
+    adapted, rate = trained_parameters(shape, settings), rates(hardware)
     seconds = settings.gradient_accumulation_steps * pass_seconds(shape, settings, hardware, filled, learned)
     seconds += STEP_SECONDS + OPTIMIZER_BYTES * adapted / rate.bytes
     if settings.gpus > 1:

@@ -14,7 +14,7 @@ from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.project import PILOT_MINUTES
 from sdk.project.estimating import estimate
-from sdk.records import Accuracy, Advice, ApplicationType, Hardware
+from sdk.records import Accuracy, Advice, ApplicationType, Hardware, PeftMethod
 
 DOES_NOT_FIT = 1
 CANNOT = "This cannot be asked."
@@ -43,6 +43,11 @@ DeadlineOption = Annotated[
 PriceOption = Annotated[
     float | None, typer.Option(min=0, help="Of a GPU for an hour, in your currency.", rich_help_panel=WHAT)
 ]
+PeftOption = Annotated[
+    PeftMethod | None,
+    typer.Option(help="Kind of adapter, by PEFT's name.", rich_help_panel=WHAT, show_default="lora"),
+]
+DoraOption = Annotated[bool, typer.Option("--use-dora", help="LoRA as DoRA.", rich_help_panel=WHAT)]
 LengthOption = Annotated[
     int | None,
     typer.Option(
@@ -78,6 +83,8 @@ def estimate_model(
     application_type: ApplicationOption = None,
     deadline: DeadlineOption = None,
     price: PriceOption = None,
+    peft_type: PeftOption = None,
+    use_dora: DoraOption = False,
     mapping: MapOption = None,
     form: FormOption = None,
     answer: AnswerOption = None,
@@ -95,6 +102,7 @@ def estimate_model(
     """
     with output(json, quiet) as out:
         needs = read_needs(accuracy, max_loss, application_type, deadline, price)
+        needs |= {"peft_type": peft_type, "use_dora": use_dora or None}
         with out.progress() as told:
             advice = estimate(
                 model,
@@ -127,6 +135,8 @@ def advise(
     application_type: ApplicationOption = None,
     deadline: DeadlineOption = None,
     price: PriceOption = None,
+    peft_type: PeftOption = None,
+    use_dora: DoraOption = False,
     mapping: MapOption = None,
     form: FormOption = None,
     answer: AnswerOption = None,
@@ -174,6 +184,8 @@ def advise(
             application_type,
             deadline,
             price,
+            peft_type,
+            use_dora,
             mapping,
             form,
             answer,
@@ -187,6 +199,7 @@ def advise(
         if hub or rows is not None:
             raise InvalidInput("--hub and --rows are of `sdk estimate MODEL`; a project's base and rows are here.")
         needs = read_needs(accuracy, max_loss, application_type, deadline, price)
+        needs |= {"peft_type": peft_type, "use_dora": use_dora or None}
         columns = read_columns(mapping, form, answer, labels, drop)
         trials: dict[str, Any] = {}
         if probe:

@@ -33,6 +33,7 @@ from sdk.records import (
     Leaks,
     Metric,
     OnProgress,
+    PeftMethod,
     Pilot,
     PlotName,
     Publication,
@@ -281,6 +282,8 @@ class Project:
         application_type: ApplicationType | None = None,
         deadline_hours: float | None = None,
         price_per_hour: float | None = None,
+        peft_type: PeftMethod | None = None,
+        use_dora: bool | None = None,
         hardware: Hardware | None = None,
         max_length: int | None = None,
         data: str | Path | None = None,
@@ -288,6 +291,7 @@ class Project:
     ) -> Advice:
         """Pick method and settings for the project's base on `hardware` (None: this machine).
 
+        peft_type, use_dora: another kind of adapter than LoRA, as in `train`.
         max_length in tokens; without it, room for the longest row of `data`. data: training rows, which are read and
         not kept; None: those that were scrubbed last, else the domain's own; columns: as in `scrub`. The newest
         calibration of this base on this hardware and the newest pilot on these rows are used. Raises InvalidInput with
@@ -301,6 +305,8 @@ class Project:
             "application_type": application_type,
             "deadline_hours": deadline_hours,
             "price_per_hour": price_per_hour,
+            "peft_type": peft_type,
+            "use_dora": use_dora,
         }
         with self._working() as state:
             return perform(state, advise_request(state, stated, hardware, max_length, data, columns))

@@ -21,7 +21,7 @@ from sdk.project.state import ProjectState
 from sdk.records import Advice, Calibration, Columns, Hardware, Lengths, ModelShape, Needs, Pilot, Scrubbed
 
 _STEP = 64  # tokens that room is given in
-_STATED = ("accuracy", "max_loss", "application_type", "deadline_hours", "price_per_hour")
+_STATED = ("accuracy", "max_loss", "application_type", "deadline_hours", "price_per_hour", "peft_type", "use_dora")
 
 
 class RowsForAdvice(NamedTuple):

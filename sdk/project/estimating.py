@@ -17,7 +17,7 @@ from sdk.advise.accuracy import contradictions
 from sdk.errors import InvalidInput
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.policy import validation_faults
-from sdk.records import Accuracy, Advice, ApplicationType, Columns, Hardware, ModelShape, Needs, OnProgress
+from sdk.records import Accuracy, Advice, ApplicationType, Columns, Hardware, ModelShape, Needs, OnProgress, PeftMethod
 from sdk.store import EMBEDDED, embedded_base
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class StatedNeeds(TypedDict, total=False):
     application_type: ApplicationType | None
     deadline_hours: float | None
     price_per_hour: float | None
+    peft_type: PeftMethod | None
+    use_dora: bool | None
     max_length: int | None
     rows: int | None
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, StepRecord, is_empty
-from sdk.records.settings import METHODS, PAGED, Method, TrainSettings
+from sdk.records.settings import METHODS, PAGED, Method, PeftMethod, TrainSettings
 from sdk.records.shapes import Hardware, Lengths, ModelShape
 from sdk.records.summary import span
 
@@ -38,6 +38,12 @@ class Needs(Frozen):
     lora_alpha: int | None = Field(default=None, gt=0, description="the domain's starting alpha")
     lora_dropout: float | None = Field(default=None, ge=0, lt=1, description="the domain's starting dropout")
     adapter_reason: str = Field(default="", description="the domain's reason for its starting values")
+    peft_type: PeftMethod | None = Field(
+        default=None, description="kind of adapter, by PEFT's name; none: lora", exclude_if=is_empty
+    )
+    use_dora: bool | None = Field(
+        default=None, description="learn magnitude and direction apart: DoRA", exclude_if=is_empty
+    )
 
 
 class Memory(Frozen):

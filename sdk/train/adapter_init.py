@@ -18,6 +18,8 @@ from sdk.model import Base, open_base
 from sdk.model.adapter import ADAPTER_NAME, adapter_config, adapter_weights, check_config, set_adapter_weights
 from sdk.model.stored_tensors import base_tensors
 from sdk.records import TrainSettings, canonical_json
+from sdk.train.engine.dora import start_from_norms
+from sdk.train.engine.lora import product_type
 from sdk.train.methods import PISSA
 
 _OVERSAMPLED = 8  # directions beyond the rank, as the randomized decomposition needs (arXiv 0909.4061)
@@ -39,11 +41,13 @@ def initialize_adapter(
     """
     if adapter is not None:
         _continue(model, settings, adapter)
-    elif settings.init_lora_weights == "loftq":
+        return None
+    if settings.init_lora_weights == "loftq":
         _loftq(model, settings, base)
-    elif settings.init_lora_weights in PISSA:
-        return _matrices(model)
-    return None
+    if settings.use_dora:
+        adapted = model.get_base_model()
+        start_from_norms([layer for layer in adapted.modules() if isinstance(layer, LoraLayer)], product_type(adapted))
+    return _matrices(model) if settings.init_lora_weights in PISSA else None
 
 
 def export_adapter(model: PeftModel, base_name: str, start: Tensors | None) -> tuple[bytes, bytes]:

@@ -126,6 +126,8 @@ def _faults(settings: TrainSettings) -> list[str]:
             f"adalora cuts ranks from lora_r {settings.lora_r} to target_r {settings.target_r}; lower target_r or "
             f"raise lora_r (half as much again is usual: {settings.target_r * 3 // 2})"
         )
+    if kind == "adalora" and settings.max_steps == 1:
+        faults.append("adalora cuts ranks between its steps, and max_steps is 1; train for longer")
     if kind == "prefix_tuning" and settings.gradient_checkpointing:
         faults.append(
             "prefix_tuning keeps its prefix in the cache, which gradient_checkpointing cannot recompute; "

@@ -33,7 +33,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ STEPS = 5
 ATTEMPTS = 4  # the last one is left alone
 SECRET = Secret(bytes(range(32)))
 METHODS = ("lora", "qlora-4bit", "qlora-8bit")
+OTHERS = {1: "dora", 2: "dora", 3: "adalora", 4: "adalora"}  # kinds of adapter other than LoRA, by number of the case
 FINISHED, SAID, BUG = 0, 3, 4  # exit codes of a child
 MIB = 2**20
 
@@ -82,13 +83,17 @@ class Case:
     method: str = "lora"
     encrypted: bool = False
     packing: bool = False
+    adapter: str = "lora"
 
     def __str__(self) -> str:
-        return " ".join([self.method, *["encrypted"] * self.encrypted, *["packed"] * self.packing])
+        return " ".join([self.method, self.adapter, *["encrypted"] * self.encrypted, *["packed"] * self.packing])
 
     def train(self, bench: Bench, out: Path) -> str:
         settings = tiny_settings(
             method=self.method,
+            peft_type="adalora" if self.adapter == "adalora" else "lora",
+            use_dora=self.adapter == "dora",
+            target_r=2,
             warmup_ratio=0.03,
             num_train_epochs=1,
             max_steps=STEPS,
@@ -386,7 +391,8 @@ def can_mount(folder: Path) -> bool:
 
 
 def all_cases() -> list[Case]:
-    return [Case(method, both, both) for method in METHODS for both in (False, True)]
+    cases = [Case(method, both, both) for method in METHODS for both in (False, True)]
+    return [replace(case, adapter=OTHERS.get(place, "lora")) for place, case in enumerate(cases)]
 
 
 def run_trials(

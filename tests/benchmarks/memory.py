@@ -2,6 +2,7 @@
 
     python tests/benchmarks/memory.py                          the standard list, every row in a process of its own
     python tests/benchmarks/memory.py --cpu --workers 1        a list for a machine without a GPU
+    python tests/benchmarks/memory.py --adapters               DoRA, AdaLoRA, prompts and others
     python tests/benchmarks/memory.py --rows mine.jsonl        these rows
     python tests/benchmarks/memory.py --list                   the standard list as JSON lines, to copy from
     python tests/benchmarks/memory.py --predict measured.json  predict again for rows that were measured before
@@ -122,6 +123,10 @@ OPTIONS: dict[str, Callable[[str], Row]] = {
     "learned": lambda value: {"learned": float(value)},
     "steps": lambda value: {"steps": int(value)},
     "fitted": lambda value: {"fitted": True},
+    "dora": lambda value: {"use_dora": True},
+    "rslora": lambda value: {"use_rslora": True},
+    "init": lambda value: {"init_lora_weights": value},
+    "kind": lambda value: {"peft_type": value},
 }
 # Shapes from 0.5B to 70B, all methods, 512 to 16k tokens a row, 1 to 16 rows, rank 8 to 256, 1 and 2 GPUs. Those that
 # run alone are timed as well.
@@ -230,6 +235,33 @@ llama-3.2-3b 16 2x4096 recompute gpus=2
 llama-3.1-8b 4 4x2048 gpus=2
 llama-3.1-8b 4 2x1024 r=256 gpus=2
 llama-3.1-8b fp8 2x2048 gpus=2
+"""
+# Kinds of adapter other than LoRA: --adapters. Those of 1B are the ones that were measured with PEFT's own layers.
+ADAPTERS = """
+llama-3.2-1b 16 4x1024 alone
+llama-3.2-1b 16 4x1024 rslora alone
+llama-3.2-1b 16 4x1024 init=pissa_niter_4 alone
+llama-3.2-1b 16 4x1024 dora alone
+llama-3.2-1b 16 4x1024 dora dropout=0.05 alone
+llama-3.2-1b 16 4x1024 dora recompute alone
+llama-3.2-1b 16 4x1024 kind=adalora alone
+llama-3.2-1b 16 4x1024 kind=prompt_tuning alone
+llama-3.2-1b 16 4x1024 kind=prefix_tuning alone
+llama-3.2-1b 16 4x1024 kind=p_tuning alone
+llama-3.2-1b 8 4x1024 rslora alone
+llama-3.2-1b 8 4x1024 kind=adalora alone
+llama-3.2-1b 4 4x1024 alone
+llama-3.2-1b 4 4x1024 dora alone
+llama-3.2-1b 4 4x1024 kind=adalora alone
+llama-3.2-1b 4 4x1024 kind=prompt_tuning alone
+llama-3.2-1b 4 4x1024 kind=prefix_tuning alone
+llama-3.2-1b 4 4x1024 kind=p_tuning alone
+llama-3.1-8b 16 4x2048 dora alone
+llama-3.1-8b 16 4x2048 kind=adalora alone
+llama-3.1-8b 4 4x2048 dora r=64 alone
+llama-3.1-8b 4 4x2048 kind=adalora r=64 alone
+qwen2.5-1.5b 16 4x2048 dora alone
+gemma-3-1b 16 4x2048 dora alone
 """
 # For a CPU with two cores: the bases that newcomers meet first, and two shapes with made-up weights.
 ON_A_CPU = """
@@ -413,6 +445,7 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
     from transformers import set_seed
 
     from sdk.packing import one_row_at_a_time
+    from sdk.records import PROMPTS
     from sdk.train.batching import micro_batches
     from sdk.train.checkpoints import Checkpoints
     from sdk.train.engine import use_row_attention
@@ -423,7 +456,7 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
     from sdk.train.trainer import Collator, Trainer
 
     set_seed(0)
-    by_rows = use_row_attention(model)
+    by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
     running = settings if by_rows else one_row_at_a_time(settings)
     lengths = [len(row.input_ids) for row in rows]
     batches, running, _, _ = split_batches(micro_batches(lengths, running), lengths, running, 0)
@@ -657,6 +690,7 @@ def shape_of(row: Row) -> Any:
 
 def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     """The advisor's answer for the tokens that the row's passes had; where nothing was measured, for full passes."""
+    from sdk.advise.adapters import running
     from sdk.advise.architectures import ROW_BY_ROW
     from sdk.advise.memory import device_gib, estimate
     from sdk.advise.predict import predict as advised
@@ -665,8 +699,7 @@ def predict(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     from sdk.records import Needs
 
     shape, settings = shape_of(row), settings_of(row)
-    if shape.model_type in ROW_BY_ROW:
-        settings = one_row_at_a_time(settings)
+    settings = one_row_at_a_time(settings) if shape.model_type in ROW_BY_ROW else running(settings)
     hardware = _hardware(found.get("gpu", "NVIDIA H200"), settings.gpus)
     largest = found.get("tokens") or settings.per_device_train_batch_size * settings.max_length
     learned = row.get("learned", 1.0)
@@ -807,6 +840,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--cpu", action="store_true", help="the list for a machine without a GPU")
+    parser.add_argument("--adapters", action="store_true", help="the list of other kinds of adapter than LoRA")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--wait", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--predict", type=Path)
@@ -814,7 +848,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="processes that may run on a card at the same time")
     parser.add_argument("--out", type=Path, default=Path("memory-results"))
     asked = parser.parse_args()
-    standard = _standard(ON_A_CPU if asked.cpu else STANDARD)
+    standard = _standard(ADAPTERS if asked.adapters else ON_A_CPU if asked.cpu else STANDARD)
     if asked.wait:
         wait(asked.wait, measure)
         return

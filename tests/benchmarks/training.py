@@ -2,6 +2,7 @@
 
     python tests/benchmarks/training.py                            every case of the standard list
     python tests/benchmarks/training.py ours-4bit unsloth-4bit     these
+    python tests/benchmarks/training.py --adapters                 LoRA, DoRA, AdaLoRA …, in the engine and by PEFT
     python tests/benchmarks/training.py --list                     what there is
 
 Models have the shapes of Llama 3 and random weights: speed and memory do not depend on the values. Rows are synthetic,
@@ -56,6 +57,7 @@ class Case:
     packing: bool = True
     steps: tuple[int, int] = (5, 10)  # before the clock starts, and timed
     gpus: int = 1
+    adapter: str = "lora"  # or dora, rslora, or a peft_type
 
 
 CASES: dict[str, Case] = {
@@ -91,7 +93,21 @@ CASES: dict[str, Case] = {
 }
 
 
-PARITY = ("ours-16bit", "ours-4bit", "ours-8bit", "ours-fp8")
+# Kinds of adapter, beside LoRA and beside PEFT's own layers under the same attention, norms and loss.
+ADAPTERS = {
+    f"{engine}-{method}-{adapter}": Case(engine, method, "1b", batch=4, length=1024, adapter=adapter)
+    for method in ("lora", "qlora-4bit")
+    for engine, adapters in {
+        "ours": ("lora", "rslora", "dora", "adalora", "prompt_tuning", "prefix_tuning", "p_tuning"),
+        "pefts-layers": ("lora", "dora", "adalora"),
+    }.items()
+    for adapter in adapters
+}
+ADAPTERS["ours-qlora-8bit-rslora"] = Case("ours", "qlora-8bit", "1b", batch=4, length=1024, adapter="rslora")
+CASES |= ADAPTERS
+
+# AdaLoRA has a penalty in its loss, which plain PEFT adds only to a loss of the model's own.
+PARITY = ("ours-16bit", "ours-4bit", "ours-8bit", "ours-fp8", "ours-lora-dora", "ours-qlora-4bit-dora")
 
 
 @dataclass
@@ -229,6 +245,9 @@ def _settings(case: Case, steps: int) -> Any:
         offload_embeddings=case.host_embeddings,
         max_length=case.length,
         gpus=case.gpus,
+        use_dora=case.adapter == "dora",
+        use_rslora=case.adapter == "rslora",
+        peft_type="lora" if case.adapter in ("dora", "rslora") else case.adapter,
     )
 
 
@@ -253,7 +272,9 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     from datasets import Dataset
     from transformers import set_seed
 
+    from sdk.advise.adapters import running
     from sdk.model.adapter import adapter_weights
+    from sdk.records import PROMPTS
     from sdk.train.batching import micro_batches
     from sdk.train.checkpoints import Checkpoints
     from sdk.train.engine import use_row_attention
@@ -262,26 +283,44 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
     from sdk.train.session import Session
     from sdk.train.trainer import Collator, Trainer
 
-    settings, folder = _settings(case, steps), Path(tempfile.mkdtemp())
+    settings, folder = running(_settings(case, steps)), Path(tempfile.mkdtemp())
     rows = synthetic(4 * steps * case.batch * case.gpus * max(1, case.length // 512), case)
     set_seed(0)
-    use_row_attention(model)
+    by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
     lengths = [len(row.input_ids) for row in rows]
     batches = micro_batches(lengths, settings)
-    sums = [sum(lengths[row] for row in batch) for batch in batches]
+    passes = [sum(lengths[row] for row in batch) for batch in batches]
+    together = settings.gradient_accumulation_steps * case.gpus
     trainer = Trainer(
         settings,
         Session(folder, Checkpoints(folder, "none"), None, PeakMemory(), time.monotonic()),
         model=model,
         processing_class=_tokenizer(),
         train_dataset=Dataset.from_dict({"input_ids": batches}),
-        data_collator=Collator(rows, True),
+        data_collator=Collator(rows, by_rows),
         peft_config=peft_config(model, settings, steps),
     )
     if start is not None:
         start.write_bytes(adapter_weights(trainer.model))
-    _stepwise(trainer, [sum(sums[at : at + case.gpus]) for at in range(0, len(sums), case.gpus)], report)
+    _add_ranks(trainer, settings)
+    _stepwise(trainer, [sum(passes[at : at + together]) for at in range(0, len(passes), together)], report)
     return trainer.model
+
+
+def _add_ranks(trainer: Any, settings: Any) -> None:
+    from sdk.train.ranks import Ranks
+
+    if settings.peft_type == "adalora":
+        trainer.add_callback(Ranks(trainer.model))
+
+
+def pefts_layers(case: Case, model: Any, steps: int, report: Callable[[int, float], None]) -> Any:
+    """The engine without its adapters: its attention, its loss and Liger's kernels around PEFT's own layers."""
+    from sdk.train.engine import install
+
+    install.fuse_lora = lambda base: (0, lambda: None)
+    install.regularize_at_once = install.score_at_once = lambda part: None
+    return ours(case, model, steps, report)
 
 
 def _tokenizer() -> Any:
@@ -297,19 +336,18 @@ def _tokenizer() -> Any:
 def plain(case: Case, model: Any, steps: int, report: Callable[[int, float], None], start: Path | None = None) -> Any:
     """The reference: PEFT's layers, torch's attention, the same rows padded, AdamW; no trl, no engine."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from transformers import set_seed
 
     from sdk.model.adapter import set_adapter_weights
     from sdk.train.batching import micro_batches
+    from sdk.train.methods import peft_config
 
     settings = _settings(case, steps)
     rows = synthetic(4 * steps * case.batch * max(1, case.length // 512), case)
     batches = micro_batches([len(row.input_ids) for row in rows], settings)
     set_seed(0)
-    adapted: Any = get_peft_model(
-        model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
+    adapted: Any = get_peft_model(model, peft_config(model, settings, steps))
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -454,6 +492,7 @@ def trl_tuned(case: Case, model: Any, steps: int, report: Callable[[int, float],
 
 ENGINES: dict[str, Callable[..., Any]] = {
     "ours": ours,
+    "pefts-layers": pefts_layers,
     "plain": plain,
     "tutorial": tutorial,
     "trl": trl,
@@ -512,7 +551,7 @@ def measure(name: str, case: Case, start: Path | None = None) -> Measured:
     if cuda:
         result.peak_gib = torch.cuda.max_memory_allocated() / gib
         result.reserved_gib = torch.cuda.max_memory_reserved() / gib
-    matrices = [value for key, value in adapted.named_parameters() if "lora_B" in key]
+    matrices = [value for key, value in adapted.named_parameters() if value.requires_grad and "lora_E" not in key]
     after = {
         key.replace("base_model.model.", "").replace(".base_layer", ""): value
         for key, value in checksum(adapted).items()
@@ -605,10 +644,11 @@ def parity_jobs(names: Sequence[str], steps: int, folder: Path) -> list[tuple[st
     jobs: list[tuple[str, Case, Path | None]] = []
     for name in names:
         case = replace(CASES[name], batch=1, length=1024, checkpointing=False, steps=(1, steps - 1))
-        start = folder / f"start-{case.method}.safetensors"
-        jobs.append((f"parity-{case.method}", case, start))
+        kind = case.method if case.adapter == "lora" else f"{case.method}-{case.adapter}"
+        start = folder / f"start-{kind}.safetensors"
+        jobs.append((f"parity-{kind}", case, start))
         method = "lora" if case.method == "lora-fp8" else case.method
-        jobs.append((f"parity-{case.method}-plain", replace(case, engine="plain", method=method), start))
+        jobs.append((f"parity-{kind}-plain", replace(case, engine="plain", method=method), start))
     return jobs
 
 
@@ -699,6 +739,7 @@ def read(path: Path) -> list[Measured]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--adapters", action="store_true", help="the cases of kinds of adapter")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--wait", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--wait-cold", action="store_true", help=argparse.SUPPRESS)
@@ -727,7 +768,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}; --list shows them")
     asked.out.mkdir(parents=True, exist_ok=True)
-    names = asked.names or list(CASES)
+    names = asked.names or list(ADAPTERS if asked.adapters else CASES)
     jobs: list[tuple[str, Case, Path | None]] = [(name, CASES[name], None) for name in names]
     if asked.parity:
         jobs = parity_jobs(asked.names or PARITY, asked.steps, asked.out)

@@ -26,12 +26,13 @@ from typing import Any, NamedTuple
 import numpy
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from sdk.advise.adapters import kept_more, rank_of
 from sdk.advise.architectures import UNCOUNTED
 from sdk.advise.kept import EXPERTS, LATENT, USUAL, sizes_of, total
 from sdk.advise.layers import linear_layers
 from sdk.advise.models import models
 from sdk.records import ModelShape
-from tools.layer_bytes.one_step import Step, step
+from tools.layer_bytes.one_step import Step, settings_of, step
 from tools.layer_bytes.pretended_gpu import pretend
 from tools.layer_bytes.unpatched import unpatched
 from tools.layer_bytes.variants import shape_of_variant, variant
@@ -100,7 +101,7 @@ def gather(model_type: str) -> dict[str, Any]:
             made = []
             for again in (False, True):
                 with unpatched(config):
-                    made.append(step(config, tokens, again, rank))
+                    made.append(step(config, settings_of(tokens, again, rank)))
         except Exception as error:  # noqa: BLE001 - whatever a model of transformers does here is an answer
             failed = f"{type(error).__name__}: {error}"[:300]
         else:
@@ -177,20 +178,26 @@ def _group(runs: Sequence[Run], numbers: Sequence[int]) -> str:
     return "largest"
 
 
-def off(model_type: str, seed: int) -> float:
-    """Return how far the sums of kept.json are off for sizes that they were not solved from, as a share."""
+def off(model_type: str, seed: int, **adapter: Any) -> float:
+    """Return how far the sums of kept.json are off for sizes that they were not solved from, as a share.
+
+    adapter: settings of another kind than LoRA, of which what a layer keeps is compared.
+    """
     read = json.loads(KEPT.read_text(encoding="utf-8"))
     sums = read[read[model_type]] if isinstance(read[model_type], str) else read[model_type]
     config = variant(model_type, random.Random(seed), TOKENS[0], own_head_size=False)  # noqa: S311
     shape = shape_of_variant(config)
-    sizes = sizes_of(shape, TOKENS[0], RANKS[1])
     worst = 0.0
     for recompute, kept, peaks in ((False, "kept", "back"), (True, "input", "again")):
+        given = settings_of(TOKENS[0], recompute, RANKS[1], **adapter)
+        sizes = sizes_of(shape, TOKENS[0], rank_of(given))
         with unpatched(config):
-            made = step(config, TOKENS[0], recompute, RANKS[1])
-        widest = max(total(peak, sizes) for peak, _ in sums[peaks])
-        for real, summed in ((made.kept, total(sums[kept], sizes)), (max(at for at, _ in made.back), widest)):
-            worst = max(worst, abs(summed * TOKENS[0] / real - 1))
+            made = step(config, given)
+        more = 0 if recompute else 2 * kept_more(shape, given, TOKENS[0], gpu=True)
+        pairs = [(made.kept, total(sums[kept], sizes) + more)]
+        if not adapter:
+            pairs.append((max(at for at, _ in made.back), max(total(peak, sizes) for peak, _ in sums[peaks])))
+        worst = max(worst, *(abs(summed * TOKENS[0] / real - 1) for real, summed in pairs))
     return worst
 
 

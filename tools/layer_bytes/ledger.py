@@ -90,6 +90,8 @@ class Ledger(TorchDispatchMode):
     def set_aside(self, tensor: torch.Tensor) -> None:
         """Count a tensor, which was taken for an activation, as a matrix of weights."""
         storage = tensor.untyped_storage()
+        if storage._cdata not in self._alive:  # before the step
+            return
         del self._alive[storage._cdata]
         self.live -= storage.nbytes()
         self.take(tensor, matrix=True)

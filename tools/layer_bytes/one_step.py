@@ -12,7 +12,7 @@ from peft import get_peft_model
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.records import TrainSettings
-from sdk.train.engine import attention, head, install, lora, use_row_attention
+from sdk.train.engine import attention, dora, head, install, products, use_row_attention
 from sdk.train.methods import peft_config
 from tools.layer_bytes.ledger import Ledger
 from tools.layer_bytes.pretended_gpu import LAUNCHED, Switch, fused_attention
@@ -32,13 +32,19 @@ class Step(NamedTuple):
 LAYERS = 3
 
 
-def step(config: Any, tokens: int, recompute: bool, rank: int) -> Step:
-    """Train a model of three layers for one step, and return what its middle one kept and needed."""
-    given = TrainSettings(
-        method="lora", lora_r=rank, lora_alpha=2 * rank, lora_dropout=0.0, learning_rate=1e-4, num_train_epochs=1.0,
+def settings_of(tokens: int, recompute: bool, rank: int, **adapter: Any) -> TrainSettings:
+    """Return the settings of the step. adapter: those of another kind than LoRA."""
+    given: dict[str, Any] = {"lora_dropout": 0.0, **adapter}
+    return TrainSettings(
+        method="lora", lora_r=rank, lora_alpha=2 * rank, learning_rate=1e-4, num_train_epochs=1.0,
         lr_scheduler_type="constant", warmup_ratio=0.0, per_device_train_batch_size=1, gradient_accumulation_steps=1,
-        gradient_checkpointing=recompute, max_length=tokens,
+        gradient_checkpointing=recompute, max_length=tokens, **given,
     )  # fmt: skip
+
+
+def step(config: Any, given: TrainSettings) -> Step:
+    """Train a model of three layers for one step, and return what its middle one kept and needed."""
+    tokens = given.max_length
     ledger = Ledger()
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).requires_grad_(False)
@@ -58,10 +64,15 @@ def step(config: Any, tokens: int, recompute: bool, rank: int) -> Step:
         hidden.register_hook(lambda gradient: ledger.mark("learned"))
         return _Loss.apply(hidden)
 
-    lora.dense, head.frozen_head_loss = dense, loss
+    products.dense = dora.dense = dense
+    head.frozen_head_loss = loss
     if importlib.util.find_spec("liger_kernel"):  # was imported before Triton seemed to be there
         patches = importlib.import_module("liger_kernel.transformers.monkey_patch")
         install.fuse_elementwise = patches._apply_liger_kernel_to_instance
+        for name in ("swiglu", "geglu"):
+            module = importlib.import_module(f"liger_kernel.ops.{name}")
+            backward = f"{name}_backward"
+            install._OVERWRITING.setdefault(backward, (module, getattr(module, backward)))
     attention._has_flash = lambda device: True
     attention.scaled_dot_product_attention = fused_attention
     install.install_engine(wrapped, given)

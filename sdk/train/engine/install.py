@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import importlib.util
+from types import ModuleType
+from typing import Any
 
 import torch
 from peft import PeftModel
 
 from sdk.records import TrainSettings
+from sdk.train.engine.adalora import regularize_at_once, score_at_once
 from sdk.train.engine.head import answer_with_loss
 from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.recompute import embeddings_to_host, recompute
 
 # Triton's kernels for norms, rotary embeddings and gated activations; they need a GPU and the extra `gpu`.
 if importlib.util.find_spec("triton") and importlib.util.find_spec("liger_kernel"):
+    from liger_kernel.ops import geglu, swiglu
     from liger_kernel.transformers.monkey_patch import _apply_liger_kernel_to_instance as fuse_elementwise
+
+    _OVERWRITING: dict[str, tuple[ModuleType, Any]] = {
+        "swiglu_backward": (swiglu, swiglu.swiglu_backward),
+        "geglu_backward": (geglu, geglu.geglu_backward),
+    }
 else:
     fuse_elementwise = None
+    _OVERWRITING = {}
+
+
+def _leave_gates(leave: bool) -> None:
+    """Let Liger's gated activations leave the gate and what it gates as they are, or write their gradients there.
+
+    Liger overwrites them in the backward pass. DoRA still needs them then, for the gradients of its magnitudes.
+    """
+
+    def leaving(overwriting: Any) -> Any:
+        return lambda gate, up, *rest: overwriting(gate.clone(), up.clone(), *rest)
+
+    for name, (module, overwriting) in _OVERWRITING.items():
+        setattr(module, name, leaving(overwriting) if leave else overwriting)
 
 
 def _keep_experts(base: torch.nn.Module) -> None:
@@ -38,7 +61,11 @@ def install_engine(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]
             notes.append(
                 "liger-kernel is not installed, so training is slower: pip install 'domain-adaptation-sdk[gpu]'."
             )
+    _leave_gates(settings.use_dora and not settings.lora_dropout)
     _, refresh = fuse_lora(base)
+    if settings.peft_type == "adalora":
+        regularize_at_once(model.base_model)
+        score_at_once(model.base_model.rankallocator)
     answer_with_loss(base, refresh)
     if settings.gradient_checkpointing:
         recompute(base, settings.checkpointed_layers)

@@ -4,6 +4,9 @@ For a group of layers (query, key and value, or gate and up) with frozen weights
 forward pass is y = x W' + x (s A)' B' (LoRA, arXiv 2106.09685). Against PEFT's layers it dequantizes each weight once
 a pass, takes all A of a group in one product, adds in place, keeps x and x (s A)' only, and writes the gradient of x
 into one tensor. Dropout, where there is some, is drawn once a group. Adapters stay PEFT's own parameters.
+
+AdaLoRA (arXiv 2303.10512) is the same with E A in place of A, E a column of values by which ranks are cut. DoRA has a
+function of its own (sdk/train/engine/dora.py).
 """
 
 from __future__ import annotations
@@ -12,13 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from peft.tuners.adalora import AdaLoraLayer, SVDLinear, SVDLinear4bit, SVDLinear8bitLt
 from peft.tuners.lora import Linear, Linear4bit, Linear8bitLt, LoraLayer
+from peft.tuners.lora.variants import DoraLinearVariant
 
+from sdk.train.engine.dora import RescaledProjections, Rescaling, scaled
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows
-from sdk.train.engine.weights import dense, is_quantized
+from sdk.train.engine.products import dense_product, gradient_of_input, product
+from sdk.train.engine.weights import is_quantized
 
 # Layers that read the same input, by their usual names; a lone layer is a group of its own.
-_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+_GATED = ("gate_proj", "up_proj")
+_GROUPS = (("q_proj", "k_proj", "v_proj"), _GATED)
+_LORA = (Linear, Linear4bit, Linear8bitLt)
+_ADALORA = (SVDLinear, SVDLinear4bit, SVDLinear8bitLt)
+_RANK_OFFSET = 1e-5  # that PEFT adds to AdaLoRA's rank
 
 
 class _Group:
@@ -28,7 +39,8 @@ class _Group:
     identity of the tensor is enough to tell whether a call belongs to the same pass.
     """
 
-    def __init__(self, layers: Sequence[torch.nn.Module]) -> None:
+    def __init__(self, layers: Sequence[torch.nn.Module], gated: bool) -> None:
+        self.gated = gated
         self._input: torch.Tensor | None = None
         self._ready: dict[int, torch.Tensor] = {}
         self.bases: list[Any] = []
@@ -36,16 +48,28 @@ class _Group:
         self.downs: list[torch.Tensor] = []
         self.ups: list[torch.Tensor] = []
         self.scales: list[float] = []
+        self.values: list[torch.Tensor] = []  # AdaLoRA's E, (r, 1)
+        self.magnitudes: list[torch.Tensor] = []  # DoRA's m, (outputs,)
+        self.norms: list[torch.Tensor] = []  # and n, and m / n
+        self.factors: list[torch.Tensor] = []
         self.dropout: torch.nn.Module | None = None
         for layer in layers:
             self.adapted.append(isinstance(layer, LoraLayer))
             self.bases.append(layer.get_base_layer() if isinstance(layer, LoraLayer) else layer)
             if isinstance(layer, LoraLayer):
                 (name,) = layer.active_adapters
+                self.dropout = layer.lora_dropout[name]
+                if isinstance(layer, AdaLoraLayer):
+                    self.downs.append(layer.lora_A[name])
+                    self.ups.append(layer.lora_B[name])
+                    self.values.append(layer.lora_E[name])
+                    self.scales.append(float(layer.scaling[name]) / (layer.ranknum[name].item() + _RANK_OFFSET))
+                    continue
                 self.downs.append(layer.lora_A[name].weight)
                 self.ups.append(layer.lora_B[name].weight)
                 self.scales.append(float(layer.scaling[name]))
-                self.dropout = layer.lora_dropout[name]
+                if name in layer.lora_variant:
+                    self.magnitudes.append(layer.lora_magnitude_vector[name].weight)
         self.ranks = [len(down) for down in self.downs]
         self._copies: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 
@@ -67,14 +91,17 @@ class _Group:
             flat = x.reshape(-1, x.shape[-1])
             drops = self.dropout is not None and not isinstance(self.dropout, torch.nn.Identity)
             dropped = self.dropout(flat) if self.dropout is not None and drops else flat
-            outputs = _Projections.apply(flat, dropped, self, *self.downs, *self.ups)  # type: ignore[no-untyped-call]
+            function: Any = RescaledProjections if self.magnitudes else _Projections
+            parameters = (*self.downs, *self.ups, *self.values, *self.magnitudes)
+            outputs = function.apply(flat, dropped, self, *parameters)
         return tuple(out.view(*x.shape[:-1], -1) for out in outputs)
 
     def matrices(self, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return all s A, one below the other (ranks, inputs), and each B, in this type."""
+        """Return all s A, of AdaLoRA s E A, one below the other (ranks, inputs), and each B, in this type."""
         if self._copies is not None and self._copies[0].dtype == dtype:
             return self._copies
-        down = torch.cat([matrix * scale for matrix, scale in zip(self.downs, self.scales, strict=True)])
+        downs = [a * e for a, e in zip(self.downs, self.values, strict=True)] if self.values else self.downs
+        down = torch.cat([matrix * scale for matrix, scale in zip(downs, self.scales, strict=True)])
         return down.to(dtype), [matrix.to(dtype) for matrix in self.ups]
 
     def hold(self, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -88,9 +115,24 @@ class _Group:
         self._copies = (down, ups)
         return [*down.split(self.ranks), *ups]  # type: ignore[no-untyped-call]
 
+    def gradients_of_downs(self, of_down: torch.Tensor) -> list[torch.Tensor]:
+        """Return each A's gradient, then each E's, from that of what `matrices` gives; it is changed in place."""
+        parts = list(torch.split(of_down, self.ranks))
+        if len(set(self.scales)) == 1:  # one kernel
+            of_down.mul_(self.scales[0])
+        else:
+            for part, scale in zip(parts, self.scales, strict=True):
+                part.mul_(scale)
+        if not self.values:
+            return parts
+        of_values = [(part * down).sum(dim=1, keepdim=True) for part, down in zip(parts, self.downs, strict=True)]
+        for part, value in zip(parts, self.values, strict=True):
+            part.mul_(value)
+        return [*parts, *of_values]
+
 
 class _Projections(torch.autograd.Function):
-    """Inputs: x, x after dropout (the same tensor where there is none), the group, then every A and every B.
+    """Inputs: x, x after dropout (the same tensor where there is none), the group, then every A, every B and every E.
 
     x: (tokens, inputs); A: (r, inputs); B: (outputs, r); one output (tokens, outputs) for each layer.
     """
@@ -109,7 +151,7 @@ class _Projections(torch.autograd.Function):
         rows = quantize_rows(x) if isinstance(group.bases[0], Fp8Linear) else None
         outputs = []
         for base, adapted in zip(group.bases, group.adapted, strict=True):
-            out = base.project(rows, x.dtype) if rows is not None else _dense_product(base, x)
+            out = base.project(rows, x.dtype) if rows is not None else dense_product(base, x)
             if adapted:
                 part, up = next(added)
                 out.addmm_(part, up.t())
@@ -131,117 +173,104 @@ class _Projections(torch.autograd.Function):
             # With y = x W' + r B' and r = x (s A)': dr = dy B, dB = dy' r, d(s A) = dr' x, dx = dy W + dr (s A).
             adapted = [gradient for gradient, has in zip(gradients, group.adapted, strict=True) if has]
             of_reduced = torch.cat([gradient @ up for gradient, up in zip(adapted, ups, strict=True)], dim=1)
-            of_downs = _scaled(_product(of_reduced.t(), dropped), group)
+            of_downs = group.gradients_of_downs(product(of_reduced.t(), dropped))
             of_ups = [
-                _product(gradient.t(), part)
+                product(gradient.t(), part)
                 for gradient, part in zip(adapted, torch.split(reduced, group.ranks, dim=1), strict=True)
             ]
         if ctx.needs_input_grad[0]:
-            of_x = _gradient_of_input(group.bases, gradients)
+            of_x = gradient_of_input(group.bases, gradients)
         # Without dropout the adapters' part is added in place; with it, it belongs to the other input.
         if reduced is not None and ctx.same and of_x is not None:
             of_x.addmm_(of_reduced, down)
         elif reduced is not None and not ctx.same and ctx.needs_input_grad[1]:
             of_dropped = of_reduced @ down
-        return of_x, of_dropped, None, *of_downs, *of_ups
-
-
-def _dense_product(base: Any, x: torch.Tensor) -> torch.Tensor:
-    weight = dense(base, x.dtype)
-    return x @ weight.t() if base.bias is None else torch.addmm(base.bias.to(x.dtype), x, weight.t())
-
-
-def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Multiply to float32, as the adapters are; on a GPU without rounding to the factors' type on the way."""
-    if left.is_cuda and left.dtype != torch.float32:
-        return torch.mm(left, right, out_dtype=torch.float32)
-    # A CPU multiplies few rows by many columns up to eight times as fast as many rows by few columns.
-    if not left.is_cuda and len(left) > right.shape[1]:
-        return (right.t() @ left.t()).t().contiguous().float()
-    return (left @ right).float()
-
-
-def _scaled(of_down: torch.Tensor, group: _Group) -> list[torch.Tensor]:
-    """Return each A's gradient from that of all s A, scaled in place; one kernel where all scales are equal."""
-    parts = list(torch.split(of_down, group.ranks))
-    if len(set(group.scales)) == 1:
-        of_down.mul_(group.scales[0])
-    else:
-        for part, scale in zip(parts, group.scales, strict=True):
-            part.mul_(scale)
-    return parts
-
-
-def _gradient_of_input(bases: Sequence[Any], gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-    total: torch.Tensor | None = None
-    for gradient, base in zip(gradients, bases, strict=True):
-        if isinstance(base, Fp8Linear):
-            part = base.project_back(gradient)
-            total = part if total is None else total.add_(part)
-        else:
-            weight = dense(base, gradient.dtype)
-            total = gradient @ weight if total is None else total.addmm_(gradient, weight)
-            del weight
-    assert total is not None
-    return total
+        count = len(of_ups)
+        return of_x, of_dropped, None, *of_downs[:count], *of_ups, *of_downs[count:]
 
 
 def fuse_lora(model: torch.nn.Module) -> tuple[int, Callable[[], None]]:
-    """Let every plain LoRA layer, and every quantized one without an adapter, compute through _Projections.
+    """Let every LoRA, DoRA and AdaLoRA layer, and every quantized one without an adapter, compute as one of a group.
 
-    Returns how many layers that were, and what to call before each forward pass: it brings the copies of the adapters
-    in the type of the products up to date, all at once. Variants (DoRA and others) keep PEFT's own forward pass.
-    Parameters and their names stay as they are.
+    Returns how many layers that were, and what to call before each forward pass: it brings what is derived from the
+    adapters up to date, all at once: copies in the type of the products, DoRA's norms. PEFT's other variants keep their
+    own forward pass. Parameters and their names stay as they are.
     """
     layers_of = _layers_by_group(model)
-    groups = [_Group(layers) for layers in layers_of]
-    for group, layers in zip(groups, layers_of, strict=True):
+    groups = [_Group(layers, gated) for layers, gated in layers_of]
+    for group, (layers, _) in zip(groups, layers_of, strict=True):
         for place, layer in enumerate(layers):
             layer.forward = _bound(group, place)
-    # Copy n of original n; scaled: the copies among them that are of an A, with the scale of each.
-    held: list[torch.Tensor] = []
-    originals: list[torch.Tensor] = []
-    scaled: list[torch.Tensor] = []
-    scales: list[float] = []
-    dtype = _product_type(model)
-    for group in groups:
-        if group.downs and group.downs[0].is_cuda and dtype != group.downs[0].dtype:
-            copies = group.hold(dtype)
-            held += copies
-            originals += [*group.downs, *group.ups]
-            scaled += copies[: len(group.downs)]
-            scales += group.scales
+    dtype = product_type(model)
+    # The copies of all A and of all B, and what they are copies of.
+    down_copies: list[torch.Tensor] = []
+    up_copies: list[torch.Tensor] = []
+    held = [group for group in groups if group.downs and group.downs[0].is_cuda and dtype != group.downs[0].dtype]
+    for group in held:
+        copies = group.hold(dtype)
+        down_copies += copies[: len(group.downs)]
+        up_copies += copies[len(group.downs) :]
+    downs = [down for group in held for down in group.downs]
+    ups = [up for group in held for up in group.ups]
+    values = [value for group in held for value in group.values]
+    scales = [scale for group in held for scale in group.scales]
+    rescaling = _rescaling([(group, layers) for group, (layers, _) in zip(groups, layers_of, strict=True)], dtype)
 
     @torch.no_grad()
     def refresh() -> None:
         if held:
-            torch._foreach_copy_(held, originals)
-            torch._foreach_mul_(scaled, scales)
+            current = torch._foreach_mul(downs, values) if values else downs
+            torch._foreach_copy_([*down_copies, *up_copies], [*current, *ups])
+            torch._foreach_mul_(down_copies, scales)
+        if rescaling is not None:
+            rescaling.refresh()
 
     return sum(len(group.bases) for group in groups), refresh
 
 
-def _product_type(model: torch.nn.Module) -> torch.dtype:
+def _rescaling(groups: Sequence[tuple[_Group, Sequence[torch.nn.Module]]], dtype: torch.dtype) -> Rescaling | None:
+    """Give the groups of DoRA layers their norms and factors, and return what keeps them up to date."""
+    found = [
+        (group, scaled(layer))
+        for group, layers in groups
+        if group.magnitudes
+        for layer in layers
+        if isinstance(layer, LoraLayer)
+    ]
+    if not found:
+        return None
+    rescaling = Rescaling([layer for _, layer in found], dtype)
+    for (group, _), norm, factor in zip(found, rescaling.norms, rescaling.factors, strict=True):
+        group.norms.append(norm)
+        group.factors.append(factor)
+    return rescaling
+
+
+def product_type(model: torch.nn.Module) -> torch.dtype:
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     dtype: torch.dtype = embedding.weight.dtype
     return dtype
 
 
-def _layers_by_group(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
-    """Find the layers to be fused, by group."""
+def _layers_by_group(model: torch.nn.Module) -> list[tuple[list[torch.nn.Module], bool]]:
+    """Find the layers to be fused, by group, each with whether it is a gate with what it gates."""
     # A LoRA layer holds the layer that it adapts, which must not be fused a second time by itself.
     inside = {id(layer.get_base_layer()) for layer in model.modules() if isinstance(layer, LoraLayer)}
-    layers: list[list[torch.nn.Module]] = []
+    layers: list[tuple[list[torch.nn.Module], bool]] = []
     for parent in model.modules():
         if isinstance(parent, LoraLayer):
             continue
         children = {
             name: child for name, child in parent.named_children() if _fusible(child) and id(child) not in inside
         }
-        groups = [[children[name] for name in names] for names in _GROUPS if all(name in children for name in names)]
-        groups = [group for group in groups if len({_is_fp8(layer) for layer in group}) == 1]
-        grouped = {id(layer) for group in groups for layer in group}
-        layers += [*groups, *([child] for child in children.values() if id(child) not in grouped)]
+        groups = [
+            ([children[name] for name in names], names is _GATED)
+            for names in _GROUPS
+            if all(name in children for name in names)
+        ]
+        groups = [(group, gated) for group, gated in groups if len({_is_fp8(layer) for layer in group}) == 1]
+        grouped = {id(layer) for group, _ in groups for layer in group}
+        layers += [*groups, *(([child], False) for child in children.values() if id(child) not in grouped)]
     return layers
 
 
@@ -250,14 +279,15 @@ def _is_fp8(layer: torch.nn.Module) -> bool:
 
 
 def _fusible(layer: torch.nn.Module) -> bool:
-    """Tell whether this is a plain LoRA layer with one adapter, or a quantized layer without any."""
+    """Tell whether this has one adapter of a kind that is computed here, or is quantized and has none."""
     if not isinstance(layer, LoraLayer):
         return is_quantized(layer) or isinstance(layer, Fp8Linear)
-    if type(layer) not in (Linear, Linear4bit, Linear8bitLt) or len(layer.active_adapters) != 1 or layer.merged:
+    if type(layer) not in (*_LORA, *_ADALORA) or len(layer.active_adapters) != 1 or layer.merged:
         return False
     name = layer.active_adapters[0]
-    linear = isinstance(layer.get_base_layer(), torch.nn.Linear) and not layer.fan_in_fan_out
-    return linear and name not in layer.lora_variant and not layer.lora_bias[name]
+    variant = layer.lora_variant.get(name)
+    linear = isinstance(layer.get_base_layer(), torch.nn.Linear) and not getattr(layer, "fan_in_fan_out", False)
+    return linear and isinstance(variant, DoraLinearVariant | None) and not layer.lora_bias.get(name)
 
 
 def _bound(group: _Group, place: int) -> Callable[..., torch.Tensor]:
