@@ -18,7 +18,7 @@ from sdk.data.rows import Container, Layout, Raw, Row, Table
 from sdk.data.rows_files import DOCUMENTS, KINDS, Portion, RowsFile, joined_digest, portions
 from sdk.errors import InvalidInput, Remedy, Tampered, by_cause
 from sdk.records import Columns, SourceFile, canonical_json
-from sdk.regular_files import HashedFile
+from sdk.regular_files import HashedFile, digest_regular
 from sdk.wording import counted
 
 
@@ -200,6 +200,33 @@ def require_recorded(file: RowsFile, found: str) -> None:
             expected=file.sha256,
             found=found,
         )
+
+
+def first_rows(file: Path | RowsFile, count: int) -> tuple[Row, ...]:
+    """Return the first rows of a file, to be shown. Where one has a fault, raise what read_rows() raises.
+
+    Those behind them are not parsed. Tampered: they are not the recorded ones.
+    """
+    asked = file if isinstance(file, RowsFile) else RowsFile(file, "")
+    taken = portions(asked.path, asked.columns)
+    require_recorded(asked, joined_digest(taken, [digest_regular(portion.path)[1] for portion in taken]))
+    rows: list[Row] = []
+    passed = 0
+    for portion in taken:
+        builder = Builder(None, passed, portion.arrangement)
+        with HashedFile(portion.path) as opened:
+            for raw in CONTAINERS[_kind(portion)](opened, 0, portion.arrangement):
+                if isinstance(raw, Raw) and not portion.takes(builder.number):
+                    builder.pass_over()
+                    continue
+                row = builder.build(raw)[1] if isinstance(raw, Raw) else None
+                if row is None:
+                    return read_rows(asked).rows[:count]
+                rows.append(row)
+                if len(rows) == count:
+                    return tuple(rows)
+        passed = builder.number
+    return tuple(rows)
 
 
 class _Fault(NamedTuple):

@@ -19,6 +19,7 @@ from sdk.records import OnProgress
 ROWS, CHARACTERS = 256, 200_000  # in a batch at most; in one, from which it is full
 # From here on others help. They take some five seconds of processor time until they begin.
 HELPED_ROWS = 20_000
+MOST_HELPERS = 3  # one process reads the rows, and keeps no more than these busy
 _REMEDY = "Run the same command again, with more memory or fewer cores."
 _LOOK = "a file of fewer rows, which needs none, shows where."
 
@@ -48,7 +49,8 @@ class RowEncoder:
         """Encode with `chat`; the file is made in the folder."""
         self.count = 0
         self._work = _Work(chat, setup.max_length, setup.learned)
-        self._prompt, self._helpers, self._on_progress = setup.prompt, setup.processes - 1, on_progress
+        self._prompt, self._on_progress = setup.prompt, on_progress
+        self._helpers = min(MOST_HELPERS, setup.processes - 1)
         self._file = TokenFile(folder)
         self._taken: list[NamedChat] = []
         self._size = self._written = 0
