@@ -11,7 +11,8 @@ attacks/test_checked_and_read:
 attacks/test_children:
     a_child_imports_nothing_from_there_whatever_the_path_says
     a_process_that_opens_a_key_cannot_be_dumped_from_then_on scrubbing_processes
-    the_probe_in_a_process_of_its_own the_sender_of_figures the_ui_and_its_workers torchrun_and_its_workers
+    processes_that_make_tokens_of_rows the_probe_in_a_process_of_its_own the_sender_of_figures
+    the_ui_and_its_workers torchrun_and_its_workers
 attacks/test_denial:
     a_reader_answers a_row_of_gibibytes_that_is_packed_into_a_few_bytes verify_answers
 attacks/test_mlflow_places:

@@ -66,6 +66,7 @@ class RowEncoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+        self._file.close()
 
     def add(self, row: Row) -> None:
         self._taken.append(NamedChat(row.id, conversation(row, self._prompt)))

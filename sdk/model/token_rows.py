@@ -72,6 +72,10 @@ class TokenFile:
         if tokens >= _GROUP_TOKENS or sum(len(each.lengths) for each in self._waiting) >= _GROUP_ROWS:
             self._write()
 
+    def close(self) -> None:
+        """Let the file go, unless rows() has mapped it."""
+        self._file.close()
+
     def rows(self) -> TokenRows:
         """Return all rows. Nothing can be appended any more."""
         self._write()
