@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def fsync_folder(folder: Path) -> None:
 def create_file(path: Path, mode: int = 0o666) -> io.FileIO:
     """Create a file that was not there. FileExistsError where anything is, a link to nowhere among it."""
     return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, mode), "r+")
+
+
+def create_nameless(folder: Path) -> io.FileIO:
+    """Create a file in the folder that has no name any more: it is gone when the last who has it open ends, however."""
+    path = folder / f"{secrets.token_hex(8)}.aside"
+    file = create_file(path, 0o600)
+    path.unlink()  # while it is empty
+    return file
 
 
 def create_anew(path: Path) -> io.FileIO:

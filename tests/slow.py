@@ -11,7 +11,8 @@ attacks/test_checked_and_read:
 attacks/test_children:
     a_child_imports_nothing_from_there_whatever_the_path_says
     a_process_that_opens_a_key_cannot_be_dumped_from_then_on scrubbing_processes
-    the_probe_in_a_process_of_its_own the_sender_of_figures the_ui_and_its_workers torchrun_and_its_workers
+    processes_that_make_tokens_of_rows the_probe_in_a_process_of_its_own the_sender_of_figures
+    the_ui_and_its_workers torchrun_and_its_workers
 attacks/test_denial:
     a_reader_answers a_row_of_gibibytes_that_is_packed_into_a_few_bytes verify_answers
 attacks/test_mlflow_places:
@@ -178,6 +179,8 @@ test_review:
     another_reviewer_looks_for_themselves every_row_is_drawn_as_often_as_any_other in_a_real_terminal
     options_that_do_not_go_together the_next_scrubbing_must_find_what_was_marked
     training_is_refused_until_a_review_of_these_rows_shows_the_bound who_looks_at_every_row_claims_what_was_seen
+test_rows:
+    nothing_of_the_rows_is_left_when_the_run_is_killed tokens_in_the_file_are_those_of_lists
 test_scrub:
     a_process_that_dies_is_told_and_what_was_done_stays a_row_has_the_time_that_the_policy_gives_it
     actors_on_ray_write_the_same_bytes memory_does_not_grow_with_the_file other_work_is_not_gone_on_with

@@ -23,10 +23,12 @@ from sdk.model import Encoded
 from sdk.records import Run, TrainSettings
 from sdk.store import write_atomic
 from sdk.train import process_group, train, worker
+from sdk.train.batching import Batches
 from sdk.train.job import Job
 from sdk.train.launch import ERROR, PROGRESS, RESULT, _reason
 from sdk.train.shard import load_sharded
-from sdk.train.splitting import filler_row, split_batches
+from sdk.train.splitting import split_batches
+from sdk.train.trainer import filler_row
 from tests import tiny, warm
 from tests.servers import free_port
 from tests.tiny import make_base, one_thread, write_rows  # noqa: F401 - one_thread is a fixture
@@ -362,7 +364,7 @@ def test_no_row_fits_and_the_run_ends(base: Path, data: Path, tmp_path: Path, mo
 
 def test_dividing_keeps_every_row_in_its_step() -> None:
     lengths = [5, 9, 2, 2, 2, 30, 1, 1, 7, 4]
-    batches = [[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]]
+    batches = Batches.of([[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]])
     given = settings(gpus=3, per_device_train_batch_size=4)
     whole = split_batches(batches, lengths, given, 0)
     assert whole.batches == [*batches, [10], [10]]
@@ -372,6 +374,6 @@ def test_dividing_keeps_every_row_in_its_step() -> None:
     assert parts.batches[:8] == [[0], [1], [2], [3, 4], [5], [10], [6, 7, 8], [9]]
     assert len(parts.batches) % 3 == 0
     assert (parts.settings.per_device_train_batch_size, parts.settings.gradient_accumulation_steps) == (2, 2)
-    assert split_batches([[0, 1], [2, 3]], lengths, given, 0).further
+    assert split_batches(Batches.of([[0, 1], [2, 3]]), lengths, given, 0).further
     row = filler_row([Encoded([1, 2, 3], [True] * 3), Encoded([4, 5], [False, True])])
     assert (row.input_ids, row.in_loss) == ([4, 5], [False, False])

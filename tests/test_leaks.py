@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
-from sdk.data import conversation, read_rows
+from sdk.data import Row, conversation, read_rows
 from sdk.data.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows, is_canary, planted_kinds
 from sdk.evaluate import mean_losses
 from sdk.measure import leaks as step
@@ -200,7 +200,9 @@ def test_rows_in_memory_reach_other_processes(tmp_path: Path) -> None:
     rows_given = tuple(canary_rows(KEY, 3, ("en", "zh")))
     job = Job(rows_given, "embedded", "brief", settings(), tmp_path)
     told = Job.from_bytes(job.to_bytes())
-    assert (told, told.rows, told.data_digest) == (job, rows_given, job.data_digest)
+    rows: list[Row] = []
+    told.each_row(rows.append)
+    assert (told, tuple(rows), told.data_digest) == (job, rows_given, job.data_digest)
     assert rows_given[0].messages[1].content not in repr(job)
     assert list(tmp_path.iterdir()) == []
 

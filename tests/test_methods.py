@@ -35,7 +35,7 @@ from sdk.registry import plots
 from sdk.train import Job, train, training_run
 from sdk.train.noise import Noise
 from sdk.train.trainer import Trainer
-from sdk.train.validation import Validation
+from sdk.train.validation import Validation, hold_out
 from tests import registry_records
 from tests.tiny import MARKED, UNMARKED, make_base, one_thread, pairs, settings, write_rows  # noqa: F401 - one_thread is a fixture
 from tests.workshop import Workshop
@@ -397,8 +397,8 @@ def test_watching_changes_nothing_of_training(base: Path, data: Path, tmp_path: 
 def held_rows(base: Path, data: Path, tmp_path: Path) -> set[str]:
     rows = read_rows(data).rows
     settings = run(base, data, tmp_path / "held", validation_split=0.25, max_steps=2).settings
-    _, held = training_run.hold_out(rows, settings)  # type: ignore[arg-type,type-var]
-    return {row.id for row in held}  # type: ignore[attr-defined]
+    _, held = hold_out(rows, settings)
+    return {row.id for row in held}
 
 
 def test_the_validation_loss_is_the_mean_over_the_learned_tokens(base: Path, data: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from sdk import InvalidInput, StepFailed
 from sdk.crypto import Secret
 from sdk.records import LossPoint, Run, TrainSettings
 from sdk.train import Earlier, Job, train
-from sdk.train.batching import continued, micro_batches
+from sdk.train.batching import Batches, continued, micro_batches
 from sdk.train.checkpoints import _CHUNK, Checkpoints
 from sdk.train.trainer import Trainer
 from sdk.train.training_state import (
@@ -530,7 +530,7 @@ def test_what_there_is_nothing_to_go_on_from_is_refused(base: Path, data: Path, 
 
 
 def test_an_accumulation_that_was_not_whole_keeps_its_room() -> None:
-    before, batches = [[0], [1], [2]], [[0], [1], [2], [3], [4]]
+    before, batches = Batches.of([[0], [1], [2]]), Batches.of([[0], [1], [2], [3], [4]])
     assert continued(before, batches, 2) == [[0], [1], [2], [0], [3], [4]]
     assert continued(before, batches, 3) == batches
     for packing in (False, True):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -115,7 +116,7 @@ def test_no_share_of_the_limit_is_guessed_for_a_mixture_of_experts() -> None:
 def test_speed_and_share_are_those_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
-    speed = watch._Speed(tokens=[99_999] * 5 + [16_000] * 100, pairs=[0] * 105)
+    speed = watch._Speed(tokens=np.array([99_999] * 5 + [16_000] * 100), pairs=np.zeros(105, np.int64))
     speed.begin(5, ModelFlops(30e9, 1.0), 2 * 989.4e12)  # goes on from step 5
     for step in range(6, 106):
         clock[0] += 1.0 if step > 50 else 3.0

@@ -35,6 +35,7 @@ MODULES = (
     "sdk.train.one_pass",
     "sdk.data.template_child",
     "sdk.scrub.parallel",
+    "sdk.model.row_encoder",
 )
 SERVER = "SDK_TESTS_FORK_SERVER"
 _real = False

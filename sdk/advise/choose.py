@@ -20,6 +20,7 @@ from sdk.advise.candidates import Candidate, Search
 from sdk.advise.explain import NAMES, alternatives, flips, notes, would_fit
 from sdk.advise.full import full_finetuning
 from sdk.advise.held import QUANTIZED_BYTES
+from sdk.advise.host_memory import host_gib
 from sdk.advise.memory import device_gib
 from sdk.advise.reliability import reliability
 from sdk.records import (
@@ -105,6 +106,7 @@ def advise(
             *(() if accuracy.meets_need else (WHO_CAN_SAY,)),
             *(() if candidate.fits else would_fit(search, candidate)),
         ),
+        host_gib=host_gib(settings, hardware, needs, prediction.memory),
     )
 
 

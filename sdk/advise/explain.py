@@ -8,6 +8,7 @@ from typing import get_args
 
 from sdk.advise.accuracy import allowed_loss, expected_accuracy
 from sdk.advise.candidates import LEANEST, Candidate, Search
+from sdk.advise.host_memory import host_gib
 from sdk.advise.layers import expert_parameters, parameters
 from sdk.advise.memory import CUDA_CONTEXT_GIB, GPU_USABLE, NCCL_GIB, RAM_USABLE, available_gib
 from sdk.advise.predict import is_held_against
@@ -15,6 +16,7 @@ from sdk.advise.recipe import HIGH_RANK, usual_rank, wants_accuracy
 from sdk.advise.reliability import architecture_errors
 from sdk.hardware import gpus
 from sdk.records import FUSED, Accuracy, Alternative, Hardware, Method, ModelShape, Needs, Pilot, TrainSettings
+from sdk.wording import counted
 
 NAMES: dict[Method, str] = {
     "lora": "16-bit LoRA",
@@ -155,8 +157,24 @@ def notes(search: Search, found: Sequence[Candidate], taken: Candidate) -> Itera
         yield f"{shape.name} takes {shape.max_position_embeddings} tokens; longer rows are refused, not cut."
     if needs.lengths is not None and not needs.lengths.exact:
         yield "The base's tokenizer is not here, so bytes bound the rows' tokens: rows are shorter than assumed."
+    yield from _about_rows(needs)
+    host = host_gib(settings, hardware, needs, taken.prediction.memory)
+    if needs.rows and host:
+        yield f"All processes of the training are expected to have {host:.2f} GiB resident at most, rows included."
     if needs.accuracy and needs.application_type:
         yield f"The accuracy need ({needs.accuracy}) outweighs the application type ({needs.application_type})."
+
+
+def _about_rows(needs: Needs) -> Iterator[str]:
+    lengths = needs.lengths
+    if lengths is None or lengths.sampled is None:
+        return
+    off = f", off by at most {100 * lengths.error:.2g} % in 95 of 100 such samples" if lengths.error else ""
+    yield (
+        f"{lengths.sampled:,} of {counted(lengths.rows, 'row')} were measured, the longest and others by lot: "
+        f"{lengths.total:,} tokens in all are an estimate{off}. The longest are those of most bytes; a row of more "
+        "tokens than max_length is named when training reads it."
+    )
 
 
 def _about_8_bits(search: Search, found: Sequence[Candidate], taken: Candidate) -> Iterator[str]:

@@ -10,7 +10,17 @@ from typing import Any
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
 from sdk.data.rows_files import DATA_LISTS, RowsFile, rows_digest, rows_of, rows_request
-from sdk.data.source import ChosenRows, Held, RowSource, choose_rows, holds_texts, open_rows, read_rows
+from sdk.data.source import (
+    ChosenRows,
+    Held,
+    RowSource,
+    choose_rows,
+    each_row,
+    first_rows,
+    holds_texts,
+    open_rows,
+    read_rows,
+)
 from sdk.errors import InvalidInput
 from sdk.records import canonical_json, sha256
 from sdk.store import write_atomic
@@ -32,6 +42,8 @@ __all__ = [
     "arguments",
     "choose_rows",
     "conversation",
+    "each_row",
+    "first_rows",
     "holds_texts",
     "json_value",
     "longest_row",

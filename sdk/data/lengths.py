@@ -6,8 +6,11 @@ The folder need not be the one that was recorded: nothing is trained or served b
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
+from itertools import accumulate
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tokenizers import Tokenizer
 
 from sdk.data import Row, answer, conversation, longest_row
 from sdk.data.base_folder import BaseFolder
+from sdk.data.sampling import RowsSample
 from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput
 from sdk.records import Lengths, OnProgress
@@ -25,11 +29,12 @@ PERCENTILES = (50, 90, 95, 99)
 _TOGETHER = 1_000  # rows tokenized in one call; more take more memory and no less time
 _SAMPLE = 500  # rows that `learned` is estimated on
 _LONGEST = 64  # answers of most bytes, among which the one of most tokens is sought
+_DEVIATIONS = 1.96  # of a normal distribution, within which 95 of 100 lie
 TEXT_LENGTH = 2_048  # tokens that running text is cut to where nobody says otherwise
 
 
 def measure_lengths(
-    rows: Sequence[Row],
+    rows: Sequence[Row] | RowsSample,
     base: Path | None,
     prompt: str,
     on_progress: OnProgress | None = None,
@@ -38,22 +43,30 @@ def measure_lengths(
 ) -> Lengths:
     """Count the tokens of every row, rendered by the chat template of the base, a folder, as training renders it.
 
+    Of a sample the total is estimated by the bytes of all rows, and `error` says how well bytes tell tokens in it.
+
     prompt: the domain's, which leads rows without a system message. template: source of the one that is used instead of
     the base's own. piece: tokens that running text is cut to; each piece counts as a row. Where the base is not here,
     has no tokenizer or template, or its template refuses a row, bytes bound the tokens (`exact` is False, `learned` is
     1). `learned` is an estimate on up to 500 rows: the answers' own tokens and one that ends each, and all of running
     text. Raises InvalidInput without rows.
     """
+    sample = rows if isinstance(rows, RowsSample) else RowsSample(tuple(rows), len(rows))
+    rows = sample.rows
     if not rows:
         raise InvalidInput("There are no rows to measure; give a file with at least one.")
     chat = None if base is None else _Chat.load(base, template)
     counted = None if chat is None else chat.count(rows, prompt, on_progress)
     exact = chat is not None and counted is not None
-    share = chat.learned(rows, counted) if chat is not None and counted is not None else 1.0
+    share = 1.0
+    if chat is not None and counted is not None:
+        share = chat.learned(rows[: sample.drawn], counted[: sample.drawn])
     sizes = counted or [longest_row([row], prompt) for row in rows]
-    cut = [n for row, size in zip(rows, sizes, strict=True) for n in (_cut(size, piece) if row.is_text else [size])]
-    texts = sum(size for row, size in zip(rows, sizes, strict=True) if row.is_text)
-    return _lengths(cut, exact, share, texts or None)
+    cut = [_cut(size, piece) if row.is_text else [size] for row, size in zip(rows, sizes, strict=True)]
+    texts = [size if row.is_text else 0 for row, size in zip(rows, sizes, strict=True)]
+    if sample.is_whole:
+        return _lengths([n for pieces in cut for n in pieces], exact, share, sum(texts) or None)
+    return _estimated(sample, cut, texts, exact, share)
 
 
 def _cut(size: int, piece: int) -> list[int]:
@@ -186,4 +199,37 @@ def _lengths(counted: Sequence[int], exact: bool, learned: float, texts: int | N
         exact=exact,
         learned=learned,
         texts=texts,
+    )
+
+
+def _estimated(
+    sample: RowsSample, cut: Sequence[Sequence[int]], texts: Sequence[int], exact: bool, learned: float
+) -> Lengths:
+    """Return what the lengths of a sample say of all rows. cut: tokens of each row's pieces; texts: of running text.
+
+    The longest rows count once, each one that was drawn for as many as it was drawn from. Tokens that were drawn go
+    with the bytes of the rows: that ratio is the same in nearly all rows of a file.
+    """
+    drawn, (count, size) = sample.drawn, sample.of_others
+    tokens = [sum(pieces) for pieces in cut]
+    drawn_size = sum(sample.sizes[:drawn])
+    ratio, weight = sum(tokens[:drawn]) / drawn_size, count / drawn
+    total = ratio * size + sum(tokens[drawn:])
+    squares = sum((n - ratio * of) ** 2 for n, of in zip(tokens[:drawn], sample.sizes[:drawn], strict=True))
+    deviation = count * sqrt(squares / (drawn - 1) / drawn * (1 - drawn / count))
+    weights = [weight] * drawn + [1.0] * (len(cut) - drawn)
+    pieces = sorted((n, of) for own, of in zip(cut, weights, strict=True) for n in own)
+    behind = list(accumulate(of for _, of in pieces))
+    at = {share: bisect_left(behind, share / 100 * behind[-1]) for share in PERCENTILES}
+    of_texts = sum(texts[:drawn]) * size / drawn_size + sum(texts[drawn:])
+    return Lengths(
+        rows=round(behind[-1]),
+        total=round(total),
+        longest=tuple(n for n, _ in pieces[: -KEPT - 1 : -1]),
+        percentiles={share: pieces[min(place, len(pieces) - 1)][0] for share, place in at.items()},
+        exact=exact,
+        learned=learned,
+        texts=round(of_texts) or None,
+        sampled=len(sample.rows),
+        error=_DEVIATIONS * deviation / total,
     )

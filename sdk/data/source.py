@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from sdk.data.rows import Container, Layout, Raw, Row, Table
 from sdk.data.rows_files import DOCUMENTS, KINDS, Portion, RowsFile, joined_digest, portions
 from sdk.errors import InvalidInput, Remedy, Tampered, by_cause
 from sdk.records import Columns, SourceFile, canonical_json
-from sdk.regular_files import HashedFile
+from sdk.regular_files import HashedFile, digest_regular
 from sdk.wording import counted
 
 
@@ -173,19 +173,60 @@ def holds_texts(path: Path, columns: Columns | None = None) -> bool:
 
 def read_rows(file: Path | RowsFile, columns: Columns | None = None) -> Table:
     """Check rows as open_rows() does, and return all of them, in memory. Tampered: they are not the recorded ones."""
-    asked = file if isinstance(file, RowsFile) else RowsFile(file, "", columns)
     rows: list[Row] = []
-    source = _open(asked.path, asked.columns, rows)
-    if asked.sha256 not in ("", source.sha256):
-        raise Tampered(
-            f"{asked.path} has been altered: its SHA-256 is not the recorded one.",
-            remedy=Remedy.PROJECT,
-            expected=asked.sha256,
-            found=source.sha256,
-        )
+    source = each_row(file, rows.append, columns)
     return Table.model_construct(
         container=source.container, layout=source.layout, rows=tuple(rows), sha256=source.sha256
     )
+
+
+def each_row(file: Path | RowsFile, take: Callable[[Row], None], columns: Columns | None = None) -> RowSource:
+    """Check rows as open_rows() does, and hand over each as it is read; none behind a fault.
+
+    What was taken counts only once this returns. Tampered: they are not the recorded ones.
+    """
+    asked = file if isinstance(file, RowsFile) else RowsFile(file, "", columns)
+    source = _open(asked.path, asked.columns, take)
+    require_recorded(asked, source.sha256)
+    return source
+
+
+def require_recorded(file: RowsFile, found: str) -> None:
+    """Raise Tampered unless the rows' digest is the recorded one, where one was recorded."""
+    if file.sha256 not in ("", found):
+        raise Tampered(
+            f"{file.path} has been altered: its SHA-256 is not the recorded one.",
+            remedy=Remedy.PROJECT,
+            expected=file.sha256,
+            found=found,
+        )
+
+
+def first_rows(file: Path | RowsFile, count: int) -> tuple[Row, ...]:
+    """Return the first rows of a file, to be shown. Where one has a fault, raise what read_rows() raises.
+
+    Those behind them are not parsed. Tampered: they are not the recorded ones.
+    """
+    asked = file if isinstance(file, RowsFile) else RowsFile(file, "")
+    taken = portions(asked.path, asked.columns)
+    require_recorded(asked, joined_digest(taken, [digest_regular(portion.path)[1] for portion in taken]))
+    rows: list[Row] = []
+    passed = 0
+    for portion in taken:
+        builder = Builder(None, passed, portion.arrangement)
+        with HashedFile(portion.path) as opened:
+            for raw in CONTAINERS[_kind(portion)](opened, 0, portion.arrangement):
+                if isinstance(raw, Raw) and not portion.takes(builder.number):
+                    builder.pass_over()
+                    continue
+                row = builder.build(raw)[1] if isinstance(raw, Raw) else None
+                if row is None:
+                    return read_rows(asked).rows[:count]
+                rows.append(row)
+                if len(rows) == count:
+                    return tuple(rows)
+        passed = builder.number
+    return tuple(rows)
 
 
 class _Fault(NamedTuple):
@@ -199,9 +240,9 @@ def _kind(portion: Portion) -> Container:
     return portion.kind
 
 
-def _open(path: Path, columns: Columns | None, kept: list[Row] | None) -> RowSource:
+def _open(path: Path, columns: Columns | None, take: Callable[[Row], None] | None) -> RowSource:
     taken = portions(path, columns)
-    check = _Check(path, kept, several=len(taken) > 1)
+    check = _Check(path, take, several=len(taken) > 1)
     for portion in taken:
         _kind(portion)
         with HashedFile(portion.path) as file:
@@ -231,9 +272,9 @@ def _is_blank(path: Path) -> bool:
 class _Check:
     """What is found out of all rows while they are read for the first time."""
 
-    def __init__(self, path: Path, kept: list[Row] | None, several: bool) -> None:
-        """Read the files that `path` stands for. kept: where the rows go, too."""
-        self._path, self._kept, self._several = path, kept, several
+    def __init__(self, path: Path, take: Callable[[Row], None] | None, several: bool) -> None:
+        """Read the files that `path` stands for. take: what rows are handed to until there is a fault."""
+        self._path, self._take, self._several = path, take, several
         self._files: list[Opened] = []
         self._faults: list[_Fault] = []
         self._ids, self._contents = array("q"), array("q")  # hashes
@@ -266,8 +307,8 @@ class _Check:
             self._languages[row.language] += 1
             self._labelled |= bool(row.spans)
             self._texts += row.is_text
-            if self._kept is not None:
-                self._kept.append(row)
+            if self._take is not None and not self._faults:
+                self._take(row)
         self._passed = builder.number
         count = len(self._ids) - taken
         if builder.layout is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -37,24 +38,27 @@ class Encoded:
 
 
 def cut_texts(rows: Sequence[Row], encoded: Sequence[Encoded], length: int) -> tuple[list[Encoded], list[int]]:
-    """Cut running text into pieces of `length` tokens. Return them with all other rows, and each one's row's place.
+    """Cut running text into pieces of `length` tokens. Return them with all other rows, and each one's row's place."""
+    pieces: list[Encoded] = []
+    places: list[int] = []
+    for place, (row, whole) in enumerate(zip(rows, encoded, strict=True)):
+        cut = pieces_of(whole, length) if row.is_text else [whole]
+        pieces += cut
+        places += [place] * len(cut)
+    return pieces, places
+
+
+def pieces_of(text: Encoded, length: int) -> list[Encoded]:
+    """Cut running text into pieces of `length` tokens.
 
     A piece begins with the token that the one before it ends with, so that each token of a text is learned behind
     another, and once.
     """
-    pieces: list[Encoded] = []
-    places: list[int] = []
-    for place, (row, whole) in enumerate(zip(rows, encoded, strict=True)):
-        ids = whole.input_ids
-        if not row.is_text or len(ids) <= length:
-            pieces.append(whole)
-            places.append(place)
-            continue
-        for begin in range(0, len(ids) - 1, max(1, length - 1)):
-            piece = ids[begin : begin + max(2, length)]
-            pieces.append(Encoded(piece, _all_but_first(len(piece))))
-            places.append(place)
-    return pieces, places
+    ids = text.input_ids
+    if len(ids) <= length:
+        return [text]
+    pieces = (ids[begin : begin + max(2, length)] for begin in range(0, len(ids) - 1, max(1, length - 1)))
+    return [Encoded(piece, _all_but_first(len(piece))) for piece in pieces]
 
 
 def _all_but_first(count: int) -> list[bool]:
@@ -230,6 +234,47 @@ class Chat:
                 "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
             ) from None
 
+    def encode_many(
+        self, conversations: Sequence[Messages], learned: Learned = ANSWERS
+    ) -> list[Encoded | InvalidInput]:
+        """Encode each as encode() does, or return what that raises. Most are rendered and tokenized in one call."""
+        encoded: dict[int, Encoded] = {}
+        if self._marked and learned.roles == ANSWERS.roles:
+            sound = [
+                place
+                for place, messages in enumerate(conversations)
+                if messages[0]["role"] != "text" and not self.faults(messages)
+            ]
+            encoded = self._encode_together({place: self._completed(conversations[place]) for place in sound}, learned)
+        return [encoded.get(place) or self._encoded(messages, learned) for place, messages in enumerate(conversations)]
+
+    def _encode_together(self, conversations: Mapping[int, Messages], learned: Learned) -> dict[int, Encoded]:
+        """Encode conversations whose template marks the answers, without those that have to be looked at one by one."""
+        try:
+            rendered = zip(conversations, self._training.render([*conversations.values()]), strict=True)
+        except InvalidInput:  # one of them is too much for the template
+            return {}
+        usual = {
+            place: each
+            for place, each in rendered
+            if each is not None and all(_shows_as_it_is(message, each.text) for message in conversations[place])
+        }
+        tokenizer = self.tokenizer.backend_tokenizer
+        tokenizer.no_padding()  # nor is anything cut; so does each call of the tokenizer itself
+        tokenizer.no_truncation()
+        tokens = tokenizer.encode_batch([each.text for each in usual.values()], add_special_tokens=False)
+        encoded = {
+            place: self._ended(self._masked(*each, one.ids, one.offsets))
+            for (place, each), one in zip(usual.items(), tokens, strict=True)
+        }
+        return {place: _last(each) for place, each in encoded.items()} if learned.last_answer else encoded
+
+    def _encoded(self, messages: Messages, learned: Learned) -> Encoded | InvalidInput:
+        try:
+            return self.encode(messages, learned)
+        except InvalidInput as error:
+            return error
+
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Return token ids of a conversation whose next turn is the assistant's."""
         faults = self.faults(messages)
@@ -266,6 +311,7 @@ class Chat:
             f"message {place}: the chat template does not show its {part}, so it would not be learned; leave the row "
             "out, or use a base whose template does"
             for place, message in enumerate(messages)
+            if not _shows_as_it_is(message, text)
             for part, words, other in _parts(message)
             if not all(_stands_in(word, text) for word in words)
             and self._is_same([*messages[:place], other, *messages[place + 1 :]], text)
@@ -292,17 +338,24 @@ class Chat:
         return list(self.tokenizer(self._render(messages, prompt).text, add_special_tokens=False)["input_ids"])
 
     def _encode_marked(self, rendered: Rendered) -> Encoded:
-        text, answers = rendered
+        tokens = self.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
+        return self._masked(*rendered, tokens["input_ids"], tokens["offset_mapping"])
+
+    def _masked(
+        self, text: str, answers: list[tuple[int, int]], ids: Sequence[int], places: Sequence[tuple[int, int]]
+    ) -> Encoded:
+        """Take the answers of a rendered conversation into the loss. places: of each token in the text."""
         answers = [(begin + self._asked(text, begin), end) for begin, end in answers]
-        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        in_loss = [False] * len(tokens["input_ids"])
-        place = 0  # of the first answer that ends behind the token; answers and tokens are both in order
-        for token, (begin, end) in enumerate(tokens["offset_mapping"]):
-            while place < len(answers) and begin >= answers[place][1]:
-                place += 1
-            in_loss[token] = place < len(answers) and end > answers[place][0]
-        self._drop_after_end(text, tokens, in_loss)
-        return Encoded(list(tokens["input_ids"]), in_loss)
+        # The first answer that ends behind the token; answers and tokens are both in order.
+        waiting = iter([*answers, (math.inf, math.inf)])
+        first, last = next(waiting)
+        in_loss: list[bool] = []
+        for begin, end in places:
+            while begin >= last:
+                first, last = next(waiting)
+            in_loss.append(end > first)
+        self._drop_after_end(text, ids, places, in_loss)
+        return Encoded(list(ids), in_loss)
 
     def _asked(self, text: str, begin: int) -> int:
         """Return how many characters of an answer's block the model is asked with, so that they are no part of it."""
@@ -311,14 +364,18 @@ class Chat:
         sizes = range(len(self._header), 0, -1)
         return next((size for size in sizes if text.startswith(self._header[-size:], begin)), 0)
 
-    def _drop_after_end(self, text: str, tokens: Mapping[str, Any], in_loss: list[bool]) -> None:
+    def _drop_after_end(
+        self, text: str, ids: Sequence[int], places: Sequence[tuple[int, int]], in_loss: list[bool]
+    ) -> None:
         """Take out of the loss the white space that a block has behind the token that ends the answer."""
-        ids, places = tokens["input_ids"], tokens["offset_mapping"]
-        for token in range(len(ids) - 1, 0, -1):
-            last = token + 1 == len(ids) or not in_loss[token + 1]
-            if in_loss[token] and last and in_loss[token - 1] and ids[token] not in self._special:
+        for first, behind in _runs(in_loss):
+            for token in range(behind - 1, first, -1):
+                if ids[token] in self._special:
+                    break
                 begin, end = places[token]
-                in_loss[token] = bool(text[begin:end].strip()) or not self._ends_before(ids, places, text, token)
+                if text[begin:end].strip() or not self._ends_before(ids, places, text, token):
+                    break
+                in_loss[token] = False
 
     def _ends_before(self, ids: Sequence[int], places: Sequence[tuple[int, int]], text: str, token: int) -> bool:
         """Tell whether nothing but white space stands between a special token and this one."""
@@ -389,15 +446,82 @@ class Chat:
     def _ended(self, encoded: Encoded) -> Encoded:
         """Take the token that ends an answer into the loss where a template leaves it outside the answer's block."""
         ids, in_loss = encoded.input_ids, list(encoded.in_loss)
-        for place in range(1, len(ids)):
-            if (
-                in_loss[place - 1]
-                and not in_loss[place]
-                and ids[place] in self._special
-                and ids[place - 1] not in self._special
-            ):
-                in_loss[place] = True
+        for _, behind in _runs(encoded.in_loss):
+            if behind < len(ids) and ids[behind] in self._special and ids[behind - 1] not in self._special:
+                in_loss[behind] = True
         return Encoded(ids, in_loss)
+
+
+def _runs(in_loss: list[bool]) -> list[tuple[int, int]]:
+    """Return where each run of learned tokens begins, and where it has ended."""
+    runs: list[tuple[int, int]] = []
+    end = 0
+    while True:
+        try:
+            begin = in_loss.index(True, end)
+        except ValueError:
+            return runs
+        end = in_loss.index(False, begin) if False in in_loss[begin:] else len(in_loss)
+        runs.append((begin, end))
+
+
+class Unusable:
+    """Rows that cannot be trained: how many of them by cause, and what is wrong with each."""
+
+    def __init__(self) -> None:
+        self.causes: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def add(self, other: Unusable) -> None:
+        self.causes.update(other.causes)
+        self.faults += other.faults
+
+    def refuse(self, rows: int) -> None:
+        """Raise InvalidInput where there are any among so many rows."""
+        if not self.faults:
+            return
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in self.causes.items())
+        raise InvalidInput(
+            f"{self.causes.total():,} of {counted(rows, 'row')} cannot be used; none is cut or left out: {causes}.",
+            by_cause(self.faults),
+        )
+
+
+class NamedChat(NamedTuple):
+    """A conversation, or running text, with its row's id."""
+
+    id: str
+    messages: Messages
+
+    @property
+    def is_text(self) -> bool:
+        return bool(self.messages[0]["role"] == "text")
+
+
+def encode_chats(
+    chat: Chat, chats: Sequence[NamedChat], max_length: int, learned: Learned
+) -> tuple[list[Encoded], Unusable]:
+    """Encode conversations in the order given, without those that cannot be encoded. Running text is whole."""
+    encoded, unusable = [], Unusable()
+    items = chat.encode_many([each.messages for each in chats], learned)
+    for (row, messages), item in zip(chats, items, strict=True):
+        if isinstance(item, InvalidInput):
+            unusable.faults += [f"row {row}: {fault}" for fault in item.faults or (item.message,)]
+            held = bool(chat.faults(messages))
+            unusable.causes["with control tokens of the base" if held else "that its chat template does not take"] += 1
+            continue
+        if len(item.input_ids) > max_length and messages[0]["role"] != "text":
+            unusable.causes[f"longer than {max_length} tokens"] += 1
+            unusable.faults.append(
+                f"row {row}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length if the model can"
+            )
+        elif not any(item.in_loss):
+            unusable.causes["without a token to learn"] += 1
+            unusable.faults.append(
+                f"row {row}: no token is left to learn; check its {' and '.join(learned.roles)} messages"
+            )
+        encoded.append(item)
+    return encoded, unusable
 
 
 def encode_rows(
@@ -408,32 +532,9 @@ def encode_rows(
     Raises InvalidInput that lists, by id, every conversation that is longer than max_length tokens, has nothing to
     learn or cannot be rendered; none is ever cut.
     """
-    encoded, faults = [], []
-    unusable: Counter[str] = Counter()  # rows by cause
-    for row in rows:
-        messages = conversation(row, prompt)
-        try:
-            item = chat.encode(messages, learned)
-        except InvalidInput as error:
-            faults += [f"row {row.id}: {fault}" for fault in error.faults or (error.message,)]
-            held = bool(chat.faults(messages))
-            unusable["with control tokens of the base" if held else "that its chat template does not take"] += 1
-            continue
-        if len(item.input_ids) > max_length and not row.is_text:
-            unusable[f"longer than {max_length} tokens"] += 1
-            faults.append(
-                f"row {row.id}: {len(item.input_ids)} tokens; shorten or split it, or raise max_length if the model can"
-            )
-        elif not any(item.in_loss):
-            unusable["without a token to learn"] += 1
-            faults.append(f"row {row.id}: no token is left to learn; check its {' and '.join(learned.roles)} messages")
-        encoded.append(item)
-    if faults:
-        causes = ", ".join(f"{count:,} {cause}" for cause, count in unusable.items())
-        raise InvalidInput(
-            f"{unusable.total():,} of {counted(len(rows), 'row')} cannot be used; none is cut or left out: {causes}.",
-            by_cause(faults),
-        )
+    chats = [NamedChat(row.id, conversation(row, prompt)) for row in rows]
+    encoded, unusable = encode_chats(chat, chats, max_length, learned)
+    unusable.refuse(len(rows))
     return encoded
 
 
@@ -454,6 +555,11 @@ def _parts(message: Mapping[str, Any]) -> Iterator[tuple[str, list[str], dict[st
         ):
             other = [*calls[:place], {**call, "function": changed}, *calls[place + 1 :]]
             yield part, words, {**message, "tool_calls": other}
+
+
+def _shows_as_it_is(message: Mapping[str, Any], text: str) -> bool:
+    """Tell of most messages, without making parts of them, that all of it stands in the text."""
+    return not message.get("tool_calls") and message["content"] in text
 
 
 def _leaves(value: Any) -> Iterator[str]:

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
-from sdk.data import RowsFile, read_rows, rows_digest
+from sdk.data import RowsFile, rows_digest
 from sdk.data.lengths import TEXT_LENGTH, count_tokens, measure_lengths
+from sdk.data.sampling import sample_rows
 from sdk.errors import InvalidInput, by_cause
 from sdk.hardware import detect_hardware
 from sdk.policy import validation_faults
@@ -55,7 +56,7 @@ def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | N
 
 def row_lengths(state: ProjectState, path: RowsFile, shape: ModelShape, max_length: int | None = None) -> Lengths:
     """Measure the rows. max_length: tokens that running text is cut to; None: as many as are usual."""
-    rows = read_rows(path).rows
+    rows = sample_rows(path)
     piece = min(max_length or TEXT_LENGTH, shape.max_position_embeddings)
     return measure_lengths(
         rows, state.base_folder(), state.domain().prompt, template=state.template(), piece=max(2, piece)
@@ -129,7 +130,7 @@ def renewal_request(state: ProjectState, max_length: int | None) -> Request[Advi
 
 
 def _too_long(state: ProjectState, path: RowsFile, most: int) -> list[str]:
-    rows = [row for row in read_rows(path).rows if not row.is_text]
+    rows = [row for row in sample_rows(path).rows if not row.is_text]
     tokens_of_rows = count_tokens(rows, state.base_folder(), state.domain().prompt, state.template())
     counted = zip(rows, tokens_of_rows, strict=True)
     faults = [

@@ -6,7 +6,7 @@ where it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -21,7 +21,7 @@ from sdk.records import Accuracy, Advice, ApplicationType, Columns, Hardware, Mo
 from sdk.store import EMBEDDED, embedded_base
 
 if TYPE_CHECKING:
-    from sdk.data import Row
+    from sdk.data.sampling import RowsSample
 
 _NO_PROMPT = ""  # a system prompt is the domain's, and without a project there is none
 
@@ -71,9 +71,10 @@ def estimate(
     shape = _fetch_shape(model) if hub else find_model(model)
     hardware = (find_gpu(gpu) if isinstance(gpu, str) else gpu) or detect_hardware()
     if data is not None:
-        from sdk.data import read_rows
+        from sdk.data import RowsFile
+        from sdk.data.sampling import sample_rows
 
-        rows = read_rows(Path(data), columns).rows
+        rows = sample_rows(RowsFile(Path(data), "", columns))
         stated |= _needs_of_rows(rows, Path(data), model, shape, needs.get("max_length"), on_progress)
     return advise(shape, hardware, Needs(**stated))
 
@@ -95,7 +96,7 @@ def _fetch_shape(model: str) -> ModelShape:
 
 
 def _needs_of_rows(
-    rows: Sequence[Row],
+    rows: RowsSample,
     data: Path,
     model: str,
     shape: ModelShape,
@@ -111,8 +112,8 @@ def _needs_of_rows(
         rows, base, _NO_PROMPT, on_progress, piece=max(2, min(max_length or TEXT_LENGTH, shape.max_position_embeddings))
     )
     if lengths.exact and lengths.longest[0] > limit:
-        rows = [row for row in rows if not row.is_text]
-        counted = zip(rows, count_tokens(rows, base, _NO_PROMPT), strict=True)
+        chats = [row for row in rows.rows if not row.is_text]
+        counted = zip(chats, count_tokens(chats, base, _NO_PROMPT), strict=True)
         raise InvalidInput(
             f"{data} has rows longer than "
             + (

@@ -181,6 +181,11 @@ class Advice(StepRecord):
     )
     flips: tuple[str, ...] = Field(default=(), description="the nearest changes that another choice would follow from")
     notes: tuple[str, ...] = ()
+    host_gib: float | None = Field(
+        default=None,
+        exclude_if=is_empty,
+        description="without a GPU, expected of all processes of the training, those that read rows among them",
+    )
 
     def reason(self, setting: str, value: Any) -> str:
         """Say why a run has this value: the advice's reason, where the run does what was advised."""

@@ -116,6 +116,13 @@ class Lengths(Frozen):
         default=None, exclude_if=is_empty, description="of the total, tokens of running text; None: no row is one"
     )
 
+    sampled: int | None = Field(
+        default=None, exclude_if=is_empty, description="rows that were measured, by lot and the longest; None: all"
+    )
+    error: float | None = Field(
+        default=None, exclude_if=is_empty, description="of the total, as a share: 95 of 100 samples are no further off"
+    )
+
     @property
     def mostly_texts(self) -> bool:
         """Tell whether most of what is trained is running text: continued pre-training."""

@@ -23,9 +23,10 @@ import ray.data
 from sdk import processes
 from sdk.data import Row, RowSource
 from sdk.errors import StepFailed
+from sdk.pool import ONE_THREAD
 from sdk.scrub.batch import Batch, ScrubbedBatch, Scrubber, ScrubSetup
 from sdk.scrub.find.detector import Detector
-from sdk.scrub.parallel import ONE_THREAD, BatchRunner
+from sdk.scrub.parallel import BatchRunner
 
 TOGETHER = 8  # batches in a block, which is what Ray schedules
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray sends some to its makers where nobody forbids it

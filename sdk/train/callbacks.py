@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
 
-from sdk.model import Encoded
+from sdk.model.token_rows import TokenRows
 from sdk.records import TrainSettings
 from sdk.train.noise import Noise
 from sdk.train.ranks import Ranks
@@ -13,7 +13,7 @@ from sdk.train.validation import Validation
 
 
 def add_callbacks(
-    trainer: Trainer, settings: TrainSettings, held: Sequence[Encoded], by_rows: bool, steps_per_epoch: int
+    trainer: Trainer, settings: TrainSettings, held: TokenRows, by_rows: bool, steps_per_epoch: int
 ) -> Validation | None:
     """Add to the trainer what the settings ask for. held: rows that are held out.
 
@@ -27,9 +27,9 @@ def add_callbacks(
         trainer.add_callback(ranks)
         trainer.carried.append(ranks)
         settled = ranks.settled
-    if not held:
+    if not len(held):
         return None
-    longest_first = sorted(range(len(held)), key=lambda row: -len(held[row].input_ids))
+    longest_first = np.argsort(-held.lengths, kind="stable").tolist()
     size = settings.per_device_train_batch_size
     batches = [longest_first[start : start + size] for start in range(0, len(held), size)]
     every = settings.eval_steps or steps_per_epoch

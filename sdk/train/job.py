@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sdk.crypto import Secret
-from sdk.data import Row, RowsFile, read_rows, rows_of, rows_request
+from sdk.data import Row, RowsFile, each_row, rows_digest, rows_of, rows_request
 from sdk.data.base_folder import Base, base_from_json
 from sdk.records import TrainSettings, canonical_json, sha256
 from sdk.train.adapter_init import Adapter
@@ -44,17 +45,20 @@ class Job:
     halvings: int = 0
     base_name: str | None = None
 
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """Read the rows. Raises Tampered where the file is not the one that `data` tells the digest of."""
-        return read_rows(self.data).rows if isinstance(self.data, Path | RowsFile) else self.data
+    def each_row(self, take: Callable[[Row], None]) -> None:
+        """Hand over each row. Tampered, at the end: the file is not the one that `data` tells the digest of."""
+        if isinstance(self.data, Path | RowsFile):
+            each_row(self.data, take)
+            return
+        for row in self.data:
+            take(row)
 
     @property
     def data_digest(self) -> str:
         if isinstance(self.data, RowsFile):
             return self.data.sha256
         if isinstance(self.data, Path):
-            return read_rows(self.data).sha256
+            return rows_digest(self.data)
         return sha256(canonical_json(_dumped(self.data)))
 
     @property

@@ -26,7 +26,7 @@ from sdk.isolated import answer
 from sdk.model import Chat, Encoded, Learned, cut_texts, encode_rows, keep_base_open, learned
 from sdk.packing import one_row_at_a_time
 from sdk.records import PROMPTS, OnProgress, PassMeasurement, TrainSettings
-from sdk.train.batching import micro_batches
+from sdk.train.batching import Batches, micro_batches
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
 from sdk.train.failures import failures, memory_of_steps
@@ -63,7 +63,7 @@ def measure_step(
             model,
             tokenizer,
             running.model_copy(update=alone),
-            [list(range(len(batch)))] * (passes * steps),
+            Batches.of([range(len(batch))] * (passes * steps)),
             steps,
             Collator(batch, by_rows),
             session,

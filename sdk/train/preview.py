@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from sdk.data import RowsFile, read_rows
+from sdk.data import RowsFile, first_rows
 from sdk.model import Encoded, cut_texts, encode_rows, learned, load_chat
 from sdk.records import Frozen, TrainSettings
 
@@ -40,7 +40,7 @@ def preview(
     Raises InvalidInput where one of them cannot be trained, as the training step does.
     """
     chat = load_chat(base, template)
-    shown = read_rows(data).rows[:rows]
+    shown = first_rows(data, rows)
     encoded = encode_rows(chat, shown, prompt, settings.max_length, learned(settings))
     pieces, places = cut_texts(shown, encoded, settings.max_length)
     first = [pieces[places.index(place)] for place in range(len(shown))]

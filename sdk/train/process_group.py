@@ -39,6 +39,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def processes_here() -> int:
+    """Return how many of them share this host."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def is_main() -> bool:
     """Tell whether this process writes what the run leaves behind."""
     return rank() == 0
@@ -71,7 +76,7 @@ def broadcast(data: bytes) -> bytes:
 @contextmanager
 def in_turn() -> Iterator[None]:
     """Let the processes of a host do it one after the other."""
-    place, count = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    place, count = int(os.environ.get("LOCAL_RANK", "0")), processes_here()
     # Every process meets the others `count` times: as often as its place before its turn, the rest after it.
     for _ in range(place):
         _meet()

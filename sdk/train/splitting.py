@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sdk.model import Encoded
+import numpy as np
+from numpy.typing import NDArray
+
 from sdk.records import TrainSettings
-
-Batches = list[list[int]]
+from sdk.train.batching import Batches
 
 
 class SplitBatches(NamedTuple):
@@ -19,15 +19,17 @@ class SplitBatches(NamedTuple):
     notes: tuple[str, ...]
 
 
-def split_batches(batches: Batches, lengths: Sequence[int], settings: TrainSettings, halvings: int) -> SplitBatches:
+def split_batches(
+    batches: Batches, lengths: Sequence[int] | NDArray[Any], settings: TrainSettings, halvings: int
+) -> SplitBatches:
     """Halve micro-batches so often, with the settings for them: their effective batch is the one given.
 
     The number of batches becomes a multiple of settings.gpus: number m is for process m % gpus. Where rows are too few
-    for that, the row with number len(lengths) stands in, which must be filler_row()'s. further: whether the largest
-    micro-batch would become smaller once more.
+    for that, the row with number len(lengths) stands in: Collator's filler. further: whether the largest micro-batch
+    would become smaller once more.
     """
     empty = len(lengths)
-    sizes = [*lengths, 0]
+    sizes = np.append(np.asarray(lengths, np.int64), 0)
     for _ in range(halvings):
         batches = _halved(batches, sizes, empty)
     parts = 2**halvings
@@ -41,31 +43,26 @@ def split_batches(batches: Batches, lengths: Sequence[int], settings: TrainSetti
         f"Memory ran out, so micro-batches have 1/{parts} of the size asked for and gradient_accumulation_steps is "
         f"{running.gradient_accumulation_steps}; the effective batch is the one asked for."
     )
-    further = _largest(_halved(batches, sizes, empty), sizes) < _largest(batches, sizes)
-    evened = batches + [[empty]] * (-len(batches) % settings.gpus)
+    further = bool(_halved(batches, sizes, empty).sums(sizes).max() < batches.sums(sizes).max())
+    evened = batches + Batches.of([[empty]] * (-len(batches) % settings.gpus))
     return SplitBatches(evened, running, further, (note,) if halvings else ())
 
 
-def filler_row(rows: Sequence[Encoded]) -> Encoded:
-    """Return a row that nothing is learned from: it adds nothing to the loss and costs little."""
-    shortest = min(rows, key=lambda row: len(row.input_ids))
-    return Encoded(input_ids=shortest.input_ids, in_loss=[False] * len(shortest.input_ids))
-
-
-def _halved(batches: Batches, sizes: Sequence[int], empty: int) -> Batches:
-    """Cut each into two of about as many tokens; a row alone is followed by the empty one."""
-    parts = []
-    for batch in batches:
-        place = _middle([sizes[row] for row in batch])
-        parts += [batch[:place], batch[place:] or [empty]]
-    return parts
-
-
-def _largest(batches: Batches, sizes: Sequence[int]) -> int:
-    return max(sum(sizes[row] for row in batch) for batch in batches)
-
-
-def _middle(sizes: Sequence[int]) -> int:
-    """Return where to cut so that both sides hold about as many tokens, and at least one row stands before the cut."""
-    before = list(accumulate(sizes))
-    return min(range(1, max(2, len(sizes))), key=lambda place: abs(2 * before[place - 1] - before[-1]))
+def _halved(batches: Batches, sizes: NDArray[np.int64], empty: int) -> Batches:
+    """Cut each into two of about as many tokens, the first of at least one row; a row alone is followed by the empty
+    one.
+    """
+    starts, ends = batches.starts, batches.ends
+    before = np.concatenate([[0], np.cumsum(sizes[batches.rows])])  # tokens before each row
+    twice_the_middle = before[starts] + before[ends]
+    least, most = starts + 1, np.maximum(starts + 1, ends - 1)
+    behind = np.searchsorted(2 * before, twice_the_middle)  # the first place that has half of the tokens before it
+    low, high = np.clip(behind - 1, least, most), np.clip(behind, least, most)
+    cuts = np.where(
+        np.abs(2 * before[low] - twice_the_middle) <= np.abs(2 * before[high] - twice_the_middle), low, high
+    )
+    alone = cuts == ends
+    rows = np.insert(batches.rows, ends[alone], empty)
+    added = np.cumsum(alone)  # empty rows up to each micro-batch's end
+    halves = np.stack([cuts + added - alone, ends + added], axis=1)
+    return Batches(rows.astype(np.int32), halves.reshape(-1))

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers.trainer_callback import PrinterCallback
 
 from sdk.model import Encoded
+from sdk.model.token_rows import TokenRow, TokenRows
 from sdk.records import TrainSettings
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import install_engine
@@ -72,19 +74,18 @@ class Collator:
     shift_labels and targets, which are the same: (n,), those tokens.
     """
 
-    def __init__(self, rows: Sequence[Encoded], row_attention: bool) -> None:
-        self._row_attention = row_attention
-        self._ids = [torch.tensor(row.input_ids) for row in rows]
-        # The first token of a row follows nothing.
-        learned = [[place for place, label in enumerate(row.labels) if place and label != -100] for row in rows]
-        self._learned = [torch.tensor(places, dtype=torch.long) for places in learned]
+    def __init__(self, rows: TokenRows | Sequence[Encoded], row_attention: bool) -> None:
+        """Take rows by their numbers; the one behind the last is a filler_row()."""
+        self._rows, self._row_attention = rows, row_attention
 
     def __call__(self, items: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-        rows = [number for item in items for number in item["input_ids"]]
-        lengths = [len(self._ids[row]) for row in rows]
+        rows = [self._row(number) for item in items for number in item["input_ids"]]
+        lengths = [len(row.input_ids) for row in rows]
         starts = [0, *accumulate(lengths)]
-        ids = torch.cat([self._ids[row] for row in rows])
-        learned = torch.cat([self._learned[row] + start for row, start in zip(rows, starts, strict=False)])
+        ids = torch.from_numpy(np.concatenate([np.asarray(row.input_ids, np.int64) for row in rows]))
+        in_loss = np.concatenate([np.asarray(row.in_loss, np.bool_) for row in rows])
+        in_loss[starts[:-1]] = False  # the first token of a row follows nothing
+        learned = torch.from_numpy(np.flatnonzero(in_loss))
         targets = ids[learned]
         batch: dict[str, Any] = {
             "input_ids": ids[None],
@@ -98,3 +99,13 @@ class Collator:
             batch["cu_seq_lens_q"] = torch.tensor(starts, dtype=torch.int32)
             batch["max_length_q"] = max(lengths)
         return batch
+
+    def _row(self, number: int) -> TokenRow | Encoded:
+        return self._rows[number] if number < len(self._rows) else filler_row(self._rows)
+
+
+def filler_row(rows: TokenRows | Sequence[Encoded]) -> Encoded:
+    """Return a row that nothing is learned from: it adds nothing to the loss and costs little."""
+    lengths = rows.lengths if isinstance(rows, TokenRows) else [len(row.input_ids) for row in rows]
+    shortest = [*rows[int(np.argmin(lengths))].input_ids]
+    return Encoded(input_ids=shortest, in_loss=[False] * len(shortest))

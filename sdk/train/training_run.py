@@ -5,26 +5,33 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
 from sdk.crypto import Secret
+from sdk.data import Row
 from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import Base, Chat, Encoded, PinnedBase, base_name, cut_texts, encode_rows, learned, pin_base
+from sdk.hardware import cpu_cores
+from sdk.model import Base, Chat, PinnedBase, base_name, learned, pin_base
 from sdk.model.kept_layers import kept_layers
 from sdk.model.load import load_base
+from sdk.model.row_encoder import EncodingSetup, RowEncoder
+from sdk.model.token_rows import TokenRows
 from sdk.packing import one_row_at_a_time
 from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
 from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.adapter_init import export_adapter, initialize_adapter
-from sdk.train.batching import continued, micro_batches
+from sdk.train.batching import Batches, continued, micro_batches
 from sdk.train.callbacks import add_callbacks
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
@@ -33,15 +40,15 @@ from sdk.train.failures import failures, memory_of_steps
 from sdk.train.job import Job
 from sdk.train.methods import check_settings, peft_config
 from sdk.train.peak_memory import PeakMemory
-from sdk.train.process_group import is_main, seed_apart
+from sdk.train.process_group import is_main, processes_here, seed_apart
 from sdk.train.saving import saving
 from sdk.train.session import PACKAGES, Earlier, Session, find_start
 from sdk.train.shard import Shards, load_sharded, recompute_all
-from sdk.train.splitting import filler_row, split_batches
+from sdk.train.splitting import split_batches
 from sdk.train.trainer import Collator, Trainer
 from sdk.train.training_state import trained_parameters
 from sdk.train.trl_arguments import precision_notes
-from sdk.train.validation import Validation, hold_out
+from sdk.train.validation import Validation, held_out
 from sdk.train.watch import Watch
 
 _FORMAT = 1  # of checkpoints
@@ -62,13 +69,13 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         base = pin_base(job.base)
         model, tokenizer, shards = load(base, settings)
         chat = Chat(tokenizer)
-        rows, held = _encoded(job, model, chat)
+        rows, held = _encoded(job, model, chat, on_progress)
         session = _session(job, base, memory, began)
         session.notes += chat.notes
         # A learned prompt stands before each row, so rows cannot lie one behind the other.
         by_rows = settings.peft_type not in PROMPTS and use_row_attention(model)
-        plan = _plan([len(row.input_ids) for row in rows], job, session, by_rows)
-        collator = Collator([*rows, filler_row(rows)], by_rows)
+        plan = _plan(rows.lengths, job, session, by_rows)
+        collator = Collator(rows, by_rows)
         watch = Watch(plan.tokens, plan.pairs, memory, on_progress, job.checkpoint_seconds, out / SPOOL)
         callbacks: list[TrainerCallback] = [watch] if shards is None else [watch, shards]
         trainer = make_trainer(
@@ -92,18 +99,26 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
     )
 
 
-def _encoded(job: Job, model: PreTrainedModel, chat: Chat) -> tuple[list[Encoded], list[Encoded]]:
+def _encoded(job: Job, model: PreTrainedModel, chat: Chat, on_progress: OnProgress) -> tuple[TokenRows, TokenRows]:
     """Return the job's rows as tokens: those to train on, and those that are held out."""
     settings = job.settings
     length = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
-    rows = job.rows
-    encoded = encode_rows(chat, rows, job.prompt, length, learned(settings))
-    pieces, places = cut_texts(rows, encoded, length)
-    planted = {place for place, row in enumerate(rows) if is_canary(row.id)}
-    return hold_out(pieces, settings, planted, places)
+    setup = EncodingSetup(job.prompt, length, learned(settings), max(1, cpu_cores() // processes_here()))
+    planted = set()
+    with RowEncoder(chat, setup, job.out, on_progress) as encoder:
+
+        def take(row: Row) -> None:
+            if is_canary(row.id):
+                planted.add(encoder.count)
+            encoder.add(row)
+
+        job.each_row(take)
+        rows = encoder.rows()
+    held = held_out(rows.places, settings, planted)
+    return rows.take(~held), rows.take(held)
 
 
-def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Validation | None, held: int) -> Run:
+def _result(job: Job, trainer: Trainer, tokens: NDArray[np.int64], validation: Validation | None, held: int) -> Run:
     """Return the record of the finished run, without the predictions and the hardware, which training does not know.
 
     tokens: of the rows in each optimizer step.
@@ -120,7 +135,7 @@ def _result(job: Job, trainer: Trainer, tokens: Sequence[int], validation: Valid
         validation_rows=held,
         best_step=validation.best_step if validation else None,
         seconds=spent.seconds,
-        tokens_per_second=sum(tokens[:steps]) / spent.training_seconds,
+        tokens_per_second=int(tokens[:steps].sum()) / spent.training_seconds,
         memory_predicted_gib=0.0,
         memory_measured_gib=spent.memory_gib,
         hardware=Hardware(),
@@ -153,30 +168,29 @@ def _session(job: Job, base: PinnedBase, memory: PeakMemory, began: float) -> Se
 class _Plan(NamedTuple):
     """Which rows go together, and the settings for that; tokens and pairs of tokens in each optimizer step."""
 
-    batches: list[list[int]]
+    batches: Batches
     settings: TrainSettings
     divisible: bool
-    tokens: list[int]
-    pairs: list[int]
+    tokens: NDArray[np.int64]
+    pairs: NDArray[np.int64]
     steps_per_epoch: int
 
 
-def _plan(lengths: list[int], job: Job, session: Session, by_rows: bool) -> _Plan:
+def _plan(lengths: NDArray[np.int32], job: Job, session: Session, by_rows: bool) -> _Plan:
     running = job.settings if by_rows else one_row_at_a_time(job.settings)
     if running != job.settings:
         session.notes.append("Rows went through the model one by one: model or adapter cannot keep several apart.")
     batches = micro_batches(lengths, running)
     if job.earlier:
         batches = _continued(batches, lengths, running, job.earlier, session)
-    passes = sum(map(len, batches)) / len(lengths)
+    passes = len(batches.rows) / len(lengths)
     batches, running, divisible, notes = split_batches(batches, lengths, running, job.halvings)
     session.notes += notes
     if running.shard_base:
         running, notes = recompute_all(running)
         session.notes += notes
-    sizes = [*lengths, 0]  # the filler_row's tokens do not count
-    tokens = _sums_per_step(sizes, batches, running)
-    pairs = _sums_per_step([size * size for size in sizes], batches, running)
+    sizes = np.append(lengths.astype(np.int64), 0)  # the filler's tokens do not count
+    tokens, pairs = (_sums_per_step(values, batches, running) for values in (sizes, sizes * sizes))
     return _Plan(batches, running, divisible, tokens, pairs, max(1, round(len(tokens) / passes)))
 
 
@@ -226,7 +240,7 @@ def make_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     settings: TrainSettings,
-    batches: list[list[int]],
+    batches: Batches,
     steps: int,
     collator: Collator,
     session: Session,
@@ -239,16 +253,20 @@ def make_trainer(
         model=model,
         processing_class=tokenizer,
         # Numbers of rows: the tokens of customers' text stay in the collator and go into no cache.
-        train_dataset=Dataset.from_dict({"input_ids": batches}),
+        train_dataset=Dataset(pyarrow.table({"input_ids": _as_lists(batches)})),
         data_collator=collator,
         peft_config=peft_config(model, settings, steps),
         callbacks=callbacks,
     )
 
 
+def _as_lists(batches: Batches) -> Any:
+    return pyarrow.LargeListArray.from_arrays(np.append(batches.starts, batches.ends[-1:]), batches.rows)
+
+
 def _continued(
-    batches: list[list[int]], lengths: Sequence[int], settings: TrainSettings, earlier: Earlier, session: Session
-) -> list[list[int]]:
+    batches: Batches, lengths: NDArray[np.int32], settings: TrainSettings, earlier: Earlier, session: Session
+) -> Batches:
     more = {name: getattr(earlier.settings, name) for name in MORE_STEPS}
     before = micro_batches(lengths, settings.model_copy(update=more))
     together = settings.gradient_accumulation_steps * settings.gpus
@@ -266,11 +284,10 @@ def _continued(
     return joined
 
 
-def _sums_per_step(values: Sequence[int], batches: Sequence[Sequence[int]], settings: TrainSettings) -> list[int]:
+def _sums_per_step(values: NDArray[np.int64], batches: Batches, settings: TrainSettings) -> NDArray[np.int64]:
     """Sum the values of the rows in each optimizer step."""
     size = settings.gradient_accumulation_steps * settings.gpus
-    sums = [sum(values[row] for row in batch) for batch in batches]
-    return [sum(sums[start : start + size]) for start in range(0, len(sums), size)]
+    return np.add.reduceat(batches.sums(values), np.arange(0, len(batches), size))
 
 
 def _base_hash(model: torch.nn.Module) -> str:

@@ -6,15 +6,16 @@ import math
 import random
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sdk.errors import InvalidInput, StepFailed
-from sdk.model import Encoded
 from sdk.model.adapter import ADAPTER_NAME
 from sdk.records import TrainSettings, ValidationPoint
 from sdk.train.training_state import set_trained_parameters, trained_parameters
@@ -26,24 +27,31 @@ if TYPE_CHECKING:
     from sdk.train.trainer import Collator, Trainer
 
 _BEST = "best/"
+T = TypeVar("T")
 
 
 def hold_out(
-    rows: Sequence[Encoded],
+    rows: Sequence[T],
     settings: TrainSettings,
     never: Collection[int] = (),
     places: Sequence[int] | None = None,
-) -> tuple[list[Encoded], list[Encoded]]:
-    """Split rows by the seed into (rows to train on, rows that are held out), each in the order given.
+) -> tuple[list[T], list[T]]:
+    """Split rows into (rows to train on, rows that are held out), as held_out() says, each in the order given."""
+    held = held_out(np.arange(len(rows)) if places is None else np.asarray(places), settings, never)
+    pairs = [*zip(held.tolist(), rows, strict=True)]
+    return [row for out, row in pairs if not out], [row for out, row in pairs if out]
 
-    never: places of rows that are trained on in any case: canaries, whose loss says nothing of the user's rows.
-    places: of the row that each is of, where some are pieces of one: a text is held out whole.
+
+def held_out(places: NDArray[Any], settings: TrainSettings, never: Collection[int] = ()) -> NDArray[np.bool_]:
+    """Tell by the seed which rows are held out.
+
+    places: of the row that each is of, in order, where some are pieces of one: a text is held out whole. never: places
+    of rows that are trained on in any case: canaries, whose loss says nothing of the user's rows.
     Raises InvalidInput where none is left to train on.
     """
     if not settings.validation_split:
-        return list(rows), []
-    own = range(len(rows)) if places is None else places
-    free = [place for place in dict.fromkeys(own) if place not in never]
+        return np.zeros(len(places), np.bool_)
+    free = np.setdiff1d(places, [*never])
     count = max(1, round(len(free) * settings.validation_split))
     if count >= len(free):
         raise InvalidInput(
@@ -52,9 +60,7 @@ def hold_out(
         )
     # A draw of its own, so that the order of training is that of the remaining rows alone.
     draw = random.Random(f"validation {settings.seed}")  # noqa: S311 - decides a split, keeps no secret
-    held = set(draw.sample(free, count))
-    pairs = [*zip(own, rows, strict=True)]
-    return [row for place, row in pairs if place not in held], [row for place, row in pairs if place in held]
+    return np.isin(places, free[draw.sample(range(len(free)), count)])
 
 
 class Validation(TrainerCallback):  # type: ignore[misc,unused-ignore]

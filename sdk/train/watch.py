@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sdk.errors import StepFailed
@@ -35,8 +36,8 @@ class Watch(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def __init__(
         self,
-        tokens: Sequence[int],
-        pairs: Sequence[int],
+        tokens: NDArray[np.int64],
+        pairs: NDArray[np.int64],
         memory: PeakMemory,
         on_progress: OnProgress,
         every_seconds: float,
@@ -117,7 +118,7 @@ def _check_finite(figures: dict[str, float], step: int, steps: int) -> None:
 class _Speed:
     """Tokens a second and share of the hardware's limit over the last steps."""
 
-    def __init__(self, tokens: Sequence[int], pairs: Sequence[int]) -> None:
+    def __init__(self, tokens: NDArray[np.int64], pairs: NDArray[np.int64]) -> None:
         self._tokens, self._pairs = tokens, pairs
         self._flops: ModelFlops | None = None
         self._peak: float | None = None
@@ -144,10 +145,10 @@ class _Speed:
 
     def figures(self) -> dict[str, float]:
         steps, seconds = self._window()
-        tokens = sum(self._tokens[steps])
+        tokens = int(self._tokens[steps].sum())
         figures = {"tokens_per_second": tokens / seconds}
         if self._flops and self._peak:
-            figures["mfu"] = self._flops.of(tokens, sum(self._pairs[steps])) / seconds / self._peak
+            figures["mfu"] = self._flops.of(tokens, int(self._pairs[steps].sum())) / seconds / self._peak
         return figures
 
 

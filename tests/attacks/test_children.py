@@ -21,8 +21,11 @@ import pytest
 
 import sdk
 from sdk import processes
+from sdk.data import read_rows
 from sdk.isolated import Isolated
 from sdk.measure.probe import MEASURING, measure
+from sdk.model import ANSWERS, load_chat, row_encoder
+from sdk.model.row_encoder import EncodingSetup, RowEncoder
 from sdk.project.streaming import MetricsStream
 from sdk.registry import Tracking, ui_command, ui_variables
 from sdk.scrub.parallel import in_processes
@@ -199,6 +202,17 @@ def test_scrubbing_processes(trap: Trap, tmp_path: Path) -> None:
         scrubbed = scrub_rows(tmp_path, source, rules(), run=in_processes(2))
     trap.check("sdk.scrub.parallel")
     assert scrubbed.rows_changed == 600
+
+
+def test_processes_that_make_tokens_of_rows(trap: Trap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_encoder, "HELPED_ROWS", 0)
+    source = rows_file(tmp_path / "rows.jsonl", *(chat(f"r{i}", "Is it?", "Yes.") for i in range(2 * row_encoder.ROWS)))
+    setup, rows = EncodingSetup("brief", 64, ANSWERS, 2), read_rows(source).rows
+    with trap.watching(), RowEncoder(load_chat("embedded"), setup, tmp_path / "out", silent) as encoder:
+        for row in rows:
+            encoder.add(row)
+        assert len(encoder.rows()) == len(rows)
+    trap.check("sdk.model.row_encoder")
 
 
 def test_torchrun_and_its_workers(trap: Trap, base: Path, data: Path) -> None:

@@ -452,7 +452,7 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
     from sdk.train.methods import peft_config
     from sdk.train.peak_memory import PeakMemory
     from sdk.train.session import Session
-    from sdk.train.splitting import filler_row, split_batches
+    from sdk.train.splitting import split_batches
     from sdk.train.trainer import Collator, Trainer
 
     set_seed(0)
@@ -467,8 +467,8 @@ def trainer_of(model: Any, settings: Any, rows: Sequence[Any], folder: Path) -> 
         Session(folder, Checkpoints(folder, "none"), None, PeakMemory(), time.monotonic()),
         model=model,
         processing_class=_tokenizer(),
-        train_dataset=Dataset.from_dict({"input_ids": batches}),
-        data_collator=Collator([*rows, filler_row(rows)], by_rows),
+        train_dataset=Dataset.from_dict({"input_ids": [*batches]}),
+        data_collator=Collator(rows, by_rows),
         peft_config=peft_config(model, running, running.max_steps),
     )
     steps = [sum(sizes[at : at + together]) for at in range(0, len(sizes), together)]

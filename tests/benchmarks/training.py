@@ -296,7 +296,7 @@ def ours(case: Case, model: Any, steps: int, report: Callable[[int, float], None
         Session(folder, Checkpoints(folder, "none"), None, PeakMemory(), time.monotonic()),
         model=model,
         processing_class=_tokenizer(),
-        train_dataset=Dataset.from_dict({"input_ids": batches}),
+        train_dataset=Dataset.from_dict({"input_ids": [*batches]}),
         data_collator=Collator(rows, by_rows),
         peft_config=peft_config(model, settings, steps),
     )
