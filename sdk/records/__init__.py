@@ -71,6 +71,7 @@ from sdk.records.releases import (
     Status,
 )
 from sdk.records.scrubbing import (
+    KEEP,
     MEASURED,
     NO_GROUPS,
     Columns,
@@ -121,6 +122,7 @@ __all__ = [
     "BASE",
     "CEILING_RULE",
     "FLOOR_RULE",
+    "KEEP",
     "MAJORITY",
     "MEASURED",
     "METHODS",
