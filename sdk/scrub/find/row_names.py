@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sdk.scrub.find.tagger.name_recognizer import REPEAT_SCORE, name_words, occurrences
+from sdk.scrub.find.tagger.name_recognizer import REPEAT_SCORE, name_words, occurrences, shared_network
 from sdk.scrub.find.tagger.ordinary import is_titled, short_forms
 from sdk.scrub.spans import Span
 
@@ -31,7 +31,7 @@ def settled(texts: Sequence[str], found: Sequence[Found], whole: Collection[int]
     for text, its in zip(texts, spans, strict=True):
         for span in its:
             if span.entity_type == "PERSON" and span.score >= REPEAT_SCORE:
-                names |= dict.fromkeys(name_words(text[span.start : span.end]))
+                names |= dict.fromkeys(word for word in name_words(text[span.start : span.end]) if _is_telling(word))
     result: list[Found] = []
     for place, (text, its) in enumerate(zip(texts, spans, strict=True)):
         if place in whole:
@@ -47,3 +47,9 @@ def settled(texts: Sequence[str], found: Sequence[Found], whole: Collection[int]
             kept = sorted([*kept, *more], key=lambda s: s.start) if more else kept
         result.append(kept)
     return result
+
+
+def _is_telling(word: str) -> bool:
+    """Tell whether a word says who it is wherever it stands: "Unknown" in a column of names does not."""
+    network = shared_network()
+    return not network.is_word(word) or network.is_in(word, "given") or network.is_in(word, "surname")

@@ -53,8 +53,9 @@ _LABELLED = re.compile(
 )
 _DEGREE = re.compile(r",?[ \t](?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|PA(?:-C)?|Ph\.?D\.?|PharmD|LCSW|CRNA|CNM|DDS|Esq|"
                      r"LPN|CNA|FNP|MBBS|FRCS|FACS)(?![A-Za-z])")  # fmt: skip
+_STREET = re.compile(r"[0-9][ ](?:[NSEW]\.?[ ])?(?:[A-Z][\w'’]*[ ]){1,3}\Z")
 _TITLED_WORDS = re.compile(
-    rf"(?<![^\W_]){_TITLES}\b\.?[ \t]{{1,2}}(?P<name>[^\W\d_a-z][\w'’]+(?:-[^\W\d_a-z][\w'’]+)*)"
+    r"(?<![^\W_])(?:Mr|Mrs|Ms|Mx|Dr|Prof)\b\.?[ \t]{1,2}(?P<name>[^\W\d_a-z][\w'’]+(?:-[^\W\d_a-z][\w'’]+)*)"
 )
 _HEAD = re.compile(
     rf"(?:['’]s?)?(?:(?:[ \-–]|(?:,|/)[ ]?)(?:(?:and|or|&)[ ])?(?:[A-Z][\w'’]*|{_any_of('between')})){{0,3}}?"
@@ -66,7 +67,7 @@ _FILE = re.compile(
     r"\.(?:rs|py|js|ts|tsx|java|c|cc|cpp|h|go|rb|php|md|json|ya?ml|xml|html?|css|csv|info|png|jpe?g|gif|svg|sh|toml|cfg|"
     r"ini|log|lock|exe|dll|so|zip|gz|tar|jar|class|sql|ipynb)(?![A-Za-z0-9])"
 )
-_MIXED = re.compile(r"[a-z]{1,3}[A-Z][A-Za-z]*[0-9]*|(?:[A-Za-z]\.){2}")  # mRNA, siRNA, e.g.
+_MIXED = re.compile(r"[a-z]{1,3}[A-Z][A-Za-z]*[0-9]*|(?:[a-z]\.){2}")  # mRNA, siRNA, e.g.
 _CODED = re.compile(r"[A-Z][A-Za-z]{0,3}[0-9][\w-]*|[A-Z]{2,6}s|[A-Z]{2,}[-/*+][A-Z0-9*]+")  # KCNE2, AIs, STAR*D
 # What stands where somebody else took a value out already: <PERSON_1>, [NAME], [redacted].
 _REDACTED = re.compile(r"<[A-Z][A-Z_]{2,40}(?:_[0-9A-Za-z_]{1,40})?>|\[(?:[A-Z][A-Z_ ]{2,30}[0-9]*|[Rr]edacted)\]")
@@ -84,7 +85,7 @@ class OrdinaryWords:
 
     def __init__(self, text: str, network: Network) -> None:
         self.text, self._network = text, network
-        self._titled = _titled_words(text)
+        self._titled = self._titled_words()
         self._defined: frozenset[str] | None = None
         self._post: bool | None = None
         self._edited: bool | None = None
@@ -119,6 +120,8 @@ class OrdinaryWords:
         ]
         for match in _TITLED_WORDS.finditer(self.text):
             start, end = match.span("name")
+            if match["name"] not in self._titled:
+                continue
             place = next((i for i, s in enumerate(result) if s.start < end and start < s.end), None)
             if place is None:
                 result.append(Span(start, end, "PERSON", SURE, "EmbeddedNameRecognizer"))
@@ -128,6 +131,19 @@ class OrdinaryWords:
         return sorted(result, key=lambda span: span.start)
 
     # -- what speaks for a name
+
+    def _titled_words(self) -> frozenset[str]:
+        """Return the capitalised words behind a title in the text; not "Mr. Speaker", nor "12 Birch Dr Apt"."""
+        return frozenset(
+            match["name"]
+            for match in _TITLED_WORDS.finditer(self.text)
+            if not _STREET.search(self.text[max(0, match.start() - 40) : match.start()])
+            and (
+                self._is_in(match["name"], "surname")
+                or self._is_in(match["name"], "given")
+                or not self._is_in(match["name"], "dictionary")
+            )
+        )
 
     def _is_personal(self, span: Span) -> bool:
         """Tell whether a title or a degree stands beside it, here or wherever else the text has one of its words."""
@@ -176,9 +192,7 @@ class OrdinaryWords:
         if value in _VERBS and _STARTS_SENTENCE.search(text[max(0, span.start - 4) : span.start]):
             return False if _VERBED.match(text, span.end) else None
         if value.islower():
-            if self._is_edited() and not (named or self._is_rare(value)):
-                return False
-            return None
+            return False if self._is_edited() and not self._is_rare(value) else None
         if named:
             return None
         dictionary = self._is_in(value, "dictionary")
@@ -200,7 +214,8 @@ class OrdinaryWords:
 
     def _is_rare(self, word: str) -> bool:
         """Tell whether a word in small letters may be a name after all: lists of names have it and no other list."""
-        return self._is_in(word, "surname") and not self._is_in(word, "dictionary")
+        named = self._is_in(word, "surname") or self._is_in(word, "given")
+        return named and not self._is_in(word, "dictionary")
 
     def _is_ordinary(self, word: str) -> bool:
         """Tell whether it is a word or a brand of medicine, or ends like one and stands in no list of names."""
@@ -261,11 +276,6 @@ def _is_state(text: str, span: Span, found: Sequence[Span]) -> bool:
 
 def _latin(value: str) -> bool:
     return all(c.isascii() or (c.isalpha() and ord(c) < 0x250) or c in "’–" for c in value)
-
-
-def _titled_words(text: str) -> frozenset[str]:
-    """Return the capitalised words that stand behind a title somewhere in the text."""
-    return frozenset(match["name"] for match in _TITLED_WORDS.finditer(text))
 
 
 def is_titled(text: str, span: Span) -> bool:
