@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from sdk.errors import InvalidInput
+from sdk.keep_list import NOTHING_KEPT, KeepList
 from sdk.policy import parse_yaml, validation_faults
 from sdk.records import (
     ALL,
@@ -58,6 +59,10 @@ class Domain(Frozen):
     max_new_tokens: int = Field(gt=0, le=4096, description="length of a generated answer, tokens")
     adapter: AdapterStart
     policy: str = Field(description="name of the policy that a project of this domain starts with")
+    keep: KeepList = Field(
+        default=NOTHING_KEPT,
+        description="what scrubbing keeps although it looks like personal data: terms and patterns",
+    )
 
     @field_validator("floors")
     @classmethod

@@ -131,6 +131,15 @@ def test_edits_count_after_they_were_adopted(workshop: Workshop, tmp_path: Path)
     assert project.state().policy().approve.approvals == 2
     assert project.advise()
     assert [event.action for event in project.history()].count("init") == 4
+    described = project.root / "domain" / "domain.yaml"
+    described.write_text(described.read_text() + "keep: {terms: [Rankin], patterns: ['NCT[0-9]{8}']}\n")
+    with pytest.raises(Tampered, match=r"domain\.yaml.*sdk adopt"):
+        project.advise()
+    project.adopt()
+    kept = project.state().domain().keep
+    assert kept.holds("NCT01234567")
+    assert [event.detail["keep"] for event in project.history() if "keep" in event.detail] == [kept.brief()]
+    assert "Rankin" not in kept.brief()
 
 
 def test_a_setting_asked_for_again_becomes_the_newest_again(workshop: Workshop) -> None:

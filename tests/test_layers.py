@@ -15,7 +15,7 @@ LAYERS = [  # a room imports from itself and from layers above its own line
     ["errors", "durable", "hardened", "characters", "wording"],
     ["html"],
     ["records", "regular_files"],
-    ["decoders", "crypto", "store", "processes", "policy", "packing", "lookup", "intervals"],
+    ["decoders", "crypto", "store", "processes", "policy", "keep_list", "packing", "lookup", "intervals"],
     ["audit", "domain", "recognizer_format", "stored_formats", "data", "hardware", "isolated", "pool"],
     ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],

@@ -17,10 +17,12 @@ import psutil
 import pyarrow.json
 import pyarrow.parquet
 import pytest
+from pydantic import ValidationError
 
 from sdk.crypto import Secret
 from sdk.data import conversation, read_rows
 from sdk.errors import InvalidInput, MissingExtra, StepFailed
+from sdk.keep_list import KeepList
 from sdk.policy import Action, ScrubRules
 from sdk.project.scrub_requests import batch_runner
 from sdk.records import Finding, Scrubbed
@@ -804,3 +806,61 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         batch_runner(2, "ray")
     with pytest.raises(InvalidInput, match="at least one worker"):
         batch_runner(0, "local")
+
+
+# -- what the texts of a row tell of each other, and what a domain keeps -----------------------------------------------
+
+
+def named(tmp_path: Path, source: Path, **changes: Any) -> tuple[Scrubbed, list[list[str]]]:
+    made = run(tmp_path, source, rules().model_copy(update={"recognizer": "embedded"}), **changes)
+    return made, texts(tmp_path / "out" / "train.jsonl")
+
+
+def test_a_person_of_one_message_is_one_in_all_and_an_abbreviation_is_none(tmp_path: Path) -> None:
+    row = chat(
+        "r1",
+        "Dr. Ottoline Brackenbury saw a case of lupus nephritis activity (LNA).",
+        "brackenbury, Brackenbury: LNA improved.",
+    )
+    _, written = named(tmp_path, rows_file(tmp_path / "rows.jsonl", row))
+    assert "Brackenbury" not in written[0][1]
+    assert "LNA improved" in written[0][1]
+
+
+def test_numbers_of_placeholders_that_stand_in_a_row_are_not_given_again(tmp_path: Path) -> None:
+    row = chat(
+        "r1", "<PERSON_1> called Odette Marchbanks.", "It was <PERSON_3>; Odette Marchbanks and Silas Okonkwo agreed."
+    )
+    _, written = named(tmp_path, rows_file(tmp_path / "rows.jsonl", row))
+    assert written[0] == ["<PERSON_1> called <PERSON_2>.", "It was <PERSON_3>; <PERSON_2> and <PERSON_4> agreed."]
+
+
+def test_what_a_domain_keeps_stays_unless_a_title_or_a_check_digit_says_that_it_is_personal(tmp_path: Path) -> None:
+    keep = KeepList(terms=("Ottoline Brackenbury", "4111 1111 1111 1111"), patterns=(r"Tidewater \w+",))
+    row = chat(
+        "r1",
+        "We offer the Ottoline Brackenbury plan of Tidewater Mutual.",
+        "Card 4111 1111 1111 1111. Ask Dr. Ottoline Brackenbury.",
+    )
+    source = rows_file(tmp_path / "rows.jsonl", row)
+    _, written = named(tmp_path, source, keep=keep)
+    assert written[0][0] == "We offer the Ottoline Brackenbury plan of Tidewater Mutual."
+    assert "4111" not in written[0][1]
+    assert "Brackenbury" not in written[0][1]
+    _, without = named(tmp_path, source)
+    assert "Brackenbury" not in without[0][0]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [{"patterns": [".*"]}, {"patterns": ["("]}, {"patterns": [r"\w+ ?\w*"]}, {"terms": [" "]}, {"terms": ["x" * 201]}],
+)
+def test_a_list_that_would_keep_everything_or_nothing_is_refused(entries: dict[str, list[str]]) -> None:
+    with pytest.raises(ValidationError):
+        KeepList.model_validate(entries)
+
+
+def test_a_pattern_that_runs_away_keeps_nothing() -> None:
+    keep = KeepList(patterns=(r"(a+)+b",))
+    assert not keep.holds("a" * 40)
+    assert keep.holds("aab")

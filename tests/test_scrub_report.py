@@ -25,7 +25,7 @@ from sdk.scrub import REPORTS
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.report import report
 from sdk.scrub.spans import Span
-from sdk.scrub.statistics import RowStatistics, shape, size_class
+from sdk.scrub.statistics import RowStatistics, form, shape, size_class
 from sdk.scrub.step import scrub
 from sdk.store import shipped
 from tests.workshop import Workshop, write_policy
@@ -236,6 +236,40 @@ def lengths(rows: list[Row]) -> dict[str, int]:
 
 def sized(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: int(item[0].split("-")[0])))
+
+
+def test_the_cost_is_told_in_rows_words_and_answers_by_forms_of_values(tmp_path: Path) -> None:
+    turns = [
+        ("Who is Ottoline Brackenbury?", "Ottoline Brackenbury banks here."),
+        ("What yields a bond?", "Interest and nothing else."),
+    ]
+    rows = [
+        {
+            "id": f"r{i}",
+            "language": "en",
+            "messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
+        }
+        for i, (q, a) in enumerate(turns)
+    ]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scrubbed(tmp_path / "out", {"train": source}, rules())
+    cost = json.loads((tmp_path / "out/report.json").read_bytes())["cost"]
+    assert (cost["words"], cost["words_taken"]) == (16, 4)
+    assert cost["by_kind"] == {"PERSON": {"rows": 1, "words": 4}}
+    assert cost["answers"] == {"answers": 2, "whole": 1, "derivable": 1, "terms": 3, "terms_left": 1}
+    assert cost["taken_most_often"] == [{"kind": "PERSON", "form": "Aa Aa", "findings": 2}]
+    page = Page((tmp_path / "out/report.html").read_bytes()).text
+    assert "1 of 2 are whole" in page
+    assert "Brackenbury" not in page
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("Ann Lee", "Aa Aa"), ("OSA", "A"), ("synovitis", "a"), ("12-345", "0-0"), ("aA0aA0aA0aA0", "aA0aA0aA")],
+)
+def test_forms_have_neither_repetitions_nor_an_end(value: str, shown: str) -> None:
+    assert form(value) == shown
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

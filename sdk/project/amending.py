@@ -21,6 +21,7 @@ from sdk.crypto.keyring import (
     signing_member,
     wrapping_member,
 )
+from sdk.domain import read_domain
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, loosened, parse_policy
 from sdk.project.charter import (
@@ -92,7 +93,13 @@ def adopt_files(state: ProjectState, domain: str | Path | None, policy: str | Pa
     in_force, ring = rules_of(rules, changes), None
     if in_force != state.ring.rules:
         ring = put_in_force(state.rings, in_force, datetime.now(UTC), state.log_head())
-    amend(state, "init", changes, ring, _what_loosens(state, rules))
+    amend(state, "init", changes, ring, _what_loosens(state, rules) | _what_is_kept(state.domain_folder))
+
+
+def _what_is_kept(folder: Path) -> dict[str, str]:
+    """Say for the event what the domain's own list keeps, by numbers and a digest: a term may be somebody's name."""
+    keep = read_domain(folder).keep
+    return {"keep": keep.brief()} if keep else {}
 
 
 def _what_loosens(state: ProjectState, policy: Policy) -> dict[str, str]:

@@ -174,6 +174,7 @@ def scrub_request(
             ),
             columns=own_columns,
             select=select,
+            keep=state.domain().keep,
         )
 
     def after(scrubbed: Scrubbed) -> AfterScrub:

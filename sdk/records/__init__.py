@@ -72,6 +72,7 @@ from sdk.records.releases import (
     Status,
 )
 from sdk.records.scrubbing import (
+    KEEP,
     MEASURED,
     NO_GROUPS,
     Columns,
@@ -127,6 +128,7 @@ __all__ = [
     "CEILING_RULE",
     "FLOOR_RULE",
     "FUSED",
+    "KEEP",
     "MAJORITY",
     "MEASURED",
     "METHODS",

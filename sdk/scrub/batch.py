@@ -15,14 +15,18 @@ from hashlib import blake2b
 from sdk.crypto import Secret
 from sdk.data import Planted, Row, RowSource, row_line
 from sdk.errors import InvalidInput
-from sdk.policy import ScrubRules
+from sdk.keep_list import NOTHING_KEPT, KeepList
+from sdk.policy import ALWAYS_DELETED, ScrubRules
 from sdk.records import canonical_json
 from sdk.regular_files import FileBytes
 from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, Leaf, Treatment, id_leaf, rebuild
-from sdk.scrub.find.detector import Detector
+from sdk.scrub.find.detector import MOST, Detector
+from sdk.scrub.find.row_names import settled
+from sdk.scrub.find.tagger.ordinary import is_titled
 from sdk.scrub.replace.actions import Actions, Document
-from sdk.scrub.spans import Span
+from sdk.scrub.spans import NAME_KINDS, Span
 from sdk.scrub.tally import Tally
+from sdk.scrub.utility import ScrubbedMessage
 from sdk.scrub.windows import find_in_long
 
 ROWS = 256  # in a batch at most
@@ -46,6 +50,7 @@ class ScrubSetup:
     table_key: bytes | None = field(repr=False)
     columns: Mapping[str, str]  # fields that were found to hold names, and their kind
     prefilter: bool = True
+    keep: KeepList = field(default=NOTHING_KEPT, repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ class Scrubber:
     def __init__(self, setup: ScrubSetup, detector: Detector | None = None) -> None:
         self._rules = setup.rules
         self._memory = _Memory()
+        self._keep = setup.keep
         self._table_key = None if setup.table_key is None else Secret(setup.table_key)
         if setup.detect:
             self._detector = detector or make_detector(setup)
@@ -141,6 +147,7 @@ class Scrubber:
             except InvalidInput as refusal:
                 tally.without_patient += refusal.faults
                 continue
+            document.reserve(leaf.text for leaf in leaves)
             for span in in_id:
                 ledger.append(_finding_line(row.id, _ID, span, "placeholder"))
                 tally.statistics.count_finding(span.entity_type, "placeholder", span.recognizer, "")
@@ -191,7 +198,25 @@ class Scrubber:
             for texts, own in zip(leaves, keys, strict=True)
         ]
         self._memory.keep(fresh)
-        return leaves, found
+        return leaves, [self._in_row(texts, own) for texts, own in zip(leaves, found, strict=True)]
+
+    def _in_row(self, leaves: Sequence[Leaf], found: Sequence[Found]) -> list[Found]:
+        """Return the finds of one row by what its texts say of each other, less what the domain's own list keeps."""
+        texts = [leaf.text for leaf in leaves]
+        whole = {place for place, leaf in enumerate(leaves) if leaf.treatment.kind != TEXT}
+        rows = settled(texts, found, whole, self._rules.score_threshold)
+        if not self._keep:
+            return rows
+        return [
+            each if isinstance(each, Exception) or place in whole else [s for s in each if not self._is_kept(text, s)]
+            for place, (text, each) in enumerate(zip(texts, rows, strict=True))
+        ]
+
+    def _is_kept(self, text: str, span: Span) -> bool:
+        """Tell whether the domain keeps a value of which neither a check digit nor a title says that it is personal."""
+        if span.entity_type in ALWAYS_DELETED or not self._keep.holds(text[span.start : span.end]):
+            return False
+        return not is_titled(text, span) if span.entity_type in NAME_KINDS else span.score < MOST
 
     def _to_remove(self, found: Sequence[Sequence[Span]]) -> list[list[Span]]:
         """Return the spans without those that the policy keeps in the text."""
@@ -228,6 +253,8 @@ class Scrubber:
         count: what was found in the row beside its texts.
         """
         spans_of, changed = iter(found), count > 0
+        kinds: set[str] = set()
+        messages: list[ScrubbedMessage] = []
 
         def visit(leaf: Leaf) -> str:
             nonlocal count, changed
@@ -238,12 +265,16 @@ class Scrubber:
             for span in spans:
                 ledger.append(_finding_line(row.id, leaf, span, self._actions.action_of(span.entity_type)))
             self._count(tally, leaf, text, spans)
+            kinds.update(s.entity_type for s in spans if self._actions.action_of(s.entity_type) != "keep")
+            if leaf.field == "content" and leaf.message is not None:
+                messages.append(ScrubbedMessage(row.messages[leaf.message].role, leaf.text, text))
             if leaf.field == "content" and leaf.text.strip() and not text.strip():
                 tally.emptied.append(f"row {row.id}, message {(leaf.message or 0) + 1}")
             return text
 
         scrubbed = rebuild(row, self._fields, visit)
         tally.changed += changed
+        tally.statistics.count_cost(kinds, messages)
         metadata = scrubbed.metadata or {}
         tally.statistics.count_row(row.language, count, metadata, self._rules.quasi_identifiers)
         return row_line(scrubbed)

@@ -14,7 +14,7 @@ from sdk.intervals import share
 from sdk.policy import ScrubRules
 from sdk.records import NO_GROUPS, Recall, Scrubbed, canonical_json
 from sdk.scrub import HTML, JSON
-from sdk.scrub.statistics import RowStatistics
+from sdk.scrub.statistics import ALL, BETWEEN, MOST_FORMS, RowStatistics
 
 FORMAT = 1  # of the JSON
 NOT_TEXT = frozenset({"BIOMETRIC", "IMAGE_DATA"})  # what stands for them is flagged and removed
@@ -67,6 +67,7 @@ def report_values(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules
             "rows_below_min_k": statistics.rows_below(rules.min_k),
         },
         "identifiers": [_identifier(name, kinds, record) for name, kinds in rules.identifiers.items()],
+        "cost": _cost(record, statistics),
         "shapes": {kind: sorted(shapes) for kind, shapes in sorted(statistics.shapes.items()) if shapes},
         "histograms": {
             "message_characters_before": _by_size(statistics.before),
@@ -74,6 +75,24 @@ def report_values(record: Scrubbed, statistics: RowStatistics, rules: ScrubRules
             "findings_per_row": _by_size(statistics.per_row),
         },
         "ledger": {"path": record.ledger.path, "sha256": record.ledger.sha256, "bytes": record.ledger.size},
+    }
+
+
+def _cost(record: Scrubbed, statistics: RowStatistics) -> dict[str, Any]:
+    """Describe what scrubbing took, in rows, words and answers; forms of values instead of values."""
+    answers = statistics.answers
+    kinds = sorted({*statistics.rows_by_kind, *statistics.words} - {ALL})
+    # by count, then by name, so that the same rows give the same page
+    forms = sorted(statistics.forms.items(), key=lambda item: (-item[1], item[0]))[:MOST_FORMS]
+    return {
+        "words": statistics.words[ALL],
+        "words_taken": sum(count for kind, count in statistics.words.items() if kind != ALL),
+        "by_kind": {kind: {"rows": statistics.rows_by_kind[kind], "words": statistics.words[kind]} for kind in kinds},
+        "answers": {name: answers[name] for name in ("answers", "whole", "derivable", "terms", "terms_left")},
+        "taken_most_often": [
+            {"kind": kind, "form": shown, "findings": count}
+            for (kind, _, shown), count in ((name.partition(BETWEEN), count) for name, count in forms)
+        ],
     }
 
 
@@ -129,6 +148,8 @@ def render(values: Mapping[str, Any]) -> bytes:
             section("Findings in a row", quiet(PER_ROW) + _histogram({"rows": histograms["findings_per_row"]}, "rows")),
             "</div>",
             section("By kind and action", _kinds(values)),
+            section("What it cost", _costs(values)),
+            section("Taken most often", _most_often(values["cost"]["taken_most_often"])),
             section("By kind and recognizer", _recognizers(values["by_kind_and_recognizer"])),
             section("Recall on planted personal data", _recalls(values["recall"])),
             *([section("Identifiers that the policy maps", _identifiers(values))] if values["identifiers"] else ()),
@@ -178,6 +199,48 @@ def _kinds(values: Mapping[str, Any]) -> str:
     columns = ", ".join(map(code, values["name_columns"]))
     named = f'<p class="quiet">Fields that were taken for columns of names: {columns}.</p>' if columns else ""
     return quiet(note) + named + table(head, rows, range(1, len(head) - 1)) if rows else quiet("Nothing was found.")
+
+
+def _costs(values: Mapping[str, Any]) -> str:
+    cost, total = values["cost"], sum(values["rows"].values())
+    answers = cost["answers"]
+    rows = [
+        [
+            code(kind),
+            f"{one['rows']:,}",
+            _percent(one["rows"], total),
+            f"{one['words']:,}",
+            _percent(one["words"], cost["words"]),
+        ]
+        for kind, one in sorted(cost["by_kind"].items(), key=lambda item: (-item[1]["words"], item[0]))
+    ]
+    note = quiet(
+        f"{cost['words_taken']:,} of {cost['words']:,} words of messages were changed "
+        f"({_percent(cost['words_taken'], cost['words'])}); what the policy keeps counts as unchanged."
+    )
+    if answers["answers"]:
+        note += quiet(
+            f"Answers: {answers['whole']:,} of {answers['answers']:,} are whole, and {answers['derivable']:,} can "
+            "still be told from their question: none of the longer words that both had is gone from the question. "
+            f"{answers['terms_left']:,} of {answers['terms']:,} longer words of the questions are left "
+            f"({_percent(answers['terms_left'], answers['terms'])})."
+        )
+    head = ["kind", "rows changed", "of all rows", "words changed", "of all words"]
+    return note + (table(head, rows, range(1, 5)) if rows else "")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.2%}" if whole else "–"
+
+
+def _most_often(forms: Sequence[Mapping[str, Any]]) -> str:
+    note = quiet(
+        "Look at these first: A stands for capitals, a for small letters, 0 for digits, 汉 for Chinese characters, "
+        "each for any number of them. Persons of the form a are often ordinary words, organizations of the form A "
+        "abbreviations. What is none, a domain keeps: its terms and patterns stand in domain.yaml under keep."
+    )
+    rows = [[code(one["kind"]), code(one["form"]), f"{one['findings']:,}"] for one in forms]
+    return note + table(["kind", "form", "findings"], rows, (2,)) if rows else quiet("Nothing was changed.")
 
 
 def _recognizers(found: Mapping[str, Mapping[str, int]]) -> str:

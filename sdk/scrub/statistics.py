@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sdk.records import canonical_json, sha256
+from sdk.records import KEEP, canonical_json, sha256
 from sdk.scrub.spans import Span
+from sdk.scrub.utility import ScrubbedMessage, answers_left, count_words
 
 MOST_SHAPES = 3  # of a kind
 LONGEST_SHAPE = 32  # characters
+LONGEST_FORM = 8  # of a shape whose repetitions are left out; that bounds how many there can be
+BETWEEN = "\0"  # a kind and a form
+MOST_FORMS = 20  # that the report shows
 KEPT = frozenset(" -./:@+()',_#&%")
 GROUP_DIGITS = 32  # of a group's digest; two groups share one with a probability below 2**-64 up to 2**32 groups
 ALL = "all"  # the one group of rows where no quasi-identifiers are declared
@@ -29,6 +33,13 @@ def shape(value: str) -> str:
     """Mask a value: digits become 0, letters A and a, Chinese characters 汉, all but common separators a dot."""
     shown = value[:LONGEST_SHAPE].translate(_MASKING)
     return shown + "…" if len(value) > LONGEST_SHAPE else shown
+
+
+def form(value: str) -> str:
+    """Return a value's shape with neither repetitions nor an end: Aa Aa for a name, A for an abbreviation."""
+    shown = shape(value)
+    kept = "".join(c for i, c in enumerate(shown) if not i or c != shown[i - 1])
+    return kept[:LONGEST_FORM]
 
 
 class _Masking(dict[int, str]):
@@ -71,6 +82,10 @@ class RowStatistics:
     per_row: Counter[str] = field(default_factory=Counter)  # class of a row's findings -> rows
     languages: Counter[str] = field(default_factory=Counter)  # rows
     groups: Counter[str] = field(default_factory=Counter)  # digest of the quasi-identifiers -> rows
+    words: Counter[str] = field(default_factory=Counter)  # kind, or all -> words of messages
+    rows_by_kind: Counter[str] = field(default_factory=Counter)  # kind -> rows in which some of it was changed
+    forms: Counter[str] = field(default_factory=Counter)  # kind and form of a value that was changed -> findings
+    answers: Counter[str] = field(default_factory=Counter)  # what utility.py counts
     known: set[str] = field(default_factory=set)  # quasi-identifiers that some row has
 
     def count_finding(self, kind: str, action: str, recognizer: str, value: str) -> None:
@@ -85,9 +100,20 @@ class RowStatistics:
         """Count one message as it was and as it is; `actions`: kind -> what happened to it."""
         self.before[size_class(len(before))] += 1
         self.after[size_class(len(after))] += 1
+        self.words[ALL] += count_words(before)
         for span in spans:
-            kind = span.entity_type
-            self.count_finding(kind, actions[kind], span.recognizer, before[span.start : span.end])
+            kind, value = span.entity_type, before[span.start : span.end]
+            self.count_finding(kind, actions[kind], span.recognizer, value)
+            if actions[kind] != KEEP:
+                self.words[kind] += count_words(value)
+                shown = form(value)
+                if shown != value and shown.strip():
+                    self.forms[f"{kind}{BETWEEN}{shown}"] += 1
+
+    def count_cost(self, kinds: Iterable[str], messages: Sequence[ScrubbedMessage]) -> None:
+        """Count one row by the kinds of which something was changed in it, and by what its answer still has."""
+        self.rows_by_kind.update(set(kinds))
+        self.answers.update(answers_left(messages))
 
     def count_row(
         self, language: str, findings: int, metadata: Mapping[str, Any], quasi_identifiers: Sequence[str]
@@ -117,7 +143,7 @@ class RowStatistics:
                 mine.setdefault(kind, Counter()).update(counts)
         for kind, shapes in other.shapes.items():
             self._keep_shapes(kind, shapes)
-        for name in ("before", "after", "per_row", "languages", "groups"):
+        for name in _FLAT:
             getattr(self, name).update(getattr(other, name))
         self.known |= other.known
 
@@ -153,7 +179,7 @@ def _rank(shown: str) -> str:
 
 
 _NESTED = ("actions", "recognizers")
-_FLAT = ("before", "after", "per_row", "languages", "groups")
+_FLAT = ("before", "after", "per_row", "languages", "groups", "words", "rows_by_kind", "forms", "answers")
 
 
 def looked_up(metadata: Mapping[str, Any], name: str) -> Any:

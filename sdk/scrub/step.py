@@ -21,6 +21,7 @@ from sdk.crypto import Secret
 from sdk.data import ChosenRows, Held, Row, RowSource, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed, by_cause
+from sdk.keep_list import NOTHING_KEPT, KeepList
 from sdk.policy import ScrubRules
 from sdk.records import MEASURED, Columns, FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
 from sdk.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
@@ -67,6 +68,7 @@ def scrub(
     canaries: Sequence[Row] = (),
     columns: Mapping[str, Columns] | None = None,
     select: Selector | None = None,
+    keep: KeepList = NOTHING_KEPT,
 ) -> Scrubbed:
     """Remove personal data from the rows of each source (split -> file) as the policy's rules say.
 
@@ -76,7 +78,8 @@ def scrub(
     `table_key` seals `out`/vault.enc, where the policy lets some kinds be reversed. `run`: where batches are scrubbed;
     the files are the same wherever. `canaries` go the way of the training rows and behind them, and are in no count of
     theirs. `columns`: split -> what its file's own columns stand for. `select` chooses among documents where the rows
-    are running text, and gives the evaluation its rows where `sources` has none for it. After an interruption the same
+    are running text, and gives the evaluation its rows where `sources` has none for it. `keep`: what the domain's own
+    list keeps. After an interruption the same
     call takes over what was done.
     """
     opened = {split: open_rows(path, (columns or {}).get(split)) for split, path in sources.items()}
@@ -94,7 +97,7 @@ def scrub(
     # The switch is read here and travels with the setup: a worker's or an actor's environment may be another one.
     if not isinstance(recognizers, FileBytes):
         recognizers = FileBytes(recognizers, read_regular(recognizers, RECOGNIZERS_BYTES))
-    setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, secret, {}, switched_on())
+    setup = ScrubSetup(recognizers, rules, detect, token_key, key_id, secret, {}, switched_on(), keep)
     detector = None
     if detect:
         detector = _checked_detector(setup, parts)
@@ -156,6 +159,7 @@ def _request(setup: ScrubSetup, parts: Sequence[_Part], canaries: Sequence[Row])
         "recognizers": sha256(setup.recognizers.data),
         "rules": setup.rules.model_dump(mode="json"),
         "detect": setup.detect,
+        "keep": setup.keep.model_dump(mode="json"),
         "canaries": [row.model_dump(mode="json") for row in canaries],
         "key_id": setup.key_id,
         "code": _code_digest(),

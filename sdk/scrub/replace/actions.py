@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sdk.errors import InvalidInput
 from sdk.policy import ALWAYS_DELETED, Action, ScrubRules
@@ -28,6 +29,7 @@ SHOW_LAST = frozenset(
     "CN_MEDICAL_INSURANCE PHONE_NUMBER MEDICAL_RECORD_NUMBER HEALTH_PLAN_NUMBER CLAIM_NUMBER VIN IMEI "
     "DEVICE_SERIAL US_DRIVER_LICENSE US_PASSPORT PASSPORT CN_PASSPORT LICENSE_NUMBER CUSIP ISIN LEI".split()
 )
+_PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_([0-9]{1,9})>")
 AROUND = 24  # characters beside a name in which a title is looked for
 
 
@@ -100,6 +102,7 @@ class Document:
         self._pseudonyms = Pseudonyms(actions.key, *scopes[actions.rules.token_scope])
         self._surrogates = Surrogates(self._pseudonyms, language)
         self._numbers: dict[str, dict[str, int]] = {}
+        self._taken: dict[str, set[int]] = {}
         number = Pseudonyms(actions.key, *person).draw("shift").below(2 * MOST_DAYS)
         self._days = number - MOST_DAYS + (number >= MOST_DAYS)  # of -365 to 365, never 0
         self._day_first: bool | None = None
@@ -109,6 +112,13 @@ class Document:
     def reversible(self) -> list[tuple[str, str, str]]:
         """Return (kind, replacement, original), personal data, of the kinds that the policy lets be reversed."""
         return list(self._reversible.values())
+
+    def reserve(self, texts: Iterable[str]) -> None:
+        """Leave out the numbers of placeholders that stand in the row already: they mean other values."""
+        for text in texts:
+            if "<" in text:
+                for kind, number in _PLACEHOLDER.findall(text):
+                    self._taken.setdefault(kind, set()).add(int(number))
 
     def replaced(self, text: str, spans: Sequence[Span]) -> str:
         """Return the text with each of the disjoint, ordered spans replaced."""
@@ -164,7 +174,14 @@ class Document:
 
     def _placeholder(self, value: str, kind: str) -> str:
         numbers = self._numbers.setdefault(kind, {})
-        return f"<{kind}_{numbers.setdefault(canonical(value, kind), len(numbers) + 1)}>"
+        known = canonical(value, kind)
+        if known not in numbers:
+            taken = self._taken.get(kind, ())
+            number = max(numbers.values(), default=0) + 1
+            while number in taken:
+                number += 1
+            numbers[known] = number
+        return f"<{kind}_{numbers[known]}>"
 
     def _token(self, value: str, kind: str) -> str:
         digest = self._pseudonyms.digest("token", kind, canonical(value, kind)).hex()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from presidio_analyzer import LocalRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from sdk.scrub.find.chinese_names import COMPOUND_SURNAMES, SURNAMES
+from sdk.scrub.find.tagger.chinese_forms import shortened, without_words
 from sdk.scrub.find.tagger.network import Network
+from sdk.scrub.find.tagger.ordinary import OrdinaryWords
 from sdk.scrub.find.tagger.tokens import FLAGS, HAN, Floats, Tokens, bigrams, lexicon_flags, styles, tokenize
 from sdk.scrub.spans import Span
 
@@ -36,6 +38,7 @@ _ZH_TITLE = re.compile(
     "先生|女士|小姐|老师|医生|大夫|护士|主任|经理|师傅|教授|博士|院长|局长|处长|科长|部长|校长|所长|书记|主席|总|董|工|某|氏|"
     "阿姨|叔|伯|哥|姐|弟|妹|爷|奶|婶|嫂|同学|同志|法官|律师|警官|队|导|老|太|家|姓|公|将军|探长|掌柜|员外|姑娘|师兄|师弟|师父|师叔"
 )
+_ZH_LONG_TITLE = re.compile("先生|女士|小姐|老师|医生|大夫|护士|主任|经理|师傅|教授|博士|院长|局长|阿姨|律师|警官|法官")
 _ABBREVIATED = frozenset({"Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp."})
 _EDGE = "'’\"“”‘.,;:-–—()[]@#&/*|_ "
 
@@ -127,7 +130,17 @@ class NameTagger:
             last = i
         trimmed = [span for s in spans if (span := _trimmed(text, *s)) is not None]
         found = [span for span in trimmed if not self._doubtful(text, span)]
-        return sorted([*found, *_repeats(text, found), *_titles(text, found)], key=lambda s: s.start)
+        ordinary = OrdinaryWords(text, self.network)
+        found = ordinary.titled(ordinary.without(found))
+        if not text.isascii():
+            found = self._without_chinese_words(text, found)
+        found = [*found, *ordinary.without(_repeats(text, found))]
+        return sorted([*found, *_titles(text, found)], key=lambda s: s.start)
+
+    def _without_chinese_words(self, text: str, found: Sequence[Span]) -> list[Span]:
+        found = [shortened(text, s, _ZH_LONG_TITLE) if s.entity_type == "PERSON" else s for s in found]
+        titled = [_has_chinese_title(text, span) for span in found]
+        return without_words(text, found, self.network.words, titled)
 
     def _doubtful(self, text: str, span: Span) -> bool:
         """Tell whether its form speaks against a span.
@@ -155,6 +168,12 @@ class NameTagger:
         return False
 
 
+def _has_chinese_title(text: str, span: Span) -> bool:
+    return _ZH_LONG_TITLE.match(text, span.end) is not None or (
+        text[max(0, span.start - 1) : span.start] in _ZH_PREFIXES and span.end - span.start == 1
+    )
+
+
 def _trimmed(text: str, start: int, end: int, kind: str, score: float) -> Span | None:
     """Return the span without punctuation at its edges; None where no letter is left."""
     while start < end and text[start] in _EDGE:
@@ -172,26 +191,39 @@ def _initial(text: str, start: int, end: int) -> bool:
     return word[-1:] == "." and (len(word) == 2 or word in _ABBREVIATED or "." in word[:-1])
 
 
-def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
-    """Return persons that are sure in one place, wherever else they, or their longer words, stand in the text."""
+def name_words(value: str) -> list[str]:
+    """Return what stands for a person elsewhere: the name, and its longer words."""
+    if value.isascii() or not "\u4e00" <= value[0] <= "\u9fff":
+        words = [word for word in value.split() if len(word) > 3 and word[0].isupper()]
+    else:
+        words = [value] if len(value) > 2 else []
+    return list(dict.fromkeys([value, *words])) if words else []
+
+
+def occurrences(text: str, names: Iterable[str], found: Sequence[Span]) -> list[Span]:
+    """Return the places of the names in a text, apart from those where something was found."""
     taken = [(s.start, s.end) for s in found]
     more: dict[tuple[int, int], Span] = {}
+    for name in names:
+        place = text.find(name)
+        while place >= 0:
+            end = place + len(name)
+            if _alone(text, place, end) and not any(a < end and place < b for a, b in taken):
+                more.setdefault((place, end), Span(place, end, "PERSON", REPEAT_SCORE, "EmbeddedNameRecognizer"))
+            place = text.find(name, end)
+    # of a name and its word in the same place the longer one counts
+    return [
+        s for s in more.values() if not any(o is not s and o.start <= s.start and s.end <= o.end for o in more.values())
+    ]
+
+
+def _repeats(text: str, found: Sequence[Span]) -> list[Span]:
+    """Return persons that are sure in one place, wherever else they, or their longer words, stand in the text."""
+    names: dict[str, None] = {}
     for span in found:
-        if span.entity_type != "PERSON" or span.score < REPEAT_SCORE:
-            continue
-        value = text[span.start : span.end]
-        if value.isascii() or not "\u4e00" <= value[0] <= "\u9fff":
-            words = [word for word in value.split() if len(word) > 3 and word[0].isupper()]
-        else:
-            words = [value] if len(value) > 2 else []
-        for word in {value, *words} if words else ():
-            place = text.find(word)
-            while place >= 0:
-                end = place + len(word)
-                if _alone(text, place, end) and not any(a < end and place < b for a, b in taken):
-                    more.setdefault((place, end), Span(place, end, "PERSON", REPEAT_SCORE, span.recognizer))
-                place = text.find(word, end)
-    return list(more.values())
+        if span.entity_type == "PERSON" and span.score >= REPEAT_SCORE:
+            names |= dict.fromkeys(name_words(text[span.start : span.end]))
+    return occurrences(text, names, found)
 
 
 def _alone(text: str, start: int, end: int) -> bool:

@@ -67,12 +67,14 @@ class Network:
         width = self._projection.shape[1]
         self._types, self._pairs = _Vectors(width), _Vectors(width)
 
+    def is_in(self, word: str, lexicon: str) -> bool:
+        return hash_word(word.lower()) in self.lexicons[lexicon]
+
     def is_name(self, word: str) -> bool:
-        key = hash_word(word.lower())
-        return any(key in self.lexicons[name] for name in ("given", "city", "country"))
+        return any(self.is_in(word, name) for name in ("given", "city", "country"))
 
     def is_word(self, word: str) -> bool:
-        return hash_word(word.lower()) in self.lexicons["dictionary"]
+        return self.is_in(word, "dictionary")
 
     def _vector(self, features: list[int]) -> Floats:
         """Return the sum of the features' rows over the root of their number, projected to the layers' width."""
