@@ -9,8 +9,9 @@ import re
 
 import pytest
 
-from sdk.scrub.find.checksums.nationals import ALONE, NAMED, Form, is_label
+from sdk.scrub.find.checksums.nationals import ALONE, NAMED, Form, is_label, without_labels
 from sdk.scrub.find.detector import Detector
+from sdk.scrub.spans import Span
 from sdk.store import shipped
 
 VALUES: dict[str, tuple[str, ...]] = {
@@ -648,6 +649,13 @@ def test_a_form_that_stands_alone_needs_no_word(detector: Detector, form: Form) 
     ]
     for number in own:
         assert found_in(detector, f"see {number} there") == [(4, 4 + len(number))]
+
+
+def test_a_name_in_a_word_for_a_number_is_left_out_and_others_stay() -> None:
+    text = "Codice Fiscale RSSMRA85T10A562S of Anna Rosa"
+    number, label, name = Span(15, 31, "NATIONAL_ID", 1.0), Span(0, 6, "PERSON", 1.0), Span(35, 44, "PERSON", 1.0)
+    assert without_labels(text, [label, number, name]) == [number, name]
+    assert without_labels(text, [label, name]) == [label, name]  # without a number it may be a name
 
 
 def test_a_word_for_a_number_is_nobodys_name() -> None:

@@ -80,8 +80,9 @@ _PART = (
     rf"(?!\p{{Han}}{{0,2}}(?:{_NO_PLACE}))"
     r"(?:(?![的在和是与及了从到去有个这那各每某本该全此两几多同]|[省市区县])\p{Han}){1,4}?"
 )
+CITIES = _CITIES.split("|")
 _LEVEL = "新区|开发区|高新区|自治县|街道|大道|大街|胡同|[区县镇乡村路街]"
-_CITY = regex.compile(r"\L<cities>", cities=_CITIES.split("|"))
+_CITY = regex.compile(r"\L<cities>", cities=CITIES)
 _BELOW = regex.compile(  # what lies in a city
     rf"(?:省|市|自治区|自治州)?(?:{_PART}(?:市|州|盟))?(?:{_PART}(?:{_LEVEL})){{1,4}}(?!\p{{Han}}?[口线灯网])"
 )

@@ -23,13 +23,13 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.nlp_engine import NlpEngine
 
 from sdk.regular_files import FileBytes
-from sdk.scrub.find.checksums.nationals import is_label
+from sdk.scrub.find.checksums.nationals import without_labels
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.ner_models import load_ner_models
 from sdk.scrub.find.recognizers import presidio_silenced, read_recognizers
 from sdk.scrub.find.views import View, views
 from sdk.scrub.prefilter.matching import NO_STRATEGIES, STRATEGIES, PatternTimedOut, prefilter_of
-from sdk.scrub.spans import NAME_KINDS, Span, merged
+from sdk.scrub.spans import Span, merged
 
 # What recognizers of any origin are known to raise; a class outside this list still ends the run, with its traceback.
 DETECTOR_ERRORS = (
@@ -210,14 +210,9 @@ class Detector:
             found = [*self._patterns(plan, view.text, deadline), *its, *self._others(plan, view.text, language)]
             if time.monotonic() > deadline:
                 raise DetectorTimedOut(f"all recognizers together took longer than {self._row_seconds:g} s")
-            kept = (
-                view.original(span)
-                for span in found
-                if span.score >= self._score_threshold
-                and not (span.entity_type in NAME_KINDS and is_label(view.text[span.start : span.end]))
-            )
+            kept = (view.original(span) for span in found if span.score >= self._score_threshold)
             spans += [span for span in kept if span]
-        return merged(spans)
+        return without_labels(readings[0].text, merged(spans))
 
     def _patterns(self, plan: _Language, text: str, deadline: float) -> list[Span]:
         try:

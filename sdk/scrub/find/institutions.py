@@ -12,12 +12,14 @@ from collections.abc import Iterator
 import regex
 
 from sdk.scrub.find.address_recognizer import AddressRecognizer
+from sdk.scrub.find.chinese_addresses import CITIES
 
 SURE, FAIR = 0.8, 0.65
 LONGEST = 5  # words of a name before its head
 
 _HEADS = (
-    "hospitals?|medical cent(?:er|re)s?|med(?:ical)? ctr|health cent(?:er|re)s?|healthcare(?: system)?"
+    "hospitals?|health department|medical cent(?:er|re)s?|med(?:ical)? ctr|health cent(?:er|re)s?"
+    "|healthcare(?: system)?"
     "|health care(?: system)?"
     "|health (?:system|network|clinic|partners|services|plaza)|clinics?|infirmary|hospice|nursing home|care home"
     "|care cent(?:er|re)"
@@ -135,10 +137,28 @@ _NO_SAINT_AFTER = regex.compile(
     r"\.? ?(?:St|Street|Ave|Avenue|Rd|Road|Lane|Drive|Blvd|Wort|wort|disease|fire|[Dd]ance|Bernard|Day|day"
     r"|Johns? [Ww]ort|score|criteria|questionnaire|George)(?![a-z])"
 )
+_KNOWN = re.compile(  # names without a head, of those that everybody knows
+    r"(?<![A-Za-z])(?:Kaiser Permanente|Johns Hopkins|Mass(?:achusetts)? General|Cedars[- ]Sinai|Mount Sinai"
+    r"|Mt\. Sinai|MD Anderson"
+    r"|Sloan[- ]Kettering|NYU Langone|Walgreens|CVS|Rite Aid|Quest Diagnostics|LabCorp|Labcorp|Sutter Health"
+    r"|Dignity Health|Geisinger"
+    r"|Intermountain Health|Montefiore|Beth Israel|Good Samaritan|UnitedHealthcare"
+    r"|Blue Cross(?: Blue Shield)?)(?![A-Za-z])"
+)
+_FIRST_HEAD = regex.compile(  # Hospital San Rafael, Klinikum Großhadern
+    r"(?<!\p{L})(?:Hospital(?: (?:General|Universitario|Clínico|Regional|Infantil|Universitari))?(?= (?:San|Santa|São"
+    r"|Sant|de|del|da|do|Nuestra)(?!\p{L}))"
+    r"|Cl[íi]nica|Hôpital|Clinique|Ospedale|Policlinico|Klinikum|Krankenhaus|Spital|Sanatorio|Centro Médico|CHU)"
+    r"(?: (?:de|del|della|di|da|do|dos|des|du|la|las|los|le|l['’]))*(?: (?:St\. )?\p{Lu}[\p{L}'’\-]+){1,4}"
+)
 _TWO = regex.compile(r"(?:Women|Children|Infants|Mothers?|Babies|Kids)['’s]* (?:and|&) \p{Lu}\p{L}+['’s]* \Z")
 _CENTER_FOR = regex.compile(
     r"(?<![\p{L}])(?:Institute|Center|Centre|Clinic|Foundation) (?:for|of) (?:\p{Lu}[\p{L}'’\-]+)(?:,? (?:(?:and|&|of"
     r"|the) ){0,2}\p{Lu}[\p{L}'’\-]+){0,4}"
+)
+_CHINESE = regex.compile(
+    rf"(?:{'|'.join(CITIES)})(?:协和|(?![的在和是与及了从到去])\p{{Han}}){{0,12}}?(?:医院|卫生院|诊所|卫生服务中心)(?:[东南西北总分新老]院区?)?"
+    r"|第[一二三四五六七八九十0-9]{1,3}(?:人民|附属|中心)?医院|省(?:立|人民|中)医院|\p{Han}{2,5}大学(?:第?[一二三四五]?附属)?(?:第[一二三四五六])?\p{Han}{0,4}?医院"
 )
 _AT = re.compile(
     r"(?:\bat|\bto|\bfrom|\bvia|\bthrough|\bof|\bby|\bin|\bnear|\bleft|\bcalled|\bseen|\bwith)(?: the)? \Z",
@@ -159,6 +179,10 @@ class InstitutionRecognizer(AddressRecognizer):
             head = _HEAD.match(text, place.start())
             if head:
                 yield from _named(text, head)
+        yield from ((*known.span(), SURE) for known in _KNOWN.finditer(text))
+        yield from ((*first.span(), FAIR) for first in _FIRST_HEAD.finditer(text))
+        if not text.isascii():
+            yield from ((*chinese.span(), FAIR) for chinese in _CHINESE.finditer(text))
         if " for " in text or " of " in text:
             for center in _CENTER_FOR.finditer(text):
                 begin, named, _ = _begin(text, center.start())

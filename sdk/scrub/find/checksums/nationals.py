@@ -17,6 +17,8 @@ from presidio_analyzer import Pattern, PatternRecognizer
 from sdk.data.check_digits import luhn
 from sdk.scrub.find.checksums import national_checks as check
 from sdk.scrub.find.checksums.checksum_recognizer import FAIR, ChecksumRecognizer
+from sdk.scrub.find.context import BEFORE
+from sdk.scrub.spans import NAME_KINDS, Span
 
 ENTITY = "NATIONAL_ID"
 _SEPARATORS = re.compile(r"[ .\-/+]")
@@ -172,15 +174,35 @@ _AFTER_LABEL = (
     r"(?![0-9A-Za-z])"
 )
 _DIGITS_AFTER = r"[0-9](?:[ .\-/]?[0-9]){6,13}(?![0-9A-Za-z])"
+_RECORDS = (
+    "MRN|MR|CSN|EMR|EHR|HMO|PPO|EMPI|FIN|HAR|RX|Rx|DOB|SSN|PCP|MSH|EVN|PID|NK1|PV1|ORC|OBR|OBX|IN1|GT1"  # and of HL7
+)
 _ANY_LABEL = re.compile(
-    rf"(?:(?:{CAPITAL_WORDS}|My Number)|(?i:{WORDS}))(?i:[ .:#\-]{{1,2}}(?:no|nr|num|number|nummer|card|id"
+    rf"(?:(?:{CAPITAL_WORDS}|My Number|{_RECORDS})|(?i:{WORDS}))(?i:[ .:#\-]{{1,2}}(?:no|nr|num|number|nummer|card|id"
     rf"|code))?[ .:#\-]*"
 )
 
 
 def is_label(text: str) -> bool:
-    """Tell whether the text is a word for such a number and no more, which is nobody's name."""
+    """Tell whether the text is a word for a number and no more, which is nobody's name."""
     return _ANY_LABEL.fullmatch(text) is not None
+
+
+def without_labels(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Leave out names that lie in a word for a number: alone, or before a national number."""
+    numbers = [span.start for span in spans if span.entity_type == ENTITY]
+    labels = [
+        match.span() for number in numbers for match in _ANY_LABEL.finditer(text, max(0, number - BEFORE), number)
+    ]
+    return [
+        span
+        for span in spans
+        if span.entity_type not in NAME_KINDS
+        or not (
+            is_label(text[span.start : span.end].strip())
+            or any(start <= span.start and span.end <= end for start, end in labels)
+        )
+    ]
 
 
 class _FormsRecognizer(ChecksumRecognizer):
@@ -252,9 +274,9 @@ class NamedNationalNumberRecognizer(PatternRecognizer):
         super().__init__(
             supported_entity=supported_entity or ENTITY,
             patterns=[
-                Pattern(f"{ENTITY} after a word", _LABEL + _NO_YEARS + _AFTER_LABEL, FAIR + 0.02),
-                Pattern(f"{ENTITY} after a word with an accent", _ACCENTED_LABEL + _AFTER_LABEL, FAIR + 0.02),
-                Pattern(f"{ENTITY} after a word in another script", _OTHER_SCRIPTS + _DIGITS_AFTER, FAIR + 0.02),
+                Pattern(f"{ENTITY} after a word", _LABEL + _NO_YEARS + _AFTER_LABEL, FAIR + 0.06),
+                Pattern(f"{ENTITY} after a word with an accent", _ACCENTED_LABEL + _AFTER_LABEL, FAIR + 0.06),
+                Pattern(f"{ENTITY} after a word in another script", _OTHER_SCRIPTS + _DIGITS_AFTER, FAIR + 0.06),
             ],
             context=context,
             supported_language=supported_language,
