@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -89,8 +90,7 @@ def views(text: str) -> Iterator[View]:
         yield _without(folded, marks, ())
     if "%" in text or "&" in text or "\\" in text:
         yield from _unescaped(folded)
-    if _LONG_WORD.search(folded):
-        yield from _from_base64(folded)
+    yield from _from_base64(folded)
     yield from _with_digits(folded)
 
 
@@ -157,9 +157,7 @@ def _plain(escape: str) -> str | None:
 # -- Base64
 
 SHORTEST, LONGEST = 12, 4_096  # characters of Base64 that are looked into; longer ones are data
-_LONG_WORD = regex.compile(
-    rf"(?<![0-9A-Za-z+/_=\-])[0-9A-Za-z+/_\-]{{{SHORTEST},{LONGEST}}}={{0,2}}(?![0-9A-Za-z+/_=\-])"
-)
+_LONG_WORD = re.compile(rf"(?<![0-9A-Za-z+/_=\-])[0-9A-Za-z+/_\-]{{{SHORTEST},{LONGEST}}}={{0,2}}(?![0-9A-Za-z+/_=\-])")
 _TEXT = 0.9  # of the characters, above which what is decoded is text
 
 
@@ -187,13 +185,7 @@ def _decoded(run: str) -> str | None:
 # -- letters in place of digits, as a scanner reads them
 
 _LIKE_DIGITS = str.maketrans("OolI|ZzSsB", "0011122558")
-_LOOKALIKE = regex.compile(
-    r"(?<![0-9A-Za-z])(?=[OolI|ZzSsB \-./]{0,12}[0-9])(?=(?:[OolI|ZzSsB0-9][ \-./]?){7})(?=[0-9 \-./]{0,24}[OolI"
-    r"|ZzSsB])"
-    r"[0-9OolI|ZzSsB](?:[ \-./]?[0-9OolI|ZzSsB]){6,22}(?![0-9A-Za-z])"
-)
-
-
+_LOOKALIKE = re.compile(r"(?<![0-9A-Za-z])[0-9OolI|ZzSsB](?:[ \-./]?[0-9OolI|ZzSsB]){6,22}(?![0-9A-Za-z])")
 AROUND = 64  # characters beside such a run in which a word for a number is looked for
 
 
@@ -201,7 +193,8 @@ def _with_digits(text: str) -> Iterator[View]:
     """Yield what stands around each run that is digits for the most part, with digits for its letters."""
     for match in _LOOKALIKE.finditer(text):
         run = match.group()
-        if sum(map(str.isdigit, run)) > sum(map(str.isalpha, run)):
+        letters = sum(run.count(letter) for letter in "OolI|ZzSsB")
+        if 0 < letters < sum(map(str.isdigit, run)):
             first, last = max(0, match.start() - AROUND), min(len(text), match.end() + AROUND)
             read = text[first : match.start()] + run.translate(_LIKE_DIGITS) + text[match.end() : last]
             yield View(read, tuple(range(first, last)), only=(match.span(),))
