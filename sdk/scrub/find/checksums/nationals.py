@@ -163,8 +163,9 @@ _BETWEEN = (
 )
 _LABEL = rf"(?<!\p{{L}})(?:(?-i:{CAPITAL_WORDS}|My Number)|{WORDS}){_BETWEEN}"
 _ACCENTED_LABEL = rf"(?:{_ACCENTED}){_BETWEEN}"
-_NO_YEARS = (
-    r"(?!(?:19|20)[0-9]{2}[\-/](?:19|20)?[0-9]{2}(?![0-9])|[0-9]{1,2}[./][0-9]{1,2}[./](?:19|20)[0-9]{2}(?![0-9]))"
+_NO_YEARS = (  # nor a date, nor an employer's number of the United States, which has a kind of its own
+    r"(?!(?:19|20)[0-9]{2}[\-/](?:19|20)?[0-9]{2}(?![0-9])|[0-9]{2}-[0-9]{7}(?![0-9])"
+    r"|[0-9]{1,2}[./][0-9]{1,2}[./](?:19|20)[0-9]{2}(?![0-9]))"
 )
 _AFTER_LABEL = (
     r"(?=(?:[A-Z]{0,6}[ ./+\-]{0,2}[0-9]){5}|(?:[A-Z]{0,6}[0-9]){4}[A-Z](?![0-9A-Za-z]))"
