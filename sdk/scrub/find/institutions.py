@@ -140,7 +140,8 @@ _NO_SAINT_AFTER = regex.compile(
 _KNOWN = re.compile(  # names without a head, of those that everybody knows
     r"(?<![A-Za-z])(?:Kaiser Permanente|Johns Hopkins|Mass(?:achusetts)? General|Cedars[- ]Sinai|Mount Sinai"
     r"|Mt\. Sinai|MD Anderson"
-    r"|Sloan[- ]Kettering|NYU Langone|Walgreens|CVS|Rite Aid|Quest Diagnostics|LabCorp|Labcorp|Sutter Health"
+    r"|Sloan[- ]Kettering|NYU Langone|Walgreens"
+    r"|CVS(?= (?:[Pp]harmacy|on |at ))|Rite Aid|Quest Diagnostics|LabCorp|Labcorp|Sutter Health"
     r"|Dignity Health|Geisinger"
     r"|Intermountain Health|Montefiore|Beth Israel|Good Samaritan|UnitedHealthcare"
     r"|Blue Cross(?: Blue Shield)?)(?![A-Za-z])"
@@ -200,11 +201,7 @@ def _named(text: str, head: regex.Match[str]) -> Iterator[tuple[int, int, float]
         named and head.group() in _IN_SMALL and _NAME_INSIDE.search(text, max(0, begin - 2), head.start())
     ):
         return
-    if (
-        named
-        and head.group().lower() in _WEAK
-        and all(_FIELD.search(word) or word.lower() in _TRADE for word in text[begin : head.start()].split())
-    ):
+    if named and head.group().lower() in _WEAK and not _is_practice(text, begin, head):
         return
     shout = text[begin : head.end()].isupper()
     if named and not (shout and _in_capitals(text, begin, head.end())):
@@ -218,6 +215,16 @@ def _named(text: str, head: regex.Match[str]) -> Iterator[tuple[int, int, float]
         after = _NAMED_AFTER.match(text, head.end())
         if after and not all(word.lower() in _TRADE for word in regex.split(r"[ \-]", after["name"])):
             yield begin, after.end(), FAIR
+
+
+def _is_practice(text: str, begin: int, head: regex.Match[str]) -> bool:
+    """Tell whether a field of medicine stands for a practice: a name before it, a word or a line that leads to it."""
+    words = text[begin : head.start()].split()
+    own = [word for word in words if not _FIELD.search(word) and word.lower() not in _TRADE]
+    led = _AT.search(text[max(0, begin - 14) : begin]) or (
+        (begin == 0 or text[begin - 1] in "\n:•") and not regex.match(r" \p{Lu}|\?", text[head.end() : head.end() + 2])
+    )
+    return bool(own and led) and len(words) < LONGEST - 1
 
 
 def _begin(text: str, end: int) -> tuple[int, bool, int]:
