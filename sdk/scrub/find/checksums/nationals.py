@@ -9,6 +9,7 @@ their own.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,11 +27,12 @@ _DIGIT_BEFORE, _DIGIT_AFTER = r"(?<![0-9A-Za-z.\-/])", r"(?![0-9A-Za-z]|[.\-/][0
 
 
 class Form(NamedTuple):
-    """country: as ISO 3166 writes it; check: of the number in capitals without separators."""
+    """country: as ISO 3166 writes it; check: of the number in capitals without separators; length: of that, 0: any."""
 
     country: str
     regex: str
     check: Callable[[str], bool]
+    length: int = 0
 
 
 # A chance match of these is rare: letters at fixed places, a date, two check digits, or separators of their own.
@@ -65,43 +67,44 @@ ALONE = (
 )  # fmt: skip
 # Digits of which one random number in ten or so passes: they count near a word for such a number.
 NAMED = (
-    Form("AT", r"[0-9]{4}[ \-]?[0-9]{6}", check.austria_insurance),
-    Form("BE", r"[0-9]{11}", check.belgium),
-    Form("BG", r"[0-9]{10}", check.bulgaria),
-    Form("CZ SK", r"[0-9]{10}", check.czechia_slovakia),
-    Form("DE", r"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", check.germany_tax),
-    Form("DE", r"[A-Z][0-9]{9}", check.germany_health),
-    Form("DE", r"[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}[0-9]", check.machine_readable),
-    Form("DK", r"[0-9]{6}[ \-]?[0-9]{4}", check.denmark),
-    Form("EE LT", r"[1-6][0-9]{10}", check.estonia_lithuania),
-    Form("FR", r"[0-3][0-9](?: ?[0-9]{2}){1}(?: ?[0-9]{3}){3}", check.france_tax),
-    Form("GR", r"[0-9]{11}", check.greece_insurance),
-    Form("GR", r"[0-9]{9}", check.greece_tax),
-    Form("HR", r"[0-9]{11}", check.mod_11_10),
-    Form("HU", r"8[0-9]{9}", check.hungary_tax),
-    Form("HU", r"[0-9]{3}([ \-]?)[0-9]{3}\1[0-9]{3}", check.hungary_insurance),
-    Form("HU", r"[1-8][ \-]?[0-9]{6}[ \-]?[0-9]{4}", check.hungary_person),
-    Form("IT", r"[0-9]{11}", luhn),
-    Form("LV", r"[0-9]{6}-?[0-9]{5}", check.latvia),
-    Form("MT", r"[0-9]{7}[MGAPLHBZ]", check.of_form),
-    Form("NL", r"[0-9]{9}|[0-9]{4}[. ][0-9]{2}[. ][0-9]{3}", check.netherlands),
-    Form("PL", r"[0-9]{11}", check.poland),
-    Form("PL", r"[0-9]{3}-?(?:[0-9]{3}-?[0-9]{2}|[0-9]{2}-?[0-9]{2}-?[0-9])-?[0-9]{2}|[0-9]{10}", check.poland_tax),
-    Form("PT", r"[0-9]{3} ?[0-9]{3} ?[0-9]{3}", check.portugal_tax),
-    Form("RO", r"[1-8][0-9]{12}", check.romania),
-    Form("SE", r"(?:19|20)?[0-9]{10}", check.sweden),
-    Form("SI", r"[0-9]{13}", check.slovenia_person),
-    Form("SI", r"[0-9]{8}", check.slovenia_tax),
-    Form("AU", r"[0-9]{3}([ \-]?)[0-9]{3}\1[0-9]{3}", check.australia_tax),
-    Form("BR", r"[0-9]{11}", check.brazil_person),
-    Form("CA", r"[0-9]{3}([ \-]?)[0-9]{3}\1[0-9]{3}", luhn),
-    Form("GB", r"[0-9]{3}[ \-]?[0-9]{3}[ \-]?[0-9]{4}", check.england_health),
-    Form("IN", r"[2-9][0-9]{11}", check.verhoeff),
-    Form("JP", r"[0-9]{4}([ \-]?)[0-9]{4}\1[0-9]{4}", check.japan),
-    Form("KR", r"[0-9]{13}", check.korea),
-    Form("NO", r"[0-9]{6} ?[0-9]{5}", check.norway),
-    Form("TH", r"[1-8][0-9]{12}", check.thailand),
-    Form("TR", r"[1-9][0-9]{10}", check.turkey),
+    Form("AT", r"[0-9]{4}[ \-]?[0-9]{6}", check.austria_insurance, 10),
+    Form("BE", r"[0-9]{11}", check.belgium, 11),
+    Form("BG", r"[0-9]{10}", check.bulgaria, 10),
+    Form("CZ SK", r"[0-9]{10}", check.czechia_slovakia, 10),
+    Form("DE", r"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", check.germany_tax, 11),
+    Form("DE", r"[A-Z][0-9]{9}", check.germany_health, 10),
+    Form("DE", r"[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}[0-9]", check.machine_readable, 10),
+    Form("DK", r"[0-9]{6}[ \-]?[0-9]{4}", check.denmark, 10),
+    Form("EE LT", r"[1-6][0-9]{10}", check.estonia_lithuania, 11),
+    Form("FR", r"[0-3][0-9](?: ?[0-9]{2}){1}(?: ?[0-9]{3}){3}", check.france_tax, 13),
+    Form("GR", r"[0-9]{11}", check.greece_insurance, 11),
+    Form("GR", r"[0-9]{9}", check.greece_tax, 9),
+    Form("HR", r"[0-9]{11}", check.mod_11_10, 11),
+    Form("HU", r"8[0-9]{9}", check.hungary_tax, 10),
+    Form("HU", r"[0-9]{3}([ \-]?)[0-9]{3}\1[0-9]{3}", check.hungary_insurance, 9),
+    Form("HU", r"[1-8][ \-]?[0-9]{6}[ \-]?[0-9]{4}", check.hungary_person, 11),
+    Form("IT", r"[0-9]{11}", luhn, 11),
+    Form("LV", r"[0-9]{6}-?[0-9]{5}", check.latvia, 11),
+    Form("MT", r"[0-9]{7}[MGAPLHBZ]", check.of_form, 8),
+    Form("NL", r"[0-9]{9}|[0-9]{4}[. ][0-9]{2}[. ][0-9]{3}", check.netherlands, 9),
+    Form("PL", r"[0-9]{11}", check.poland, 11),
+    Form("PL", r"[0-9]{3}-?(?:[0-9]{3}-?[0-9]{2}|[0-9]{2}-?[0-9]{2}-?[0-9])-?[0-9]{2}|[0-9]{10}", check.poland_tax, 10),
+    Form("PT", r"[0-9]{3} ?[0-9]{3} ?[0-9]{3}", check.portugal_tax, 9),
+    Form("RO", r"[1-8][0-9]{12}", check.romania, 13),
+    Form("SE", r"[0-9]{10}", check.sweden, 10),
+    Form("SE", r"(?:19|20)[0-9]{10}", check.sweden, 12),
+    Form("SI", r"[0-9]{13}", check.slovenia_person, 13),
+    Form("SI", r"[0-9]{8}", check.slovenia_tax, 8),
+    Form("AU", r"[0-9]{3}([ \-]?)[0-9]{3}\1[0-9]{3}", check.australia_tax, 9),
+    Form("BR", r"[0-9]{11}", check.brazil_person, 11),
+    Form("CA", r"[0-9]{3}([ \-]?)[0-9]{3}\1[0-9]{3}", luhn, 9),
+    Form("GB", r"[0-9]{3}[ \-]?[0-9]{3}[ \-]?[0-9]{4}", check.england_health, 10),
+    Form("IN", r"[2-9][0-9]{11}", check.verhoeff, 12),
+    Form("JP", r"[0-9]{4}([ \-]?)[0-9]{4}\1[0-9]{4}", check.japan, 12),
+    Form("KR", r"[0-9]{13}", check.korea, 13),
+    Form("NO", r"[0-9]{6} ?[0-9]{5}", check.norway, 11),
+    Form("TH", r"[1-8][0-9]{12}", check.thailand, 13),
+    Form("TR", r"[1-9][0-9]{10}", check.turkey, 11),
 )  # fmt: skip
 # What `NAMED` comes down to, in few patterns: a text is searched once, and each find is held against all of them.
 _DIGITS = (
@@ -220,12 +223,15 @@ class _FormsRecognizer(ChecksumRecognizer):
         name: str | None = None,
     ) -> None:
         super().__init__(supported_language, supported_entity, context, name)
-        self._checks = [(re.compile(form.regex, re.IGNORECASE), form.check) for form in self.forms]
+        self._checks: dict[int, list[tuple[re.Pattern[str], Callable[[str], bool]]]] = defaultdict(list)
+        for form in self.forms:
+            self._checks[form.length].append((re.compile(form.regex, re.IGNORECASE), form.check))
 
     def validate_result(self, pattern_text: str) -> bool | None:
         compact = _SEPARATORS.sub("", pattern_text).upper()
         holds = compact.isascii() and any(
-            regex.fullmatch(pattern_text) is not None and holds_for(compact) for regex, holds_for in self._checks
+            regex.fullmatch(pattern_text) is not None and holds_for(compact)
+            for regex, holds_for in self._checks.get(0 if 0 in self._checks else len(compact), ())
         )
         return (None if self.weak else True) if holds else False
 
