@@ -97,6 +97,8 @@ TABLE: list[tuple[str, str]] = [
     ("US_ITIN", "960-49-5499, 960-89-5499, 960-93-5499"),
     ("US_EIN", "EIN «12-3456789», employer identification number: «94-2404110», FEIN «123456789»"),
     ("US_EIN", "part 12-3456789 of the set, the range 10-20; EIN 12-345678"),
+    ("NATIONAL_ID", "Codice Fiscale «RSSMRA85T10A562S», DNI: «12345678Z», NRIC «S1234567D», PESEL «44051401359»; CPF «529.982.247-25»"),
+    ("NATIONAL_ID", "RSSMRA85T10A562T, 12345678A, S1234567E, code 44051401359, 529.982.247-26, SIN of 2021, NIR 1064 nm"),
     ("PASSPORT", "passport no. «A12345678»,护照号«576530030», passport: «AB1234567»"),
     ("PASSPORT", "passport valid for 10 years, form 539630913"),
     ("US_PASSPORT", "US passport «539630913», United States passport number «C03005988»"),

@@ -724,7 +724,7 @@ def test_a_patient_ties_the_rows_that_are_about_the_same_one(tmp_path: Path) -> 
     [
         ("firstName", "PERSON"), ("customer_name", "PERSON"), ("product_name", None), ("phone1", "PHONE_NUMBER"),
         ("HOME-PHONE", "PHONE_NUMBER"), ("patientSSN", "US_SSN"), ("address_line_2", "STREET_ADDRESS"),
-        ("患者姓名", "PERSON"),
+        ("患者姓名", "PERSON"), ("codice_fiscale", "NATIONAL_ID"), ("nino", "NATIONAL_ID"),
         ("手机号", "PHONE_NUMBER"), ("身份证号码", "CN_RESIDENT_ID"), ("ip_address", "IP_ADDRESS"), ("branch", None),
         ("filename", None), ("shipping", None), ("page", None), ("0", None), ("", None), ("dob", "DATE_OF_BIRTH"),
     ],

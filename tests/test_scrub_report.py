@@ -372,6 +372,15 @@ def test_the_recall_says_on_which_rows_it_was_measured() -> None:
     assert record().recall_scope().startswith("Not measured")
 
 
+def test_a_share_is_told_only_where_every_kind_that_was_found_was_planted() -> None:
+    planted = Recall(planted=5, found=5)
+    measured = {"recall_planted": planted, "recall_by_kind": {"US_SSN": planted}}
+    assert record(**measured, counts={"US_SSN": 9}).recall_text() == "5 of 5 planted values of 1 kind found (100.0%)"
+    some = record(**measured, counts={"US_SSN": 9, "PERSON": 2}).recall_text()
+    assert some == "5 of 5 planted values of 1 kind found; not measured: PERSON"
+    assert record().recall_text() == "nothing planted"
+
+
 def test_a_field_that_no_row_has_is_told(tmp_path: Path) -> None:
     source = with_metadata(tmp_path / "rows.jsonl", [{"ward": "a"}])
     with pytest.raises(InvalidInput, match="quasi_identifiers") as caught:

@@ -222,7 +222,6 @@ def _summary(project: Project, result: Result) -> RenderableType:
     losses = [point.loss for point in run.losses]
     before, after = (metrics["all"].of(scores.metric) for metrics in (scores.base, scores.adapted))
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
-    recall = scrubbed.recall_planted
     sdk, folder = visible(_command()), visible(str(project.root))
     rows: list[tuple[str, RenderableType]] = [
         ("advice", styled("[bold]{}[/]: {}", METHODS[run.settings.method], advice.reasons["method"])),
@@ -230,8 +229,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
         ("", f"{scrubbed.findings:,} findings: {scrubbed.treatments_text()}; {scrubbed.rows_changed:,} rows changed"),
         (
             "",
-            f"{recall.found} of {recall.planted} planted values found ({recall.found / max(1, recall.planted):.1%}). "
-            f"{scrubbed.recall_scope()}",
+            f"{visible(scrubbed.recall_text())}. {scrubbed.recall_scope()}",
         ),
         ("loss", styled("{:.2f} [cyan]{}[/] {:.2f}", losses[0], show.sparkline(losses), losses[-1])),
         (

@@ -55,8 +55,6 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
         found = f"{planted.found}/{planted.planted}" if planted else ""
         count = scrubbed.counts[kind]
         table.add_row(visible(kind), str(count), Text(bar(count, max(scrubbed.counts.values())), "cyan"), found)
-    recall = scrubbed.recall_planted
-    share = f"{recall.found / recall.planted:.1%}" if recall.planted else "nothing planted"
     rows = ", ".join(f"{count} {split}" for split, count in scrubbed.rows.items())
     formats = ", ".join(f"{split}: {layout}" for split, layout in scrubbed.formats.items())
     behind = f"; {scrubbed.canaries} canaries planted for the leak check" if scrubbed.canaries else ""
@@ -64,7 +62,7 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
         styled("[dim]read[/] {} rows ({}); {} changed{}", rows, formats, counted(scrubbed.rows_changed, "row"), behind),
         table,
         styled("{} findings: {}", f"{scrubbed.findings:,}", scrubbed.treatments_text()),
-        styled("[bold]recall on planted spans {}[/] ({} of {})", share, recall.found, recall.planted),
+        styled("[bold]recall[/]: {}", visible(scrubbed.recall_text())),
         styled("[dim]{}", scrubbed.recall_scope()),
         *_left_out(scrubbed),
         styled("[dim]found: by the surest kind where two overlap; recall: not a character left, under whatever kind"),

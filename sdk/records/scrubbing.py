@@ -171,6 +171,19 @@ class Scrubbed(StepRecord):
         """Say what was done with the findings: `431 replaced by placeholders, 48 kept by policy`."""
         return ", ".join(f"{count:,} {said}" for said, count in self.treatments.items()) or "none found"
 
+    def recall_text(self) -> str:
+        """Say how many planted values were found, as a share only where every kind among the findings was planted."""
+        recall = self.recall_planted
+        if not recall.planted:
+            return "nothing planted"
+        unmeasured = sorted(set(self.counts) - set(self.recall_by_kind))
+        kinds = len(self.recall_by_kind)
+        of = f"{kinds} {'kind' if kinds == 1 else 'kinds'}"
+        told = f"{recall.found:,} of {recall.planted:,} planted values of {of} found"
+        if unmeasured:
+            return f"{told}; not measured: {', '.join(unmeasured)}"
+        return f"{told} ({recall.found / recall.planted:.1%})"
+
     def recall_scope(self) -> str:
         """Say on which rows the recall was measured, and so what it does not tell."""
         if not self.recall_planted.planted:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import regex
 
 from sdk.scrub.find.address_recognizer import AddressRecognizer
@@ -52,6 +55,48 @@ _CODE = regex.compile(r"[ ,]{1,2}(?!0{6})[0-9]{6}(?![0-9A-Za-z\-年元]|[.,][0-9
 _HINT = regex.compile(r"[0-9一二三四五六七八九十甲乙丙丁A-Za-z][号號弄巷栋棟幢座期单單楼樓层層室户戶组队社\-]|址|住")
 
 
+# What tells a place without a number: a city and what lies in it, or the name of a road or district behind a word.
+_CITIES = (
+    _PROVINCES
+    + "|唐山|秦皇岛|邯郸|邢台|保定|张家口|承德|沧州|廊坊|衡水|大同|阳泉|长治|晋城|朔州|晋中|运城|忻州|临汾|吕梁|包头"
+    "|赤峰|通辽|鄂尔多斯|呼伦贝尔"
+    "|鞍山|抚顺|本溪|丹东|锦州|营口|阜新|辽阳|盘锦|铁岭|葫芦岛|四平|辽源|通化|白山|松原|白城|延边|齐齐哈尔|鸡西|鹤岗|双鸭山|大庆|伊春|佳木斯|牡丹江|黑河|绥化"
+    "|南通|连云港|淮安|盐城|扬州|镇江|泰州|宿迁|湖州|衢州|舟山|台州|丽水|芜湖|蚌埠|淮南|马鞍山|淮北|铜陵|安庆|黄山|滁州|阜阳|宿州|六安|亳州|池州|宣城"
+    "|莆田|三明|漳州|南平|龙岩|宁德|景德镇|萍乡|九江|新余|鹰潭|赣州|吉安|宜春|抚州|上饶|淄博|枣庄|东营|潍坊|济宁|泰安|威海|日照|临沂|德州|聊城|滨州|菏泽"
+    "|开封|平顶山|安阳|鹤壁|新乡|焦作|濮阳|许昌|漯河|三门峡|南阳|商丘|信阳|周口|驻马店|黄石|十堰|宜昌|襄阳|鄂州|荆门|孝感|荆州|黄冈|咸宁|随州|恩施"
+    "|株洲|湘潭|衡阳|邵阳|岳阳|常德|张家界|益阳|郴州|永州|怀化|娄底|韶关|汕头|江门|湛江|茂名|肇庆|梅州|汕尾|河源|阳江|清远|潮州|揭阳|云浮"
+    "|柳州|桂林|梧州|北海|防城港|钦州|贵港|玉林|百色|贺州|河池|来宾|崇左|自贡|攀枝花|泸州|德阳|绵阳|广元|遂宁|内江|乐山|南充|眉山|宜宾|广安|达州|雅安|巴中|资阳"
+    "|六盘水|遵义|安顺|毕节|铜仁|曲靖|玉溪|保山|昭通|丽江|普洱|临沧|大理|日喀则|铜川|宝鸡|咸阳|渭南|延安|汉中|榆林|安康|商洛"
+    "|嘉峪关|金昌|白银|天水|武威|张掖|平凉|酒泉|庆阳|定西|陇南|石嘴山|吴忠|固原|克拉玛依|吐鲁番|哈密|义乌|昆山|江阴|常熟|张家港|晋江|慈溪|萧山|浦东"
+)
+_NO_PLACE = (  # words that end like a place and are none
+    "地区|社区|小区|市区|特区|城区|郊区|灾区|景区|校区|园区|片区|战区|赛区|禁区|专区|分区|选区|疫区|山区|库区|辖区|老区|街区|误区|时区|学区|牧区|林区|矿区|厂区|展区"
+    "|道路|马路|公路|铁路|网路|线路|思路|套路|出路|上路|走路|一路|半路|后路|退路|弯路|高速路|回路|电路|通路|赶路|带路|问路|让路|开路|活路|末路|心路|之路|丝路|航路|水路|陆路|来路|去路"
+    "|逛街|上街|华尔街|唐人街|步行街|满街|当街|沿街|农村|乡村|全村|奥运村|地球村|城中村|各村|城镇|乡镇|重镇|小镇|古镇|坐镇|冰镇|家乡|故乡|老乡|下乡|异乡|同乡|梦乡|城乡|水乡|知县|各县|全县|郡县"
+    "|小巷|大街小巷"
+    "|楼市|股市|车市|超市|城市|都市|门市|夜市|菜市|上市|入市|集市|闹市|开市|大市|后市|牛市|熊市|收市|救市"
+)
+_PART = (
+    rf"(?!\p{{Han}}{{0,2}}(?:{_NO_PLACE}))"
+    r"(?:(?![的在和是与及了从到去有个这那各每某本该全此两几多同]|[省市区县])\p{Han}){1,4}?"
+)
+CITIES = _CITIES.split("|")
+_LEVEL = "新区|开发区|高新区|自治县|街道|大道|大街|胡同|[区县镇乡村路街]"
+_CITY = regex.compile(r"\L<cities>", cities=CITIES)
+_BELOW = regex.compile(  # what lies in a city
+    rf"(?:省|市|自治区|自治州)?(?:{_PART}(?:市|州|盟))?(?:{_PART}(?:{_LEVEL})){{1,4}}(?!\p{{Han}}?[口线灯网])"
+)
+_LEVELS = re.compile("[区县镇乡村路街]|大道|胡同")
+_RUN = re.compile("[一-鿿]+")
+_LEAD = regex.compile("(?:住在|位于|来自|赶到|前往|途经|路过|搬到|回到|[在到去往从经沿于])")
+_DISTRICTS = regex.compile(rf"(?:{_PART}(?:{_LEVEL})){{2,4}}(?!\p{{Han}}?[口线灯网])")
+_ALONE = regex.compile(
+    rf"(?!\p{{Han}}{{0,2}}(?:{_NO_PLACE}))"
+    r"(?:(?![的在和是与及了从到去有个这那各每某本该全此两几多同我你他她它小大老走问让带一])\p{Han}){2,3}"
+    r"(?:(?:路|大道|大街|胡同|街道|镇)(?=[^\p{Han}]|\Z|[的上在附近旁边口站排和与及是一有里内]|地铁|派出所|小学|中学|支行)|新区|县|区)"
+)
+
+
 class MainlandAddressRecognizer(AddressRecognizer):
     """A road or place with a number, its rooms behind it and its district, city and province before it.
 
@@ -60,14 +105,33 @@ class MainlandAddressRecognizer(AddressRecognizer):
     """
 
     def addresses(self, text: str) -> list[tuple[int, int, float]]:
-        if text.isascii() or not _HINT.search(text):
+        if text.isascii():
             return []
-        spans = [(*_around(text, match.start(), match.end()), SURE) for match in _ANCHOR.finditer(text)]
+        spans = list(_places(text))
+        if not _HINT.search(text):
+            return spans
+        spans += [(*_around(text, match.start(), match.end()), SURE) for match in _ANCHOR.finditer(text)]
         for match in _KEYWORD.finditer(text):
             end = _end_of_run(text[match.start() : match.end()])
             if end:
                 spans.append((match.start(), match.start() + end, FAIR))
         return [(start, _with_code(text, end), score) for start, end, score in spans if end - start > 3]
+
+
+def _places(text: str) -> Iterator[tuple[int, int, float]]:
+    """Yield places without a number: a city with what lies in it, districts in a row, one road behind a word for it."""
+    for run in _RUN.finditer(text):
+        if not _LEVELS.search(text, run.start(), run.end()):
+            continue
+        begins = [run.start(), *(lead.end() for lead in _LEAD.finditer(text, run.start(), run.end()))]
+        for city in _CITY.finditer(text, run.start(), run.end()):
+            below = _BELOW.match(text, city.end())
+            if below:
+                yield city.start(), below.end(), FAIR
+        for begin in begins:
+            match = _DISTRICTS.match(text, begin) or _ALONE.match(text, begin)
+            if match:
+                yield *match.span(), FAIR
 
 
 def _around(text: str, start: int, end: int) -> tuple[int, int]:

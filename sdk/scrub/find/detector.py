@@ -23,6 +23,7 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.nlp_engine import NlpEngine
 
 from sdk.regular_files import FileBytes
+from sdk.scrub.find.checksums.nationals import without_labels
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.ner_models import load_ner_models
 from sdk.scrub.find.recognizers import presidio_silenced, read_recognizers
@@ -211,7 +212,7 @@ class Detector:
                 raise DetectorTimedOut(f"all recognizers together took longer than {self._row_seconds:g} s")
             kept = (view.original(span) for span in found if span.score >= self._score_threshold)
             spans += [span for span in kept if span]
-        return merged(spans)
+        return without_labels(readings[0].text, merged(spans))
 
     def _patterns(self, plan: _Language, text: str, deadline: float) -> list[Span]:
         try:

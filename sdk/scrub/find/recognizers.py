@@ -19,7 +19,7 @@ from presidio_analyzer.recognizer_registry.recognizers_loader_utils import (
 from sdk.errors import InvalidInput
 from sdk.recognizer_format import parse_recognizers
 from sdk.regular_files import RECOGNIZERS_BYTES, FileBytes, read_regular
-from sdk.scrub.find import checksums, chinese_addresses, chinese_names, street_addresses
+from sdk.scrub.find import checksums, chinese_addresses, chinese_names, hl7, institutions, street_addresses
 from sdk.scrub.find.tagger import name_recognizer
 
 REGEX_FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)  # Presidio's default
@@ -27,6 +27,8 @@ OWN_MODULES = (
     chinese_addresses,
     checksums,
     chinese_names,
+    hl7,
+    institutions,
     street_addresses,
     name_recognizer,
 )  # imported so that Presidio finds their classes by name

@@ -72,9 +72,11 @@ _CODE = rf"(?:[0-9]{{5}}(?:-[0-9]{{4}})?|{_UK}|{_CANADA})(?![0-9A-Za-z])"
 _TAIL = regex.compile(
     rf"(?P<unit>(?:[,.]?[ \n]{{1,2}}{_UNIT}){{0,2}})"
     rf"(?P<code>(?:[,.]?\n|, ?\n?){_CITY}(?:,? ?\n|, ?){_STATE}\.?,?[ \n]{_CODE}"
-    rf"|(?:[,.]?\n|, ?\n?){_CITY}(?:,? ?\n|,? )(?:(?:NSW|VIC|QLD|ACT|TAS|WA|SA|NT),? [0-9]{{4}}|{_CODE})(?![0-9A-Za-z])"
+    rf"|(?:[,.]?\n|, ?\n?){_CITY}(?:,? ?\n|,? )(?:(?:NSW|VIC|QLD|ACT|TAS|WA|SA|NT),? [0-9]{{4}}"
+    rf"|{_CODE})(?![0-9A-Za-z])"
     rf"|(?:[,.]?\n|, ?){_CITY}(?:\n| ){_CODE}"
-    rf"|(?:[,.]?\n)(?:RD [0-9]{{1,2}}\n)?{_CITY} [0-9]{{4}}(?![0-9A-Za-z])|, {_CITY} (?!19|20)[0-9]{{4}}(?![0-9A-Za-z])"
+    rf"|(?:[,.]?\n)(?:RD [0-9]{{1,2}}\n)?{_CITY} [0-9]{{4}}(?![0-9A-Za-z])|, {_CITY} (?!19"
+    rf"|20)[0-9]{{4}}(?![0-9A-Za-z])"
     r"|(?:, ?|\n| )[AC-FHKNPRTV-Y][0-9][0-9W] ?[0-9AC-FHKNPRTV-Y]{4}(?![0-9A-Za-z]))?",
     regex.IGNORECASE,
 )
@@ -86,6 +88,17 @@ _FRENCH_NAME = regex.compile(
     regex.IGNORECASE,
 )
 _DIRECTION = regex.compile(r" (?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)(?![A-Za-z])", regex.IGNORECASE)
+_CROSSING = regex.compile(
+    r" (?:and|&|at|near|/) (?-i:(?:\p{Lu}[\p{L}'’\-]{0,24}\.? |[0-9]{1,3}(?:st|nd|rd"
+    r"|th) ){1,3}(?P<suffix>\p{Lu}\p{L}{1,12}\.?))(?![\p{L}])"
+)
+_CORNER = regex.compile(
+    r"(?<![A-Za-z])(?:corner|intersection|crossing|junction|cross[ \-]streets?)(?: of| at|:"
+    r"| is)? \K(?-i:(?:\p{Lu}[\p{L}'’\-]{0,24}\.? |[0-9]{1,3}(?:st|nd|rd|th) ){1,3}"
+    r"(?P<first>\p{Lu}\p{L}{0,12}\.?))(?:,? (?:and|&|at|near) |/)(?-i:(?:\p{Lu}[\p{L}'’\-]{0,24}\.? |[0-9]{1,3}(?:st"
+    r"|nd|rd|th) ){0,3}\p{Lu}\p{L}{1,14})(?![\p{L}])",
+    regex.IGNORECASE,
+)
 _FIRST = regex.compile(
     rf"(?<![0-9A-Za-z.,$€£¥%/\-])(?P<number>{_NUMBER}),? (?P<words>{_WORD}(?: {_WORD}){{1,5}})", regex.IGNORECASE
 )
@@ -94,6 +107,18 @@ _AFTER_UNIT = regex.compile(
     regex.IGNORECASE,
 )
 _UNIT_BEFORE = re.compile(rf"(?<![A-Za-z]){_UNIT_WORD} ?#?\Z", re.IGNORECASE)
+_ROOMS = (
+    "level",
+    "room",
+    "rm",
+    "floor",
+    "fl ",
+    "lot",
+    "space",
+    "studio",
+    "house",
+    "building",
+)  # a word may follow them
 _MILITARY = regex.compile(
     r"(?<![A-Za-z])(?:(?:psc|cmr|unit) ?[0-9]{1,5},? ?\n?box [0-9]{1,5}"
     r"|us[a-z]{1,3} \p{L}[\p{L}'’\-]{1,24}(?: \p{L}+)?)"
@@ -143,7 +168,7 @@ _LAST = regex.compile(
     r"|torre|casa"
     r"|apto\.?|apt\.?|bl\.|sc\.|ap\.|bus|stiege|top|tür|puerta|esc\.|lok\.|lgh|стр\.|кв\."
     r"|корп\.) {0,2}[0-9]{1,5}[A-Za-z]?"
-    r"(?![\p{L}0-9])){0,4}"
+    r"(?![\p{L}0-9])|,? [0-9]{1,2}(?:[oa]|°)\.?(?![\p{L}])(?: ?[A-Za-z]{1,3}(?![\p{L}]))?){0,4}"
     rf"(?P<code>(?:\.?,? ?\n|, )(?:{_LAST_CODE}(?:[ \n]|, )(?:{_CAPITAL_CITY}|\p{{Ll}}[\p{{L}}\-]{{2,24}})"
     rf"|{_CAPITAL_CITY}(?:, {_CAPITAL_CITY})?,? {_LAST_CODE}"
     rf"|(?<=\n)\p{{Ll}}[\p{{L}}'’\-]{{2,24}}(?:,? \p{{L}}{{2,24}}){{0,3}},? {_LAST_CODE})(?:,? (?-i:\([A-Z]{{2}}\)"
@@ -158,7 +183,7 @@ _NUMBER_WORDS = frozenset("no. nr. nr no n. n° nº n.º num. number # д. бу�
 # before the name of a street: unmistakable in any case; then those that need a capital or a word for an address
 _BEFORE = frozenset(
     """
-    calle avenida avda. paseo callejón glorieta carretera urbanización rambla peatonal circunvalación calzada
+    calle avenida avda. odos paseo callejón glorieta carretera urbanización rambla peatonal circunvalación calzada
     prolongación privada cerrada andador rua travessa praça pça. rodovia beco loteamento condomínio pátio estrada
     esplanada fazenda chácara colônia ladeira viela viale piazza piazzale vicolo contrada borgo lungomare rotonda
     ulica ul. aleja al. osiedle os. plac pl. rruga bulevardul aleea soseaua şoseaua intrarea jalan jl. gg. ул. улица
@@ -200,11 +225,11 @@ _MAYBE_ENDS = tuple(
 )
 _AFTER_NAME = frozenset(
     """
-    utca útja út tér tere körút köz sétány sor krt. ulica trg cesta straße strasse allee allé gata gatan väg gate
+    u. utca útja út tér tere körút köz sétány sor krt. ulica trg cesta straße strasse allee allé gata gatan väg gate
     vei caddesi sokak sokağı cad. sok.
     """.split()
 )
-_HUNGARIAN = frozenset("utca útja út tér tere körút köz sétány sor krt.".split())
+_HUNGARIAN = frozenset("u. utca útja út tér tere körút köz sétány sor krt.".split())
 _NOT_STREETS = (
     frozenset(
         """
@@ -214,7 +239,7 @@ _NOT_STREETS = (
     february march april june july august september october november december monday tuesday wednesday thursday
     friday saturday sunday about over under least most only around approximately nearly almost exactly code zip id
     port court hall gmt form rule clause schedule tier euro usd eur gbp temperature score value price windows model
-    dose dosage rate order ref unknown
+    dose dosage rate order ref unknown during total of sample level study trial ratio ages aged mean
     """.split()
     )
     | _NO_NAME - _PARTICLES
@@ -247,11 +272,15 @@ def _addresses(text: str) -> Iterator[tuple[int, int, float]]:
             follows = _AFTER_UNIT.match(text, start)
             if follows:
                 begin = start - len(unit.group())
-                yield from _with_suffix(text, begin, follows, bool(follows["number"]) or text[begin].isupper())
+                numbered = bool(follows["number"]) or "\n" in text[start : follows.start("words")]
+                if numbered or not unit.group().lower().startswith(_ROOMS):
+                    yield from _with_suffix(text, begin, follows, numbered or text[begin].isupper())
         elif before[-1:] == " ":
             yield from _number_last(text, start, before.rpartition("\n")[2])
     if _POST.search(text):
         yield from ((*match.span(), SURE) for match in _MILITARY.finditer(text))
+    if any(word in text for word in ("corner", "intersect", "Corner", "Intersect", "cross", "junction")):
+        yield from ((*match.span(), FAIR) for match in _CORNER.finditer(text))
     if " #" in text:
         yield from ((*match.span(), SURE) for match in _GRID.finditer(text))
 
@@ -288,7 +317,7 @@ def _with_suffix(
         bare = word.rstrip(".").lower()
         end = position + len(word if bare in _ABBREVIATED else word.rstrip("."))
         if number and bare in _STREETS:
-            end = _after_direction(text, end)
+            end = _after_crossing(text, _after_direction(text, end))
             tail = _TAIL.match(text, end)
             if tail and (tail["unit"] or tail["code"]):
                 yield start, tail.end(), SURE
@@ -318,6 +347,12 @@ def _after_direction(text: str, end: int) -> int:
     return direction.end() if direction else end
 
 
+def _after_crossing(text: str, end: int) -> int:
+    """Return where the second street of a corner ends: 41 Birch Street and Linden Pass."""
+    crossing = _CROSSING.match(text, end)
+    return crossing.end() if crossing and crossing["suffix"].lower().rstrip(".") in _STREETS else end
+
+
 def _number_last(text: str, start: int, before: str) -> Iterator[tuple[int, int, float]]:
     """Yield a street's name before the number at `start`: by its ending, a word before it, or what leads to it."""
     number = _LAST.match(text, start)
@@ -336,13 +371,17 @@ def _number_last(text: str, start: int, before: str) -> Iterator[tuple[int, int,
     if lower.endswith(_ENDS) and len(lower) > 5:
         yield _from_quote(text, place), end, FAIR
     elif lower.endswith(_MAYBE_ENDS) and len(lower) > 5:
-        if number["code"] or _led(before[: place - base]):
+        if lower in _NOT_STREETS:
+            return
+        if _is_town(number["code"]) or _led(before[: place - base]):
             yield _from_quote(text, place), end, FAIR
         elif last[:1].isupper() and words[-2:-1] and words[-2].lower() in _PLACE_WORDS:
             yield place, end, LIKELY
     if lower in _AFTER_NAME and base + max(least, _name_before(words)) < place:
         dotted = lower in _HUNGARIAN and text[end : end + 1] == "." and not number["tail"]
-        yield base + max(least, _name_before(words)), end + dotted, FAIR
+        begin = base + max(least, _name_before(words))
+        house = re.search(r"(?<![0-9A-Za-z.,])[0-9]{1,4} \Z", text[max(0, begin - 6) : begin])
+        yield begin - (len(house.group()) if house else 0), end + dotted, FAIR
     yield from ((base + begin, end, score) for begin, score in _word_before(words, before))
     if number["code"] and "\n" in number["code"] and last[:1].isupper():
         yield base + max(least, _name_before(words)), end, LIKELY
@@ -351,6 +390,11 @@ def _number_last(text: str, start: int, before: str) -> Iterator[tuple[int, int,
         fits = name[0] and len(name) <= 5 and not any(word.lower().strip(".,:") in _NOT_STREETS for word in name)
         if fits and (name[0][0].isupper() or lead.group().lower().startswith(_SURE_LEADS)) and name[0][0].isalpha():
             yield base + lead.end(), end, LIKELY
+
+
+def _is_town(code: str | None) -> bool:
+    """Tell whether a code and a town were found, and no number of a list with the next word."""
+    return code is not None and not any(word in _NO_NAME for word in code.lower().replace(",", " ").split())
 
 
 def _from_quote(text: str, place: int) -> int:

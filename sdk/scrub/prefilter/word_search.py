@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+
+import regex
 
 from sdk.scrub.prefilter.literals import LONGEST_LITERAL, trie
 from sdk.scrub.prefilter.requirements import Requirements
@@ -24,9 +27,9 @@ class Words(Strategy):
         self._patterns = patterns
         self._known: dict[tuple[str, str], tuple[int, ...]] = {}
         words = {word for requirements in patterns.values() for word in requirements.prefixes}
+        begins = [(number, tuple(requirements.prefixes)) for number, requirements in patterns.items()]
         self._numbers = {
-            word: tuple(number for number, r in patterns.items() if any(map(word.startswith, r.prefixes)))
-            for word in words
+            word: tuple(number for number, prefixes in begins if word.startswith(prefixes)) for word in words
         }
         anywhere = {
             word[0]
@@ -99,10 +102,17 @@ def _can_follow_letter(requirements: Requirements, word: str) -> bool:
     """Tell whether a match that begins with this word can stand behind a letter."""
     if not begins_inside_run(requirements):
         return False
-    assert requirements.relaxed
-    cases = [("a", "A") if c.isascii() and c.isalpha() else (shape_of(c),) for c in word[:4]]
+    assert requirements.shape
+    return _fits_behind_letter(
+        requirements.shape, tuple(("a", "A") if c.isascii() and c.isalpha() else (shape_of(c),) for c in word[:4])
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _fits_behind_letter(relaxed: str, cases: tuple[tuple[str, ...], ...]) -> bool:
+    """Tell whether the pattern over shapes matches one of the cases behind a letter; most words share theirs."""
     shapes = ("".join((before, *shape)) for before in "aA" for shape in itertools.product(*cases))
-    return any(requirements.relaxed.match(shape, 1, partial=True) for shape in shapes)
+    return any(regex.compile(relaxed).match(shape, 1, partial=True) for shape in shapes)
 
 
 def _occurrences_after_no_letter(

@@ -4,6 +4,16 @@ Presidio's own classes stand on `\\b`, which is not there between a Chinese char
 look-arounds. A class is `weak` where one random number in ten passes its check: it then needs a context word as well.
 """
 
-from sdk.scrub.find.checksums import accounts, cards, devices, health, mainland, networks, securities, states
+from sdk.scrub.find.checksums import (
+    accounts,
+    cards,
+    devices,
+    health,
+    mainland,
+    nationals,
+    networks,
+    securities,
+    states,
+)
 
-__all__ = ["accounts", "cards", "devices", "health", "mainland", "networks", "securities", "states"]
+__all__ = ["accounts", "cards", "devices", "health", "mainland", "nationals", "networks", "securities", "states"]

@@ -8,7 +8,7 @@ import re
 from sdk.scrub.find.checksums.checksum_recognizer import ChecksumRecognizer
 
 _NUMBERED = (
-    r"(?<!(?:\b(?:version|ver|v|release|build|firmware|section|sect|chapter|clause|article|paragraph|appendix)|版本号?|第)"
+    r"(?<!(?:\b(?:version|ver|v|release|build|firmware|section|sect|chapter|clause|article|paragraph|appendix|ec|e\.c\.)|版本号?|第)"
     r"\.? ?[0-9.]{7,15})"
 )
 
