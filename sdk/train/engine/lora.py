@@ -103,7 +103,7 @@ class _Projections(torch.autograd.Function):
         added: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
         if matrices:
             down, ups = group.matrices(x.dtype)
-            reduced = dropped @ down.t()
+            reduced = _matmul(dropped, down.t())
             added = zip(torch.split(reduced, group.ranks, dim=1), ups, strict=True)
         # All layers of a group are of one kind; in 8-bit floats their common input is quantized once.
         rows = quantize_rows(x) if isinstance(group.bases[0], Fp8Linear) else None
@@ -130,7 +130,7 @@ class _Projections(torch.autograd.Function):
             down, ups = group.matrices(reduced.dtype)
             # With y = x W' + r B' and r = x (s A)': dr = dy B, dB = dy' r, d(s A) = dr' x, dx = dy W + dr (s A).
             adapted = [gradient for gradient, has in zip(gradients, group.adapted, strict=True) if has]
-            of_reduced = torch.cat([gradient @ up for gradient, up in zip(adapted, ups, strict=True)], dim=1)
+            of_reduced = torch.cat([_matmul(gradient, up) for gradient, up in zip(adapted, ups, strict=True)], dim=1)
             of_downs = _scaled(_product(of_reduced.t(), dropped), group)
             of_ups = [
                 _product(gradient.t(), part)
@@ -155,10 +155,14 @@ def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Multiply to float32, as the adapters are; on a GPU without rounding to the factors' type on the way."""
     if left.is_cuda and left.dtype != torch.float32:
         return torch.mm(left, right, out_dtype=torch.float32)
-    # A CPU multiplies few rows by many columns up to eight times as fast as many rows by few columns.
+    return _matmul(left, right).contiguous().float()
+
+
+def _matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply. A CPU does few rows by many columns up to eight times as fast as many rows by few columns."""
     if not left.is_cuda and len(left) > right.shape[1]:
-        return (right.t() @ left.t()).t().contiguous().float()
-    return (left @ right).float()
+        return (right.t() @ left.t()).t()
+    return left @ right
 
 
 def _scaled(of_down: torch.Tensor, group: _Group) -> list[torch.Tensor]:
