@@ -10,7 +10,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
+import sdk.model.uncompiled  # noqa: F401 - sets what the libraries below read when they are imported
 
 # isort: split
 import torch

@@ -44,8 +44,9 @@ from sdk.train.batching import micro_batches
 from sdk.train.dropout import replace_dropout
 from sdk.train.engine import install_engine, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
-from sdk.train.engine.head import Head, frozen_head_loss
+from sdk.train.engine.head import Head, answer_with_loss, frozen_head_loss
 from sdk.train.engine.install import _keep_experts
+from sdk.train.engine.last_mlp import narrow_last_mlp
 from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.weights import dense
 from sdk.train.methods import peft_config
@@ -308,6 +309,32 @@ def test_a_base_in_eight_bit_floats_learns_nearly_the_same() -> None:
 def test_variants_keep_pefts_own_forward_pass() -> None:
     assert fuse_lora(adapted(llama(), alora_invocation_tokens=[1]))[0] == 0
     assert fuse_lora(adapted(llama(), use_rslora=True))[0] == 21
+
+
+def test_the_last_mlp_computes_what_is_learned_and_no_more() -> None:
+    model = adapted(llama())
+    base = model.get_base_model()
+    use_row_attention(base)
+    _, refresh = fuse_lora(base)
+    answer_with_loss(base, refresh)
+    expected = loss_in_one(model)
+    answer_with_loss(base, refresh, narrow_last_mlp(base))
+    seen: list[int] = []
+    for layer in base.model.layers:
+        layer.mlp.down_proj.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[-2]))
+    ours, given = loss_in_one(model)
+    learned = sum(label != -100 for row in rows() for label in row.labels[1:])
+    assert seen == [sum(LENGTHS), sum(LENGTHS), learned]
+    assert ours == pytest.approx(expected[0], rel=1e-6)
+    close(given, expected[1], rtol=1e-5)
+    batch = Collator(rows(), row_attention=True)([{"input_ids": list(range(len(LENGTHS)))}])
+    model(**{name: batch[name] for name in ("input_ids", "position_ids", "cu_seq_lens_q", "max_length_q")})
+    assert seen[3:] == [sum(LENGTHS)] * 3  # whoever asks for logits gets those of all tokens
+
+
+def test_an_mlp_that_may_look_at_other_tokens_stays_whole() -> None:
+    experts = {"moe_intermediate_size": 48, "num_experts": 4, "num_experts_per_tok": 2}
+    assert narrow_last_mlp(Qwen3MoeForCausalLM(Qwen3MoeConfig(**{**SHAPE, **experts}))) is None
 
 
 def test_dropout_acts_on_the_adapter_only() -> None:

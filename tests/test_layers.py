@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,22 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@cache
+def imported() -> list[str]:
+    """What a process says that imports sdk.model, and then what adapts models."""
+    check = (
+        "import os, sys, sdk.model\n"
+        "print({'peft', 'bitsandbytes', 'datasets', 'trl'} & sys.modules.keys())\n"
+        "import sdk.model.adapted\n"
+        "names = {'bitsandbytes', 'torch._inductor.compile_fx'}\n"
+        "print(names & sys.modules.keys(), 'TORCHDYNAMO_DISABLE' in os.environ)"
+    )
+    return subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.splitlines()
+
+
 def test_a_project_is_made_without_what_loads_weights() -> None:
-    check = "import sys, sdk.model\nprint({'peft', 'bitsandbytes', 'datasets', 'trl'} & sys.modules.keys())"
-    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout == "set()\n"
+    assert imported()[0] == "set()"
+
+
+def test_weights_are_loaded_without_torchs_compiler_which_others_find_as_ever() -> None:
+    assert imported()[1] == "{'bitsandbytes'} False"

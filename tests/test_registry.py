@@ -597,6 +597,12 @@ def test_database_made_by_several_processes_at_once(tmp_path: Path) -> None:
     check_release(release, made, TAGS, Tracking(folder))
 
 
+def test_a_database_is_asked_for_all_metrics_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, made = registered(root)
+    monkeypatch.setattr(MlflowClient, "get_metric_history", lambda *asked: pytest.fail(f"asked for {asked[1:]} alone"))
+    check_release(release, made, TAGS, Tracking(root))
+
+
 @pytest.mark.parametrize(
     ("uri", "public"),
     [

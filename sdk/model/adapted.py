@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sdk.model.uncompiled  # noqa: F401 - before peft is imported
+
+# isort: split
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 

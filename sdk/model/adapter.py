@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import sdk.model.uncompiled  # noqa: F401 - before peft is imported
+
+# isort: split
 import safetensors.torch
 import torch
 from peft import (

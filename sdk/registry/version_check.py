@@ -21,6 +21,7 @@ from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, check_alias
 from sdk.registry.artifacts import GOVERNANCE_FOLDER, source, stored
 from sdk.registry.connection import Tracking, require_same, talking
 from sdk.registry.entry import PACKAGE_TAG, Adaptation, DataShown, Value, entry_for
+from sdk.registry.places import Client
 from sdk.registry.standing import CANDIDATE, Standing
 from sdk.store import LIVE_SECTIONS
 
@@ -153,7 +154,7 @@ def _datasets(inputs: Any) -> tuple[DataShown, ...]:
 
 
 def _differences(
-    client: MlflowClient,
+    client: Client,
     release: Release,
     adaptation: Adaptation,
     tags: Mapping[str, str],
@@ -202,14 +203,16 @@ def _set_differences(what: str, present: Mapping[str, str], recorded: Mapping[st
 
 
 def _metric_differences(
-    client: MlflowClient, run_id: str, found: Mapping[str, float], values: tuple[Value, ...]
+    client: Client, run_id: str, found: Mapping[str, float], values: tuple[Value, ...]
 ) -> Iterator[str]:
     """Compare metrics, but not what was seen while training ran: it is shown and not claimed, no record has it."""
     recorded: dict[str, list[tuple[int, float]]] = {}
     for value in values:
         recorded.setdefault(value.key, []).append((value.step, value.value))
-    for key in sorted({*recorded, *(key for key in found if not key.startswith(LIVE_SECTIONS))}):
-        history = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
+    keys = {*recorded, *(key for key in found if not key.startswith(LIVE_SECTIONS))}
+    histories = client.metric_histories(run_id, keys)
+    for key in sorted(histories):
+        history = [(metric.step, metric.value) for metric in histories[key]]
         if sorted(history) != sorted(recorded.get(key, [])):
             yield f"the metric {key} is not the recorded one"
         elif found.get(key) != max(recorded[key])[1]:  # MLflow keeps it apart, and its pages show it

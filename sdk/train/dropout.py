@@ -20,8 +20,9 @@ class Dropout(torch.nn.Module):
         if not self.training:
             return x
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= self._least
-        return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
+        drawn = bits.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = torch.ge(drawn, self._least, out=torch.empty_like(x))  # as numbers, in one pass
+        return x * kept.mul_(1 / (1 - self.p))
 
 
 def replace_dropout(model: torch.nn.Module) -> None:

@@ -7,9 +7,7 @@ own attention row by row, which computes the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -81,22 +79,16 @@ def _attention(  # noqa: PLR0913 - transformers calls it so
             window_size_right=None if window is None else 0,
         )[0]
         return out.unsqueeze(0), None
-    rows = [
-        _one_row(
-            query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], scaling, dropout, window, softcap
-        )
-        for start, end in _spans(cu_seq_lens_q)
-    ]
+    # Not slices: the backward pass of each would write the gradient of all rows.
+    lengths = cu_seq_lens_q.diff().tolist()
+    parts = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    rows = [_one_row(q, k, v, scaling, dropout, window, softcap) for q, k, v in parts]
     return torch.cat(rows, dim=2).transpose(1, 2), None
 
 
 @cache
 def _has_flash(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
-
-
-def _spans(starts: torch.Tensor) -> Iterator[tuple[int, int]]:
-    return pairwise(starts.tolist())
 
 
 def _one_row(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from peft.tuners.lora import LoraLayer
 
-from sdk.train.engine.products import dense_product, product
+from sdk.train.engine.products import dense_product, product, thin_product
 from sdk.train.engine.weights import dense
 
 
@@ -108,7 +108,7 @@ class RescaledProjections(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, dropped: torch.Tensor, group: Any, *parameters: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         down, ups = group.matrices(x.dtype)
-        reduced = dropped @ down.t()
+        reduced = thin_product(dropped, down.t())
         without = None if dropped is x else x - dropped
         added = zip(torch.split(reduced, group.ranks, dim=1), ups, group.factors, strict=True)
         outputs: list[torch.Tensor] = []
@@ -168,7 +168,7 @@ class RescaledProjections(torch.autograd.Function):
             if not ctx.same:
                 of_without = _add_product(of_without, gradient, weight) if needed else None
             rescaled = _times(gradient, factor)
-            of_reduced.append(rescaled @ up)
+            of_reduced.append(thin_product(rescaled, up))
             of_ups.append(product(rescaled.t(), part))
             of_dropped = _add_product(of_dropped, rescaled, weight) if needed else None
         of_down = torch.cat(of_reduced, dim=1)

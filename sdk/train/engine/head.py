@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from sdk.hardware.kernels import LOGITS_PER_CHUNK
+from sdk.train.engine.last_mlp import LastMLP
 
 
 class Head(NamedTuple):
@@ -86,11 +87,12 @@ def frozen_head_loss(hidden: torch.Tensor, head: Head, targets: torch.Tensor) ->
     return loss
 
 
-def answer_with_loss(model: PreTrainedModel, before: Callable[[], None]) -> None:
+def answer_with_loss(model: PreTrainedModel, before: Callable[[], None], last_mlp: LastMLP | None = None) -> None:
     """Let the model's forward pass, when it is given `learned` and `targets`, return the loss and no logits.
 
-    before is called ahead of each pass. learned: (n,), places in the last hidden states, counted from the end
-    (negative); targets: (n,), the token that follows each; items: what the sum is divided by.
+    before is called ahead of each pass; last_mlp is told what is learned in it. learned: (n,), places in the last
+    hidden states, counted from the end (negative); targets: (n,), the token that follows each; items: what the sum is
+    divided by.
     """
     original = model.forward
     body = model.base_model if model.base_model is not model else model.model  # Llama 4 names none
@@ -103,6 +105,8 @@ def answer_with_loss(model: PreTrainedModel, before: Callable[[], None]) -> None
         **kwargs: Any,
     ) -> Any:
         before()
+        if last_mlp is not None:
+            last_mlp.learned = learned
         if learned is None or targets is None:
             return original(*args, **kwargs)
         hidden = body(*args, **kwargs).last_hidden_state.squeeze(0)

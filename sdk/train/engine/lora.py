@@ -21,7 +21,7 @@ from peft.tuners.lora.variants import DoraLinearVariant
 
 from sdk.train.engine.dora import RescaledProjections, Rescaling, scaled
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows
-from sdk.train.engine.products import dense_product, gradient_of_input, product
+from sdk.train.engine.products import dense_product, gradient_of_input, product, thin_product
 from sdk.train.engine.weights import is_quantized
 
 # Layers that read the same input, by their usual names; a lone layer is a group of its own.
@@ -145,7 +145,7 @@ class _Projections(torch.autograd.Function):
         added: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
         if matrices:
             down, ups = group.matrices(x.dtype)
-            reduced = dropped @ down.t()
+            reduced = thin_product(dropped, down.t())
             added = zip(torch.split(reduced, group.ranks, dim=1), ups, strict=True)
         # All layers of a group are of one kind; in 8-bit floats their common input is quantized once.
         rows = quantize_rows(x) if isinstance(group.bases[0], Fp8Linear) else None
@@ -172,7 +172,9 @@ class _Projections(torch.autograd.Function):
             down, ups = group.matrices(reduced.dtype)
             # With y = x W' + r B' and r = x (s A)': dr = dy B, dB = dy' r, d(s A) = dr' x, dx = dy W + dr (s A).
             adapted = [gradient for gradient, has in zip(gradients, group.adapted, strict=True) if has]
-            of_reduced = torch.cat([gradient @ up for gradient, up in zip(adapted, ups, strict=True)], dim=1)
+            of_reduced = torch.cat(
+                [thin_product(gradient, up) for gradient, up in zip(adapted, ups, strict=True)], dim=1
+            )
             of_downs = group.gradients_of_downs(product(of_reduced.t(), dropped))
             of_ups = [
                 product(gradient.t(), part)

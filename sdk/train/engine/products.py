@@ -20,10 +20,14 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Multiply to float32, as the adapters are; on a GPU without rounding to the factors' type on the way."""
     if left.is_cuda and left.dtype != torch.float32:
         return torch.mm(left, right, out_dtype=torch.float32)
-    # A CPU multiplies few rows by many columns up to eight times as fast as many rows by few columns.
+    return thin_product(left, right).contiguous().float()
+
+
+def thin_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply. A CPU does few rows by many columns up to eight times as fast as many rows by few columns."""
     if not left.is_cuda and len(left) > right.shape[1]:
-        return (right.t() @ left.t()).t().contiguous().float()
-    return (left @ right).float()
+        return (right.t() @ left.t()).t()
+    return left @ right
 
 
 def gradient_of_input(bases: Sequence[Any], gradients: Sequence[torch.Tensor]) -> torch.Tensor:
