@@ -67,6 +67,9 @@ _FILE = re.compile(
     r"\.(?:rs|py|js|ts|tsx|java|c|cc|cpp|h|go|rb|php|md|json|ya?ml|xml|html?|css|csv|info|png|jpe?g|gif|svg|sh|toml|cfg|"
     r"ini|log|lock|exe|dll|so|zip|gz|tar|jar|class|sql|ipynb)(?![A-Za-z0-9])"
 )
+# A find inside a digest or a key: letters and digits without end.
+_CODE_BEFORE = re.compile(r"(?=[0-9A-Za-z]*[0-9])[0-9A-Za-z]{16,}\Z")
+_CODE_AFTER = re.compile(r"(?=[A-Za-z]*[0-9])[0-9A-Za-z]{16,}")
 _MIXED = re.compile(r"[a-z]{1,3}[A-Z][A-Za-z]*[0-9]*|(?:[a-z]\.){2}")  # mRNA, siRNA, e.g.
 _CODED = re.compile(r"[A-Z][A-Za-z]{0,3}[0-9][\w-]*|[A-Z]{2,6}s|[A-Z]{2,}[-/*+][A-Z0-9*]+")  # KCNE2, AIs, STAR*D
 # What stands where somebody else took a value out already: <PERSON_1>, [NAME], [redacted].
@@ -164,6 +167,8 @@ class OrdinaryWords:
             return None
         if self._is_personal(span):
             return None
+        if _CODE_BEFORE.search(text[max(0, span.start - 64) : span.start]) or _CODE_AFTER.match(text, span.end):
+            return False
         if value in self._abbreviations(found) or _TITLE_ALONE.fullmatch(value):
             return True
         if value in _ABBREVIATIONS and not self.text.isupper():
