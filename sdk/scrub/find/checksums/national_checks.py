@@ -240,7 +240,7 @@ def romania(value: str) -> bool:
 
 
 def slovenia_person(value: str) -> bool:
-    """The form of all of former Yugoslavia."""
+    """Check the form that all of former Yugoslavia has."""
     year = int(value[4:7])
     return is_date(year + (2000 if year < 500 else 1000), int(value[2:4]), int(value[:2])) and complements(
         value, (7, 6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2), 11, -1
