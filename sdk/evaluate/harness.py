@@ -45,6 +45,7 @@ from sdk.records import (
     MetricScores,
     OnProgress,
     Overlap,
+    Quantization,
     QuestionScores,
 )
 
@@ -97,7 +98,7 @@ def run_benchmarks(
     files: Sequence[BenchmarkFile],
     overlaps: Mapping[str, Overlap],
     base: Base,
-    method: Method,
+    method: Method | Quantization,
     adapter: AdapterBytes,
     settings: BenchmarkSettings,
     on_progress: OnProgress,

@@ -82,7 +82,7 @@ def benchmark_request(
                 "lm-evaluation-harness is not installed; run `pip install domain-adaptation-sdk[eval]`."
             ) from None
         adapter = AdapterBytes(*open_adapter(state, run))
-        return run_benchmarks(read, overlaps, state.pinned_base(), run.settings.method, adapter, settings, on_progress)
+        return run_benchmarks(read, overlaps, state.pinned_base(), run.settings, adapter, settings, on_progress)
 
     before = BeforeBenchmark(contamination=worst.share, repeated=worst.named(), runs_model_code=RUNS_CODE in overlaps)
     return Request(Benchmarks, inputs, work, before)
