@@ -46,6 +46,9 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Alternative as Alternative
     from sdk.records import Approval as Approval
     from sdk.records import AskedFloors as AskedFloors
+    from sdk.records import BenchmarkResult as BenchmarkResult
+    from sdk.records import Benchmarks as Benchmarks
+    from sdk.records import BenchmarkSettings as BenchmarkSettings
     from sdk.records import Calibration as Calibration
     from sdk.records import Columns as Columns
     from sdk.records import Comparison as Comparison
@@ -63,15 +66,19 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import MajorityScore as MajorityScore
     from sdk.records import Memory as Memory
     from sdk.records import Metrics as Metrics
+    from sdk.records import MetricScores as MetricScores
     from sdk.records import ModelShape as ModelShape
+    from sdk.records import NearDuplicate as NearDuplicate
     from sdk.records import Needs as Needs
     from sdk.records import Outcome as Outcome
+    from sdk.records import Overlap as Overlap
     from sdk.records import Package as Package
     from sdk.records import Pilot as Pilot
     from sdk.records import Piloted as Piloted
     from sdk.records import Probed as Probed
     from sdk.records import Publication as Publication
     from sdk.records import Quarantined as Quarantined
+    from sdk.records import QuestionScores as QuestionScores
     from sdk.records import Range as Range
     from sdk.records import Recall as Recall
     from sdk.records import Release as Release
@@ -112,11 +119,12 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.charter": "copy_domain",
     "sdk.project.estimating": "estimate",
     "sdk.records": """
-        Advice Alternative Approval AskedFloors Calibration Columns Comparison ExpectedAccuracy FileRef Finding Floor
-        Forgetting Hardware Interval Leakage Leaks Lengths LossPoint MajorityScore Memory Metrics ModelShape Needs
-        Outcome Package Pilot Piloted Probed Publication Quarantined Range Recall Release Reliability Review Run
-        Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
-        ValidationPoint Verified
+        Advice Alternative Approval AskedFloors BenchmarkResult BenchmarkSettings Benchmarks Calibration Columns
+        Comparison ExpectedAccuracy FileRef Finding Floor Forgetting Hardware Interval Leakage Leaks Lengths
+        LossPoint MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs Outcome Overlap
+        Package Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall Release Reliability
+        Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum TextOutcome
+        Texts TrainSettings ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",

@@ -1,8 +1,9 @@
 """Child processes: the one place where sdk starts a program, and the one way in which it ends one.
 
-Every child is this Python running a module. One of ours is told its job on standard input: command lines can be read
-by every user of the machine, and files and environments outlive their purpose. Of this process it gets no more than it
-needs: no folder that somebody else writes to, no variable that is not named here, no open file.
+Every child is this Python running a module, or the one script that runs what nobody trusts. One of ours is told its
+job on standard input: command lines can be read by every user of the machine, and files and environments outlive their
+purpose. Of this process it gets no more than it needs: no folder that somebody else writes to, no variable that is not
+named here, no open file.
 """
 
 from __future__ import annotations
@@ -182,6 +183,23 @@ def start(
         stderr=stderr,
         cwd=working_folder(),
         env=environment(variables or {}, defaults, access),
+        close_fds=True,
+        start_new_session=True,
+    )
+
+
+def start_script(script: Path, folder: Path) -> Child:
+    """Start a script that imports nothing but Python's own library, to run what nobody trusts.
+
+    It gets an empty environment, a working folder, its standard input and output as pipes, and nothing else.
+    """
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-I", "-S", "-B", str(script)],
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=NOTHING,
+        cwd=folder,
+        env={},
         close_fds=True,
         start_new_session=True,
     )

@@ -144,6 +144,7 @@ test_python:
     whatever_a_project_takes_or_gives_can_be_imported
 test_real_base:
     a_real_base_goes_the_whole_way an_index_without_the_package_is_no_failure
+    benchmarks_of_it_score_as_the_harness_scores_them
 test_recognizers:
     full_width_values_are_found random_values_are_found_in_any_sentence
     the_domains_planted_values_are_found_and_its_terms_are_left_alone

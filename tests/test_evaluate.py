@@ -13,7 +13,7 @@ import torch
 from sdk.data.scoring import score, words
 from sdk.domain import AdapterStart, Domain
 from sdk.errors import InvalidInput, StepFailed
-from sdk.evaluate import Answered, _metrics, bootstrap, evaluate
+from sdk.evaluate.own_questions import Answered, _metrics, bootstrap, evaluate
 from sdk.model import load_chat
 from sdk.model.load import load_base
 from sdk.records import Scores, TrainSettings

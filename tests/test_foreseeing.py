@@ -10,11 +10,11 @@ import pytest
 
 from sdk.data import RowsFile
 from sdk.errors import Refused
-from sdk.policy import KEYS, RULES, Foreseen, Policy, read_policy
+from sdk.policy import KEYS, RULES, Foreseen, Policy, read_policy, require
 from sdk.project import foreseeing
 from sdk.project.foreseeing import TEXTS, foresee, foresee_of, require_use
-from sdk.project.train_requests import train_request
-from sdk.records import AskedFloors, Scrubbed
+from sdk.project.train_requests import train_facts, train_request
+from sdk.records import AskedFloors, NearDuplicate, Overlap, Scrubbed
 from sdk.store import shipped
 from tests.fixed_state import FixedState
 
@@ -25,6 +25,7 @@ LATER = {
     "train.methods": "the user chooses the method, and training refuses before it begins",
     "train.allow_hub": "init refuses it",
     "evaluate.must_improve": "measured",
+    "evaluate.run_model_code": "the user names a benchmark that runs programs, and it is refused before it begins",
     "leaks.max_exposure_bits": "measured",
     "leaks.max_extracted": "measured",
     "leaks.max_auc": "measured",
@@ -138,7 +139,12 @@ def scrubbed() -> Callable[[PoliticalState, int], Scrubbed]:
     def make(state: PoliticalState, questions: int) -> Scrubbed:
         inputs = {**state.scrubbed.inputs, "eval": "0" * 64, "policy": state.policy().digest}
         return state.scrubbed.model_copy(
-            update={"rows": {"train": 9, "eval": questions}, "inputs": inputs, "canaries": 32}
+            update={
+                "rows": {"train": 9, "eval": questions},
+                "inputs": inputs,
+                "canaries": 32,
+                "overlap": Overlap(questions=questions, near_duplicates=()),
+            }
         )
 
     return make
@@ -163,6 +169,28 @@ def test_the_same_is_told_of_scrubbed_rows_and_training_is_refused(
     request = train_request(state, {}, anyway=True, on_progress=lambda *progress: None)
     assert request.detail == {"anyway": line}
     assert train_request(state, {}, on_progress=lambda *progress: None).detail == {}
+
+
+@pytest.mark.parametrize("found", [None, 6, 5])
+def test_questions_that_repeat_training_rows_are_told_and_training_is_refused(
+    found: int | None, tmp_path: Path, scrubbed: Callable[[PoliticalState, int], Scrubbed]
+) -> None:
+    """Rows that an earlier version scrubbed were never compared, which is refused as well."""
+    state = PoliticalState(tmp_path, changed("finance"))
+    pairs = tuple(NearDuplicate(question=f"q{n}", row=f"r{n}", share=1, likeness=1) for n in range(found or 0))
+    overlap = None if found is None else Overlap(questions=100, near_duplicates=pairs)
+    rows = scrubbed(state, 100).model_copy(update={"overlap": overlap})
+    lines = foresee_of(state, rows)
+    if found == 5:
+        assert lines == ()
+        return
+    (line,) = lines
+    said = "None do ()" if found is None else "0.06 do (q0 in r0, q1 in r1, q2 in r2, q3 in r3, q4 in r4 and 1 more)"
+    assert "`sdk train`: evaluate.max_contamination: of the questions, 0.05 may nearly repeat" in line
+    assert said in line
+    with pytest.raises(Refused, match=r"evaluate\.max_contamination") as caught:
+        require(state.policy(), train_facts(state, rows, state.run.settings))
+    assert said in str(caught.value)
 
 
 def test_rows_without_the_policys_canaries_are_in_vain(

@@ -36,7 +36,8 @@ HOMES = {  # heavy library -> the rooms that may import it
     "transformers": {"model", "train", "evaluate"},
     "peft": {"model", "train", "evaluate"},
     "bitsandbytes": {"model", "train", "evaluate"},
-    "datasets": {"train"},
+    "datasets": {"train", "evaluate"},
+    "lm_eval": {"evaluate"},
     "mlflow": {"registry"},
     "matplotlib": {"registry", "project"},  # the project names the type of its figures
     "pandas": {"project"},

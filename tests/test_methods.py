@@ -24,7 +24,7 @@ from sdk.cli import main, show
 from sdk.cli.app import app
 from sdk.data import read_rows
 from sdk.errors import InvalidInput, Tampered
-from sdk.evaluate import _negative_log_likelihoods
+from sdk.evaluate.own_questions import _negative_log_likelihoods
 from sdk.model import Chat, Learned, base_digest, encode_rows, load_chat
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate

@@ -18,6 +18,7 @@ from sdk.policy import (
     AfterScrub,
     Allowing,
     ApprovalsCounted,
+    BeforeBenchmark,
     BeforeCreate,
     BeforeScrub,
     BeforeTrain,
@@ -183,6 +184,8 @@ TURNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "evaluate.domain_floors": (True, False, {"below_floor": "all 0.50 < 0.6"}),
     "evaluate.min_questions": (100, 99, {"questions": 99}),
     "evaluate.must_improve": (True, False, {"improvement": 0.0}),
+    "evaluate.max_contamination": (0.05, 0.1, {"contamination": 0.06, "repeated": "1 in 2"}),
+    "evaluate.run_model_code": (False, True, {"runs_model_code": True}),
     "leaks.required": (True, False, {"leaks_checked": False}),
     "leaks.max_exposure_bits": (2.5, 2.6, {"exposure_bits": 2.55}),
     "leaks.max_extracted": (0, 1, {"extracted": 1, "canaries": 32}),
@@ -200,6 +203,7 @@ def test_every_rule_is_turned_below() -> None:
     assert set(TURNS) == set(RULES)
 
 
+CLEAN: dict[str, Any] = {"contamination": 0.0, "repeated": ""}
 # what nothing is wrong with under unsafe-lab, at every moment
 HARMLESS: dict[type[Moment], Moment] = {
     type(moment): moment
@@ -207,9 +211,19 @@ HARMLESS: dict[type[Moment], Moment] = {
         BeforeCreate(from_hub=False),
         BeforeScrub(scrubbed=True),
         AfterScrub(scrubbed=True, recall=1.0, k=99),
-        Foreseen(scrubbed=True, recall=1.0, k=99, miss_bound=0.0, below_floor="", questions=999, leaks_checked=True),
+        Foreseen(
+            scrubbed=True,
+            recall=1.0,
+            k=99,
+            miss_bound=0.0,
+            below_floor="",
+            questions=999,
+            leaks_checked=True,
+            **CLEAN,
+        ),
         BeforeTrial(method="lora", from_hub=False),
-        BeforeTrain(method="lora", from_hub=False, miss_bound=0.0),
+        BeforeTrain(method="lora", from_hub=False, miss_bound=0.0, **CLEAN),
+        BeforeBenchmark(runs_model_code=False, **CLEAN),
         AfterEvaluate(below_floor="", questions=999, improvement=0.5),
         LeaksUnchecked(),
         LeaksChecked(exposure_bits=1.0, extracted=0, canaries=32, auc=0.5, tpr=0.0),
@@ -251,6 +265,7 @@ def test_turning_a_rule_turns_the_outcome(rule: str) -> None:
         ("scrub.min_k", {"k": 4}),
         ("scrub.max_miss_rate", {"miss_bound": 0.05}),
         ("evaluate.min_questions", {"questions": 99}),
+        ("evaluate.max_contamination", {"contamination": 0.06}),
         ("leaks.max_exposure_bits", {"exposure_bits": 2.6}),
         ("leaks.max_extracted", {"extracted": 1}),
         ("leaks.max_auc", {"auc": 0.8}),
@@ -276,7 +291,7 @@ def test_the_least_improvement_is_one() -> None:
 @pytest.mark.parametrize("bound", [None, 1.0])
 def test_no_review_shows_no_bound(bound: float | None) -> None:
     document = lab()
-    moment = BeforeTrain(method="lora", from_hub=False, miss_bound=bound)
+    moment = BeforeTrain(method="lora", from_hub=False, miss_bound=bound, **CLEAN)
     require(Policy.model_validate(document), moment)
     document["scrub"]["max_miss_rate"] = 0.999
     with pytest.raises(Refused, match=r"scrub\.max_miss_rate"):
@@ -303,10 +318,12 @@ CHECKED: dict[type[Moment], set[str]] = {
         "scrub.max_miss_rate",
         "evaluate.domain_floors",
         "evaluate.min_questions",
+        "evaluate.max_contamination",
         "leaks.required",
     },
     BeforeTrial: {"train.methods", "train.allow_hub"},
-    BeforeTrain: {"train.methods", "train.allow_hub", "scrub.max_miss_rate"},
+    BeforeTrain: {"train.methods", "train.allow_hub", "scrub.max_miss_rate", "evaluate.max_contamination"},
+    BeforeBenchmark: {"evaluate.max_contamination", "evaluate.run_model_code"},
     AfterEvaluate: {"evaluate.domain_floors", "evaluate.min_questions", "evaluate.must_improve"},
     LeaksUnchecked: {"leaks.required"},
     LeaksChecked: {
@@ -499,6 +516,8 @@ STRICTER: dict[str, tuple[Any, Any]] = {  # key -> (a value, a stricter one)
     "evaluate.domain_floors": (False, True),
     "evaluate.min_questions": (50, 100),
     "evaluate.must_improve": (False, True),
+    "evaluate.max_contamination": (1.0, 0.05),
+    "evaluate.run_model_code": (True, False),
     "leaks.required": (False, True),
     "leaks.canaries": (16, 32),
     "leaks.max_exposure_bits": (2.5, 2.0),

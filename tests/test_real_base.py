@@ -11,7 +11,9 @@ import torch
 from tokenizers import Tokenizer
 
 from sdk import Project
-from sdk.records import Release
+from sdk.data.benchmark_files import read_benchmark
+from sdk.records import BenchmarkSettings, Release
+from tests.small_benchmarks import prepared
 from tests.workshop import REASON, Workshop, write_policy
 from tools import real_base
 
@@ -143,3 +145,19 @@ def test_a_real_base_goes_the_whole_way(
     assert project.state().latest(Release) == release
     assert real_base.differing(base) == []  # nothing was written there
     assert not list(project.root.rglob("adapter_model.safetensors"))
+
+
+@pytest.mark.real_base
+def test_benchmarks_of_it_score_as_the_harness_scores_them(base: Path, tmp_path: Path) -> None:
+    """To the question and to the last digit, on two subjects and on answers of which the likelihood is summed."""
+    from tests.benchmarks.against_harness import ours, theirs
+
+    files = prepared(tmp_path)
+    for name, settings in {
+        "mmlu": BenchmarkSettings(limit=2, num_fewshot=1),
+        "truthfulqa": BenchmarkSettings(limit=1, chat_template=True),
+    }.items():
+        file = read_benchmark(name, files[name])
+        found = ours(str(base), file, settings)
+        assert len(found) == {"mmlu": 4, "truthfulqa": 1}[name]
+        assert found == theirs(str(base), file, settings, tmp_path)

@@ -7,16 +7,23 @@ import pytest
 from sdk.records import (
     STEP_RECORDS,
     Approval,
+    BenchmarkResult,
+    Benchmarks,
+    BenchmarkSettings,
     Calibration,
     Declared,
     Interval,
     Leakage,
     Leaks,
+    MetricScores,
+    NearDuplicate,
+    Overlap,
     Package,
     Pilot,
     Piloted,
     Probed,
     Publication,
+    QuestionScores,
     Record,
     Release,
     Review,
@@ -124,6 +131,25 @@ def examples() -> dict[str, Record]:
             ),
             left_out={"lora": "it does not fit"},
         ),
+        Benchmarks(
+            results={
+                "pubmedqa": BenchmarkResult(
+                    sha256="0" * 64,
+                    version="1.0",
+                    num_fewshot=0,
+                    metrics=("acc",),
+                    scores={"acc": {"all": MetricScores(questions=1, base=INTERVAL, adapted=INTERVAL)}},
+                    outcomes=(QuestionScores(question="101", base=(0.0,), adapted=(1.0,)),),
+                    overlap=Overlap(
+                        questions=1,
+                        near_duplicates=(NearDuplicate(question="101", row="r-7", share=0.9, likeness=0.75),),
+                    ),
+                )
+            },
+            settings=BenchmarkSettings(),
+            engine="0.4.13",
+            seconds=2.5,
+        ),
         Declared(answers={"uses.intended": "For staff. 供员工使用。"}, people={"tt1": "Theo"}),
     ]
     return {record.kind: record for record in found}
@@ -144,6 +170,7 @@ DIGESTS = {
     "publication": "38b5f1d793e961d3ecf696a09c507e263103639669505019298f1a725ccf3982",
     "calibration": "5a409faa010d753cd7f32746f1c948c13e16dd0a7b624b3bf5aa7ca14b091838",
     "declared": "49291acdd0b75c15a8836b74aaf7b8933787ea591d027b60dd00fbd5d7212330",
+    "benchmarks": "4a004842eeae0b0aa331ddcfd70f9dd25290064f663336860d22a294c2fd08e4",
     "pilot": "3dffceaf7a35fdf33e1a667ed0e948e26dcadf1f85592684482d47cc6f4091bf",
 }
 
@@ -171,6 +198,7 @@ STEPS = {
     "publish": "promote",
     "rewrap": "keys rotate",
     "probe": "probe",
+    "benchmark": "benchmark",
     "pilot": "pilot",
     "declare": "documents",
 }

@@ -86,7 +86,9 @@ def test_the_same_inputs_are_the_same_request_and_changed_ones_another(state: Fi
 
 def test_a_request_says_what_the_policy_judges_before(state: FixedState) -> None:
     assert scrub(state, detect=False).before == BeforeScrub(scrubbed=False)
-    assert train(state, method="lora").before == BeforeTrain(method="lora", from_hub=False, miss_bound=None)
+    assert train(state, method="lora").before == BeforeTrain(
+        method="lora", from_hub=False, miss_bound=None, contamination=None, repeated=""
+    )
 
 
 def test_a_run_goes_on_with_more_steps_and_nothing_else(state: FixedState) -> None:

@@ -3,6 +3,7 @@
 from sdk.cli import (  # noqa: F401 - they register themselves
     advise,
     audit_commands,
+    benchmark_commands,
     commands,
     flow,
     founding_commands,

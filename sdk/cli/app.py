@@ -35,7 +35,7 @@ approvers; 4 something was tampered with; 5 a third party failed (memory, disk, 
 WAY = {
     "Begin": ("run", "init", "domain", "adopt", "estimate"),
     "Rows and settings": ("advise", "probe", "scrub", "review", "reveal", "pilot"),
-    "Training and measuring": ("train", "predictions", "evaluate", "leaks"),
+    "Training and measuring": ("train", "predictions", "evaluate", "prepare", "benchmark", "leaks"),
     "Into production": ("register", "explain", "approve", "promote", "load", "generate"),
     "Looking and proving": ("history", "verify", "audit", "documents", "ui"),
     "Keys, policies, this machine": ("keys", "policy", "doctor", "completion"),

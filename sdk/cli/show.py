@@ -65,8 +65,14 @@ def scrubbed(scrubbed: Scrubbed) -> RenderableType:
         styled("[bold]recall[/]: {}", visible(scrubbed.recall_text())),
         styled("[dim]{}", scrubbed.recall_scope()),
         *_left_out(scrubbed),
+        *_repeated(scrubbed),
         styled("[dim]found: by the surest kind where two overlap; recall: not a character left, under whatever kind"),
     )
+
+
+def _repeated(scrubbed: Scrubbed) -> Iterator[Text]:
+    if scrubbed.overlap and scrubbed.overlap.near_duplicates:
+        yield styled("[yellow]contamination: {}", scrubbed.overlap.brief())
 
 
 def _left_out(scrubbed: Scrubbed) -> Iterator[Text]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sdk.policy.rule_keys import KEYS, Change
-from sdk.policy.schema import Policy, policy_keys, policy_value
+from sdk.policy.schema import ADDED, Policy, policy_keys, policy_value
 from sdk.records import Frozen
 
 
@@ -32,7 +32,8 @@ def _values(policy: Policy) -> dict[str, Any]:
     for room, value in policy.model_dump(mode="json").items():
         known = {f"{room}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {room: value}
         values |= known
-    values.setdefault("approve.separate_duties", policy.approve.separate_duties)  # which is left out where not given
+    for key in ADDED:  # which are left out where not given
+        values.setdefault(key, policy_value(policy, key))
     values["sources"] = [
         f"{each.rule} ({each.version}, {each.date}): {', '.join(each.keys)}" for each in policy.sources
     ]

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from sdk.errors import InvalidInput
-from sdk.policy.schema import Policy
+from sdk.policy.schema import ADDED, Policy, policy_value
 from sdk.records import fault_text
 from sdk.regular_files import YAML_BYTES, decoded, read_regular
 
@@ -103,14 +103,13 @@ def read_policy(path: Path, adopted: bool = False) -> Policy:
 def parse_policy(data: bytes, path: Path, adopted: bool = False) -> Policy:
     """Read a policy from the bytes of the file `path`. InvalidInput lists every key that is missing or malformed.
 
-    adopted: one that a project has taken in before, and that may lack the key which 0.1.0 did not know.
+    adopted: one that a project has taken in before, and that may lack keys which earlier versions did not know.
     """
     try:
         policy = Policy.model_validate(parse_yaml(data, path))
     except ValidationError as error:
         raise InvalidInput(f"Policy {path} is malformed; see policies/README.md.", validation_faults(error)) from None
-    if policy.approve.separate_duties is None and not adopted:
-        raise InvalidInput(
-            f"Policy {path} is malformed; see policies/README.md.", ["approve.separate_duties: Field required"]
-        )
+    missing = [] if adopted else [f"{key}: Field required" for key in ADDED if policy_value(policy, key) is None]
+    if missing:
+        raise InvalidInput(f"Policy {path} is malformed; see policies/README.md.", missing)
     return policy

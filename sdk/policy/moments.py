@@ -58,6 +58,17 @@ class Improvement(Fact):
     improvement: float = Field(description="score of the adapted model less that of its base")
 
 
+class Contamination(Fact):
+    contamination: float | None = Field(
+        description="share of the questions that nearly repeat a training row; None: nobody has looked"
+    )
+    repeated: str = Field(description="ids of such questions with the rows, the first few; empty: none")
+
+
+class ModelCode(Fact):
+    runs_model_code: bool = Field(description="programs that the model writes are run, in a sandbox")
+
+
 class LeakCheck(Fact):
     leaks_checked: bool = Field(description="the model was asked for the planted canaries")
 
@@ -120,7 +131,7 @@ class AfterScrub(PlantedRecall, SmallestGroup, Moment):
     step = "scrub"
 
 
-class Foreseen(PlantedRecall, SmallestGroup, MissBound, DomainFloors, QuestionCount, LeakCheck, Moment):
+class Foreseen(PlantedRecall, SmallestGroup, MissBound, DomainFloors, QuestionCount, Contamination, LeakCheck, Moment):
     """The best that rows, questions, canaries and floors can still come to, known before anything is done with them."""
 
     step = "train"
@@ -132,8 +143,12 @@ class BeforeTrial(ChosenMethod, BaseOrigin, Moment):
     step = "train"
 
 
-class BeforeTrain(ChosenMethod, BaseOrigin, MissBound, Moment):
+class BeforeTrain(ChosenMethod, BaseOrigin, MissBound, Contamination, Moment):
     step = "train"
+
+
+class BeforeBenchmark(Contamination, ModelCode, Moment):
+    step = "benchmark"
 
 
 class AfterEvaluate(DomainFloors, QuestionCount, Improvement, Moment):
@@ -187,6 +202,7 @@ MOMENTS: tuple[type[Moment], ...] = (
     Foreseen,
     BeforeTrial,
     BeforeTrain,
+    BeforeBenchmark,
     AfterEvaluate,
     LeaksUnchecked,
     LeaksChecked,

@@ -15,6 +15,7 @@ from sdk.policy.moments import (
     ApproversPart,
     BaseOrigin,
     ChosenMethod,
+    Contamination,
     Detection,
     Distinction,
     DistinctionAtLowRate,
@@ -26,6 +27,7 @@ from sdk.policy.moments import (
     Improvement,
     LeakCheck,
     MissBound,
+    ModelCode,
     Moment,
     PlantedRecall,
     QuestionCount,
@@ -119,6 +121,19 @@ RULES: dict[str, Rule] = {
         Improvement,
         lambda limit, fact: not limit or fact.improvement > 0,
         "the adapted model scores {improvement:+.3f} against its base; it must be better",
+    ),
+    "evaluate.max_contamination": _rule(
+        Contamination,
+        lambda limit, fact: (
+            limit is None or limit == 1 or (fact.contamination is not None and fact.contamination <= limit)
+        ),
+        "of the questions, {rule} may nearly repeat a training row, and {contamination} do ({repeated}); leave these "
+        "rows out of the training and scrub again, which also compares what never was",
+    ),
+    "evaluate.run_model_code": _rule(
+        ModelCode,
+        lambda limit, fact: limit is True or not fact.runs_model_code,
+        "programs that the model writes would be run, in a sandbox; leave humaneval out",
     ),
     "leaks.required": _rule(
         LeakCheck,

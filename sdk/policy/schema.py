@@ -10,6 +10,9 @@ from pydantic.fields import FieldInfo
 from sdk.records import Frozen, Method, canonical_json, sha256, spelled
 
 Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
+# Keys that an earlier version did not know; a policy that a project has adopted may lack them.
+ADDED = ("evaluate.max_contamination", "evaluate.run_model_code", "approve.separate_duties")
+ADDED_NAMES = frozenset(key.partition(".")[2] for key in ADDED)
 ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
 
 
@@ -75,10 +78,31 @@ class TrainRules(Frozen):
     allow_hub: bool = Field(description="a base model may be fetched from a hub by name")
 
 
-class EvaluateRules(Frozen):
+class _Grown(Frozen):
+    """Rules with keys that earlier versions did not know: written only where given, so that old digests stay."""
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        return {name: value for name, value in values.items() if value is not None or name not in ADDED_NAMES}
+
+
+class EvaluateRules(_Grown):
     domain_floors: bool = Field(description="scores below the domain's floors are refused")
     min_questions: int = Field(ge=1, description="questions in the evaluation set")
     must_improve: bool = Field(description="the adapted model must score above the base model")
+    max_contamination: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the questions, of one's own or of a benchmark, that may nearly repeat a training row; "
+        "null: as 1, and only in what earlier versions have written",
+    )
+    run_model_code: bool | None = Field(
+        default=None,
+        description="programs that the model writes may be run, in a sandbox (HumanEval); null: as false, and only in "
+        "what earlier versions have written",
+    )
 
 
 class SealRules(Frozen):
@@ -94,7 +118,7 @@ class LeakRules(Frozen):
     max_tpr: float = Field(ge=0, le=1, description="true positive rate of the same at a false positive rate of 1 %")
 
 
-class ApproveRules(Frozen):
+class ApproveRules(_Grown):
     reviews: int = Field(ge=0, description="distinct reviewers whose review must come before the approvals")
     approvals: int = Field(ge=0, description="distinct approvers whose approvals a package needs")
     trainer_may_approve: bool = Field(description="who trained the model may review and approve it too")
@@ -107,14 +131,6 @@ class ApproveRules(Frozen):
     valid_days: int | None = Field(
         ge=1, le=36_500, description="days that a review or an approval counts; null: no end"
     )
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the key that 0.1.0 did not know where it is not given, so that its policies keep their digests."""
-        values: dict[str, Any] = serialize(self)
-        if self.separate_duties is None:
-            del values["separate_duties"]
-        return values
 
 
 class AuditRules(Frozen):

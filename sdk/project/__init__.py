@@ -25,6 +25,7 @@ from sdk.records import (
     Advice,
     ApplicationType,
     Approval,
+    Benchmarks,
     Calibration,
     Columns,
     Decision,
@@ -394,6 +395,39 @@ class Project:
 
         with self._working() as state:
             return perform(state, evaluate_request(state, self._on_progress))
+
+    def benchmark(
+        self,
+        files: Mapping[str, str | Path],
+        *,
+        pins: Mapping[str, str] | None = None,
+        chat_template: bool = False,
+        num_fewshot: int | None = None,
+        limit: int | None = None,
+        batch_size: int | None = None,
+        run_model_code: bool = False,
+    ) -> Benchmarks:
+        """Put public benchmarks to the newest run's model and to its base, scored by lm-evaluation-harness.
+
+        files: benchmark -> file that `sdk prepare` made; pins: benchmark -> the SHA-256 that it must have.
+        chat_template: render the prompts by the base's chat template; num_fewshot: examples before each question, None:
+        as many as the benchmark has by itself; limit: the first questions of each subset; batch_size: rows at once,
+        None: 8. run_model_code: humaneval runs the programs that the model writes, each in a sandbox, and needs this.
+        Questions that nearly repeat a training row are named in the record. Raises Refused where the policy allows
+        fewer of them, or no programs; MissingExtra where the harness is not installed; InvalidInput, before anything is
+        generated, for another file or layout, or questions longer than the base's context.
+        """
+        from sdk.project.benchmark_requests import benchmark_request, read_settings
+
+        settings = read_settings(
+            chat_template=chat_template,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            run_model_code=run_model_code,
+            **({} if batch_size is None else {"batch_size": batch_size}),
+        )
+        with self._working() as state:
+            return perform(state, benchmark_request(state, files, pins or {}, settings, self._on_progress))
 
     def sample_questions(self, count: int) -> list[tuple[str, str]]:
         """Return scrubbed evaluation questions with their reference answers, evenly taken from the file."""

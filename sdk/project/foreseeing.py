@@ -16,11 +16,11 @@ from sdk.data.lengths import longest_answer
 from sdk.data.scoring import majority_scores
 from sdk.errors import Refused
 from sdk.intervals import rows_needed, upper_bound
-from sdk.policy import KEYS, Foreseen, Policy, policy_value, violations
+from sdk.policy import KEYS, Contamination, Foreseen, Policy, policy_value, violations
 from sdk.project.charter import is_shipped
 from sdk.project.inputs import EVAL
 from sdk.project.measure_requests import asked_floors
-from sdk.project.scrub_requests import rows_to_scrub
+from sdk.project.scrub_requests import contamination_facts, rows_to_scrub
 from sdk.project.state import ProjectState
 from sdk.records import AskedFloors, Columns, MajorityScore, Metric, Scrubbed
 from sdk.scrub.statistics import looked_up
@@ -33,6 +33,8 @@ TEXTS = {  # rule -> what is said; {limit} is the policy's value
     "scrub.max_miss_rate": "a review of {needed} rows could show a bound of {limit}, and there are {rows}",
     "evaluate.min_questions": "{questions} evaluation questions, {limit} are needed; add to the evaluation file",
     "evaluate.domain_floors": "no score can reach {below}",
+    "evaluate.max_contamination": "of the questions, {limit} may nearly repeat a training row, and {contamination} do "
+    "({repeated}); leave these rows out and scrub again",
     "leaks.required": "the model must be asked for planted canaries, and the rows have none of this policy; set "
     "leaks.canaries (32 for a start), and scrub again",
 }
@@ -53,6 +55,7 @@ class Known(NamedTuple):
     k: int  # of the smallest group, at best
     canaries: bool  # are or will be planted
     unreachable: str  # floors that no score can reach
+    contamination: Contamination  # at best
 
 
 def foresee(
@@ -83,6 +86,7 @@ def foresee(
             canary_rows(bytes(32), policy.leaks.canaries, state.domain().languages, planted_kinds(policy.scrub))
         ),
         unreachable=_unreachable(asked, state.domain().metric, opened),
+        contamination=Contamination(contamination=0.0, repeated=""),  # scrubbing compares them
     )
     return (*_of_rows(policy, opened), *_lines(policy, known))
 
@@ -130,6 +134,7 @@ def foresee_of(state: ProjectState, scrubbed: Scrubbed) -> tuple[str, ...]:
         k=count,
         canaries=bool(scrubbed.canaries) and scrubbed.inputs["policy"] == policy.digest,
         unreachable=_unreachable(asked, state.domain().metric, opened),
+        contamination=contamination_facts(scrubbed),
     )
     return _lines(policy, known)
 
@@ -154,6 +159,7 @@ def _lines(policy: Policy, known: Known) -> tuple[str, ...]:
         below_floor=known.unreachable,
         questions=known.questions,
         leaks_checked=known.canaries,
+        **known.contamination.model_dump(),
     )
     return tuple(_line(policy, rule, known) for rule in violations(policy, facts))
 
@@ -169,6 +175,7 @@ def _line(policy: Policy, rule: str, known: Known) -> str:
         documents=known.documents,
         twice=2 * limit if isinstance(limit, int) else limit,
         below=known.unreachable,
+        **known.contamination.model_dump(),
     )
     return f"policy {policy.name} would refuse `sdk {KEYS[rule].steps.split(',')[0]}`: {rule}: {text}"
 

@@ -67,7 +67,7 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
     def after(scores: Scores) -> AfterEvaluate:
         return score_facts(state, scores, str(state.root / DESCRIBED))
 
-    return Request(Scores, _inputs(state, run, scrubbed), work, after=after)
+    return Request(Scores, run_inputs(state, run, scrubbed), work, after=after)
 
 
 def asked_floors(state: ProjectState, questions: str, texts: bool = False) -> AskedFloors:
@@ -152,7 +152,7 @@ def leaks_request(state: ProjectState, on_progress: OnProgress) -> Request[Leaks
         trained = Trained(state.pinned_base(), domain.prompt, run.settings, open_adapter(state, run), seen)
         return check_leaks(trained, planted, control, state.checkpoint_secret(), folder, on_progress)
 
-    return Request(Leaks, _inputs(state, run, scrubbed), work)
+    return Request(Leaks, run_inputs(state, run, scrubbed), work)
 
 
 def power_notes(state: ProjectState) -> tuple[str, ...]:
@@ -166,5 +166,6 @@ def power_notes(state: ProjectState) -> tuple[str, ...]:
     return why_little_is_found(run.settings, run.steps, rows, again)
 
 
-def _inputs(state: ProjectState, run: Run, scrubbed: Scrubbed) -> dict[str, str]:
+def run_inputs(state: ProjectState, run: Run, scrubbed: Scrubbed) -> dict[str, str]:
+    """Return what every measurement of a run depends on."""
     return {**common_inputs(state), "run": run.digest, "scrubbed": scrubbed.digest, "base": run.inputs["base"]}

@@ -12,10 +12,12 @@ from sdk.audit import Event
 from sdk.project.gather import decisions_on, gather, judge_release, last_promotion, objects_of
 from sdk.project.inputs import settings_digest
 from sdk.project.perform import Request, perform, recorded
+from sdk.project.sealing import BENCHMARKS
 from sdk.project.state import ProjectState
 from sdk.records import (
     Advice,
     Approval,
+    Benchmarks,
     Decision,
     Leaks,
     Package,
@@ -55,6 +57,9 @@ def adaptation(state: ProjectState, package: Package) -> Adaptation:
         leaks=state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
         base_source=state.charter.base_source,
         base_license=state.charter.base_license,
+        benchmarks=tuple(
+            state.lineage(Benchmarks, package, name) for name in package.inputs if name.startswith(BENCHMARKS)
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sdk.policy import BeforeTrain, Demand, demands
+from sdk.policy import Demand, demands
 from sdk.project.gather import sealing_event
 from sdk.project.inputs import reviews_of, settings_digest
 from sdk.project.measure_requests import score_facts
@@ -15,6 +15,7 @@ from sdk.project.scrub_requests import scrub_facts
 from sdk.project.sealing import leak_facts
 from sdk.project.state import ProjectState
 from sdk.project.streaming import unsent
+from sdk.project.train_requests import train_facts
 from sdk.records import NO_GROUPS, Leaks, OnProgress, Package, Release, Run, Scores, Scrubbed
 from sdk.scrub import REPORTS
 from sdk.store import check_ref, write_atomic
@@ -59,14 +60,9 @@ def _demands(state: ProjectState, package: Package) -> list[Demand]:
     run, scrubbed = state.lineage(Run, package, "run"), state.lineage(Scrubbed, package, "scrubbed")
     scores = state.lineage(Scores, package, "scores")
     leaks = state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None
-    reviews = reviews_of(state, scrubbed)
     facts = (
         scrub_facts(scrubbed, detect=policy.scrub.required or bool(scrubbed.counts)),
-        BeforeTrain(
-            method=run.settings.method,
-            from_hub=state.charter.base_from_hub,
-            miss_bound=reviews[-1].bound if reviews else None,
-        ),
+        train_facts(state, scrubbed, run.settings),
         score_facts(state, scores),
         leak_facts(leaks),
     )

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sdk.audit import account
-from sdk.data import Held, holds_texts, rows_digest
+from sdk.data import Held, RowsFile, holds_texts, read_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
-from sdk.policy import AfterScrub, BeforeScrub
+from sdk.policy import AfterScrub, BeforeScrub, Contamination
 from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
 from sdk.project.own_settings import named_columns
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
-from sdk.records import Columns, OnProgress, Review, Scrubbed
+from sdk.records import Columns, OnProgress, Overlap, Review, Scrubbed
 from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
 from sdk.scrub import TOKEN_TABLE, kind_of, reveal
@@ -153,7 +153,7 @@ def scrub_request(
             from sdk.scrub.text_selection import TextSelection  # which loads datasketch
 
             select = TextSelection(policy.evaluate.min_questions, mix.share, mix_data)
-        return scrub(
+        scrubbed = scrub(
             sources=sources,
             recognizers=state.recognizers(),
             rules=policy.scrub,
@@ -176,11 +176,31 @@ def scrub_request(
             select=select,
             keep=state.domain().keep,
         )
+        return scrubbed if texts else scrubbed.model_copy(update={"overlap": _overlap(scrubbed, folder)})
 
     def after(scrubbed: Scrubbed) -> AfterScrub:
         return scrub_facts(scrubbed, detect)
 
     return Request(Scrubbed, inputs, work, BeforeScrub(scrubbed=detect), after)
+
+
+def _overlap(scrubbed: Scrubbed, folder: Path) -> Overlap:
+    """Compare the evaluation questions with the training rows, both as they were scrubbed."""
+    from sdk.scrub.near_duplicates import asked, find_overlap  # which loads datasketch
+
+    training, questions = (
+        read_rows(RowsFile(folder / scrubbed.data[split].path, scrubbed.data[split].sha256)).rows
+        for split in ("train", "eval")
+    )
+    return find_overlap(map(asked, training), [*map(asked, questions)])
+
+
+def contamination_facts(scrubbed: Scrubbed) -> Contamination:
+    """Return what the policy judges of the questions that nearly repeat a training row."""
+    if scrubbed.texts:  # what of them repeats was left out
+        return Contamination(contamination=0.0, repeated="")
+    overlap = scrubbed.overlap
+    return Contamination(contamination=overlap.share if overlap else None, repeated=overlap.named() if overlap else "")
 
 
 def scrub_facts(scrubbed: Scrubbed, detect: bool) -> AfterScrub:

@@ -14,8 +14,10 @@ from sdk.policy import LeaksChecked, LeaksUnchecked, Moment, require
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Leaks, Package, Run, Scores, Scrubbed
+from sdk.records import Advice, Benchmarks, Leaks, Package, Run, Scores, Scrubbed, StepRecord
 from sdk.seal import ADAPTER, DescribedFacts, lock_digest, seal
+
+BENCHMARKS = "benchmarks-"  # what the names of a package's inputs that are benchmarks begin with
 
 
 class Evaluated(NamedTuple):
@@ -26,11 +28,14 @@ class Evaluated(NamedTuple):
     run: Run
     scores: Scores
     leaks: Leaks | None
+    benchmarks: tuple[Benchmarks, ...] = ()
 
     @property
     def digests(self) -> dict[str, str]:
         """Return name -> digest of each record that there is."""
-        return {name: record.digest for name, record in self._asdict().items() if record is not None}
+        single = {name: record for name, record in self._asdict().items() if isinstance(record, StepRecord)}
+        numbered = {f"{BENCHMARKS}{number}": record for number, record in enumerate(self.benchmarks, 1)}
+        return {name: record.digest for name, record in {**single, **numbered}.items()}
 
 
 def find_evaluated(state: ProjectState) -> Evaluated:
@@ -41,7 +46,13 @@ def find_evaluated(state: ProjectState) -> Evaluated:
         raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
     scrubbed, advice = state.lineage(Scrubbed, run, "scrubbed"), state.lineage(Advice, run, "advice")
     checks = [leaks for leaks in state.all(Leaks) if leaks.inputs["run"] == run.digest]
-    return Evaluated(advice, scrubbed, run, scores, checks[-1] if checks else None)
+    return Evaluated(advice, scrubbed, run, scores, checks[-1] if checks else None, _benchmarks_of(state, run))
+
+
+def _benchmarks_of(state: ProjectState, run: Run) -> tuple[Benchmarks, ...]:
+    """Return the run's benchmarks, oldest first; none of which all were measured anew."""
+    newest = {name: each for each in state.all(Benchmarks) if each.inputs["run"] == run.digest for name in each.results}
+    return tuple(each for each in state.distinct(Benchmarks) if each in newest.values())
 
 
 def require_no_leaks(state: ProjectState, run: Run, leaks: Leaks | None) -> None:

@@ -18,6 +18,7 @@ from sdk.project.advising import row_lengths
 from sdk.project.foreseeing import foresee_of, require_use
 from sdk.project.inputs import common_inputs, find_run, reviews_of, settings_digest, trained_rows
 from sdk.project.perform import Request
+from sdk.project.scrub_requests import contamination_facts
 from sdk.project.state import ProjectState
 from sdk.project.streaming import MetricsStream
 from sdk.records import MORE_STEPS, Advice, Calibration, OnProgress, Run, Scrubbed, TrainSettings
@@ -87,16 +88,18 @@ def train_request(
         )
 
     detail = {"anyway": "; ".join(in_vain)} if in_vain else {}
-    before = _before(state, scrubbed, settings)
+    before = train_facts(state, scrubbed, settings)
     return Request(Run, inputs, work, before, detail=detail, unrecorded=_mark_unrecorded)
 
 
-def _before(state: ProjectState, scrubbed: Scrubbed, settings: TrainSettings) -> BeforeTrain:
+def train_facts(state: ProjectState, scrubbed: Scrubbed, settings: TrainSettings) -> BeforeTrain:
+    """Return what the policy judges before a training."""
     reviews = reviews_of(state, scrubbed)
     return BeforeTrain(
         method=settings.method,
         from_hub=state.charter.base_from_hub,
         miss_bound=reviews[-1].bound if reviews else None,
+        **contamination_facts(scrubbed).model_dump(),
     )
 
 
@@ -185,7 +188,7 @@ def preview_rows(state: ProjectState, changes: Mapping[str, Any], anyway: bool =
     settings = _override(state.latest(Advice).settings, changes)
     scrubbed = state.latest(Scrubbed)
     try:
-        require(state.policy(), _before(state, scrubbed, settings))
+        require(state.policy(), train_facts(state, scrubbed, settings))
         if not anyway:
             require_use(state, scrubbed)
     except Refused:

@@ -29,6 +29,15 @@ from sdk.records.base_types import (
     request_key,
     sha256,
 )
+from sdk.records.benchmarks import (
+    BenchmarkResult,
+    Benchmarks,
+    BenchmarkSettings,
+    MetricScores,
+    NearDuplicate,
+    Overlap,
+    QuestionScores,
+)
 from sdk.records.declarations import Declared
 from sdk.records.evaluation import (
     SHARES,
@@ -120,6 +129,7 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
     Calibration,
     Pilot,
     Declared,
+    Benchmarks,
 )
 
 __all__ = [
@@ -150,6 +160,9 @@ __all__ = [
     "Approval",
     "AskedFloors",
     "Backend",
+    "BenchmarkResult",
+    "BenchmarkSettings",
+    "Benchmarks",
     "Calibration",
     "Charter",
     "Columns",
@@ -176,13 +189,16 @@ __all__ = [
     "MessageRole",
     "Method",
     "Metric",
+    "MetricScores",
     "Metrics",
     "ModelShape",
     "NamedTemplate",
+    "NearDuplicate",
     "Needs",
     "OnProgress",
     "Optimizer",
     "Outcome",
+    "Overlap",
     "OwnRows",
     "Package",
     "PassMeasurement",
@@ -194,6 +210,7 @@ __all__ = [
     "Publication",
     "Quantization",
     "Quarantined",
+    "QuestionScores",
     "Range",
     "Recall",
     "Record",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_empty
+from sdk.records.benchmarks import Overlap
 
 # An action of a policy -> what was done with the value, from what leaves least of it to what leaves all.
 TREATMENTS = {
@@ -145,6 +146,12 @@ class Scrubbed(StepRecord):
     )
 
     texts: Texts | None = Field(default=None, exclude_if=is_empty, description="None: the rows are conversations")
+    overlap: Overlap | None = Field(
+        default=None,
+        exclude_if=is_empty,
+        description="evaluation questions that nearly repeat a training row; None: the rows are texts, of which such "
+        "are left out, or an earlier version wrote it",
+    )
 
     @property
     def columns_left_out(self) -> tuple[str, ...]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from sdk.errors import short
 from sdk.policy import Demand
 from sdk.records import (
+    ALL,
     Advice,
+    BenchmarkResult,
+    Benchmarks,
     Interval,
     Leaks,
     LossPoint,
@@ -56,11 +59,18 @@ class Adaptation:
     base_license: str = ""
     sealed: str = ""  # when the package was, UTC, ISO 8601; for the report
     demands: tuple[Demand, ...] = ()  # what the policy asks of the model; for the report
+    benchmarks: tuple[Benchmarks, ...] = ()  # oldest first
 
     @property
     def digests(self) -> dict[str, str]:
         records = (self.advice, self.scrubbed, self.run, self.scores, self.package, self.leaks)
-        return {record.kind: record.digest for record in records if record is not None}
+        numbered = {f"{each.kind}.{number}": each.digest for number, each in enumerate(self.benchmarks, 1)}
+        return {record.kind: record.digest for record in records if record is not None} | numbered
+
+    @property
+    def benchmark_results(self) -> dict[str, BenchmarkResult]:
+        """Benchmark -> its newest result."""
+        return {name: result for each in self.benchmarks for name, result in each.results.items()}
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,7 @@ def values(adaptation: Adaptation) -> dict[str, float]:
         **{f"personal_data/{kind}": count for kind, count in scrubbed.counts.items()},
         **dict(_score_values(adaptation.scores)),
         **(dict(_leak_values(adaptation.leaks)) if adaptation.leaks else {}),
+        **dict(_benchmark_values(adaptation.benchmark_results)),
     }
 
 
@@ -268,6 +279,15 @@ def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:
             yield from _interval_values(f"leaks/{name}", who, interval)
         yield f"leaks/extracted.{who}", leakage.extracted
         yield f"leaks/canaries.{who}", len(leakage.kinds)
+
+
+def _benchmark_values(results: Mapping[str, BenchmarkResult]) -> Iterator[tuple[str, float]]:
+    for name, result in results.items():
+        for metric in result.metrics:
+            scores = result.scores[metric][ALL]
+            for who, interval in (("base", scores.base), ("adapted", scores.adapted)):
+                yield from _interval_values(f"benchmark_{name}/{metric}", who, interval)
+        yield f"benchmark_{name}/contamination", result.overlap.share
 
 
 def _interval_values(name: str, of: str, interval: Interval) -> Iterator[tuple[str, float]]:
@@ -307,6 +327,7 @@ def _description(adaptation: Adaptation) -> str:
             f"**Personal data**: {scrubbed.findings:,} findings; {scrubbed.treatments_text()}. "
             f"{scrubbed.rows_changed:,} of {sum(scrubbed.rows.values()):,} rows were changed. Of {recall.planted:,} "
             f"planted values {recall.found:,} were found. {scrubbed.recall_scope()}",
+            *_benchmarks_said(adaptation.benchmark_results),
             *(_leaks_said(adaptation.leaks) if adaptation.leaks else ("**Leak check**: none was made.",)),
             f"**Signed** by {code(package.signed_by)}, key {code(package.key_fingerprint[:16])}; weights {weights}; "
             f"policy {code(adaptation.policy)}.",
@@ -316,6 +337,24 @@ def _description(adaptation: Adaptation) -> str:
 
 def _trained(run: Run) -> str:
     return run.trained.replace(" parameters", " trained parameters")
+
+
+def _benchmarks_said(results: Mapping[str, BenchmarkResult]) -> tuple[str, ...]:
+    if not results:
+        return ()
+    lines = [(name, *line) for name, result in results.items() for line in benchmark_rows(result)]
+    return (
+        "**Public benchmarks**, base and adapted model, with 95 % intervals:",
+        rows(("benchmark", "metric", "questions", "base", "adapted"), lines),
+    )
+
+
+def benchmark_rows(result: BenchmarkResult) -> list[tuple[str, str, str, str]]:
+    """Return metric, questions, base and adapted score of each metric of a benchmark."""
+    found = {metric: result.scores[metric][ALL] for metric in result.metrics}
+    return [
+        (metric, f"{scores.questions:,}", scores.base.text(), scores.adapted.text()) for metric, scores in found.items()
+    ]
 
 
 def _leaks_said(leaks: Leaks) -> tuple[str]:

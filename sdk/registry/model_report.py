@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sdk.html import cards, code, escape, page, quiet, section, table
 from sdk.records import ALL, Outcome, Run, Scores
 from sdk.registry.captions import CAPTIONS, sentence
-from sdk.registry.entry import METRICS, Adaptation, primary
+from sdk.registry.entry import METRICS, Adaptation, benchmark_rows, primary
 
 
 def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
@@ -26,6 +26,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section(CAPTIONS["scores"] + ", in numbers", _score_table(adaptation)),
         _pair(adaptation, plots, "personal_data", "memory"),
         section("Recall on planted personal data", _recall_table(adaptation)),
+        *_benchmarks(adaptation),
         *_leaks(adaptation, plots),
         section("Settings and why", _settings_table(adaptation)),
         section("Decisions and documents", _elsewhere(adaptation)),
@@ -207,6 +208,22 @@ def _recall_table(adaptation: Adaptation) -> str:
         rows.append([f"<code>{escape(kind)}</code>", str(scrubbed.counts.get(kind, 0)), *shown])
     note = f"{scrubbed.findings:,} findings: {scrubbed.treatments_text()}. {scrubbed.recall_scope()}"
     return quiet(note) + table(["kind", "findings in the data", "planted", "of these found"], rows, (1, 2, 3))
+
+
+def _benchmarks(adaptation: Adaptation) -> list[str]:
+    if not adaptation.benchmarks:
+        return []
+    rows = [
+        [escape(cell) for cell in (name, *line, f"{result.overlap.share:.3f}")]
+        for name, result in adaptation.benchmark_results.items()
+        for line in benchmark_rows(result)
+    ]
+    note = (
+        "By lm-evaluation-harness, with 95 % intervals. Contamination is the share of the questions that nearly repeat "
+        "a training row."
+    )
+    head = ["benchmark", "metric", "questions", "base", "adapted", "contamination"]
+    return [section("Public benchmarks", quiet(note) + table(head, rows, (2, 3, 4, 5)))]
 
 
 def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:

@@ -1,0 +1,135 @@
+"""`sdk prepare` and `sdk benchmark`: public benchmarks from local files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sdk.characters import visible
+from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, output, working
+from sdk.cli.terminal import styled
+from sdk.data.benchmark_files import BENCHMARKS, prepare, read_benchmark
+from sdk.errors import InvalidInput
+from sdk.records import ALL, BenchmarkResult, Benchmarks, BenchmarkSettings, MetricScores
+from sdk.store import write_atomic
+
+FIELDS = BenchmarkSettings.model_fields
+
+
+@app.command("prepare")
+def prepare_file(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHMARKS)}.")],
+    sources: Annotated[list[Path], typer.Argument(help="Files or folders as they were published.")],
+    out: Annotated[Path, typer.Option(help="The prepared file.", show_default="NAME.jsonl here")] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Prepare a public benchmark: one file from the forms in which people have it, and its SHA-256.
+
+    JSONL, JSON, CSV and Parquet, also as .gz. The same files give the same bytes, so that the digest can be pinned with
+    `sdk benchmark --pin`. Nothing is fetched.
+    """
+    with output(json) as shown:
+        data = prepare(name, sources)
+        path = Path(f"{name}.jsonl") if out == Path() else out
+        write_atomic(path, data)
+        file = read_benchmark(name, path)
+        shown.result(
+            {"benchmark": name, "path": str(path), "sha256": file.sha256, "questions": len(file.asked)},
+            styled(
+                "{}: {} questions, {} examples", str(path), f"{len(file.asked):,}", len(file.rows) - len(file.asked)
+            ),
+            styled("[dim]sdk benchmark {}={} --pin {}={}", name, str(path), name, file.sha256),
+        )
+
+
+@app.command()
+def benchmark(
+    files: Annotated[list[str], typer.Argument(metavar="NAME=PATH...", help="Benchmarks with their prepared files.")],
+    pin: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=SHA256", help="Digest that a file must have. May be given again.")
+    ] = None,
+    chat_template: Annotated[
+        bool, typer.Option("--chat-template", help="Render prompts by the chat template.")
+    ] = False,
+    num_fewshot: Annotated[
+        int | None, typer.Option(min=0, help="Examples before each question.", show_default="the benchmark's own")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="The first questions of each subset only.", show_default="all")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows at once.")] = FIELDS["batch_size"].default,
+    run_model_code: Annotated[
+        bool, typer.Option("--run-model-code", help="Run the programs that the model writes, in a sandbox (humaneval).")
+    ] = False,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Put public benchmarks to the base and to the adapted model, scored by lm-evaluation-harness.
+
+    Files come from `sdk prepare`; nothing is fetched. Questions that nearly repeat a training row are named.
+    """
+    with working(project, json, quiet) as (out, opened):
+        record = opened.benchmark(
+            _pairs(files),
+            pins=_pairs(pin or ()),
+            chat_template=chat_template,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            batch_size=batch_size,
+            run_model_code=run_model_code,
+        )
+        out.result(record.model_dump(mode="json"), benchmarks(record))
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise InvalidInput(f"{text[:64]!r} is not NAME=VALUE, such as mmlu=mmlu.jsonl.")
+        if name in pairs:
+            raise InvalidInput(f"{name[:64]} is given twice.")
+        pairs[name] = value
+    return pairs
+
+
+def benchmarks(record: Benchmarks) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("benchmark", "questions", "metric", "base → adapted", "95 % interval"):
+        table.add_column(column, justify="right" if column == "questions" else "left", no_wrap=True)
+    for name, result in record.results.items():
+        for group, metric, row in _rows(result):
+            table.add_row(
+                visible(name if group == ALL else f"  {group}") if metric == result.metrics[0] else "",
+                f"{row.questions:,}",
+                metric,
+                styled("{:.3f} → [bold green]{:.3f}", row.base.value, row.adapted.value),
+                styled("[dim]{:.3f} to {:.3f}", row.adapted.low, row.adapted.high),
+            )
+    repeated = [
+        Text(f"contamination, {name}: {visible(result.overlap.brief())}", "yellow")
+        for name, result in record.results.items()
+        if result.overlap.near_duplicates
+    ]
+    settings = record.settings
+    return Group(
+        table,
+        *repeated,
+        styled(
+            "[dim]lm-evaluation-harness {}, {} chat template; intervals of shares exact, else by bootstrap",
+            record.engine,
+            "with the base's" if settings.chat_template else "without a",
+        ),
+    )
+
+
+def _rows(result: BenchmarkResult) -> list[tuple[str, str, MetricScores]]:
+    groups = next(iter(result.scores.values()))
+    return [(group, metric, result.scores[metric][group]) for group in groups for metric in result.metrics]

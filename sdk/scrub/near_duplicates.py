@@ -1,0 +1,123 @@
+"""Which questions nearly repeat a training row, so that a score on them would say less than it seems to.
+
+A question does so in either of two ways, since each misses what the other finds:
+
+1. so large a share of its runs of five words stands in one training row: it was taken over into a longer text
+2. its runs of five characters are nearly those of one training row's question, by the Jaccard index as MinHash
+   estimates it: a few words were changed
+
+Case, punctuation, white space and compatible characters count for nothing. Runs that stand in every tenth question, as
+those of an instruction that all share, are nobody's own and do not count either. Of both only hashes are held.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+from datasketch import MinHash, MinHashLSH
+
+from sdk.data import Row, question
+from sdk.records import NearDuplicate, Overlap
+
+SHARE = 0.8  # of a question's runs of words
+LIKENESS = 0.7  # Jaccard index of runs of characters: of twelve words one may be another
+COMMON = 0.1  # of the questions, and at least LEAST_COMMON of them
+LEAST_COMMON = 10
+_RUN = 5
+_HASHES = 64
+_BANDS = (16, 4)  # .99 of pairs with a likeness of .7 are compared
+_CHARACTER = r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30ff]"  # counts as a word
+_WORDS = re.compile(rf"{_CHARACTER}|(?:(?!{_CHARACTER})\w)+")
+
+
+class ComparedText(NamedTuple):
+    """A row or a question: what it is called, what it asks, and all that it says."""
+
+    id: str
+    question: str
+    text: str
+
+
+class _Known(NamedTuple):
+    """A question's own runs, as hashes."""
+
+    id: str
+    words: frozenset[int]
+    sketch: MinHash
+
+
+def asked(row: Row) -> ComparedText:
+    """Return what is compared of a row: its questions, and all its messages."""
+    return ComparedText(row.id, question(row), "\n".join(message.content for message in row.messages))
+
+
+def find_overlap(rows: Iterable[ComparedText], questions: Sequence[ComparedText]) -> Overlap:
+    """Find for each question the training row that is the most like it, where one nearly repeats it."""
+    words = [_word_runs(each.question) for each in questions]
+    characters = [_character_runs(each.question) for each in questions]
+    common, common_characters = _common(words), _common(characters)
+    index = MinHashLSH(num_perm=_HASHES, params=_BANDS)
+    places: dict[int, list[int]] = {}  # run of words -> questions that have it
+    known = []
+    for place, each in enumerate(questions):
+        own = frozenset(words[place] - common or words[place])
+        sketch = _sketch(characters[place] - common_characters or characters[place])
+        known.append(_Known(each.id, own, sketch))
+        index.insert(place, sketch)
+        for run in own:
+            places.setdefault(run, []).append(place)
+    best: dict[int, NearDuplicate] = {}
+    for row in rows:
+        runs = _word_runs(row.text)
+        counts = Counter(place for run in runs & places.keys() for place in places[run])
+        sketch = _sketch(_character_runs(row.question) - common_characters)
+        for place in {*counts, *index.query(sketch)}:
+            one = known[place]
+            share, likeness = counts[place] / len(one.words), float(one.sketch.jaccard(sketch))
+            if share < SHARE and likeness < LIKENESS:
+                continue
+            pair = NearDuplicate(
+                question=one.id, row=row.id, share=round(share, 4), likeness=round(min(1.0, likeness), 4)
+            )
+            if place not in best or max(share, likeness) > max(best[place].share, best[place].likeness):
+                best[place] = pair
+    return Overlap(questions=len(questions), near_duplicates=tuple(best[place] for place in sorted(best)))
+
+
+def _folded(text: str) -> list[str]:
+    return _WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _word_runs(text: str) -> set[int]:
+    """Return the hashes of all runs of five words; of a shorter text that of the whole."""
+    return _runs(_folded(text), lambda run: hash(tuple(run)))
+
+
+def _character_runs(text: str) -> set[int]:
+    joined = " ".join(_folded(text))
+    return _runs(joined, lambda run: crc32("".join(run).encode()))
+
+
+def _runs(units: Sequence[str], digest: Callable[[Sequence[str]], int]) -> set[int]:
+    return {digest(units[place : place + _RUN]) for place in range(max(1, len(units) - _RUN + 1))}
+
+
+def _common(runs: Sequence[set[int]]) -> set[int]:
+    counts = Counter(run for each in runs for run in each)
+    most = max(LEAST_COMMON, COMMON * len(runs))
+    return {run for run, count in counts.items() if count > most}
+
+
+def _sketch(runs: set[int]) -> MinHash:
+    sketch = MinHash(num_perm=_HASHES, seed=1, hashfunc=_as_it_is)
+    sketch.update_batch(sorted(runs))
+    return sketch
+
+
+def _as_it_is(value: int) -> int:
+    return value
