@@ -147,6 +147,7 @@ def test_a_base_is_loaded_as_it_was_quantized_for_the_training(maker: Maker) -> 
     facts = maker.facts(1).model_copy(update={"method": "qlora-4bit", "quantization": options})
     with patch.object(maker, "facts", lambda version: facts):
         case = release(maker)
+    assert case.check()  # which writes it
     trust = Trust(root=case.root, base=str(case.base), encryption_key="file:key", keys=case.keys, served=None)
     with patch.object(sdk.serve.admit, "load_adapted") as loaded:
         admit(case.folder / "release", trust)
