@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Finding as Finding
     from sdk.records import Floor as Floor
     from sdk.records import Forgetting as Forgetting
+    from sdk.records import FullFinetuning as FullFinetuning
     from sdk.records import Hardware as Hardware
     from sdk.records import Interval as Interval
     from sdk.records import Leakage as Leakage
@@ -120,11 +121,11 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.estimating": "estimate",
     "sdk.records": """
         Advice Alternative Approval AskedFloors BenchmarkResult BenchmarkSettings Benchmarks Calibration Columns
-        Comparison ExpectedAccuracy FileRef Finding Floor Forgetting Hardware Interval Leakage Leaks Lengths
-        LossPoint MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs Outcome Overlap
-        Package Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall Release Reliability
-        Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum TextOutcome
-        Texts TrainSettings ValidationPoint Verified
+        Comparison ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval Leakage
+        Leaks Lengths LossPoint MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs Outcome
+        Overlap Package Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall Release
+        Reliability Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum
+        TextOutcome Texts TrainSettings ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",
