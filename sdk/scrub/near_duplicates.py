@@ -26,6 +26,7 @@ from sdk.records import NearDuplicate, Overlap
 
 SHARE = 0.8  # of a question's runs of words
 LIKENESS = 0.7  # Jaccard index of runs of characters: of twelve words one may be another
+WORTH_COMPARING = 0.5  # of a row's runs of characters; of an index of .7 at least .7 of them are a question's
 COMMON = 0.1  # of the questions, and at least LEAST_COMMON of them
 LEAST_COMMON = 10
 _RUN = 5
@@ -61,6 +62,7 @@ def find_overlap(rows: Iterable[ComparedText], questions: Sequence[ComparedText]
     words = [_word_runs(each.question) for each in questions]
     characters = [_character_runs(each.question) for each in questions]
     common, common_characters = _common(words), _common(characters)
+    asked_for = frozenset().union(*characters)
     index = MinHashLSH(num_perm=_HASHES, params=_BANDS)
     places: dict[int, list[int]] = {}  # run of words -> questions that have it
     known = []
@@ -75,7 +77,11 @@ def find_overlap(rows: Iterable[ComparedText], questions: Sequence[ComparedText]
     for row in rows:
         runs = _word_runs(row.text)
         counts = Counter(place for run in runs & places.keys() for place in places[run])
-        sketch = _sketch(_character_runs(row.question) - common_characters)
+        letters = _character_runs(row.question) - common_characters
+        # Most rows have little in common with any question, and their sketch would take the longest.
+        if not counts and len(letters & asked_for) < WORTH_COMPARING * len(letters):
+            continue
+        sketch = _sketch(letters)
         for place in {*counts, *index.query(sketch)}:
             one = known[place]
             share, likeness = counts[place] / len(one.words), float(one.sketch.jaccard(sketch))
