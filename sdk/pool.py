@@ -25,13 +25,13 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 class Pool:
     """So many processes of a module that calls serve(). A context manager, which ends them.
 
-    name: of such a process, in errors; remedy: what to do where one is ended from outside; look: how to see where one
+    name: of such a process, in errors; mend: what to do where one is ended from outside; look: how to see where one
     ended with an error that nobody foresaw.
     """
 
-    def __init__(self, module: str, count: int, setup: Any, name: str, remedy: str, look: str) -> None:
+    def __init__(self, module: str, count: int, setup: Any, name: str, mend: str, look: str) -> None:
         self.count = count
-        self._name, self._remedy, self._look = name, remedy, look
+        self._name, self._mend, self._look = name, mend, look
         self._idle: SimpleQueue[processes.Child] = SimpleQueue()
         self._children = [processes.start(module, stdout=processes.PIPE, defaults=ONE_THREAD) for _ in range(count)]
         self._threads = ThreadPoolExecutor(count)
@@ -80,7 +80,7 @@ class Pool:
             kind, answer = pickle.load(child.stdout)  # noqa: S301 - of a process of ours
         except (EOFError, BrokenPipeError, pickle.UnpicklingError, ValueError):
             raise StepFailed(
-                f"{self._name} was ended from outside (killed, or the machine's memory is too small). {self._remedy}"
+                f"{self._name} was ended from outside (killed, or the machine's memory is too small). {self._mend}"
             ) from None
         if kind == "malformed":
             raise InvalidInput(*answer)

@@ -41,7 +41,7 @@ test_accelerators:
 test_actions:
     no_value_survives_its_replacement tokens_and_surrogates_are_the_same_in_another_process_and_another_order
 test_advise:
-    a_high_rank_on_four_bits_is_always_among_the_options an_answer_takes_little_time_and_no_heavy_library
+    a_high_rank_on_four_bits_is_always_among_the_options
     more_memory_never_makes_what_fits_not_fit no_combination_breaks_it
     only_who_asks_for_accuracy_gets_the_high_rank_that_is_slower_to_learn
     the_need_and_the_memory_decide_the_method what_does_not_fit_says_what_would what_may_fit_is_uncertain

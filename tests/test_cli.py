@@ -185,7 +185,7 @@ def test_a_shell_completes_with_the_script(tmp_path: Path) -> None:
     command = tmp_path / "sdk"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sdk "$@"\n')
     command.chmod(0o755)
-    asked = f"{script}\nCOMP_WORDS=(sdk pre); COMP_CWORD=1; _sdk_completion sdk; echo ${{COMPREPLY[@]}}"
+    asked = f"{script}\nCOMP_WORDS=(sdk pred); COMP_CWORD=1; _sdk_completion sdk; echo ${{COMPREPLY[@]}}"
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(Path(sdk.__file__).parents[1])}
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, env=environment)
     assert (done.stdout.strip(), done.stderr) == ("predictions", "")

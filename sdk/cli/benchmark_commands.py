@@ -14,17 +14,16 @@ from rich.text import Text
 from sdk.characters import visible
 from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, output, working
 from sdk.cli.terminal import styled
-from sdk.data.benchmark_files import BENCHMARKS, prepare, read_benchmark
 from sdk.errors import InvalidInput
+from sdk.project.preparing import prepare_benchmark
 from sdk.records import ALL, BenchmarkResult, Benchmarks, BenchmarkSettings, MetricScores
-from sdk.store import write_atomic
 
 FIELDS = BenchmarkSettings.model_fields
 
 
 @app.command("prepare")
 def prepare_file(
-    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHMARKS)}.")],
+    name: Annotated[str, typer.Argument(help="The benchmark, such as mmlu.")],
     sources: Annotated[list[Path], typer.Argument(help="Files or folders as they were published.")],
     out: Annotated[Path, typer.Option(help="The prepared file.", show_default="NAME.jsonl here")] = Path(),
     json: JsonOption = False,
@@ -35,16 +34,12 @@ def prepare_file(
     `sdk benchmark --pin`. Nothing is fetched.
     """
     with output(json) as shown:
-        data = prepare(name, sources)
-        path = Path(f"{name}.jsonl") if out == Path() else out
-        write_atomic(path, data)
-        file = read_benchmark(name, path)
+        made = prepare_benchmark(name, sources, Path(f"{name}.jsonl") if out == Path() else out)
+        path = str(made.path)
         shown.result(
-            {"benchmark": name, "path": str(path), "sha256": file.sha256, "questions": len(file.asked)},
-            styled(
-                "{}: {} questions, {} examples", str(path), f"{len(file.asked):,}", len(file.rows) - len(file.asked)
-            ),
-            styled("[dim]sdk benchmark {}={} --pin {}={}", name, str(path), name, file.sha256),
+            {"benchmark": name, "path": path, "sha256": made.sha256, "questions": made.questions},
+            styled("{}: {} questions, {} examples", path, f"{made.questions:,}", f"{made.examples:,}"),
+            styled("[dim]sdk benchmark {}={} --pin {}={}", name, path, name, made.sha256),
         )
 
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sdk.data.base_folder import Base
 from sdk.data.benchmark_files import BenchmarkFile, BenchmarkRow
+from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput, by_cause
 from sdk.evaluate.sandbox import passes, require_containment
 from sdk.intervals import bootstrap, share
@@ -85,7 +87,23 @@ class _Part:
 
 
 class _QuietModel(HFLM):
-    """lm_eval's model of transformers, which draws no bars of its own."""
+    """lm_eval's model of transformers, which draws no bars of its own, and has templates rendered where all are."""
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        return ChatTemplate(self.tokenizer.get_chat_template(), self.tokenizer.special_tokens_map)
+
+    def rendered(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Render a conversation up to where the assistant's turn begins, else up to the end of its last message."""
+        (found,) = self._template.render([chat_history], prompt=add_generation_prompt)
+        if found is None:
+            raise InvalidInput(
+                "The base's chat template refuses a benchmark's prompt; leave --chat-template out, or use another base."
+            )
+        last = chat_history[-1]["content"]
+        return found.text if add_generation_prompt else found.text[: found.text.rindex(last) + len(last)]
+
+    apply_chat_template = rendered
 
     def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = False, override_bs: int | None = None) -> Any:
         return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
@@ -257,7 +275,7 @@ def _prompting(model: _QuietModel, settings: BenchmarkSettings) -> dict[str, Any
     return {
         "apply_chat_template": True,
         "fewshot_as_multiturn": True,
-        "chat_template": model.apply_chat_template,
+        "chat_template": model.rendered,
         "tokenizer_name": model.tokenizer_name,
     }
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, is_empty
+from sdk.records.in_words import spelled
 
 Method = Literal["lora", "qlora-4bit", "qlora-8bit", "lora-fp8"]
 PeftMethod = Literal["lora", "adalora", "prompt_tuning", "prefix_tuning", "p_tuning"]
@@ -48,9 +49,10 @@ class Quantization(Frozen):
     bnb_4bit_use_double_quant: bool = Field(
         default=True, exclude_if=lambda double: double is True, description="qlora-4bit: quantize the scales as well"
     )
-    keep_16bit: str = Field(
+    keep_16bit: str = spelled(
+        r"^(\w+( *, *\w+)*)?$",
+        "attention, mlp or names of layers, with commas between them",
         default="",
-        pattern=r"^(\w+( *, *\w+)*)?$",
         exclude_if=is_empty,
         description="layers of a quantized base that stay in 16 bits: attention, mlp, or names as in target_modules",
     )

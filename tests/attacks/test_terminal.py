@@ -237,7 +237,7 @@ advise; advise --probe --pilot; advise --model llama-3.1-8b; estimate llama-3.1-
 init NEW; init --adopt EVIL; init --domain-from NEW; adopt; domain copy EVIL NEW; completion bash
 scrub; scrub EVIL; scrub --data EVIL; review; reveal <X_1> --reason EVIL; evaluate; register
 approve --key env:EVIL --reason EVIL; explain; promote; load EVIL; generate EVIL; history; verify; ui
-doctor; leaks; train; documents
+doctor; leaks; train; documents; prepare mmlu EVIL; benchmark mmlu=EVIL
 run NEW; run NEW --approver-key env:EVIL --reason EVIL; audit tail; audit verify; audit export; audit export --to NEW
 audit prove 1 --to FOLDER; keys new NEW; keys new NEW --kind encryption; keys enroll EVIL NEW
 keys revoke EVIL --reason left; keys rotate log EVIL
@@ -312,7 +312,7 @@ def test_no_command_prints_what_steers_a_terminal(case: str, walk: Callable[...,
 ERRORS = [InvalidInput, OutOfOrder, MissingExtra, Refused, StepFailed, Unrecorded]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("policy", "keys new", "completion"))])
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("policy", "keys new", "completion", "prepare"))])
 def test_no_error_prints_what_steers_a_terminal(
     case: str, walk: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ class LastMLP:
         mlp.forward = self
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.learned is None:
+        if self.learned is None or not len(self.learned):  # nothing learned: of a pass that only fills a step up
             whole: torch.Tensor = self._whole(x)
             return whole
         places = self.learned % x.shape[-2]  # they are counted from the end
