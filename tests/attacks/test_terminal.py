@@ -312,7 +312,9 @@ def test_no_command_prints_what_steers_a_terminal(case: str, walk: Callable[...,
 ERRORS = [InvalidInput, OutOfOrder, MissingExtra, Refused, StepFailed, Unrecorded]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("policy", "keys new", "completion", "prepare"))])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.startswith(("policy", "keys new", "completion", "prepare"))]
+)
 def test_no_error_prints_what_steers_a_terminal(
     case: str, walk: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
