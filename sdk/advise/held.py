@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from sdk.advise.layers import MLPS, Linear, adapted_layers, adapter_parameters, linear_layers
+from sdk.hardware.kernels import PAGED_NUMBERS
 from sdk.records import PAGED, Method, ModelShape, Quantization, TrainSettings
 
 # Bytes a parameter of the linear layers. NF4: 4 bits, an 8-bit scale for 64 of them, a float32 for 256 scales.
@@ -28,7 +29,7 @@ _PLACES = {
 
 MOMENTS_BYTES = 8  # of AdamW, both in float32
 BLOCK = 256  # 8-bit moments have a float32 scale for so many
-LEAST_8BIT, LEAST_PAGED = 4096, 100_000  # smaller matrices have moments in float32, and on the GPU (bitsandbytes 0.50)
+LEAST_8BIT = 4096  # smaller matrices have moments in float32 (bitsandbytes 0.50)
 
 
 def stored_bytes(settings: Quantization, size: int) -> float:
@@ -65,7 +66,7 @@ def quantized_parameters(shape: ModelShape, settings: Quantization) -> int:
 
 def pages(shape: ModelShape, lora_r: int) -> bool:
     """Tell whether some matrix of an adapter of this rank is large enough for its moments to be paged."""
-    return any(lora_r * max(layer.inputs, layer.outputs) >= LEAST_PAGED for layer in adapted_layers(shape))
+    return any(lora_r * max(layer.inputs, layer.outputs) >= PAGED_NUMBERS for layer in adapted_layers(shape))
 
 
 def paged_gib(shape: ModelShape, settings: TrainSettings) -> float:
@@ -95,7 +96,7 @@ def moments(shape: ModelShape, settings: TrainSettings) -> Moments:
             small = "8bit" in optim and numbers >= LEAST_8BIT
             each = numbers * (2 if small else MOMENTS_BYTES)
             here += layer.count * 8 * -(-numbers // BLOCK) * small
-            if optim in PAGED and numbers >= LEAST_PAGED:
+            if optim in PAGED and numbers >= PAGED_NUMBERS:
                 there += layer.count * each
             else:
                 here += layer.count * each

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sdk.data import read_rows
+from sdk.data import Row, each_row
 from sdk.data.benchmark_files import BenchmarkFile, find_benchmark, read_benchmark
 from sdk.errors import InvalidInput, MissingExtra
 from sdk.policy import BeforeBenchmark, validation_faults
@@ -93,12 +93,16 @@ def _never(folder: Path) -> Benchmarks:
 
 
 def _overlaps(state: ProjectState, scrubbed: Scrubbed, files: Sequence[BenchmarkFile]) -> dict[str, Overlap]:
-    from sdk.scrub.near_duplicates import ComparedText, asked, find_overlap  # which loads datasketch
+    from sdk.scrub.near_duplicates import ComparedText, QuestionIndex, asked  # which loads datasketch
 
-    training = [asked(row) for row in read_rows(state.rows(scrubbed, "train")).rows]
-    overlaps = {}
+    indexes: dict[str, QuestionIndex] = {}
     for file in files:
         text = find_benchmark(file.name).text
-        questions = [ComparedText(row.id, text(row.fields), "") for row in file.asked]
-        overlaps[file.name] = find_overlap(training, questions)
-    return overlaps
+        indexes[file.name] = QuestionIndex([ComparedText(row.id, text(row.fields), "") for row in file.asked])
+
+    def compare(row: Row) -> None:
+        for index in indexes.values():
+            index.compare(asked(row))
+
+    each_row(state.rows(scrubbed, "train"), compare)
+    return {name: index.overlap() for name, index in indexes.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sdk.audit import account
-from sdk.data import Held, RowsFile, holds_texts, read_rows, rows_digest
+from sdk.data import Held, RowsFile, each_row, holds_texts, read_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub, Contamination
@@ -186,13 +186,14 @@ def scrub_request(
 
 def _overlap(scrubbed: Scrubbed, folder: Path) -> Overlap:
     """Compare the evaluation questions with the training rows, both as they were scrubbed."""
-    from sdk.scrub.near_duplicates import asked, find_overlap  # which loads datasketch
+    from sdk.scrub.near_duplicates import QuestionIndex, asked  # which loads datasketch
 
     training, questions = (
-        read_rows(RowsFile(folder / scrubbed.data[split].path, scrubbed.data[split].sha256)).rows
-        for split in ("train", "eval")
+        RowsFile(folder / scrubbed.data[split].path, scrubbed.data[split].sha256) for split in ("train", "eval")
     )
-    return find_overlap(map(asked, training), [*map(asked, questions)])
+    index = QuestionIndex([*map(asked, read_rows(questions).rows)])
+    each_row(training, lambda row: index.compare(asked(row)))
+    return index.overlap()
 
 
 def contamination_facts(scrubbed: Scrubbed) -> Contamination:

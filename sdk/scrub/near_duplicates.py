@@ -12,10 +12,9 @@ those of an instruction that all share, are nobody's own and do not count either
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -23,6 +22,7 @@ from datasketch import MinHash, MinHashLSH
 
 from sdk.data import Row, question
 from sdk.records import NearDuplicate, Overlap
+from sdk.scrub.text_selection import COUNTED_WORDS
 
 SHARE = 0.8  # of a question's runs of words
 LIKENESS = 0.7  # Jaccard index of runs of characters: of twelve words one may be another
@@ -32,8 +32,6 @@ LEAST_COMMON = 10
 _RUN = 5
 _HASHES = 64
 _BANDS = (16, 4)  # .99 of pairs with a likeness of .7 are compared
-_CHARACTER = r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30ff]"  # counts as a word
-_WORDS = re.compile(rf"{_CHARACTER}|(?:(?!{_CHARACTER})\w)+")
 
 
 class ComparedText(NamedTuple):
@@ -57,46 +55,54 @@ def asked(row: Row) -> ComparedText:
     return ComparedText(row.id, question(row), "\n".join(message.content for message in row.messages))
 
 
-def find_overlap(rows: Iterable[ComparedText], questions: Sequence[ComparedText]) -> Overlap:
-    """Find for each question the training row that is the most like it, where one nearly repeats it."""
-    words = [_word_runs(each.question) for each in questions]
-    characters = [_character_runs(each.question) for each in questions]
-    common, common_characters = _common(words), _common(characters)
-    asked_for = frozenset().union(*characters)
-    index = MinHashLSH(num_perm=_HASHES, params=_BANDS)
-    places: dict[int, list[int]] = {}  # run of words -> questions that have it
-    known = []
-    for place, each in enumerate(questions):
-        own = frozenset(words[place] - common or words[place])
-        sketch = _sketch(characters[place] - common_characters or characters[place])
-        known.append(_Known(each.id, own, sketch))
-        index.insert(place, sketch)
-        for run in own:
-            places.setdefault(run, []).append(place)
-    best: dict[int, NearDuplicate] = {}
-    for row in rows:
-        runs = _word_runs(row.text)
-        counts = Counter(place for run in runs & places.keys() for place in places[run])
-        letters = _character_runs(row.question) - common_characters
+class QuestionIndex:
+    """Questions, and for each the training row that is the most like it, where one nearly repeats it."""
+
+    def __init__(self, questions: Sequence[ComparedText]) -> None:
+        words = [_word_runs(each.question) for each in questions]
+        characters = [_character_runs(each.question) for each in questions]
+        common, self._common = _common(words), _common(characters)
+        self._asked_for = frozenset().union(*characters)
+        self._index = MinHashLSH(num_perm=_HASHES, params=_BANDS)
+        self._places: dict[int, list[int]] = {}  # run of words -> questions that have it
+        self._known: list[_Known] = []
+        self._best: dict[int, NearDuplicate] = {}
+        for place, each in enumerate(questions):
+            own = frozenset(words[place] - common or words[place])
+            sketch = _sketch(characters[place] - self._common or characters[place])
+            self._known.append(_Known(each.id, own, sketch))
+            self._index.insert(place, sketch)
+            for run in own:
+                self._places.setdefault(run, []).append(place)
+
+    def compare(self, row: ComparedText) -> None:
+        """Hold a training row against all questions."""
+        counts = Counter(place for run in _word_runs(row.text) & self._places.keys() for place in self._places[run])
+        letters = _character_runs(row.question) - self._common
         # Most rows have little in common with any question, and their sketch would take the longest.
-        if not counts and len(letters & asked_for) < WORTH_COMPARING * len(letters):
-            continue
+        if not counts and len(letters & self._asked_for) < WORTH_COMPARING * len(letters):
+            return
         sketch = _sketch(letters)
-        for place in {*counts, *index.query(sketch)}:
-            one = known[place]
+        for place in {*counts, *self._index.query(sketch)}:
+            one = self._known[place]
             share, likeness = counts[place] / len(one.words), float(one.sketch.jaccard(sketch))
             if share < SHARE and likeness < LIKENESS:
                 continue
             pair = NearDuplicate(
                 question=one.id, row=row.id, share=round(share, 4), likeness=round(min(1.0, likeness), 4)
             )
-            if place not in best or max(share, likeness) > max(best[place].share, best[place].likeness):
-                best[place] = pair
-    return Overlap(questions=len(questions), near_duplicates=tuple(best[place] for place in sorted(best)))
+            best = self._best.get(place)
+            if best is None or max(share, likeness) > max(best.share, best.likeness):
+                self._best[place] = pair
+
+    def overlap(self) -> Overlap:
+        """Return what the rows so far nearly repeat."""
+        near = tuple(self._best[place] for place in sorted(self._best))
+        return Overlap(questions=len(self._known), near_duplicates=near)
 
 
 def _folded(text: str) -> list[str]:
-    return _WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
+    return COUNTED_WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def _word_runs(text: str) -> set[int]:

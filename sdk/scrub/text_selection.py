@@ -31,7 +31,7 @@ _SHINGLE = 5  # words in a row
 _HASHES = 128  # of a document: the estimate's standard error is .035 at a similarity of .8
 _BANDS = (16, 8)  # of hashes that are compared at all: .95 of pairs with a similarity of .8, .999 of those with .9
 _CHARACTER = r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3040-\u30ff]"  # counts as a word
-_WORDS = re.compile(rf"{_CHARACTER}|(?:(?!{_CHARACTER})\w)+")
+COUNTED_WORDS = re.compile(rf"{_CHARACTER}|(?:(?!{_CHARACTER})\w)+")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Documents:
 
     def is_new(self, text: str) -> bool:
         """Tell whether none that was kept is nearly the same, and keep it then."""
-        words = _WORDS.findall(text.casefold())
+        words = COUNTED_WORDS.findall(text.casefold())
         count = max(1, len(words) - _SHINGLE + 1)
         shingles = {" ".join(words[place : place + _SHINGLE]).encode() for place in range(count)}
         found = MinHash(num_perm=_HASHES, seed=1)

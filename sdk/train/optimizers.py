@@ -10,9 +10,9 @@ from bitsandbytes.optim import GlobalOptimManager
 from bitsandbytes.optim.optimizer import Optimizer8bit
 
 from sdk.errors import StepFailed
+from sdk.hardware.kernels import PAGED_NUMBERS
 from sdk.records import PAGED, TrainSettings
 
-PAGED_NUMBERS = 100_000  # bitsandbytes pages the moments of a matrix of at least so many numbers
 _TABLES = ("qmap1", "qmap2")  # the levels of 8-bit moments: constants that all matrices share
 
 

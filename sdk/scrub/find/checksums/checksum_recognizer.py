@@ -9,7 +9,6 @@ from presidio_analyzer import Pattern, PatternRecognizer
 
 WEAK, FAIR = 0.15, 0.6  # a weak finding counts only with a context word near it; see context.py
 ALNUM_BEFORE, ALNUM_AFTER = "(?<![0-9A-Za-z])", "(?![0-9A-Za-z])"
-_SEPARATORS = re.compile(r"[ .\-]")
 
 
 class ChecksumRecognizer(PatternRecognizer):
@@ -19,6 +18,7 @@ class ChecksumRecognizer(PatternRecognizer):
     regexes: ClassVar[tuple[str, ...]]
     words: ClassVar[tuple[str, ...]] = ()
     weak: ClassVar[bool] = False
+    separators: ClassVar[re.Pattern[str]] = re.compile(r"[ .\-]")
 
     def __init__(
         self,
@@ -41,9 +41,13 @@ class ChecksumRecognizer(PatternRecognizer):
         """Tell whether the check holds. value: the match in upper case without separators."""
         raise NotImplementedError
 
+    def holds(self, found: str, value: str) -> bool:
+        """Tell whether the check holds. found: the match; value: the same as `valid` gets it."""
+        return self.valid(value)
+
     def validate_result(self, pattern_text: str) -> bool | None:
-        value = _SEPARATORS.sub("", pattern_text).upper()
-        if not value.isascii() or not self.valid(value):
+        value = self.separators.sub("", pattern_text).upper()
+        if not value.isascii() or not self.holds(pattern_text, value):
             return False
         return None if self.weak else True
 

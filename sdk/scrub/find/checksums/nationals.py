@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from presidio_analyzer import Pattern, PatternRecognizer
@@ -22,7 +23,6 @@ from sdk.scrub.find.context import BEFORE
 from sdk.scrub.spans import NAME_KINDS, Span
 
 ENTITY = "NATIONAL_ID"
-_SEPARATORS = re.compile(r"[ .\-/+]")
 _DIGIT_BEFORE, _DIGIT_AFTER = r"(?<![0-9A-Za-z.\-/])", r"(?![0-9A-Za-z]|[.\-/][0-9])"
 
 
@@ -214,26 +214,18 @@ class _FormsRecognizer(ChecksumRecognizer):
 
     entity = ENTITY
     forms: Sequence[Form] = ()
+    separators = re.compile(r"[ .\-/+]")
 
-    def __init__(
-        self,
-        supported_language: str = "en",
-        supported_entity: str | None = None,
-        context: list[str] | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(supported_language, supported_entity, context, name)
-        self._checks: dict[int, list[tuple[re.Pattern[str], Callable[[str], bool]]]] = defaultdict(list)
+    @cached_property
+    def _checks(self) -> dict[int, list[tuple[re.Pattern[str], Callable[[str], bool]]]]:
+        checks = defaultdict(list)
         for form in self.forms:
-            self._checks[form.length].append((re.compile(form.regex, re.IGNORECASE), form.check))
+            checks[form.length].append((re.compile(form.regex, re.IGNORECASE), form.check))
+        return dict(checks)
 
-    def validate_result(self, pattern_text: str) -> bool | None:
-        compact = _SEPARATORS.sub("", pattern_text).upper()
-        holds = compact.isascii() and any(
-            regex.fullmatch(pattern_text) is not None and holds_for(compact)
-            for regex, holds_for in self._checks.get(0 if 0 in self._checks else len(compact), ())
-        )
-        return (None if self.weak else True) if holds else False
+    def holds(self, found: str, value: str) -> bool:
+        forms = self._checks.get(0 if 0 in self._checks else len(value), ())
+        return any(regex.fullmatch(found) is not None and check_of(value) for regex, check_of in forms)
 
 
 class NationalFormRecognizer(_FormsRecognizer):
