@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sdk.advise.adapters import launches_more, moved_more, products_more, rank_of, trained_parameters, virtual_tokens
+from sdk.advise.adapters import launching_share, moved_more, products_more, rank_of, trained_parameters, virtual_tokens
 from sdk.advise.held import quantized_parameters, stored_bytes
 from sdk.advise.kept import counted_of, sizes_of, total
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
@@ -134,7 +134,7 @@ def _launching(shape: ModelShape, settings: TrainSettings, again: float, gpu: bo
         forward, backward, with_forward = counted.launches
         once *= 1 + OPERATIONS * ((forward + backward) / USUAL_LAUNCHES - 1)
         more *= 1 + OPERATIONS * ((with_forward - backward) / (USUAL_LAUNCHES / 3) - 1)
-    once *= 1 + OPERATIONS * launches_more(settings) / USUAL_LAUNCHES
+    once *= launching_share(settings, OPERATIONS / USUAL_LAUNCHES)
     return once + again * more
 
 

@@ -490,6 +490,8 @@ def _train(row: Row) -> dict[str, Any]:
     import torch
     from transformers import TrainerCallback
 
+    from sdk.train.ranks import Ranks
+
     settings = settings_of(row)
     if settings.shard_base:
         return {"failed": "a sharded base is read from files, and these weights are made up"}
@@ -518,6 +520,8 @@ def _train(row: Row) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer, tokens = trainer_of(model, settings, rows, Path(folder))
         trainer.add_callback(Clock())
+        if settings.peft_type == "adalora":
+            trainer.add_callback(Ranks(trainer.model))
         if cuda:
             found["ready_gib"] = torch.cuda.memory_allocated() / GIB
         trainer.train()

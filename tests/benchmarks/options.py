@@ -3,7 +3,8 @@
     python tests/benchmarks/options.py             on a GPU: a model of Llama-3.2-1B's shape with random weights
     python tests/benchmarks/options.py --cpu       a tiny one, which tries the script; what pages is left out
 
-Each row runs in a process of its own, a micro-batch of 4 rows of 1,024 tokens for a few steps. Then paged moments are
+Each row runs in a process of its own, a micro-batch of 4 rows of 1,024 tokens for a few steps; the next ones import
+meanwhile what they need, and wait. Then paged moments are
 tried with so little memory that AdamW's own would not fit beside the peak of a pass: they must survive it, and the
 driver is asked for no more than the card has free. Last, each optimizer trains a tiny model, is interrupted, goes on,
 and must end with the bytes of an uninterrupted run. Prints JSON lines.
@@ -12,12 +13,14 @@ and must end with the bytes of an uninterrupted run. Prints JSON lines.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -159,14 +162,16 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=0.0)
     asked = parser.parse_args()
     if asked.row is not None:
-        print(json.dumps(measure(asked.base, asked.row, asked.limit)))
+        with (asked.base / "config.json").open() as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            print(json.dumps(measure(asked.base, asked.row, asked.limit)))
         return
     gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as folder:
         base = make(Path(folder), asked.cpu or not gpu)
-        for row in rows():
-            if gpu or not row.get("optim", "").startswith("paged"):
-                apart(base, row)
+        chosen = [row for row in rows() if gpu or not row.get("optim", "").startswith("paged")]
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda row: apart(base, row), chosen))
         if gpu:
             spikes(base)
         for optim in OPTIMIZERS:
