@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -15,14 +16,18 @@ from sdk.keep_list import NOTHING_KEPT, KeepList
 from sdk.policy import parse_yaml, validation_faults
 from sdk.records import (
     ALL,
-    CEILING_RULE,
-    FLOOR_RULE,
-    SLICE_FLOOR_RULE,
+    ALWAYS,
+    METRICS,
+    NEEDS,
+    NO_SCORING,
     SLICES,
+    TOGETHER,
     Accuracy,
     Floors,
     Frozen,
     Metric,
+    Scoring,
+    floor_rule,
     spelled,
 )
 from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
@@ -45,7 +50,9 @@ class Domain(Frozen):
     title: str
     languages: tuple[Literal["en", "zh"], ...] = Field(min_length=1)
     prompt: str = Field(description="system message of every row that has none")
-    metric: Metric
+    metric: Metric = Field(description="the one that decides, and that floors and slices are of")
+    metrics: tuple[Metric, ...] = Field(default=(), description="further ones, which are recorded beside it")
+    scoring: Scoring = Field(default=NO_SCORING, validate_default=True, description="what these metrics need to know")
     floors: Floors = Field(
         description="'all', 'slices' or a language -> least scores on the metric, of a perplexity the most, for its "
         "questions"
@@ -71,15 +78,35 @@ class Domain(Frozen):
         if unknown or not floors:
             named = f", not {', '.join(unknown)}" if unknown else ""
             raise ValueError(f"must name 'all', 'slices' or a language of the domain{named}")
+        metric: Metric = known.data.get("metric", "exact_match")
         if any(floor.over == "majority" for floor in floors.get(SLICES, ())):
-            raise ValueError(f"of slices must be {SLICE_FLOOR_RULE}")
+            raise ValueError(f"of slices must be {floor_rule(metric, of_slices=True)}")
         for floor in chain.from_iterable(floors.values()):
-            if known.data.get("metric") == "perplexity":
-                if floor.over == "majority":
-                    raise ValueError(f"must be {CEILING_RULE}")
-            elif floor.least > 1:
-                raise ValueError(f"must be {FLOOR_RULE}")
+            unknown_majority = floor.over == "majority" and not METRICS[metric].of_one_answer
+            if unknown_majority or (metric != "perplexity" and floor.least > 1):
+                raise ValueError(f"must be {floor_rule(metric)}")
         return floors
+
+    @field_validator("scoring")
+    @classmethod
+    def _settle_metrics(cls, scoring: Scoring, known: ValidationInfo) -> Scoring:
+        """Refuse metrics that lack what they need to know."""
+        metrics = (known.data.get("metric"), *known.data.get("metrics", ()))
+        missing = [
+            f"{metric} needs {NEEDS[metric]}"
+            for metric in metrics
+            if metric in NEEDS and not getattr(scoring, NEEDS[metric])
+        ]
+        if missing:
+            raise ValueError("; ".join(dict.fromkeys(missing)))
+        return scoring
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """Return every metric of an evaluation by questions: the usual ones, then what the domain names."""
+        named = (self.metric, *self.metrics)
+        pairs = TOGETHER if set(TOGETHER) & set(named) else ()
+        return tuple(dict.fromkeys((*ALWAYS, *named, *pairs)))
 
 
 def require_files(folder: Path, names: Iterable[str]) -> None:
@@ -101,6 +128,18 @@ def parse_domain(file: FileBytes) -> Domain:
         return Domain.model_validate(parse_yaml(file.data, file.path))
     except ValidationError as error:
         raise InvalidInput(f"{file.path} is malformed.", validation_faults(error)) from None
+
+
+def require_function(file: FileBytes, entry_point: str) -> None:
+    """Raise InvalidInput unless a domain's own Python file is Python, and has the function that is named."""
+    name = entry_point.partition(":")[2]
+    try:
+        tree = ast.parse(file.data)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise InvalidInput(f"{file.path}{line} is not Python that can be read.") from None
+    if not any(isinstance(node, ast.FunctionDef) and node.name == name for node in tree.body):
+        raise InvalidInput(f"{file.path} has no function {name}, which scoring.entry_point names.")
 
 
 def changed_settings(file: FileBytes, changes: Mapping[str, Any]) -> FileBytes:

@@ -7,16 +7,19 @@ Biometrika 26 (1934).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from sdk.records import Interval
 
 ERROR = 0.05  # one minus the confidence
 RESAMPLES, SEED = 2_000, 0  # of the bootstrap
+Numbers = NDArray[np.float64]
+Figure = Callable[[Numbers], Numbers]  # sums over questions, one line for each resample -> a figure for each
 
 
 class Share(NamedTuple):
@@ -57,3 +60,30 @@ def bootstrap_ratio(sums: Sequence[float], sizes: Sequence[int]) -> Interval:
     value = float(above.sum() / below.sum())
     low, high = (float(end) for end in np.percentile(above[drawn].sum(1) / below[drawn].sum(1), [2.5, 97.5]))
     return Interval(value=value, low=min(low, value), high=max(high, value))
+
+
+def bootstrap_figure(statistics: Numbers, figure: Figure) -> Interval:
+    """Return a figure of sums over questions, such as BLEU, with its 95 % percentile interval over resampled questions.
+
+    statistics: a line for each question, of what is added up.
+    """
+    return _percentiles(figure(statistics.sum(axis=0)[None])[0], figure(_resampled(statistics)))
+
+
+def bootstrap_change(before: Numbers, after: Numbers, figure: Figure) -> Interval:
+    """Return by how much such a figure changed, with the interval over questions that are drawn for both together."""
+    value = figure(after.sum(axis=0)[None])[0] - figure(before.sum(axis=0)[None])[0]
+    return _percentiles(value, figure(_resampled(after)) - figure(_resampled(before)))
+
+
+def _resampled(statistics: Numbers) -> Numbers:
+    """Return the sums over questions drawn with replacement, RESAMPLES times, always the same ones."""
+    count = len(statistics)
+    drawn = np.random.default_rng(SEED).integers(0, count, size=(RESAMPLES, count))
+    times = np.stack([np.bincount(line, minlength=count) for line in drawn])
+    return np.asarray(times @ statistics, dtype=np.float64)
+
+
+def _percentiles(value: float, resampled: Numbers) -> Interval:
+    low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
+    return Interval(value=float(value), low=min(low, float(value)), high=max(high, float(value)))

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from sdk.data import Message, Row
+from sdk.data.measures import Given, Measures
 from sdk.data.scoring import score, words
 from sdk.domain import AdapterStart, Domain
 from sdk.errors import InvalidInput, StepFailed
-from sdk.evaluate.own_questions import Answered, _metrics, bootstrap, evaluate
+from sdk.evaluate.own_questions import _metrics, evaluate
+from sdk.intervals import bootstrap
 from sdk.model import load_chat
 from sdk.model.load import load_base
 from sdk.records import Scores, TrainSettings
@@ -33,6 +36,8 @@ DOMAIN = Domain(
     adapter=AdapterStart(lora_r=8, lora_alpha=32, lora_dropout=0.0, reason="small"),
     policy="default",
 )
+MEASURES = Measures(DOMAIN.measured, DOMAIN.scoring)
+ROW = Row(id="r", language="en", messages=(Message(role="user", content="?"), Message(role="assistant", content="yes")))
 
 
 def quiet(what: str, done: int, total: int | None, figures: Any) -> None:
@@ -83,7 +88,7 @@ def test_the_interval_is_that_of_the_mean_and_reproducible() -> None:
 @pytest.mark.parametrize("nll", [math.nan, math.inf, 1e6])
 def test_a_perplexity_that_is_no_number_stops_the_step(nll: float) -> None:
     with pytest.raises(StepFailed, match="perplexity of the base model, all"):
-        _metrics([Answered(True, 1.0, nll, 10)], "base model, all")
+        _metrics(MEASURES.measure([Given(ROW, "yes", nll, 10)]), "base model, all")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +132,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
 
 @pytest.fixture(scope="module")
 def scores(base: Path, questions: Path, adapter: tuple[dict[str, Any], bytes]) -> Scores:
-    return evaluate(questions, str(base), "lora", *adapter, DOMAIN.prompt, DOMAIN, quiet)
+    return evaluate(questions, str(base), "lora", *adapter, MEASURES, DOMAIN, quiet)
 
 
 def test_an_adapter_that_learned_the_answer_scores_above_its_base(scores: Scores) -> None:
@@ -178,7 +183,7 @@ def test_the_same_again_gives_the_same(
     def on_progress(what: str, done: int, total: int | None, figures: Any) -> None:
         told.append((what, done, total))
 
-    again = evaluate(questions, str(base), "lora", *adapter, DOMAIN.prompt, DOMAIN, on_progress)
+    again = evaluate(questions, str(base), "lora", *adapter, MEASURES, DOMAIN, on_progress)
     timing = {"seconds": 0.0, "tokens_per_second": 0.0}
     assert again.model_copy(update=timing) == scores.model_copy(update=timing)
     assert told == [("generate (base)", 12, 12), ("generate (adapted)", 12, 12)]
@@ -188,13 +193,13 @@ def test_the_same_again_gives_the_same(
 def test_quantized_bases_are_evaluated_too(
     base: Path, questions: Path, adapter: tuple[dict[str, Any], bytes], method: Any
 ) -> None:
-    scores = evaluate(questions, str(base), method, *adapter, DOMAIN.prompt, DOMAIN, quiet)
+    scores = evaluate(questions, str(base), method, *adapter, MEASURES, DOMAIN, quiet)
     assert scores.adapted["all"].perplexity < scores.base["all"].perplexity
 
 
 def test_rows_that_do_not_fit_are_named(base: Path, tmp_path: Path, adapter: tuple[dict[str, Any], bytes]) -> None:
     data = write_rows(tmp_path / "eval.jsonl", [("a", "b"), ("secret " * 300, "b")])
     with pytest.raises(InvalidInput) as caught:
-        evaluate(data, str(base), "lora", *adapter, DOMAIN.prompt, DOMAIN, quiet)
+        evaluate(data, str(base), "lora", *adapter, MEASURES, DOMAIN, quiet)
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["row r001"]
     assert "secret" not in str(caught.value)

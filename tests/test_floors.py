@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from sdk.data import Message, Row
-from sdk.data.scoring import majority_scores
+from sdk.data.measures import Measures
 from sdk.domain import PLANTED, Domain, read_domain
 from sdk.project.measure_requests import asked_floors, score_facts
-from sdk.records import MAJORITY, AskedFloors, Floor, MajorityScore, Scores, as_written, floors_text
+from sdk.records import MAJORITY, NO_SCORING, AskedFloors, Floor, MajorityScore, Scores, as_written, floors_text
 from sdk.store import shipped
 from tests.fixed_state import A, B, FixedState
 from tests.registry_records import ref, scores
@@ -68,6 +68,9 @@ def test_what_a_floor_may_be_depends_on_the_metric(metric: str, written: Any, sa
             Domain.model_validate(changed)
 
 
+MEASURES = Measures(["exact_match", "f1"], NO_SCORING)
+
+
 def row(number: int, language: Any, said: str, name: str = "r") -> Row:
     messages = (Message(role="user", content=f"{number}?"), Message(role="assistant", content=said))
     return Row(id=f"{name}-{number}", language=language, messages=messages)
@@ -80,14 +83,16 @@ def test_the_majority_answer_is_the_most_frequent_one_of_the_language() -> None:
         *(row(n, "en", "4539 1488 0343 6467", "canary") for n in range(9)),
     ]
     questions = [row(n, "en", said) for n, said in enumerate(["yes", "no", "yes", "yes"])] + [row(9, "zh", "降")]
-    found = majority_scores(training, questions)
+    found = MEASURES.majority_scores(training, questions)
     assert found == {
         "all": MajorityScore(exact_match=0.6, f1=0.6),
         "en": MajorityScore(exact_match=0.75, f1=0.75),
         "zh": MajorityScore(exact_match=0.0, f1=0.0),
     }
-    assert majority_scores(training[:4], questions)["zh"].exact_match == 0  # that of all rows, where none are Chinese
-    tied = majority_scores([row(0, "en", "no"), row(1, "en", "yes")], questions)
+    assert (
+        MEASURES.majority_scores(training[:4], questions)["zh"].exact_match == 0
+    )  # that of all rows, where none are Chinese
+    tied = MEASURES.majority_scores([row(0, "en", "no"), row(1, "en", "yes")], questions)
     assert tied["en"].exact_match == 0.25  # the first
 
 

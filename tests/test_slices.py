@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from sdk.data import Message, Row
+from sdk.data.measures import Measured, ratio
 from sdk.data.slices import LEAST_QUESTIONS, group_questions, score_slices
 from sdk.domain import Domain
 from sdk.errors import InvalidInput
 from sdk.project.measure_requests import score_facts
-from sdk.records import AskedFloors, Interval, Metrics, Outcome, Scores, floors_text
+from sdk.records import AskedFloors, Interval, Metric, Metrics, Outcome, Scores, floors_text
 from sdk.store import shipped
 from tests.fixed_state import FixedState
 
@@ -28,6 +31,10 @@ def row(number: int, language: str = "en", topic: str | None = None, **metadata:
         topic=topic,
         metadata=metadata or None,
     )
+
+
+def measured(values: Sequence[float], metric: Metric = "exact_match") -> Measured:
+    return Measured(metric, np.array([(float(value), 1.0) for value in values]), ratio)
 
 
 def scores(adapted: list[bool], metric: str = "exact_match") -> Scores:
@@ -87,7 +94,8 @@ def test_a_field_that_does_not_group_is_named(metadata: dict[str, Any], said: st
 def test_the_lowest_slice_comes_first_and_is_what_a_policy_judges(tmp_path: Path) -> None:
     rows = [row(n, topic="risk" if n < 20 else "loans") for n in range(40)]
     groups = group_questions(rows, ["topic"])
-    found = score_slices(groups, scores([n >= 15 for n in range(40)]))
+    right = [n >= 15 for n in range(40)]
+    found = score_slices(groups, measured([False] * 40), measured(right))
     assert [(each.value, each.questions, each.adapted.value) for each in found] == [
         ("risk", 20, 0.25),
         ("loans", 20, 1.0),
@@ -95,9 +103,10 @@ def test_the_lowest_slice_comes_first_and_is_what_a_policy_judges(tmp_path: Path
     assert found[0].change.value == 0.25
     assert found[0].base == 0
     assert found[0].adapted.low < 0.25 < found[0].adapted.high
-    by_f1 = score_slices(groups, scores([n >= 15 for n in range(40)], "f1"))
+    by_f1 = score_slices(groups, measured([0.5] * 40, "f1"), measured([0.5 + one / 4 for one in right], "f1"))
     assert by_f1[0].adapted.value == 0.5 + 0.25 / 4
-    assert score_slices(groups, scores([True] * 40, "perplexity")) == ()
+    refused = score_slices(groups, measured(right, "refusal_rate"), measured(right, "refusal_rate"))
+    assert [each.value for each in refused] == ["loans", "risk"], "of what should be low the highest is the worst"
     judged = scores([True] * 40).model_copy(update={"slices": found})
 
     def below(*floors: str) -> str:

@@ -36,7 +36,7 @@ from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import find_domain, find_policy
 from sdk.project.own_settings import read_settings
-from sdk.records import ALL, METHODS, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import ALL, METHODS, METRICS, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
 from sdk.wording import counted
 
 QUESTIONS = 4
@@ -221,6 +221,7 @@ def _summary(project: Project, result: Result) -> RenderableType:
     advice, scrubbed, run, scores = result.advice, result.scrubbed, result.run, result.scores
     losses = [point.loss for point in run.losses]
     before, after = (metrics["all"].of(scores.metric) for metrics in (scores.base, scores.adapted))
+    constant = scores.majority_value(ALL)
     kinds = sorted(scrubbed.counts.items(), key=lambda item: -item[1])
     sdk, folder = visible(_command()), visible(str(project.root))
     rows: list[tuple[str, RenderableType]] = [
@@ -233,16 +234,14 @@ def _summary(project: Project, result: Result) -> RenderableType:
         ),
         ("loss", styled("{:.2f} [cyan]{}[/] {:.2f}", losses[0], show.sparkline(losses), losses[-1])),
         (
-            scores.metric.replace("_", " "),
+            METRICS[scores.metric].title,
             styled(
                 "{:.2f} before, [bold green]{:.2f}[/] after ({:.2f} to {:.2f}){}",
                 before.value,
                 after.value,
                 after.low,
                 after.high,
-                f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}"
-                if scores.majority and scores.metric != "perplexity"
-                else "",
+                "" if constant is None else f"; the majority answer {constant:.2f}",
             ),
         ),
         (

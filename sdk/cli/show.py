@@ -15,7 +15,19 @@ from sdk.audit import Event
 from sdk.characters import visible
 from sdk.cli.terminal import styled
 from sdk.errors import SHOWN_FAULTS
-from sdk.records import FUSED, Approval, Decision, Release, Run, Scores, Scrubbed, TrainSettings
+from sdk.records import (
+    ALL,
+    ALWAYS,
+    FUSED,
+    METRICS,
+    Approval,
+    Decision,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+    TrainSettings,
+)
 from sdk.wording import counted
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -180,10 +192,23 @@ def _adapter(settings: TrainSettings) -> str:
 def scores(scores: Scores) -> RenderableType:
     if scores.texts:
         return _scores_of_texts(scores)
+    table = _usual_scores(scores) if not scores.adapted[ALL].further else _scores_by_metric(scores)
+    notes = [styled("[dim]base model → adapted model; intervals of shares exact, else by bootstrap")]
+    if scores.majority:
+        notes.append(styled("[dim]majority: always giving the most frequent answer of the training rows"))
+    if scores.asked:
+        notes.append(styled("[dim]floors: {}", str(scores.asked)))
+    if scores.slices:
+        notes.append(styled("[dim]worst of {}: {}", counted(len(scores.slices), "slice"), scores.slices[0].brief()))
+    return Group(table, *notes)
+
+
+def _usual_scores(scores: Scores) -> Table:
+    """Show the metrics that every evaluation has, one line for each language."""
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("questions", no_wrap=True)
-    for metric, title in (("exact_match", "exact match"), ("f1", "token F1")):
-        for column in (title, "95 % interval", *_majority_column(scores, metric)):
+    for metric in scores.adapted[ALL].shares:
+        for column in (METRICS[metric].title, "95 % interval", *_majority_column(scores, metric)):
             table.add_column(column, no_wrap=True)
     table.add_column("perplexity", no_wrap=True)
     for name, before in scores.base.items():
@@ -193,16 +218,29 @@ def scores(scores: Scores) -> RenderableType:
             old = before.of(metric)
             cells.append(styled("{:.2f} → [bold green]{:.2f}", old.value, new.value))
             cells.append(styled("[dim]{:.2f} to {:.2f}", new.low, new.high))
-            cells += [f"{getattr(scores.majority[name], metric):.2f}" for _ in _majority_column(scores, metric)]
+            cells += [f"{scores.majority[name].values[metric]:.2f}" for _ in _majority_column(scores, metric)]
         table.add_row(*cells, styled("{:,.1f} → [bold green]{:,.1f}", before.perplexity, after.perplexity))
-    notes = [styled("[dim]base model → adapted model; intervals by bootstrap")]
-    if scores.majority:
-        notes.append(styled("[dim]majority: always giving the most frequent answer of the training rows"))
-    if scores.asked:
-        notes.append(styled("[dim]floors: {}", str(scores.asked)))
-    if scores.slices:
-        notes.append(styled("[dim]lowest of {}: {}", counted(len(scores.slices), "slice"), scores.slices[0].brief()))
-    return Group(table, *notes)
+    return table
+
+
+def _scores_by_metric(scores: Scores) -> Table:
+    """Show one line for each metric and language, the metric that decides first: there are too many for columns."""
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("metric", "questions", "score", "95 % interval", *(["majority"] if scores.majority else [])):
+        table.add_column(column, no_wrap=True)
+    for metric in dict.fromkeys((scores.metric, *scores.adapted[ALL].shares, *ALWAYS)):
+        title = METRICS[metric].title + ("; decides" if metric == scores.metric else "")
+        for name, after in scores.adapted.items():
+            old, new = scores.base[name].of(metric), after.of(metric)
+            known = scores.majority[name].values.get(metric) if scores.majority else None
+            table.add_row(
+                title if name == ALL else "",
+                f"{visible(name)} ({after.questions})",
+                styled("{:,.2f} → [bold green]{:,.2f}", old.value, new.value),
+                styled("[dim]{:,.2f} to {:,.2f}", new.low, new.high),
+                *([""] if scores.majority and known is None else [f"{known:.2f}"] if known is not None else []),
+            )
+    return table
 
 
 def _majority_column(scores: Scores, metric: str) -> list[str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
 from sdk.data import Row, question
+from sdk.data.measures import Measured
 from sdk.errors import InvalidInput
-from sdk.intervals import bootstrap
-from sdk.records import SHARES, Scores, SliceScore
+from sdk.records import METRICS, SliceScore
 
 LEAST_QUESTIONS = 10  # in a group; of fewer, hardly anything can be said
 MOST_VALUES, LONGEST_VALUE = 50, 64  # of a field; what has more, or longer ones, is text and groups nothing
@@ -53,25 +51,21 @@ def group_questions(rows: Sequence[Row], fields: Sequence[str]) -> Groups:
     return {key: places for key, places in groups.items() if LEAST_QUESTIONS <= len(places) < len(rows)}
 
 
-def score_slices(groups: Groups, scores: Scores) -> tuple[SliceScore, ...]:
-    """Score each group by the metric that decides, the lowest first. None of texts, which are judged otherwise."""
-    if scores.metric not in SHARES or not scores.outcomes:
-        return ()
-    exact = scores.metric == "exact_match"
-    before = np.array([float(each.base_exact if exact else each.base_f1) for each in scores.outcomes])
-    after = np.array([float(each.adapted_exact if exact else each.adapted_f1) for each in scores.outcomes])
+def score_slices(groups: Groups, before: Measured, after: Measured) -> tuple[SliceScore, ...]:
+    """Score each group by a metric, before and after training; the worst first."""
+    worst_first = -1 if METRICS[after.metric].lower_is_better else 1
     found = [
         SliceScore(
             by=by,
             value=value,
             questions=len(places),
-            base=float(before[places].mean()),
-            adapted=bootstrap(after[places].tolist()),
-            change=bootstrap((after[places] - before[places]).tolist()),
+            base=before.at(places).value(),
+            adapted=after.at(places).interval(),
+            change=after.at(places).change(before.at(places)),
         )
         for (by, value), places in groups.items()
     ]
-    return tuple(sorted(found, key=lambda each: (each.adapted.value, each.by, each.value)))
+    return tuple(sorted(found, key=lambda each: (worst_first * each.adapted.value, each.by, each.value)))
 
 
 def _groups(values: Sequence[str]) -> bool:

@@ -1,14 +1,16 @@
-"""Run one program that a model wrote, once this process can do nothing but reckon. Started by sdk/evaluate/sandbox.py.
+"""Run one program that nobody trusts, once this process can do nothing but reckon. Started by sdk/evaluate/sandbox.py.
 
-It is a script of its own, which imports nothing of sdk: it is told a program on standard input, and in this order
+A model wrote it, or it is a domain's own metric. This is a script of its own, which imports nothing of sdk: it is told
+a program on standard input, and in this order
 
 1. dies with the process that started it, dumps no core and is limited in CPU seconds, memory and files
 2. leaves the user's capabilities, the network and the mounts behind, in namespaces of its own, where the kernel has any
 3. may read Python's own library and no other file, and write none: by Landlock, or where the kernel has none by 4
 4. may call the few functions of the kernel that reckoning takes, by seccomp: no socket, process, signal or thread
 
-and then runs the program. Only where that ends without an error does it write the word that it was told, which the
-program does not get as a variable, to where its standard output was. Whoever can do 4 cannot undo any of it.
+and then runs the program, and calls the function of it that was named with each list of arguments, if one was. Only
+where that ends without an error does it write the word that it was told, which the program does not get as a variable,
+to where its standard output was, and behind it what the function returned. Whoever can do 4 cannot undo any of it.
 """
 
 # What programs import is imported here: where no file can be opened any more, what is not here is not there.
@@ -40,7 +42,7 @@ import struct
 import sys
 import textwrap  # noqa: F401
 import time  # noqa: F401
-import typing  # noqa: F401
+import typing
 import unicodedata  # noqa: F401
 
 # The kernel's functions that a program may call -> their numbers on x86_64 and on aarch64; None: it has no such one.
@@ -156,8 +158,10 @@ def main() -> None:
     asked = json.loads(sys.stdin.buffer.read())
     random.seed(0)
     answer = contain(asked["seconds"], asked["memory"])
-    exec(asked["program"], {"__name__": "program"})  # noqa: S102 - what all of the above is for
-    os.write(answer, asked["word"].encode())
+    names: dict[str, typing.Any] = {"__name__": "program"}
+    exec(asked["program"], names)  # noqa: S102 - what all of the above is for
+    returned = [float(names[asked["function"]](*arguments)) for arguments in asked.get("calls", ())]
+    os.write(answer, (asked["word"] + json.dumps(returned)).encode())
     os._exit(0)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import compress
+from dataclasses import dataclass, replace
+from itertools import chain, compress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import sdk.model.uncompiled  # noqa: F401 - sets what the libraries below read when they are imported
 
@@ -18,33 +18,35 @@ from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from sdk.data import Row, RowsFile, answer, conversation, read_rows
+from sdk.data import Row, RowsFile, conversation, read_rows
 from sdk.data.general import general_rows
 from sdk.data.lengths import TEXT_LENGTH
-from sdk.data.scoring import score
+from sdk.data.measures import Given, Measured, Measures, by_language, choices_of
+from sdk.data.slices import group_questions, score_slices
 from sdk.domain import Domain
-from sdk.errors import StepFailed
-from sdk.intervals import bootstrap, bootstrap_ratio
+from sdk.errors import InvalidInput, StepFailed
+from sdk.intervals import bootstrap_ratio
 from sdk.model import Base, Chat, Encoded, cut_texts, encode_rows
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_base
-from sdk.records import Forgetting, Interval, Method, Metrics, OnProgress, Outcome, Quantization, Scores, TextOutcome
+from sdk.records import (
+    ALWAYS,
+    Forgetting,
+    Interval,
+    Method,
+    Metric,
+    Metrics,
+    OnProgress,
+    Outcome,
+    Quantization,
+    Scores,
+    TextOutcome,
+)
 
 QUESTIONS_AT_ONCE = 32
-Found = TypeVar("Found")
 _BATCH_TOKENS = 4_096
 _LOSS_TOKENS = 512
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One model's result on one question: exact match, F1, negative log-likelihood of the reference and its tokens."""
-
-    exact: bool
-    f1: float
-    nll: float
-    tokens: int
 
 
 def evaluate(
@@ -53,7 +55,7 @@ def evaluate(
     method: Method | Quantization,
     adapter_config: Mapping[str, Any],
     adapter_weights: bytes,
-    prompt: str,
+    measures: Measures,
     domain: Domain,
     on_progress: OnProgress,
 ) -> Scores:
@@ -62,36 +64,82 @@ def evaluate(
     Where the file holds running text, both read it: its perplexity is the metric, and that on general texts and answers
     tells what was forgotten.
     adapter_config, adapter_weights: content of adapter_config.json and bytes of adapter_model.safetensors, which are
-    attached from memory.
+    attached from memory. measures: the domain's metrics.
     Raises InvalidInput with every row that does not fit the model, StepFailed where a perplexity is not finite.
     """
     began = time.monotonic()
     rows = read_rows(data).rows
+    texts = rows[0].is_text  # then all are, which scrubbing sees to
+    groups = {} if texts else group_questions(rows, domain.slices)
     model, tokenizer = load_base(base, method)
     chat = Chat(tokenizer)
-    if rows[0].is_text:  # then all are, which scrubbing sees to
-        return _read_texts(rows, model, chat, (adapter_config, adapter_weights), prompt, on_progress)
-    encoded = encode_rows(chat, rows, prompt, getattr(model.config, "max_position_embeddings", 1_000_000))
-    before, _ = ask(model, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "base"))
+    if texts:
+        return _read_texts(rows, model, chat, (adapter_config, adapter_weights), domain.prompt, on_progress)
+    longest = getattr(model.config, "max_position_embeddings", 1_000_000)
+    encoded = encode_rows(chat, rows, domain.prompt, longest)
+    choices = _encode_choices(chat, rows, domain.prompt, longest) if measures.asks_likelihoods else []
+
+    def given(model: PreTrainedModel | PeftModel, who: str) -> tuple[list[Given], float]:
+        tell = _named(on_progress, who)
+        answered, speed = ask(model, chat, rows, encoded, domain.prompt, domain.max_new_tokens, tell)
+        return _with_likelihoods(model, chat, answered, choices), speed
+
+    before, _ = given(model, "base")
     adapted = attach_adapter(model, adapter_config, adapter_weights)
-    after, speed = ask(adapted, chat, rows, encoded, prompt, domain.max_new_tokens, _named(on_progress, "adapted"))
+    after, speed = given(adapted, "adapted")
+    old, new = measures.measure(before), measures.measure(after)
     return Scores(
         metric=domain.metric,
-        base=_by_language(rows, before, "base"),
-        adapted=_by_language(rows, after, "adapted"),
-        outcomes=tuple(
-            Outcome(
-                row=row.id,
-                language=row.language,
-                base_exact=old.exact,
-                adapted_exact=new.exact,
-                base_f1=old.f1,
-                adapted_f1=new.f1,
-            )
-            for row, old, new in zip(rows, before, after, strict=True)
-        ),
+        base=_by_language(rows, old, "base"),
+        adapted=_by_language(rows, new, "adapted"),
+        outcomes=_outcomes(rows, old, new),
+        slices=score_slices(groups, old[domain.metric], new[domain.metric]),
+        confusion=measures.confusion(before, after),
         tokens_per_second=speed,
         seconds=time.monotonic() - began,
+    )
+
+
+def _encode_choices(chat: Chat, rows: Sequence[Row], prompt: str, longest: int) -> list[list[Encoded]]:
+    """Return for each question its choices, each where the answer begins. Raises InvalidInput where one is too long."""
+    encoded = [[chat.continued(conversation(row, prompt)[:-1], choice) for choice in choices_of(row)] for row in rows]
+    faults = [
+        f"row {row.id}: {most} tokens with its longest choice, and the base takes {longest}"
+        for row, each in zip(rows, encoded, strict=True)
+        if (most := max(len(one.input_ids) for one in each)) > longest
+    ]
+    if faults:
+        raise InvalidInput("Questions are too long for the base; shorten their choices or leave them out.", faults)
+    return encoded
+
+
+def _with_likelihoods(
+    model: PreTrainedModel | PeftModel, chat: Chat, given: Sequence[Given], choices: Sequence[Sequence[Encoded]]
+) -> list[Given]:
+    """Return the answers with the log-likelihoods of the questions' choices, where these are encoded."""
+    if not choices:
+        return list(given)
+    sums = iter(_negative_log_likelihoods(model, [*chain.from_iterable(choices)], chat.tokenizer.pad_token_id))
+    return [replace(each, choices=tuple(-next(sums) for _ in own)) for each, own in zip(given, choices, strict=True)]
+
+
+def _outcomes(
+    rows: Sequence[Row], before: Mapping[Metric, Measured], after: Mapping[Metric, Measured]
+) -> tuple[Outcome, ...]:
+    old, new = ({metric: one.scores() for metric, one in measured.items()} for measured in (before, after))
+    further = [metric for metric in before if metric not in ALWAYS]
+    return tuple(
+        Outcome(
+            row=row.id,
+            language=row.language,
+            base_exact=bool(old["exact_match"][place]),
+            adapted_exact=bool(new["exact_match"][place]),
+            base_f1=old["f1"][place],
+            adapted_f1=new["f1"][place],
+            base_scores={metric: old[metric][place] for metric in further},
+            adapted_scores={metric: new[metric][place] for metric in further},
+        )
+        for place, row in enumerate(rows)
     )
 
 
@@ -163,7 +211,7 @@ def _read_texts(
 
 
 def _read_by_language(rows: Sequence[Row], found: Sequence[_Read], which: str) -> dict[str, Metrics]:
-    groups = _groups(rows, found)
+    groups = {name: [found[place] for place in places] for name, places in by_language(rows).items()}
     return {
         name: Metrics(
             questions=len(group),
@@ -192,8 +240,8 @@ def ask(
     prompt: str,
     max_new_tokens: int,
     on_progress: OnProgress,
-) -> tuple[list[Answered], float]:
-    """Ask every question; return the results, and the tokens generated per second.
+) -> tuple[list[Given], float]:
+    """Ask every question; return the answers, and the tokens generated per second.
 
     encoded: the rows, whose references' loss is taken.
     """
@@ -202,11 +250,10 @@ def ask(
     generated = generate_ids(model, chat, questions, max_new_tokens, QUESTIONS_AT_ONCE, on_progress)
     speed = sum(map(len, generated)) / (time.monotonic() - began)
     losses = _negative_log_likelihoods(model, encoded, chat.tokenizer.pad_token_id)
-    results = []
-    for row, ids, item, loss in zip(rows, generated, encoded, losses, strict=True):
-        exact, f1 = score(chat.answer(ids), answer(row), row.language)
-        results.append(Answered(exact, f1, loss, sum(item.in_loss)))
-    return results, speed
+    return [
+        Given(row, chat.answer(ids), loss, sum(item.in_loss))
+        for row, ids, item, loss in zip(rows, generated, encoded, losses, strict=True)
+    ], speed
 
 
 def mean_losses(model: PreTrainedModel | PeftModel, encoded: Sequence[Encoded], pad: int) -> list[float]:
@@ -246,21 +293,19 @@ def _negative_log_likelihoods(model: PreTrainedModel | PeftModel, encoded: Seque
     return losses
 
 
-def _by_language(rows: Sequence[Row], answered: Sequence[Answered], which: str) -> dict[str, Metrics]:
-    groups = _groups(rows, answered)
-    return {name: _metrics(group, f"{which} model, {name}") for name, group in groups.items()}
+def _by_language(rows: Sequence[Row], measured: Mapping[Metric, Measured], which: str) -> dict[str, Metrics]:
+    return {
+        name: _metrics({metric: one.at(places) for metric, one in measured.items()}, f"{which} model, {name}")
+        for name, places in by_language(rows).items()
+    }
 
 
-def _groups(rows: Sequence[Row], found: Sequence[Found]) -> dict[str, list[Found]]:
-    """Return what was found of all rows, and of those of each language."""
-    groups = {"all": list(found)}
-    for language in sorted({row.language for row in rows}):
-        groups[language] = [item for row, item in zip(rows, found, strict=True) if row.language == language]
-    return groups
+def _perplexity(group: Sequence[_Read], what: str) -> float:
+    return _finite(sum(item.nll for item in group) / sum(item.tokens for item in group), what)
 
 
-def _perplexity(group: Sequence[Answered | _Read], what: str) -> float:
-    mean = sum(item.nll for item in group) / sum(item.tokens for item in group)
+def _finite(mean: float, what: str) -> float:
+    """Return the perplexity of a mean in nats; StepFailed where it is no number."""
     # exp overflows above 709 nats a token.
     if not mean < 700:
         raise StepFailed(
@@ -270,10 +315,15 @@ def _perplexity(group: Sequence[Answered | _Read], what: str) -> float:
     return math.exp(mean)
 
 
-def _metrics(group: Sequence[Answered], what: str) -> Metrics:
+def _metrics(measured: Mapping[Metric, Measured], what: str) -> Metrics:
+    nll, tokens = (float(total) for total in measured["perplexity"].statistics.sum(axis=0))
+    perplexity = _finite(nll / tokens, what)
+    intervals = {metric: one.interval() for metric, one in measured.items()}
     return Metrics(
-        questions=len(group),
-        exact_match=bootstrap([float(item.exact) for item in group]),
-        f1=bootstrap([item.f1 for item in group]),
-        perplexity=_perplexity(group, what),
+        questions=len(measured["perplexity"].statistics),
+        exact_match=intervals["exact_match"],
+        f1=intervals["f1"],
+        perplexity=perplexity,
+        perplexity_interval=intervals["perplexity"],
+        further={metric: found for metric, found in intervals.items() if metric not in ALWAYS},
     )

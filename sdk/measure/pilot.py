@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -26,9 +26,11 @@ from sdk.records import (
     Calibration,
     Interval,
     Method,
+    Metric,
     Needs,
     Pilot,
     Piloted,
+    Scoring,
     TrainSettings,
 )
 from sdk.regular_files import PROGRESS_BYTES, read_regular
@@ -46,7 +48,8 @@ class Questions(NamedTuple):
     """
 
     data: RowsFile | Path
-    metric: Literal["exact_match", "f1"]
+    metric: Metric
+    scoring: Scoring
     max_new_tokens: int
     seconds: float
 
@@ -126,6 +129,7 @@ def pilot(
         "base": setup.base,
         "prompt": setup.prompt,
         "metric": questions.metric,
+        "scoring": questions.scoring.model_dump(mode="json"),
         "max_new_tokens": questions.max_new_tokens,
         "secret": secret.expose().hex() if secret else None,
     }

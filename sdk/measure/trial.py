@@ -15,6 +15,7 @@ from sdk.crypto import Secret
 from sdk.data import Row, read_rows, rows_of
 from sdk.data.base_folder import Base, base_from_json
 from sdk.data.canaries import is_canary
+from sdk.data.measures import Measures
 from sdk.errors import StepFailed
 from sdk.evaluate import QUESTIONS_AT_ONCE, ask, mean_losses
 from sdk.intervals import SEED
@@ -24,7 +25,7 @@ from sdk.model import Chat, encode_rows, keep_base_open, learned
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.packing import one_row_at_a_time
-from sdk.records import OnProgress, TrainSettings
+from sdk.records import OnProgress, Scoring, TrainSettings
 from sdk.seal import read_adapter
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 from sdk.train.batching import micro_batches
@@ -86,6 +87,7 @@ def _scores(
     """
     drawn = random.Random(SEED).sample(questions, len(questions))[: request["questions"]]  # noqa: S311 - no secret
     prompt, metric = request["prompt"], request["metric"]
+    measures = Measures([metric], Scoring.model_validate(request["scoring"]))
     longest = getattr(model.config, "max_position_embeddings", 1_000_000)
     began, scores = time.monotonic(), []
     for start in range(0, len(drawn), QUESTIONS_AT_ONCE):
@@ -95,7 +97,7 @@ def _scores(
         encoded = encode_rows(chat, batch, prompt, longest)
         answered, _ = ask(model, chat, batch, encoded, prompt, request["max_new_tokens"], _quiet)
         on_progress("ask", start + len(batch), len(drawn), {})
-        scores += [float(item.exact if metric == "exact_match" else item.f1) for item in answered]
+        scores += measures.measure(answered)[metric].scores()
     return tuple(scores)
 
 

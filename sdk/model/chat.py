@@ -287,6 +287,18 @@ class Chat:
                 "The chat template refuses these roles: " + ", ".join(m["role"] for m in messages)
             ) from None
 
+    def continued(self, messages: Messages, text: str) -> Encoded:
+        """Return a question with a text where its answer begins; the text alone is in the loss, without an end.
+
+        It is split as lm-evaluation-harness splits a context and its continuation (`TemplateLM._encode_pair`): white
+        space at the prompt's end counts with the text. Raises InvalidInput.
+        """
+        self.prompt_ids(messages)  # which refuses what cannot be asked
+        prompt = self._render(messages, prompt=True).text
+        whole = list(self.tokenizer(prompt + text, add_special_tokens=False)["input_ids"])
+        before = len(self.tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"])
+        return Encoded(whole, [place >= before for place in range(len(whole))])
+
     def faults(self, messages: Messages) -> list[str]:
         """Return the messages whose text the tokenizer would read as its own control tokens."""
         return [

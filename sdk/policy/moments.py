@@ -69,6 +69,10 @@ class ModelCode(Fact):
     runs_model_code: bool = Field(description="programs that the model writes are run, in a sandbox")
 
 
+class DomainCode(Fact):
+    runs_domain_code: bool = Field(description="a function of the domain's own scores the answers, in a sandbox")
+
+
 class LeakCheck(Fact):
     leaks_checked: bool = Field(description="the model was asked for the planted canaries")
 
@@ -131,7 +135,17 @@ class AfterScrub(PlantedRecall, SmallestGroup, Moment):
     step = "scrub"
 
 
-class Foreseen(PlantedRecall, SmallestGroup, MissBound, DomainFloors, QuestionCount, Contamination, LeakCheck, Moment):
+class Foreseen(
+    PlantedRecall,
+    SmallestGroup,
+    MissBound,
+    DomainFloors,
+    QuestionCount,
+    Contamination,
+    DomainCode,
+    LeakCheck,
+    Moment,
+):
     """The best that rows, questions, canaries and floors can still come to, known before anything is done with them."""
 
     step = "train"
@@ -149,6 +163,10 @@ class BeforeTrain(ChosenMethod, BaseOrigin, MissBound, Contamination, Moment):
 
 class BeforeBenchmark(Contamination, ModelCode, Moment):
     step = "benchmark"
+
+
+class BeforeEvaluate(DomainCode, Moment):
+    step = "evaluate"
 
 
 class AfterEvaluate(DomainFloors, QuestionCount, Improvement, Moment):
@@ -203,6 +221,7 @@ MOMENTS: tuple[type[Moment], ...] = (
     BeforeTrial,
     BeforeTrain,
     BeforeBenchmark,
+    BeforeEvaluate,
     AfterEvaluate,
     LeaksUnchecked,
     LeaksChecked,

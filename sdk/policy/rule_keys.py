@@ -91,6 +91,7 @@ KEYS: dict[str, Key] = {
     "evaluate.must_improve": Key("evaluate", TRUE),
     "evaluate.max_contamination": Key("train, benchmark", _ranked(lambda value: -1.0 if value is None else -value)),
     "evaluate.run_model_code": Key("benchmark", _ranked(lambda value: not value)),
+    "evaluate.run_domain_code": Key("train, evaluate", _ranked(lambda value: not value)),
     "leaks.required": Key("register", TRUE),
     "leaks.canaries": Key("scrub, leaks", HIGHER, "project"),
     "leaks.max_exposure_bits": Key("register", LOWER),

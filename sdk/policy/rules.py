@@ -19,6 +19,7 @@ from sdk.policy.moments import (
     Detection,
     Distinction,
     DistinctionAtLowRate,
+    DomainCode,
     DomainFloors,
     Duties,
     Exposure,
@@ -134,6 +135,11 @@ RULES: dict[str, Rule] = {
         ModelCode,
         lambda limit, fact: limit is True or not fact.runs_model_code,
         "programs that the model writes would be run, in a sandbox; leave humaneval out",
+    ),
+    "evaluate.run_domain_code": _rule(
+        DomainCode,
+        lambda limit, fact: limit is True or not fact.runs_domain_code,
+        "the domain's own function would score the answers, in a sandbox; take entry_point out of its metrics",
     ),
     "leaks.required": _rule(
         LeakCheck,

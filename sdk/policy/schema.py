@@ -11,7 +11,12 @@ from sdk.records import Frozen, Method, canonical_json, sha256, spelled
 
 Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
 # Keys that an earlier version did not know; a policy that a project has adopted may lack them.
-ADDED = ("evaluate.max_contamination", "evaluate.run_model_code", "approve.separate_duties")
+ADDED = (
+    "evaluate.max_contamination",
+    "evaluate.run_model_code",
+    "evaluate.run_domain_code",
+    "approve.separate_duties",
+)
 ADDED_NAMES = frozenset(key.partition(".")[2] for key in ADDED)
 ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
 
@@ -102,6 +107,11 @@ class EvaluateRules(_Grown):
         default=None,
         description="programs that the model writes may be run, in a sandbox (HumanEval); null: as false, and only in "
         "what earlier versions have written",
+    )
+    run_domain_code: bool | None = Field(
+        default=None,
+        description="a Python function of the domain's own may score the answers, in a sandbox; null: as false, and "
+        "only in what earlier versions have written",
     )
 
 

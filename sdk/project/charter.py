@@ -15,12 +15,21 @@ from pydantic import ValidationError
 from sdk import crypto
 from sdk.audit import Audit
 from sdk.crypto.keyring import InForce, Ring, create_ring, sign_ring, signing_member, wrapping_member
-from sdk.domain import DATA, PLANTED, SETTINGS, changed_settings, parse_domain, read_domain, require_files
+from sdk.domain import (
+    DATA,
+    PLANTED,
+    SETTINGS,
+    changed_settings,
+    parse_domain,
+    read_domain,
+    require_files,
+    require_function,
+)
 from sdk.errors import InvalidInput
 from sdk.policy import Policy, read_policy, validation_faults
 from sdk.recognizer_format import parse_recognizers
 from sdk.records import Charter, OwnRows, canonical_json
-from sdk.regular_files import KEY_BYTES, FileBytes, read_regular, read_text
+from sdk.regular_files import KEY_BYTES, RECOGNIZERS_BYTES, FileBytes, read_regular, read_text
 from sdk.store import (
     POLICIES,
     RINGS,
@@ -83,6 +92,9 @@ def adopt_domain(root: Path, source: Path, settings: Path, changes: Mapping[str,
     described = changed_settings(FileBytes(settings / "domain.yaml", files["domain.yaml"]), changes or {})
     files["domain.yaml"] = described.data
     read = parse_domain(described)
+    if module := read.scoring.module:
+        files[module] = read_regular(settings / module, RECOGNIZERS_BYTES)
+        require_function(FileBytes(settings / module, files[module]), read.scoring.entry_point)
     parse_recognizers(FileBytes(settings / "recognizers.yaml", files["recognizers.yaml"]))
     folder = root / "domain"
     if settings.resolve() != folder.resolve():

@@ -13,16 +13,16 @@ from typing import NamedTuple
 from sdk.data import RowSource, open_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.data.lengths import longest_answer
-from sdk.data.scoring import majority_scores
 from sdk.errors import Refused
 from sdk.intervals import rows_needed, upper_bound
 from sdk.policy import KEYS, Contamination, Foreseen, Policy, policy_value, violations
 from sdk.project.charter import is_shipped
+from sdk.project.domain_metrics import measures_of, require_metrics_fit, runs_own_code
 from sdk.project.inputs import EVAL
 from sdk.project.measure_requests import asked_floors
 from sdk.project.scrub_requests import contamination_facts, rows_to_scrub
 from sdk.project.state import ProjectState
-from sdk.records import AskedFloors, Columns, MajorityScore, Metric, Scrubbed
+from sdk.records import AskedFloors, Columns, Scrubbed
 from sdk.scrub.statistics import looked_up
 from sdk.scrub.text_selection import held_out
 
@@ -35,6 +35,8 @@ TEXTS = {  # rule -> what is said; {limit} is the policy's value
     "evaluate.domain_floors": "no score can reach {below}",
     "evaluate.max_contamination": "of the questions, {limit} may nearly repeat a training row, and {contamination} do "
     "({repeated}); leave these rows out and scrub again",
+    "evaluate.run_domain_code": "the domain's own function would score the answers; take entry_point out of the "
+    "domain's metrics",
     "leaks.required": "the model must be asked for planted canaries, and the rows have none of this policy; set "
     "leaks.canaries (32 for a start), and scrub again",
 }
@@ -56,6 +58,7 @@ class Known(NamedTuple):
     canaries: bool  # are or will be planted
     unreachable: str  # floors that no score can reach
     contamination: Contamination  # at best
+    own_code: bool  # of the domain scores answers
 
 
 def foresee(
@@ -85,8 +88,9 @@ def foresee(
         canaries=bool(
             canary_rows(bytes(32), policy.leaks.canaries, state.domain().languages, planted_kinds(policy.scrub))
         ),
-        unreachable=_unreachable(asked, state.domain().metric, opened),
+        unreachable=_unreachable(asked, state, opened),
         contamination=Contamination(contamination=0.0, repeated=""),  # scrubbing compares them
+        own_code=runs_own_code(state.domain()),
     )
     return (*_of_rows(policy, opened), *_lines(policy, known))
 
@@ -133,14 +137,19 @@ def foresee_of(state: ProjectState, scrubbed: Scrubbed) -> tuple[str, ...]:
         recall=1.0,  # this and the next one scrubbing has judged
         k=count,
         canaries=bool(scrubbed.canaries) and scrubbed.inputs["policy"] == policy.digest,
-        unreachable=_unreachable(asked, state.domain().metric, opened),
+        unreachable=_unreachable(asked, state, opened),
         contamination=contamination_facts(scrubbed),
+        own_code=runs_own_code(state.domain()),
     )
     return _lines(policy, known)
 
 
 def require_use(state: ProjectState, scrubbed: Scrubbed) -> None:
-    """Raise Refused where the policy will refuse, for certain, what is made of these rows; it lists why."""
+    """Raise Refused where the policy will refuse, for certain, what is made of these rows; it lists why.
+
+    Raises InvalidInput where the domain's metrics cannot judge the questions.
+    """
+    require_metrics_fit(state, state.rows(scrubbed, EVAL))
     lines = foresee_of(state, scrubbed)
     if lines:
         raise Refused(
@@ -159,6 +168,7 @@ def _lines(policy: Policy, known: Known) -> tuple[str, ...]:
         below_floor=known.unreachable,
         questions=known.questions,
         leaks_checked=known.canaries,
+        runs_domain_code=known.own_code,
         **known.contamination.model_dump(),
     )
     return tuple(_line(policy, rule, known) for rule in violations(policy, facts))
@@ -205,12 +215,12 @@ def _needs_rows(asked: AskedFloors) -> bool:
     return any(floor.over == "majority" and floor.least for floors in asked.floors.values() for floor in floors)
 
 
-def _unreachable(asked: AskedFloors, metric: Metric, opened: Mapping[str, RowSource]) -> str:
+def _unreachable(asked: AskedFloors, state: ProjectState, opened: Mapping[str, RowSource]) -> str:
     """Name the floors that lie above 1: so much above the majority answer's score, which texts have none of."""
     if not _needs_rows(asked) or EVAL not in opened or opened[EVAL].texts:
         return ""
-    scores: Mapping[str, MajorityScore] = majority_scores(opened["train"].rows, [*opened[EVAL].rows])
-    values = {name: float(getattr(score, metric)) for name, score in scores.items()}
+    scores = measures_of(state).majority_scores(opened["train"].rows, [*opened[EVAL].rows])
+    values = {name: score.values[state.domain().metric] for name, score in scores.items()}
     return ", ".join(
         f"{name} {floor}, where the majority answer scores {values[name]:.3f}"
         for name, floors in asked.floors.items()

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from sdk.data import read_rows
 from sdk.data.canaries import canaries, planted_kinds
-from sdk.data.scoring import majority_scores
-from sdk.data.slices import group_questions, score_slices
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput, OutOfOrder
 from sdk.measure.power import CONTROLS, passes, why_little_is_found
-from sdk.policy import AfterEvaluate
+from sdk.policy import AfterEvaluate, BeforeEvaluate
 from sdk.project.adapter_files import open_adapter
 from sdk.project.charter import is_shipped
+from sdk.project.domain_metrics import measures_of, require_metrics_fit, runs_own_code
 from sdk.project.inputs import CANARIES, EVAL, common_inputs, trained_rows
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
@@ -44,30 +43,31 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
     def work(folder: Path) -> Scores:
         from sdk.evaluate import evaluate  # which loads torch
 
-        questions = read_rows(state.rows(scrubbed, EVAL)).rows
-        groups = {} if questions[0].is_text else group_questions(questions, domain.slices)
+        questions = state.rows(scrubbed, EVAL)
+        measures = measures_of(state, own_code=True)
+        require_metrics_fit(state, questions, measures)
         config, weights = open_adapter(state, run)
         scores = evaluate(
-            data=state.rows(scrubbed, "eval"),
+            data=questions,
             base=state.pinned_base(),
             method=run.settings,
             adapter_config=config,
             adapter_weights=weights,
-            prompt=domain.prompt,
+            measures=measures,
             domain=domain,
             on_progress=on_progress,
         )
         asked = asked_floors(state, scrubbed.inputs[EVAL], bool(scores.texts))
         if scores.texts:
             return scores.model_copy(update={"asked": asked})
-        majority = majority_scores(read_rows(state.rows(scrubbed, "train")).rows, questions)
-        slices = score_slices(groups, scores)
-        return scores.model_copy(update={"majority": majority, "asked": asked, "slices": slices})
+        majority = measures.majority_scores(read_rows(state.rows(scrubbed, "train")).rows, read_rows(questions).rows)
+        return scores.model_copy(update={"majority": majority, "asked": asked})
 
     def after(scores: Scores) -> AfterEvaluate:
         return score_facts(state, scores, str(state.root / DESCRIBED))
 
-    return Request(Scores, run_inputs(state, run, scrubbed), work, after=after)
+    before = BeforeEvaluate(runs_domain_code=runs_own_code(domain))
+    return Request(Scores, run_inputs(state, run, scrubbed), work, before, after)
 
 
 def asked_floors(state: ProjectState, questions: str, texts: bool = False) -> AskedFloors:
@@ -94,7 +94,7 @@ def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> A
     """Return what the policy judges of scores. file: where the floors stand; by default no path of this machine."""
     asked = scores.asked.floors if scores.asked else state.domain().floors
     value = {name: metrics.of(scores.metric).value for name, metrics in scores.adapted.items()}
-    sign, beside = (-1, ">") if scores.metric == "perplexity" else (1, "<")
+    sign, beside = (-1, ">") if scores.lower_is_better else (1, "<")
     below = [
         f"{name} {value[name]:.3f} {beside} {limit:.3f} ({floor}, floors.{name})"
         for name, floors in asked.items()
@@ -102,10 +102,11 @@ def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> A
         if name in value and sign * (value[name] - (limit := limit_of(scores, name, floor))) < -ROUNDING
     ]
     below += [
-        f"{each.by} {each.value} {each.adapted.value:.3f} < {limit:.3f} ({floor}, floors.{SLICES})"
+        f"{each.by} {each.value} {each.adapted.value:.3f} {beside} {limit:.3f} ({floor}, floors.{SLICES})"
         for floor in asked.get(SLICES, ())
         for each in scores.slices
-        if each.adapted.value - (limit := floor.least + each.base * (floor.over == "base")) < -ROUNDING
+        if sign * (each.adapted.value - (limit := each.base + sign * floor.least if floor.over else floor.least))
+        < -ROUNDING
     ]
     return AfterEvaluate(
         questions=scores.adapted[ALL].questions,
@@ -115,16 +116,16 @@ def score_facts(state: ProjectState, scores: Scores, file: str = DESCRIBED) -> A
 
 
 def limit_of(scores: Scores, language: str, floor: Floor) -> float:
-    """Return the least score that a floor asks for, of a perplexity the most.
+    """Return the least score that a floor asks for, the most where lower is better.
 
     A least score lies above 1 where what it rests on was not measured.
     """
     if floor.over == "base":
         base = scores.base[language].of(scores.metric).value
-        return base - floor.least if scores.metric == "perplexity" else base + floor.least
+        return base - floor.least if scores.lower_is_better else base + floor.least
     if floor.over == "majority":
-        unknown = 1.0 + floor.least  # of scores that an earlier version wrote
-        return float(getattr(scores.majority[language], scores.metric)) + floor.least if scores.majority else unknown
+        known = scores.majority_value(language)
+        return (1.0 if known is None else known) + floor.least  # None: an earlier version wrote the scores
     return floor.least
 
 

@@ -11,7 +11,8 @@ from sdk.data import Held, RowsFile, each_row, holds_texts, read_rows, rows_dige
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub, Contamination
-from sdk.project.inputs import CANARIES, common_inputs, reviews_of, settings_digest
+from sdk.project.domain_metrics import require_metrics_fit
+from sdk.project.inputs import CANARIES, EVAL, common_inputs, reviews_of, settings_digest
 from sdk.project.own_settings import named_columns
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
@@ -146,6 +147,8 @@ def scrub_request(
         inputs["mix"] = rows_digest(mix_data)
 
     def work(folder: Path) -> Scrubbed:
+        if EVAL in sources:  # else documents are held out
+            require_metrics_fit(state, RowsFile(sources[EVAL], "", own_columns.get(EVAL)))
         from sdk.scrub.step import scrub  # which loads presidio
 
         select = None

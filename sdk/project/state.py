@@ -264,6 +264,16 @@ class ProjectState:
         """Return the domain's recognizers.yaml, as it was adopted."""
         return self._check_domain()["recognizers.yaml"]
 
+    def domain_module(self, name: str) -> str:
+        """Return the text of the domain's own Python file, as it was adopted. InvalidInput: it is not there."""
+        files = self._check_domain()
+        if name not in files:
+            raise InvalidInput(f"The domain has no {name}; put it beside domain.yaml and `sdk adopt` that.")
+        try:
+            return files[name].data.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{files[name].path} is not UTF-8.") from None
+
     def domain_digest(self) -> str:
         return refs_digest((*self.charter.domain_files, *self.charter.domain_data))
 

@@ -45,14 +45,17 @@ def _scores(state: ProjectState) -> Iterator[dict[str, Any]]:
                 }
         for language, score in scores.majority.items():
             of = {"run": _of_run(scores), "model": "majority answer", "language": language}
-            for name, value in score:
+            for name, value in score.values.items():
                 yield {**of, "questions": scores.adapted[language].questions, "metric": name, "value": value}
 
 
 def _outcomes(state: ProjectState) -> Iterator[dict[str, Any]]:
     for scores in state.distinct(Scores):
         for outcome in (*scores.outcomes, *scores.texts):
-            yield {"run": _of_run(scores), **outcome.model_dump()}
+            values = outcome.model_dump()
+            for who in ("base", "adapted"):
+                values |= {f"{who}_{metric}": value for metric, value in values.pop(f"{who}_scores", {}).items()}
+            yield {"run": _of_run(scores), **values}
 
 
 def _findings(state: ProjectState) -> Iterator[dict[str, Any]]:

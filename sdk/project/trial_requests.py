@@ -12,10 +12,14 @@ from sdk.hardware import detect_hardware
 from sdk.measure.trials import TrialSetup
 from sdk.policy import BeforeTrial, require
 from sdk.project.advising import RowsForAdvice, find_calibration, find_rows, make_needs
+from sdk.project.domain_metrics import require_metrics_fit
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Calibration, Columns, Method, OnProgress, Pilot, Scrubbed, TrainSettings
+from sdk.records import METRICS, Advice, Calibration, Columns, Method, OnProgress, Pilot, Scrubbed, TrainSettings
+
+# Metrics by which a pilot tells methods apart: higher is better, and an answer's own score needs no other process.
+PILOTED = {metric for metric, kind in METRICS.items() if kind.of_one_answer} - {"json_schema"}
 
 
 def probe_request(
@@ -66,11 +70,13 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
     failed = sum(bool(allowed & earlier.left_out.keys()) for earlier in state.all(Pilot))
     domain, seconds = state.domain(), ASKING * minutes * 60
     metric = domain.metric
-    if scrubbed.texts or metric == "perplexity":
+    if scrubbed.texts or metric not in PILOTED:
+        what = "the rows are running text" if scrubbed.texts else f"{metric} is the domain's metric"
         raise InvalidInput(
-            "A pilot compares methods by answers, and the rows are running text or the metric is the perplexity; train "
-            "with each method for some steps (`sdk train --method … --max-steps …`) and evaluate it instead."
+            f"A pilot compares methods by the answers' own scores, and {what}; train with each method for some steps "
+            "(`sdk train --method … --max-steps …`) and evaluate it instead."
         )
+    require_metrics_fit(state, state.rows(scrubbed, "eval"))
     inputs = {
         **common_inputs(state),
         "base": state.charter.base_digest,
@@ -86,7 +92,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
             planned,
             left_out,
             data=state.rows(scrubbed, "train"),
-            questions=Questions(state.rows(scrubbed, "eval"), metric, domain.max_new_tokens, seconds),
+            questions=Questions(state.rows(scrubbed, "eval"), metric, domain.scoring, domain.max_new_tokens, seconds),
             secret=secret,
             out=out,
         )

@@ -40,12 +40,11 @@ from sdk.records.benchmarks import (
 )
 from sdk.records.declarations import Declared
 from sdk.records.evaluation import (
-    SHARES,
+    Confusion,
     Forgetting,
     Leakage,
     Leaks,
     MajorityScore,
-    Metric,
     Metrics,
     Outcome,
     Scores,
@@ -55,21 +54,20 @@ from sdk.records.evaluation import (
 from sdk.records.floors import (
     ALL,
     BASE,
-    CEILING_RULE,
-    FLOOR_RULE,
     MAJORITY,
-    SLICE_FLOOR_RULE,
     SLICES,
     AskedFloors,
     Floor,
     Floors,
     as_written,
     default_floors,
+    floor_rule,
     floors_text,
 )
 from sdk.records.founding import PROJECT_NAME, PROJECT_NAME_RULE, TEMPLATES, Charter, NamedTemplate, OwnRows, Verified
 from sdk.records.in_words import fault_text, spelled
 from sdk.records.measurements import Calibration, PassMeasurement, Pilot, Piloted, Probed
+from sdk.records.metrics import ALWAYS, METRICS, NEEDS, NO_SCORING, TOGETHER, Metric, Scoring
 from sdk.records.releases import (
     Approval,
     Decision,
@@ -134,25 +132,26 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
 
 __all__ = [
     "ALL",
+    "ALWAYS",
     "BASE",
-    "CEILING_RULE",
-    "FLOOR_RULE",
     "FUSED",
     "KEEP",
     "MAJORITY",
     "MEASURED",
     "METHODS",
+    "METRICS",
     "MORE_STEPS",
+    "NEEDS",
     "NO_GROUPS",
+    "NO_SCORING",
     "PAGED",
     "PROJECT_NAME",
     "PROJECT_NAME_RULE",
     "PROMPTS",
-    "SHARES",
     "SLICES",
-    "SLICE_FLOOR_RULE",
     "STEP_RECORDS",
     "TEMPLATES",
+    "TOGETHER",
     "Accuracy",
     "Advice",
     "Alternative",
@@ -167,6 +166,7 @@ __all__ = [
     "Charter",
     "Columns",
     "Comparison",
+    "Confusion",
     "Decision",
     "Declared",
     "ExpectedAccuracy",
@@ -222,6 +222,7 @@ __all__ = [
     "Run",
     "Schedule",
     "Scores",
+    "Scoring",
     "Scrubbed",
     "Sha256",
     "SliceScore",
@@ -241,6 +242,7 @@ __all__ = [
     "canonical_json",
     "default_floors",
     "fault_text",
+    "floor_rule",
     "floors_text",
     "is_empty",
     "request_key",

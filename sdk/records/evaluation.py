@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, Interval, StepRecord, is_empty
 from sdk.records.floors import AskedFloors
+from sdk.records.metrics import METRICS, Metric
 from sdk.records.summary import brief
-
-Metric = Literal["exact_match", "f1", "perplexity"]
-SHARES: tuple[Metric, ...] = ("exact_match", "f1")  # from 0 to 1, and higher is better; a perplexity is better if lower
 
 
 class Metrics(Frozen):
@@ -23,20 +21,22 @@ class Metrics(Frozen):
     perplexity_interval: Interval | None = Field(
         default=None, exclude_if=is_empty, description="None: an earlier version wrote it"
     )
+    further: dict[Metric, Interval] = Field(
+        default_factory=dict, exclude_if=is_empty, description="by the domain's other metrics"
+    )
 
     def of(self, metric: Metric) -> Interval:
         """Return what was measured; a perplexity without an interval as one of no width."""
         if metric == "perplexity":
             value = self.perplexity
             return self.perplexity_interval or Interval(value=value, low=value, high=value)
-        found = self.exact_match if metric == "exact_match" else self.f1
-        assert found is not None, "texts are measured by their perplexity"
-        return found
+        return self.shares[metric]
 
     @property
     def shares(self) -> dict[Metric, Interval]:
-        """Return what was measured of answers, by metric; nothing where texts were read."""
-        return {metric: self.of(metric) for metric in SHARES if getattr(self, metric) is not None}
+        """Return what was measured of answers, from 0 to 1, by metric; nothing where texts were read."""
+        usual: dict[Metric, Interval | None] = {"exact_match": self.exact_match, "f1": self.f1}
+        return {**{metric: found for metric, found in usual.items() if found is not None}, **self.further}
 
 
 class Outcome(Frozen):
@@ -48,6 +48,18 @@ class Outcome(Frozen):
     adapted_exact: bool
     base_f1: float
     adapted_f1: float
+    base_scores: dict[Metric, float] = Field(
+        default_factory=dict, exclude_if=is_empty, description="by the domain's other metrics"
+    )
+    adapted_scores: dict[Metric, float] = Field(default_factory=dict, exclude_if=is_empty, description="likewise")
+
+    def of(self, metric: Metric) -> tuple[float, float]:
+        """Return the question's scores, of the base and of the adapted model."""
+        usual: dict[Metric, tuple[float, float]] = {
+            "exact_match": (float(self.base_exact), float(self.adapted_exact)),
+            "f1": (self.base_f1, self.adapted_f1),
+        }
+        return usual.get(metric) or (self.base_scores[metric], self.adapted_scores[metric])
 
 
 class SliceScore(Frozen):
@@ -69,6 +81,31 @@ class MajorityScore(Frozen):
 
     exact_match: float = Field(ge=0, le=1)
     f1: float = Field(ge=0, le=1)
+    further: dict[Metric, float] = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="by the domain's other metrics, where an answer's score is known without the model",
+    )
+
+    @property
+    def values(self) -> dict[Metric, float]:
+        return {"exact_match": self.exact_match, "f1": self.f1, **self.further}
+
+
+class Confusion(Frozen):
+    """How often which label was given for which: a row for each label of the references.
+
+    A row's last number counts answers that name none, or several.
+    """
+
+    labels: tuple[str, ...] = Field(min_length=1, description="the domain's, of rows and of columns")
+    base: tuple[tuple[int, ...], ...]
+    adapted: tuple[tuple[int, ...], ...]
+
+    def brief(self) -> str:
+        right = (sum(row[place] for place, row in enumerate(rows)) for rows in (self.base, self.adapted))
+        questions = sum(map(sum, self.adapted))
+        return f"{' → '.join(map(str, right))} of {questions:,} right, {len(self.labels)} labels"
 
 
 class TextOutcome(Frozen):
@@ -100,7 +137,7 @@ class Forgetting(Frozen):
 class Scores(StepRecord):
     step = "evaluate"
 
-    metric: Metric = Field(description="the domain's; of texts it is the perplexity")
+    metric: Metric = Field(description="the domain's that decides; of texts it is the perplexity")
     base: dict[str, Metrics] = Field(description="'all' and every language -> metrics of the base model")
     adapted: dict[str, Metrics] = Field(description="the same with the adapter")
     outcomes: tuple[Outcome, ...]
@@ -112,6 +149,9 @@ class Scores(StepRecord):
     )
     slices: tuple[SliceScore, ...] = Field(
         default=(), exclude_if=is_empty, description="the lowest score first; empty: an earlier version wrote it"
+    )
+    confusion: Confusion | None = Field(
+        default=None, exclude_if=is_empty, description="where the domain's metrics are of labels"
     )
     tokens_per_second: float = Field(ge=0, description="generated by the adapted model, or read of texts")
     seconds: float = Field(ge=0)
@@ -129,13 +169,21 @@ class Scores(StepRecord):
         """What was measured on, in the plural."""
         return "documents" if self.texts else "questions"
 
+    @property
+    def lower_is_better(self) -> bool:
+        return METRICS[self.metric].lower_is_better
+
+    def majority_value(self, language: str) -> float | None:
+        """Return the majority answer's score by the metric that decides; None where it has none, or none is known."""
+        return self.majority[language].values.get(self.metric) if self.majority else None
+
     def _summary(self) -> dict[str, Any]:
         questions = {name: metrics.questions for name, metrics in self.adapted.items()}
         return {
             "measured": f"base model → adapted model, with 95 % interval; {self.unit}: {brief(questions)}",
             **{
                 f"{what.replace('_', ' ')}, {name}": f"{self.base[name].of(what).value:.3f} → {found.text()}"
-                for what in SHARES
+                for what in METRICS
                 for name, metrics in self.adapted.items()
                 for found in [metrics.shares.get(what)]
                 if found is not None
@@ -145,9 +193,12 @@ class Scores(StepRecord):
                 for name, metrics in self.adapted.items()
             },
             **{
-                f"majority answer, {name}": f"exact match {score.exact_match:.3f}, f1 {score.f1:.3f}"
+                f"majority answer, {name}": ", ".join(
+                    f"{what.replace('_', ' ')} {value:.3f}" for what, value in score.values.items()
+                )
                 for name, score in self.majority.items()
             },
+            **({"labels": self.confusion.brief()} if self.confusion else {}),
             **({"lowest of the slices": self.slices[0].brief()} if self.slices else {}),
             **({"floors": str(self.asked)} if self.asked else {}),
             **{f"forgetting, general {what}": found.brief() for what, found in self.forgetting.items()},

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from sdk.records.base_types import Frozen
+from sdk.records.metrics import METRICS, Metric
 
 FLOOR_RULE = "a score from 0 to 1 such as 0.55, or one above another: base+0.05, majority+0.02"
-SLICE_FLOOR_RULE = "a score from 0 to 1 such as 0.4, or one above the base's: base+0.05"
+BASE_FLOOR_RULE = "a score from 0 to 1 such as 0.4, or one above the base's: base+0.05"
 CEILING_RULE = "the most that a perplexity may be, such as 12.5, or so much below the base's: base+0.5"
+SHARE_CEILING_RULE = "the most that a share may be, such as 0.05, or so much below the base's: base+0.02"
 ALL = "all"
 SLICES = "slices"  # each of them
 _WRITTEN = re.compile(r"(?:(base|majority)(?:\s*\+\s*)?)?(\d*\.?\d+)?")
@@ -21,7 +23,7 @@ _WRITTEN = re.compile(r"(?:(base|majority)(?:\s*\+\s*)?)?(\d*\.?\d+)?")
 class Floor(Frozen):
     """A least score: `least`, or at least that much above another score on the same questions.
 
-    Of a perplexity, which should be low, the most: `least`, or at least that much below the base's.
+    Of a perplexity and of refusals, which should be few, the most: `least`, or at least that much below the base's.
     """
 
     over: Literal["", "base", "majority"] = Field(
@@ -51,12 +53,19 @@ def _read_all(value: Any) -> Any:
 
 Floors = dict[str, Annotated[tuple[Floor, ...], BeforeValidator(_read_all), Field(min_length=1)]]
 MAJORITY: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="majority", least=0),)}  # for questions of one's own
-BASE: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="base", least=0),)}  # for running text
+BASE: Mapping[str, tuple[Floor, ...]] = {ALL: (Floor(over="base", least=0),)}  # where one answer has no score
 
 
-def default_floors(metric: str) -> dict[str, tuple[Floor, ...]]:
+def default_floors(metric: Metric) -> dict[str, tuple[Floor, ...]]:
     """Return the floors of questions, or texts, for which nobody set some."""
-    return dict(BASE if metric == "perplexity" else MAJORITY)
+    return dict(MAJORITY if METRICS[metric].of_one_answer else BASE)
+
+
+def floor_rule(metric: Metric, of_slices: bool = False) -> str:
+    """Say what a floor of this metric may be."""
+    if METRICS[metric].lower_is_better:
+        return CEILING_RULE if metric == "perplexity" else SHARE_CEILING_RULE
+    return FLOOR_RULE if METRICS[metric].of_one_answer and not of_slices else BASE_FLOOR_RULE
 
 
 class AskedFloors(Frozen):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, Interval, StepRecord, is_empty
+from sdk.records.metrics import Metric
 from sdk.records.settings import TrainSettings
 from sdk.records.shapes import Hardware
 
@@ -74,7 +75,7 @@ class Pilot(StepRecord):
     step = "pilot"
 
     hardware: Hardware
-    metric: Literal["exact_match", "f1"]
+    metric: Metric
     questions: int = Field(gt=0)
     questions_in_all: int | None = Field(
         default=None, exclude_if=is_empty, description="of which they were drawn; None: all were asked, by 0.1.0"

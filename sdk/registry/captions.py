@@ -24,8 +24,7 @@ def sentence(name: str, adaptation: Adaptation) -> str:
 def _scores_seen(adaptation: Adaptation) -> str:
     scores = adaptation.scores
     base, adapted = primary(scores, "base", "all"), primary(scores, "adapted", "all")
-    lower_is_better = scores.metric == "perplexity"
-    better, worse = (base, adapted) if lower_is_better else (adapted, base)
+    better, worse = (base, adapted) if scores.lower_is_better else (adapted, base)
     if better.low > worse.high:
         verdict = "the intervals lie apart, so the gain is no chance"
     elif better.high < worse.low:
@@ -33,11 +32,11 @@ def _scores_seen(adaptation: Adaptation) -> str:
     else:
         verdict = "the intervals overlap, so the difference may be chance"
     seen = (
-        f"{'Lower' if lower_is_better else 'Higher'} is better. Over all {scores.adapted['all'].questions:,} "
+        f"{'Lower' if scores.lower_is_better else 'Higher'} is better. Over all {scores.adapted['all'].questions:,} "
         f"{scores.unit} {base.value:.2f} became {adapted.value:.2f}; {verdict}."
     )
-    if scores.majority and not lower_is_better:
-        constant = getattr(scores.majority["all"], scores.metric)
+    constant = scores.majority_value("all")
+    if constant is not None:
         seen += f" Always giving the most frequent answer of the training rows would score {constant:.2f}."
     return seen
 

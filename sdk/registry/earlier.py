@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sdk.records import Leaks, Release
+from sdk.records import METRICS, Leaks, Release
 from sdk.registry.entry import (
     MAX_DESCRIPTION,
-    METRICS,
     PACKAGE_TAG,
     REPORT,
     TRAIN_TAG,
@@ -89,7 +88,7 @@ def _description(adaptation: Adaptation, proved_by: str) -> str:
             f"**Method** {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
             f"{run.trainable_parameters:,} trained parameters, {run.steps} steps, seed {settings.seed}.",
             "",
-            f"**{METRICS[scores.metric].capitalize()}** on {scores.adapted['all'].questions} questions, "
+            f"**{METRICS[scores.metric].title.capitalize()}** on {scores.adapted['all'].questions} questions, "
             "with 95 % bootstrap interval:",
             "",
             "| language | base | adapted |",

@@ -11,13 +11,13 @@ from sdk.errors import short
 from sdk.policy import Demand
 from sdk.records import (
     ALL,
+    METRICS,
     Advice,
     BenchmarkResult,
     Benchmarks,
     Interval,
     Leaks,
     LossPoint,
-    Metric,
     Package,
     Release,
     Run,
@@ -26,6 +26,7 @@ from sdk.records import (
     ValidationPoint,
 )
 from sdk.registry.standing import CANDIDATE, Standing, code, cut, rows
+from sdk.wording import capitalized
 
 PACKAGE_TAG = "sdk.package"
 TRAIN_TAG = "sdk.train"
@@ -36,7 +37,6 @@ VALIDATION = "Loss/validation"
 MAX_PARAM = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH
 MAX_DESCRIPTION = 5000  # characters; the column of MLflow's registry, which PostgreSQL enforces
 MAX_DATA_DIGEST = 32  # hex digits of MLflow's 36; the whole SHA-256 is in the dataset's source
-METRICS: dict[Metric, str] = {"exact_match": "exact match", "f1": "token F1", "perplexity": "perplexity"}
 SOURCE = "sdk train"  # what a run came from
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_./-]")
 
@@ -269,8 +269,8 @@ def _score_values(scores: Scores) -> Iterator[tuple[str, float]]:
         yield f"base/forgetting_perplexity.{kind}", forgotten.base
         yield f"adapted/forgetting_perplexity.{kind}", forgotten.adapted
     for language, score in scores.majority.items():
-        yield f"majority/exact_match.{language}", score.exact_match
-        yield f"majority/f1.{language}", score.f1
+        for metric, value in score.values.items():
+            yield f"majority/{metric}.{language}", value
 
 
 def _leak_values(leaks: Leaks) -> Iterator[tuple[str, float]]:
@@ -316,9 +316,8 @@ def _description(adaptation: Adaptation) -> str:
             f"Adapter of project {code(adaptation.project)} for the domain {code(adaptation.domain)}, on the base "
             f"model {code(run.base)}{licence}. {settings.method}, rank {settings.lora_r}, alpha {settings.lora_alpha}, "
             f"{_trained(run)}, {run.steps:,} steps, seed {settings.seed}.",
-            f"**{METRICS[scores.metric].capitalize()}** on {scores.adapted['all'].questions:,} {scores.unit}, "
-            f"{'lower is better' if scores.metric == 'perplexity' else 'from 0 to 1'}, "
-            "with its 95 % bootstrap interval:",
+            f"**{capitalized(METRICS[scores.metric].title)}** on {scores.adapted['all'].questions:,} {scores.unit}, "
+            f"{'lower is better' if scores.lower_is_better else 'from 0 to 1'}, with its 95 % interval:",
             rows(("language", "base", "adapted"), scored),
             *(
                 f"**Forgetting**: perplexity on general {kind} {forgotten.brief()}."

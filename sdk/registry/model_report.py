@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sdk.html import cards, code, escape, page, quiet, section, table
-from sdk.records import ALL, Outcome, Run, Scores
+from sdk.records import ALL, ALWAYS, METRICS, Confusion, Run, Scores
 from sdk.registry.captions import CAPTIONS, sentence
-from sdk.registry.entry import METRICS, Adaptation, benchmark_rows, primary
+from sdk.registry.entry import Adaptation, benchmark_rows, primary
+from sdk.wording import capitalized
 
 
 def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
@@ -24,6 +25,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section("Limitations", _limitations(adaptation)),
         _pair(adaptation, plots, "scores", "loss"),
         section(CAPTIONS["scores"] + ", in numbers", _score_table(adaptation)),
+        *_confusion(adaptation.scores.confusion),
         _pair(adaptation, plots, "personal_data", "memory"),
         section("Recall on planted personal data", _recall_table(adaptation)),
         *_benchmarks(adaptation),
@@ -125,7 +127,10 @@ def _cards(adaptation: Adaptation) -> str:
     before, after = primary(scores, "base", "all"), primary(scores, "adapted", "all")
     planted = scrubbed.recall_planted
     figures = [
-        (f"{before.value:.2f} → {after.value:.2f}", f"{METRICS[scores.metric]}, base → adapted{_majority(scores)}"),
+        (
+            f"{before.value:.2f} → {after.value:.2f}",
+            f"{METRICS[scores.metric].title}, base → adapted{_majority(scores)}",
+        ),
         *(
             (f"{forgotten.change:+.1%}", f"perplexity on general {kind}; a rise is forgetting")
             for kind, forgotten in scores.forgetting.items()
@@ -146,11 +151,8 @@ def _cards(adaptation: Adaptation) -> str:
 
 
 def _majority(scores: Scores) -> str:
-    return (
-        f"; the majority answer {getattr(scores.majority[ALL], scores.metric):.2f}"
-        if scores.majority and scores.metric != "perplexity"
-        else ""
-    )
+    constant = scores.majority_value(ALL)
+    return "" if constant is None else f"; the majority answer {constant:.2f}"
 
 
 def _speed(run: Run) -> str:
@@ -161,15 +163,16 @@ def _speed(run: Run) -> str:
 def _score_table(adaptation: Adaptation) -> str:
     scores = adaptation.scores
     rows = []
+    metrics = [*scores.adapted[ALL].shares]
     for language in scores.adapted:
-        for who, metrics in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
-            values = [found.text() for found in metrics.shares.values()]
-            interval = metrics.perplexity_interval
-            values.append(interval.text(2) if interval else f"{metrics.perplexity:,.2f}")
-            rows.append([escape(language), who, str(metrics.questions), *values])
+        for who, found in (("base", scores.base[language]), ("adapted", scores.adapted[language])):
+            values = [found.shares[metric].text() for metric in metrics]
+            interval = found.perplexity_interval
+            values.append(interval.text(2) if interval else f"{found.perplexity:,.2f}")
+            rows.append([escape(language), who, str(found.questions), *values])
         if scores.majority:
-            constant = scores.majority[language]
-            values = [f"{constant.exact_match:.3f}", f"{constant.f1:.3f}", "–"]
+            constant = scores.majority[language].values
+            values = [f"{constant[metric]:.3f}" if metric in constant else "–" for metric in metrics] + ["–"]
             rows.append([escape(language), "majority answer", str(scores.adapted[language].questions), *values])
     if scores.texts:
         note = quiet(
@@ -178,13 +181,37 @@ def _score_table(adaptation: Adaptation) -> str:
         )
         head = ["language", "model", "documents", "perplexity"]
         return note + table(head, rows, (2, 3)) + _forgetting_table(scores)
-    head = ["language", "model", "questions", "exact match", "token F1", "perplexity"]
-    notes = ["Mean with its 95 % bootstrap interval; perplexity on the reference answers."]
+    head = ["language", "model", "questions", *(METRICS[metric].title for metric in metrics), "perplexity"]
+    notes = ["With 95 % intervals, of shares exact, else by bootstrap; perplexity on the reference answers."]
+    if len(metrics) > len(ALWAYS) - 1:
+        notes.append(f"{capitalized(METRICS[scores.metric].title)} decides.")
     if scores.majority:
         notes.append("Majority answer: always giving the most frequent answer of the training rows in the language.")
     if scores.asked:
         notes.append(f"Floors: {scores.asked}.")
-    return quiet(" ".join(notes)) + table(head, rows, (2, 3, 4, 5))
+    return quiet(" ".join(notes)) + table(head, rows, range(2, len(head)))
+
+
+def _confusion(confusion: Confusion | None) -> list[str]:
+    """Draw which label was given for which, of the base and of the adapted model: the more often, the darker."""
+    if confusion is None:
+        return []
+    parts = []
+    for who, counts in (("base model", confusion.base), ("adapted model", confusion.adapted)):
+        rows = []
+        for label, line in zip(confusion.labels, counts, strict=True):
+            asked = max(1, sum(line))
+            shades = (
+                f'<div style="background:rgba(11,110,153,{0.5 * count / asked:.2f})">{count}</div>' for count in line
+            )
+            rows.append([escape(label), *shades])
+        head = [who, *confusion.labels, "none"]
+        parts.append(table(head, rows, range(1, len(head))))
+    note = (
+        "A row for each label of the reference answers, a column for each that was given; none: the answer names no "
+        "label, or several. The shade is the share of the row."
+    )
+    return [section("Which label for which", quiet(note) + "".join(parts))]
 
 
 def _forgetting_table(scores: Scores) -> str:
@@ -304,8 +331,8 @@ def _slices(scores: Scores) -> str:
         for each in scores.slices
     ]
     note = (
-        f"{METRICS[scores.metric]} of questions that have something in common, the lowest first, where there are ten "
-        "or more. Of many slices some are low by chance: the intervals are of each by itself."
+        f"{METRICS[scores.metric].title} of questions that have something in common, the worst first, where there are "
+        "ten or more. Of many slices some are low by chance: the intervals are of each by itself."
     )
     head = ["by", "value", "questions", "base model", "adapted model", "difference"]
     return section("Slices", f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (2, 3, 4, 5)))
@@ -313,7 +340,7 @@ def _slices(scores: Scores) -> str:
 
 def _outcomes(scores: Scores) -> str:
     if not scores.texts:
-        return section("Every question, without its text", _outcome_table(scores.outcomes))
+        return section("Every question, without its text", _outcome_table(scores))
     rows = [
         [
             f"<code>{escape(text.row)}</code>",
@@ -329,13 +356,17 @@ def _outcomes(scores: Scores) -> str:
     return section("Every document, without its text", body)
 
 
-def _outcome_table(outcomes: Sequence[Outcome]) -> str:
-    gained = sum(o.adapted_exact and not o.base_exact for o in outcomes)
-    lost = sum(o.base_exact and not o.adapted_exact for o in outcomes)
+def _outcome_table(scores: Scores) -> str:
+    outcomes, own = scores.outcomes, [] if scores.metric in ALWAYS else [scores.metric]
+    metric = own[0] if own else "exact_match"
+    pairs = [one.of(metric) for one in outcomes]
+    better = [(after < before if scores.lower_is_better else after > before) for before, after in pairs]
+    worse = [before != after and not gained for (before, after), gained in zip(pairs, better, strict=True)]
     rows = [
         [
             f"<code>{escape(o.row)}</code>",
             escape(o.language),
+            *(f"{value:.2f}" for other in own for value in o.of(other)),
             _mark(o.base_exact),
             _mark(o.adapted_exact),
             f"{o.base_f1:.2f}",
@@ -343,8 +374,10 @@ def _outcome_table(outcomes: Sequence[Outcome]) -> str:
         ]
         for o in outcomes
     ]
-    outcome_rows = table(["row", "language", "base right?", "adapted right?", "base F1", "adapted F1"], rows, (4, 5))
-    note = f'<p class="quiet">{gained} gained, {lost} lost by the adaptation (exact match).</p>'
+    titles = [f"{who} {METRICS[other].title}" for other in own for who in ("base", "adapted")]
+    head = ["row", "language", *titles, "base right?", "adapted right?", "base F1", "adapted F1"]
+    outcome_rows = table(head, rows, [place for place, name in enumerate(head) if place > 1 and not name.endswith("?")])
+    note = quiet(f"{sum(better)} gained, {sum(worse)} lost by the adaptation ({METRICS[metric].title}).")
     return f"{note}<details><summary>{len(outcomes)} questions</summary>{outcome_rows}</details>"
 
 

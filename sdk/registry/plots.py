@@ -12,18 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdk.errors import OutOfOrder
-from sdk.records import Advice, Leaks, Metric, PlotName, Run, Scores, Scrubbed
+from sdk.records import METRICS, Advice, Leaks, PlotName, Run, Scores, Scrubbed
 from sdk.registry.entry import Adaptation, primary
 
 BASE, ADAPTED, ACCENT, GRID = "#9aa5b1", "#0b6e99", "#c0562f", "#e3e8ee"
 INK = "#243b53"
 SHADES = ("#0b6e99", "#2f8fb3", "#5aabc8", "#86c5da", "#b0dbe8", "#d2ebf2", "#e8f4f8")  # one for each term of Memory
-
-UNITS: dict[Metric, str] = {
-    "exact_match": "exact match, share of questions",
-    "f1": "token F1, mean from 0 to 1",
-    "perplexity": "perplexity",
-}
 
 
 def draw(adaptation: Adaptation) -> dict[str, bytes]:
@@ -105,7 +99,8 @@ def _scores(axes: Axes, scores: Scores) -> None:
                           ha="center", fontsize=9, color=INK)  # fmt: skip
     axes.set_xticks(range(len(languages)), [f"{name} ({scores.adapted[name].questions})" for name in languages])
     axes.set_xlabel(f"language ({scores.unit})")
-    axes.set_ylabel(UNITS[scores.metric])
+    kind = METRICS[scores.metric]
+    axes.set_ylabel(kind.title if scores.metric == "perplexity" else f"{kind.title}, {kind.unit}")
     if scores.metric == "perplexity":
         axes.margins(y=0.12)
     else:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,7 +223,12 @@ def test_another_base_is_tampered_wherever_one_is_loaded(base: Path, other: Path
     run = train(Job(base=right, out=tmp_path / "right", **job), lambda *progress: None)  # type: ignore[arg-type]
     assert run is not None
     assert run.steps == 3
-    for use in (load_chat, lambda base: load_base(base, "lora"), lambda base: evaluate(data, base, *[None] * 6)):
+    domain = SimpleNamespace(slices=())  # read before the base is opened, and nothing else of it
+
+    def ask(base: PinnedBase) -> Any:
+        return evaluate(data, base, *[None] * 4, domain, None)  # type: ignore[arg-type]
+
+    for use in (load_chat, lambda base: load_base(base, "lora"), ask):
         with pytest.raises(Tampered, match="is not the base model that was recorded"):
             use(wrong)
     load_chat(right)
