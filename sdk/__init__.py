@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Calibration as Calibration
     from sdk.records import Columns as Columns
     from sdk.records import Comparison as Comparison
+    from sdk.records import Confusion as Confusion
     from sdk.records import ExpectedAccuracy as ExpectedAccuracy
     from sdk.records import FileRef as FileRef
     from sdk.records import Finding as Finding
@@ -121,7 +122,7 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.estimating": "estimate",
     "sdk.records": """
         Advice Alternative Approval AskedFloors BenchmarkResult BenchmarkSettings Benchmarks Calibration Columns
-        Comparison ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval Leakage
+        Comparison Confusion ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval Leakage
         Leaks Lengths LossPoint MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs Outcome
         Overlap Package Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall Release
         Reliability Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum

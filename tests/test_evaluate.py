@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 
 from sdk.data import Message, Row
 from sdk.data.measures import Given, Measures
 from sdk.data.scoring import score, words
 from sdk.domain import AdapterStart, Domain
 from sdk.errors import InvalidInput, StepFailed
-from sdk.evaluate.own_questions import _metrics, evaluate
+from sdk.evaluate.own_questions import _metrics, _negative_log_likelihoods, evaluate
 from sdk.intervals import bootstrap
-from sdk.model import load_chat
+from sdk.model import Chat, load_chat
 from sdk.model.load import load_base
 from sdk.records import Scores, TrainSettings
 from sdk.train import Job, train
@@ -203,3 +205,57 @@ def test_rows_that_do_not_fit_are_named(base: Path, tmp_path: Path, adapter: tup
         evaluate(data, str(base), "lora", *adapter, MEASURES, DOMAIN, quiet)
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["row r001"]
     assert "secret" not in str(caught.value)
+
+
+CHOICES = ("secret", "open", "something else")
+
+
+@pytest.fixture(scope="module")
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Questions whose answer is the one that the adapter learned, and for some another."""
+    path = tmp_path_factory.mktemp("choices") / "eval.jsonl"
+    rows = [
+        {
+            "id": f"q{n}",
+            "language": "en",
+            "instruction": f"What is {n}?",
+            "output": CHOICES[n % 4 == 0],
+            "metadata": {"choices": CHOICES},
+        }
+        for n in range(12)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_labels_and_likelihoods_of_choices_are_measured_of_both_models(
+    base: Path, choices: Path, adapter: tuple[dict[str, Any], bytes]
+) -> None:
+    metrics = ["multiple_choice", "multiple_choice_likelihood", "multiple_choice_likelihood_norm"]
+    changes = {"metric": "macro_f1", "metrics": metrics, "scoring": {"labels": CHOICES}}
+    domain = Domain.model_validate({**DOMAIN.model_dump(), **changes})
+    scores = evaluate(choices, str(base), "lora", *adapter, Measures(domain.measured, domain.scoring), domain, quiet)
+    found = scores.adapted["all"]
+    for metric in ("classification", *metrics):
+        assert found.of(metric).value == 0.75, f"{metric}: what was learned is right for nine of twelve"  # type: ignore[arg-type]
+    assert found.of("macro_f1").value == pytest.approx((2 * 9 / (12 + 9) + 0) / 2)  # of the two labels that occur
+    assert scores.base["all"].of("classification").value == 0
+    assert scores.confusion is not None
+    assert scores.confusion.labels == CHOICES
+    assert scores.confusion.adapted == ((9, 0, 0, 0), (3, 0, 0, 0), (0, 0, 0, 0))
+    assert scores.confusion.base == ((0, 0, 0, 9), (0, 0, 0, 3), (0, 0, 0, 0)), "it names no label"
+    assert {outcome.of("macro_f1") for outcome in scores.outcomes} == {(0.0, 1.0), (0.0, 0.0)}
+    assert b"What is" not in scores.to_bytes()
+
+
+def test_the_likelihood_of_a_choice_is_that_of_the_harness(base: Path) -> None:
+    model, tokenizer = load_base(str(base), "lora")
+    chat = Chat(tokenizer)
+    asked = [{"role": "user", "content": "What is 3?"}]
+    prompt = chat.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, add_bos_token=False)
+    requests = [Instance("loglikelihood", {}, (prompt, choice), place) for place, choice in enumerate(CHOICES)]
+    expected = [likelihood for likelihood, _ in harness.loglikelihood(requests, disable_tqdm=True)]
+    encoded = [chat.continued(asked, choice) for choice in CHOICES]
+    found = [-loss for loss in _negative_log_likelihoods(model, encoded, tokenizer.pad_token_id)]
+    assert found == pytest.approx(expected, rel=1e-4)

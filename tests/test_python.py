@@ -168,6 +168,7 @@ def test_every_public_record_and_its_parts_are_shown_so(finished: Project) -> No
         sdk.Planted(message=0, start=0, end=1, entity_type="PERSON"),
         sdk.AskedFloors(floors={"all": (sdk.Floor(over="majority", least=0.02),)}, origin="as you set it"),
         sdk.MajorityScore(exact_match=0.552, f1=0.56),
+        sdk.Confusion(labels=("no", "yes"), base=((1, 0, 0), (1, 0, 0)), adapted=((1, 0, 0), (0, 1, 0))),
         sdk.Texts(
             documents=31, near_duplicates=1, similarity=0.8, held_out=3, mixed_rows=149, mix=0.201, mix_asked=0.2
         ),

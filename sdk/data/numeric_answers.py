@@ -142,7 +142,7 @@ def same_number(given: Quantity, reference: Quantity, relative: float, absolute:
 
 
 def _close(given: float, reference: float, relative: float, absolute: float) -> bool:
-    return abs(given - reference) <= max(relative * abs(reference), absolute, ROUNDING * abs(reference))
+    return abs(given - reference) <= max(relative * abs(reference), absolute) + ROUNDING * abs(reference)
 
 
 def _plain(text: str) -> str:

@@ -102,6 +102,9 @@ class Confusion(Frozen):
     base: tuple[tuple[int, ...], ...]
     adapted: tuple[tuple[int, ...], ...]
 
+    def _summary(self) -> dict[str, Any]:
+        return {"labels": brief(self.labels), "right": self.brief()}
+
     def brief(self) -> str:
         right = (sum(row[place] for place, row in enumerate(rows)) for rows in (self.base, self.adapted))
         questions = sum(map(sum, self.adapted))

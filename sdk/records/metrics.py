@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sdk.records.base_types import Frozen
 from sdk.records.in_words import spelled
@@ -80,6 +80,13 @@ class Scoring(Frozen):
         default="",
         description="entry_point: a Python file in the domain's folder and a function in it",
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _name_each_once(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels) or not all(map(str.strip, labels)):
+            raise ValueError("must be different, and none empty")
+        return labels
 
     @property
     def module(self) -> str:
