@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sdk.policy import Demand
-from sdk.records import Advice, Leaks, Outcome
+from sdk.records import Advice, Confusion, Interval, Leaks, MajorityScore, Metric, Metrics, Outcome, Scores
 from sdk.registry import Adaptation
+from sdk.registry.entry import values
 from sdk.registry.model_report import render
 from sdk.registry.plots import draw
 from tests.registry_records import adaptation, run
@@ -192,3 +193,45 @@ def test_no_kinds_and_many(made: Adaptation, change: dict[str, object], tmp_path
     data = render(other, draw(other))
     assert Page(data).open == []
     assert (b"KIND_NUMBER_44" in data) == bool(change["counts"])
+
+
+def by_label(scores: Scores) -> Scores:
+    """Scores of a domain of labels, whose macro F1 decides."""
+    interval = Interval(value=0.5, low=0.4, high=0.6)
+    further: dict[Metric, Interval] = {"classification": interval, "macro_f1": interval}
+
+    def more(found: dict[str, Metrics]) -> dict[str, Metrics]:
+        return {name: one.model_copy(update={"further": further}) for name, one in found.items()}
+
+    outcomes = tuple(
+        one.model_copy(
+            update={
+                "base_scores": {"classification": 0.0, "macro_f1": 0.0},
+                "adapted_scores": {"classification": float(n % 2), "macro_f1": float(n % 2)},
+            }
+        )
+        for n, one in enumerate(scores.outcomes)
+    )
+    confusion = Confusion(labels=("yes", EVIL), base=((0, 3, 53), (0, 0, 56)), adapted=((40, 9, 7), (2, 54, 0)))
+    constant = MajorityScore(exact_match=0.1, f1=0.1, further={"classification": 0.5, "macro_f1": 1 / 3})
+    changes = {"metric": "macro_f1", "outcomes": outcomes, "confusion": confusion}
+    languages = dict.fromkeys(scores.adapted, constant)
+    return scores.model_copy(
+        update={**changes, "base": more(scores.base), "adapted": more(scores.adapted), "majority": languages}
+    )
+
+
+def test_a_domains_other_metrics_and_labels_are_shown(made: Adaptation) -> None:
+    other = replace(made, scores=by_label(made.scores))
+    data = render(other, draw(other))
+    text = " ".join(Page(data).text.split())
+    assert "macro F1, base → adapted; the majority answer 0.33" in text
+    assert "language model questions exact match token F1 right label macro F1 perplexity" in text
+    assert "Macro F1 decides." in text
+    assert "yes 40 9 7" in text
+    assert EVIL.encode() not in data
+    assert "56 gained, 0 lost by the adaptation (macro F1)" in text
+    told = values(other)
+    assert told["adapted/macro_f1.all"] == 0.5
+    assert told["adapted/macro_f1_low.zh"] == 0.4
+    assert told["majority/macro_f1.en"] == pytest.approx(1 / 3)

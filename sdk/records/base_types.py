@@ -136,7 +136,7 @@ class StepRecord(Record):
 
 
 class Interval(Frozen):
-    """A mean with its 95 % bootstrap interval."""
+    """A figure with its 95 % interval."""
 
     value: float
     low: float

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from sdk.records.base_types import Frozen, Interval, StepRecord, is_empty
-from sdk.records.floors import AskedFloors
+from sdk.records.floors import ALL, AskedFloors
 from sdk.records.metrics import METRICS, Metric
 from sdk.records.summary import brief
 
@@ -189,20 +189,18 @@ class Scores(StepRecord):
                 for what in METRICS
                 for name, metrics in self.adapted.items()
                 for found in [metrics.shares.get(what)]
-                if found is not None
+                if found is not None and (name == ALL or what not in metrics.further)
             },
             **{
                 f"perplexity, {name}": f"{self.base[name].perplexity:,.1f} → {metrics.perplexity:,.1f}"
                 for name, metrics in self.adapted.items()
             },
             **{
-                f"majority answer, {name}": ", ".join(
-                    f"{what.replace('_', ' ')} {value:.3f}" for what, value in score.values.items()
-                )
+                f"majority answer, {name}": f"exact match {score.exact_match:.3f}, f1 {score.f1:.3f}"
                 for name, score in self.majority.items()
             },
             **({"labels": self.confusion.brief()} if self.confusion else {}),
-            **({"lowest of the slices": self.slices[0].brief()} if self.slices else {}),
+            **({"worst of the slices": self.slices[0].brief()} if self.slices else {}),
             **({"floors": str(self.asked)} if self.asked else {}),
             **{f"forgetting, general {what}": found.brief() for what, found in self.forgetting.items()},
             "speed": f"{self.tokens_per_second:,.0f} tokens/s, {self.seconds:,.0f} s in all",

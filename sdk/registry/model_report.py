@@ -211,7 +211,7 @@ def _confusion(confusion: Confusion | None) -> list[str]:
         "A row for each label of the reference answers, a column for each that was given; none: the answer names no "
         "label, or several. The shade is the share of the row."
     )
-    return [section("Which label for which", quiet(note) + "".join(parts))]
+    return [section("Which label for which", quiet(note) + f'<div class="pair">{"".join(parts)}</div>')]
 
 
 def _forgetting_table(scores: Scores) -> str:
