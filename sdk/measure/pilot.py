@@ -22,6 +22,7 @@ from sdk.intervals import RESAMPLES, SEED, bootstrap
 from sdk.isolated import Isolated
 from sdk.measure.trials import HELD_OUT, TrialResult, TrialSetup, one_sentence
 from sdk.records import (
+    NO_SCORING,
     Advice,
     Calibration,
     Interval,
@@ -49,9 +50,9 @@ class Questions(NamedTuple):
 
     data: RowsFile | Path
     metric: Metric
-    scoring: Scoring
     max_new_tokens: int
     seconds: float
+    scoring: Scoring = NO_SCORING
 
 
 def plan(

@@ -92,7 +92,7 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
             planned,
             left_out,
             data=state.rows(scrubbed, "train"),
-            questions=Questions(state.rows(scrubbed, "eval"), metric, domain.scoring, domain.max_new_tokens, seconds),
+            questions=Questions(state.rows(scrubbed, "eval"), metric, domain.max_new_tokens, seconds, domain.scoring),
             secret=secret,
             out=out,
         )
