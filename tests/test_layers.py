@@ -51,6 +51,8 @@ HOMES = {  # heavy library -> the rooms that may import it
     "ray": {"scrub"},
     "datasketch": {"scrub"},
     "lxml": {"data"},
+    "sacrebleu": {"data"},
+    "jsonschema": {"data"},
     "rich": {"cli"},
     "typer": {"cli"},
 }
@@ -212,6 +214,8 @@ HEAVY = (
     "spacy",
     "matplotlib",
     "pandas",
+    "sacrebleu",
+    "jsonschema",
 )
 
 

@@ -138,7 +138,7 @@ def settings_in_force(state: ProjectState) -> list[tuple[str, str, str]]:
         *rows,
         ("questions", files.get("eval", "eval.jsonl"), "yours" if "eval" in files else domains),
         prompt,
-        ("metric", domain.metric, of["metric"]),
+        ("metric", ", beside it ".join(filter(None, (domain.metric, ", ".join(domain.metrics)))), of["metric"]),
         ("max_new_tokens", str(domain.max_new_tokens), of["max_new_tokens"]),
         ("floors", floors_text(domain.floors), of["floors"]),
     ]
