@@ -126,6 +126,11 @@ test_methods:
     high_ranks_on_a_4_bit_base learned_prompts_are_scored_and_generate_alone_as_in_a_batch
     the_penalty_of_adalora_counts_once_a_step the_validation_loss_is_the_mean_over_the_learned_tokens
     watching_changes_nothing_of_training what_is_read_back_answers_as_what_was_trained
+test_metrics:
+    a_domains_own_function_scores_in_a_process_that_can_only_reckon
+    a_function_that_is_not_there_is_not_adopted a_policy_may_forbid_it
+    an_evaluation_records_and_shows_the_domains_metrics its_own_function_is_what_the_owner_signed
+    questions_that_do_not_fit_stop_every_step_before_it_begins
 test_mutation:
     a_mutant_is_killed_by_a_test_that_notices_it_and_by_no_other
 test_named_templates:
