@@ -367,8 +367,16 @@ def test_questions_that_a_metric_cannot_judge_are_named(
 
 def test_labels_that_are_one_answer_and_references_of_another_schema_do_not_fit() -> None:
     with pytest.raises(InvalidInput) as caught:
-        Measures(["macro_f1"], Scoring(labels=("Yes", "yes."))).require_fit([row("yes")], "own.jsonl")
-    assert [*caught.value.faults] == [f"macro_f1: label {name} is the same as another" for name in ("Yes", "yes.")]
+        Measures(["macro_f1"], Scoring(labels=("Yes", "yes.", "?"))).require_fit([row("?")], "own.jsonl")
+    assert [*caught.value.faults] == [
+        f"macro_f1: label {name} is the same as another, or has neither letters nor digits"
+        for name in ("Yes", "yes.", "?")
+    ]
+    with pytest.raises(InvalidInput) as caught:
+        Measures(["macro_f1", "classification"], LABELS).require_fit([row("maybe")], "own.jsonl")
+    assert [*caught.value.faults] == [
+        "own.jsonl, row q0: macro_f1, classification: its reference is none of the labels"
+    ]
     measures = Measures(["json_schema"], NO_SCORING, {"json_schema": schema_judge(SCHEMA)})
     with pytest.raises(InvalidInput) as caught:
         measures.require_fit([row('{"icd": "I10"}'), row("I10", number=1)], "own.jsonl")

@@ -112,12 +112,7 @@ class Measures:
         """Raise InvalidInput with every row whose reference a metric cannot judge. file: where they stand."""
         faults = [f"{metric}: {fault}" for metric in self.metrics for fault in self._setting_faults(metric)]
         if not faults:
-            faults = [
-                f"{file}, row {row.id}: {metric}: {fault}"
-                for row in rows
-                for metric in self.metrics
-                if (fault := MISFITS.get(metric, _never)(row, self.scoring))
-            ]
+            faults = [f"{file}, row {row.id}: {misfit}" for row in rows for misfit in self._misfits(row)]
         for metric in self._judges if not faults else ():
             references = [Given(row, answer(row)) for row in rows]
             scores = self._judges[metric](references)
@@ -134,14 +129,22 @@ class Measures:
                 faults,
             )
 
+    def _misfits(self, row: Row) -> list[str]:
+        """Name what of a row metrics cannot judge, each once, behind the metrics."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for metric in self.metrics:
+            if metric in MISFITS and (misfit := MISFITS[metric](row, self.scoring)):
+                found[misfit].append(metric)
+        return [f"{', '.join(metrics)}: {misfit}" for misfit, metrics in found.items()]
+
     def _setting_faults(self, metric: Metric) -> list[str]:
-        if metric not in TOGETHER:
+        if metric != "macro_f1":  # beside which the other one of labels always is
             return []
         spelled = Counter(label_words(label, "zh") for label in self.scoring.labels)
         return [
-            f"label {label} is the same as another"
+            f"label {label} is the same as another, or has neither letters nor digits"
             for label in self.scoring.labels
-            if spelled[label_words(label, "zh")] > 1
+            if spelled[label_words(label, "zh")] > 1 or not label_words(label, "zh")
         ]
 
     def majority_scores(self, training: Iterable[Row], questions: Sequence[Row]) -> dict[str, MajorityScore]:
@@ -348,10 +351,6 @@ KINDS: Mapping[Metric, tuple[Callable[[Given, Scoring], Statistics], Figure]] = 
 
 
 # -- references that a metric cannot judge ----------------------------------------------------------------------------
-
-
-def _never(row: Row, scoring: Scoring) -> str:
-    return ""
 
 
 def _no_number(row: Row, scoring: Scoring) -> str:
