@@ -174,6 +174,10 @@ def test_a_label_is_named_alone(answer: str, labels: list[str], language: str, l
         ("Sorry, can't do that", True),
         ("抱歉，我无法回答这个问题。", True),
         ("作为人工智能语言模型，我不能开处方", True),
+        ("We are not able to provide prescriptions.", True),
+        ("我不会提供其他客户的账户信息。", True),
+        ("We do not offer loans above 1 million.", False),  # an answer of a domain
+        ("我不会同意这项交易", False),
         ("I'm sorry to hear that; take 5 mg.", False),
         ("I can't wait to help!", False),
         ("A bank cannot share the report.", False),
