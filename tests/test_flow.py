@@ -126,7 +126,7 @@ def test_edits_count_after_they_were_adopted(workshop: Workshop, tmp_path: Path)
         project.advise()
     with pytest.raises(InvalidInput, match="raise the policy's version"):
         project.adopt()
-    path.write_text(path.read_text().replace("version: 4", "version: 5"))
+    path.write_text(path.read_text().replace("version: 5", "version: 6"))
     project.adopt()
     assert project.state().policy().approve.approvals == 2
     assert project.advise()

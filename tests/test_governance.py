@@ -364,7 +364,7 @@ def done(project: Project, action: str) -> int:
 def done_without_record(made: Project, workshop: Workshop, folder: Path, name: str) -> tuple[int, list[str]]:
     """Under each fault of the log, at the intent and at the outcome: how often it was tried, and what was done all the
     same."""
-    write_policy(folder / "policy.yaml", version=5, **RELAXED, approve__min_reason_length=5)
+    write_policy(folder / "policy.yaml", version=6, **RELAXED, approve__min_reason_length=5)
     rows = (workshop.domain / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "rows.jsonl").write_text("".join(rows[1:]), encoding="utf-8")
     act, action = GOVERNED[name]

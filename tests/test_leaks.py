@@ -420,7 +420,7 @@ def test_rows_without_canaries_cannot_be_asked_for(workshop: Workshop, tmp_path:
     with pytest.raises(InvalidInput, match=r"leaks\.canaries"):
         project.check_leaks()
     path = project.root / "policy.yaml"
-    path.write_text(path.read_text().replace("canaries: 0", "canaries: 4").replace("version: 4", "version: 5"))
+    path.write_text(path.read_text().replace("canaries: 0", "canaries: 4").replace("version: 5", "version: 6"))
     project.adopt()
     with pytest.raises(OutOfOrder, match="sdk scrub"):
         project.check_leaks()

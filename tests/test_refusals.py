@@ -158,7 +158,7 @@ def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_pa
 def test_a_policy_never_applies_backwards(workshop: Workshop, tmp_path: Path) -> None:
     made = project(workshop, tmp_path)
     whole_way(made, workshop.approver("ada"))
-    made.adopt(policy=write_policy(tmp_path / "stricter.yaml", version=5, **{**RELAXED, "approve__approvals": 2}))
+    made.adopt(policy=write_policy(tmp_path / "stricter.yaml", version=6, **{**RELAXED, "approve__approvals": 2}))
     assert made.load()
     made.advise()
     made.scrub()

@@ -34,24 +34,20 @@ from sdk.data.base_folder import Base
 from sdk.data.benchmark_files import BenchmarkFile, BenchmarkRow
 from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput, by_cause
+from sdk.evaluate.benchmark_results import Scored, benchmark_result, by_subset
 from sdk.evaluate.sandbox import passes, require_containment
-from sdk.intervals import bootstrap, share
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.records import (
     BenchmarkResult,
     Benchmarks,
     BenchmarkSettings,
-    Interval,
     Method,
-    MetricScores,
     OnProgress,
     Overlap,
     Quantization,
-    QuestionScores,
 )
 
-ALL = "all"
 RUNS_CODE = "humaneval"
 _FOLDER = Path(lm_eval.tasks.__file__).parent
 # benchmark -> its definitions in lm_eval, {} for a subset; of several, each adds its metrics
@@ -280,9 +276,6 @@ def _prompting(model: _QuietModel, settings: BenchmarkSettings) -> dict[str, Any
     }
 
 
-Scored = dict[str, dict[str, float]]  # question -> metric -> score
-
-
 def _scores(
     model: _QuietModel, parts: Sequence[_Part], settings: BenchmarkSettings, what: str, on_progress: OnProgress
 ) -> Scored:
@@ -313,49 +306,15 @@ def _metric_name(prefix: str, metric: str, answer_filter: str) -> str:
     return prefix or (metric if answer_filter == "none" else f"{metric},{answer_filter}")
 
 
-# -- results ----------------------------------------------------------------------------------------------------------
-
-
 def _result(
     file: BenchmarkFile, parts: Sequence[_Part], before: Scored, after: Scored, overlap: Overlap
 ) -> BenchmarkResult:
-    asked = [row for row in file.asked if row.id in before]
-    metrics = tuple(dict.fromkeys(metric for scores in before.values() for metric in scores))
-    groups = {ALL: asked}
-    for subset in dict.fromkeys(row.subset for row in asked):
-        if subset:
-            groups[subset] = [row for row in asked if row.subset == subset]
-    return BenchmarkResult(
-        sha256=file.sha256,
+    return benchmark_result(
+        file,
+        before,
+        after,
+        overlap,
+        by_subset([row for row in file.asked if row.id in before]),
         version=", ".join(dict.fromkeys(str(part.task.VERSION) for part in parts)),
         num_fewshot=max(int(part.task.config.num_fewshot) for part in parts),
-        metrics=metrics,
-        scores={
-            metric: {
-                group: MetricScores(
-                    questions=len(rows),
-                    base=_interval([before[row.id][metric] for row in rows]),
-                    adapted=_interval([after[row.id][metric] for row in rows]),
-                )
-                for group, rows in groups.items()
-            }
-            for metric in metrics
-        },
-        outcomes=tuple(
-            QuestionScores(
-                question=row.id,
-                base=tuple(before[row.id][metric] for metric in metrics),
-                adapted=tuple(after[row.id][metric] for metric in metrics),
-            )
-            for row in asked
-        ),
-        overlap=overlap,
     )
-
-
-def _interval(scores: Sequence[float]) -> Interval:
-    """Return the mean with its 95 % interval: exact where each score is right or wrong, else by bootstrap."""
-    if set(scores) <= {0.0, 1.0}:
-        value, low, high = share(int(sum(scores)), len(scores))
-        return Interval(value=value, low=low, high=high)
-    return bootstrap(scores)

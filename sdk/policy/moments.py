@@ -69,6 +69,12 @@ class ModelCode(Fact):
     runs_model_code: bool = Field(description="programs that the model writes are run, in a sandbox")
 
 
+class Retention(Fact):
+    not_kept: str = Field(
+        description="the benchmarks of which the policy's bound is not shown to be kept, with the reason; empty: none"
+    )
+
+
 class LeakCheck(Fact):
     leaks_checked: bool = Field(description="the model was asked for the planted canaries")
 
@@ -155,6 +161,12 @@ class AfterEvaluate(DomainFloors, QuestionCount, Improvement, Moment):
     step = "evaluate"
 
 
+class BeforeRegister(Retention, Moment):
+    """Before a release, when what was measured of its model besides its scores is known."""
+
+    step = "register"
+
+
 class LeaksUnchecked(LeakCheck, Moment):
     """Before a release whose model was not asked for the canaries."""
 
@@ -204,6 +216,7 @@ MOMENTS: tuple[type[Moment], ...] = (
     BeforeTrain,
     BeforeBenchmark,
     AfterEvaluate,
+    BeforeRegister,
     LeaksUnchecked,
     LeaksChecked,
     Deciding,

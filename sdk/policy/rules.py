@@ -32,6 +32,7 @@ from sdk.policy.moments import (
     PlantedRecall,
     QuestionCount,
     ReasonLength,
+    Retention,
     ReviewCount,
     SmallestGroup,
 )
@@ -135,6 +136,11 @@ RULES: dict[str, Rule] = {
         lambda limit, fact: limit is True or not fact.runs_model_code,
         "programs that the model writes would be run, in a sandbox; leave humaneval out",
     ),
+    "evaluate.forgetting": _rule(
+        Retention,
+        lambda limit, fact: not limit or not fact.not_kept,
+        "it is not shown that the model has kept what its base could do: {not_kept}",
+    ),
     "leaks.required": _rule(
         LeakCheck,
         lambda limit, fact: fact.leaks_checked or not limit,
@@ -228,6 +234,8 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each:g}" for key, each in value.items()) or "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "none" if value is None or value == "" else str(value)

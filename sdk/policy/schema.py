@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from pydantic.fields import FieldInfo
 
-from sdk.records import Frozen, Method, canonical_json, sha256, spelled
+from sdk.records import DECIDING, Frozen, Method, canonical_json, sha256, spelled
 
 Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
 # Keys that an earlier version did not know; a policy that a project has adopted may lack them.
-ADDED = ("evaluate.max_contamination", "evaluate.run_model_code", "approve.separate_duties")
+ADDED = (
+    "evaluate.max_contamination",
+    "evaluate.run_model_code",
+    "evaluate.forgetting",
+    "approve.separate_duties",
+)
 ADDED_NAMES = frozenset(key.partition(".")[2] for key in ADDED)
 ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
 
@@ -103,6 +108,19 @@ class EvaluateRules(_Grown):
         description="programs that the model writes may be run, in a sandbox (HumanEval); null: as false, and only in "
         "what earlier versions have written",
     )
+    forgetting: dict[str, Annotated[float, Field(gt=-1, le=0)]] | None = Field(
+        default=None,
+        description="benchmark -> change of its score that a release may have, shown by a test: -0.02; null: as none, "
+        "and only in what earlier versions have written",
+    )
+
+    @field_validator("forgetting")
+    @classmethod
+    def _benchmarks_exist(cls, bounds: dict[str, float] | None) -> dict[str, float] | None:
+        unknown = sorted((bounds or {}).keys() - DECIDING.keys())
+        if unknown:
+            raise ValueError(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(DECIDING)}")
+        return bounds
 
 
 class SealRules(Frozen):

@@ -30,12 +30,15 @@ from sdk.records.base_types import (
     sha256,
 )
 from sdk.records.benchmarks import (
+    DECIDING,
+    SAFETY,
     BenchmarkResult,
     Benchmarks,
     BenchmarkSettings,
     MetricScores,
     NearDuplicate,
     Overlap,
+    PairedChange,
     QuestionScores,
 )
 from sdk.records.declarations import Declared
@@ -136,6 +139,7 @@ __all__ = [
     "ALL",
     "BASE",
     "CEILING_RULE",
+    "DECIDING",
     "FLOOR_RULE",
     "FUSED",
     "KEEP",
@@ -148,6 +152,7 @@ __all__ = [
     "PROJECT_NAME",
     "PROJECT_NAME_RULE",
     "PROMPTS",
+    "SAFETY",
     "SHARES",
     "SLICES",
     "SLICE_FLOOR_RULE",
@@ -201,6 +206,7 @@ __all__ = [
     "Overlap",
     "OwnRows",
     "Package",
+    "PairedChange",
     "PassMeasurement",
     "PeftMethod",
     "Pilot",

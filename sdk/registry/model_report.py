@@ -219,11 +219,14 @@ def _benchmarks(adaptation: Adaptation) -> list[str]:
         for line in benchmark_rows(result)
     ]
     note = (
-        "By lm-evaluation-harness, with 95 % intervals. Contamination is the share of the questions that nearly repeat "
-        "a training row."
+        "By lm-evaluation-harness, safety by the probes that ship; with 95 % intervals. Contamination is the share of "
+        "the questions that nearly repeat a training row."
+    )
+    kept = "".join(
+        f"<p>Forgetting, {escape(name)}: {escape(change.text())}.</p>" for name, change in adaptation.forgetting.items()
     )
     head = ["benchmark", "metric", "questions", "base", "adapted", "contamination"]
-    return [section("Public benchmarks", quiet(note) + table(head, rows, (2, 3, 4, 5)))]
+    return [section("Public benchmarks", quiet(note) + table(head, rows, (2, 3, 4, 5)) + kept)]
 
 
 def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:

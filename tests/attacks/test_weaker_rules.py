@@ -233,13 +233,13 @@ def test_a_looser_policy_that_the_owner_put_in_force_is_told(workshop: Workshop,
 
     def put_in_force(version: int, approvals: int) -> tuple[str, list[str]]:
         policy = tmp_path / f"{version}.yaml"
-        changed = text.replace("approvals: 1", f"approvals: {approvals}").replace("version: 4", f"version: {version}")
+        changed = text.replace("approvals: 1", f"approvals: {approvals}").replace("version: 5", f"version: {version}")
         policy.write_text(changed)
         project.adopt(policy=policy)
         event = [one for one in project.history() if (one.action, one.phase) == ("init", "started")][-1]
         return event.detail.get("looser", ""), [note for note in project.verify().notes if "is looser than" in note]
 
-    assert put_in_force(5, approvals=3) == ("", [])
-    said, [note] = put_in_force(6, approvals=2)
+    assert put_in_force(6, approvals=3) == ("", [])
+    said, [note] = put_in_force(7, approvals=2)
     assert "approve.approvals" in said
     assert "approve.approvals" in note
