@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
 
@@ -65,13 +65,6 @@ _SPLITS = {"training_split": "train", "validation_split": "test", "test_split": 
 _GENERATED = 256  # tokens of an answer where a definition does not say how many, by lm_eval
 
 
-class AdapterBytes(NamedTuple):
-    """What is attached to the base: content of adapter_config.json and bytes of adapter_model.safetensors."""
-
-    config: Mapping[str, Any]
-    weights: bytes
-
-
 @dataclass(frozen=True)
 class _Part:
     """One definition on one subset of a benchmark."""
@@ -113,13 +106,14 @@ def run_benchmarks(
     overlaps: Mapping[str, Overlap],
     base: Base,
     method: Method | Quantization,
-    adapter: AdapterBytes,
+    adapter: tuple[Mapping[str, Any], bytes],
     settings: BenchmarkSettings,
     on_progress: OnProgress,
 ) -> Benchmarks:
     """Put every question of the files to the base and to the adapted model, and score the answers as lm_eval does.
 
-    overlaps: benchmark -> what of it stood in the training rows. Raises InvalidInput, before anything is generated,
+    overlaps: benchmark -> what of it stood in the training rows. adapter: content of adapter_config.json and bytes of
+    adapter_model.safetensors, which are attached to the base. Raises InvalidInput, before anything is generated,
     where a file has a subset or lacks examples that its definition has, where a question does not fit into the base's
     context, or where what a model writes cannot be contained here.
     """
@@ -132,7 +126,7 @@ def run_benchmarks(
         model = _wrapped(loaded, tokenizer, settings)
         _require_room(model, [part for each in parts.values() for part in each], settings)
         before = {name: _scores(model, each, settings, f"{name} (base)", on_progress) for name, each in parts.items()}
-        adapted = _wrapped(attach_adapter(loaded, adapter.config, adapter.weights), tokenizer, settings)
+        adapted = _wrapped(attach_adapter(loaded, *adapter), tokenizer, settings)
         after = {
             name: _scores(adapted, each, settings, f"{name} (adapted)", on_progress) for name, each in parts.items()
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -98,13 +98,12 @@ def benchmark_request(
 
     def work(folder: Path) -> Benchmarks:
         began = monotonic()
-        harness = _harness() if public else None
+        run_public = _harness() if public else None
         adapter, base, prompt = open_adapter(state, run), state.pinned_base(), state.domain().prompt
         results: dict[str, BenchmarkResult] = {}
         engine = ""
-        if harness:
-            opened = harness.AdapterBytes(*adapter)
-            found = harness.run_benchmarks(public, overlaps, base, run.settings, opened, settings, on_progress)
+        if run_public:
+            found = run_public(public, overlaps, base, run.settings, adapter, settings, on_progress)
             results, engine = {**found.results}, found.engine
         if asked.safety:
             from sdk.evaluate.safety import ask_probes  # which loads torch
@@ -117,16 +116,16 @@ def benchmark_request(
     return Request(Benchmarks, inputs, work, before)
 
 
-def _harness() -> Any:
+def _harness() -> Callable[..., Benchmarks]:
     try:
-        from sdk.evaluate import harness  # which loads torch
+        from sdk.evaluate.harness import run_benchmarks  # which loads torch
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != ENGINE:
             raise
         raise MissingExtra(
             "lm-evaluation-harness is not installed; run `pip install domain-adaptation-sdk[eval]`."
         ) from None
-    return harness
+    return run_benchmarks
 
 
 def forgetting(state: ProjectState) -> dict[str, PairedChange | None]:
