@@ -114,7 +114,7 @@ from sdk.records.settings import (
     TrainSettings,
 )
 from sdk.records.shapes import Backend, Hardware, Lengths, ModelShape
-from sdk.records.training import LossPoint, Run, ValidationPoint
+from sdk.records.training import LossPoint, LossSpike, Run, ValidationPoint
 
 # In the order of the steps.
 STEP_RECORDS: tuple[type[StepRecord], ...] = (
@@ -189,6 +189,7 @@ __all__ = [
     "Lengths",
     "LoraInit",
     "LossPoint",
+    "LossSpike",
     "MajorityScore",
     "Memory",
     "MessageRole",

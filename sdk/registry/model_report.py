@@ -28,6 +28,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section("Recall on planted personal data", _recall_table(adaptation)),
         *_benchmarks(adaptation),
         *_leaks(adaptation, plots),
+        *_spikes(adaptation),
         section("Settings and why", _settings_table(adaptation)),
         section("Decisions and documents", _elsewhere(adaptation)),
         section("Lineage", _lineage_table(adaptation)),
@@ -263,6 +264,28 @@ def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:
     head = ["", "adapted model", "control", "chance"]
     body = f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (1, 2, 3))
     return [section("Leak check", body), _pair(adaptation, plots, "leaks", "leaks_roc")]
+
+
+def _spikes(adaptation: Adaptation) -> list[str]:
+    rows = [
+        [
+            f"{each.step:,}",
+            f"{each.loss:.3f}",
+            f"{each.usual:.3f}",
+            f"{each.z:.1f}",
+            ", ".join(f"<code>{escape(row)}</code>" for row in each.rows),
+            f"{each.rows_in_step:,}",
+        ]
+        for each in adaptation.run.spikes
+    ]
+    if not rows:
+        return []
+    note = (
+        "Steps whose loss lay more than six robust standard deviations above the median of the 16 before it, the ten "
+        "highest, and the rows that were learned in them. Look at these rows: one may be broken, foreign or planted."
+    )
+    head = ["step", "loss", "usually", "deviations", "rows", "of"]
+    return [section("Loss spikes", quiet(note) + table(head, rows, (0, 1, 2, 3, 5)))]
 
 
 def _settings_table(adaptation: Adaptation) -> str:
