@@ -20,6 +20,8 @@ TITLES = {  # template -> title
     "sr-26-2": "Model document, SR 26-2",
     "hipaa-de-identification": "De-identification statement, 45 CFR 164.514(b)(2)",
     "data-sheet": "Data sheet",
+    "safety-validation": "Safety validation · 安全验证",
+    "performance-evaluation": "Performance evaluation · 性能评估",
 }
 LINKS = frozenset(f"{name}.md" for name in TITLES)
 

@@ -693,6 +693,7 @@ class Project:
     def documents(self, out: Path | None = None, form: Format = "both") -> tuple[Path, ...]:
         """Write model card, Annex IV, SR 26-2, HIPAA and data sheet of the newest model, from its records.
 
+        With them its safety validation and performance evaluation, in English and Chinese side by side.
         out: folder, by default `documents` in the project's. What no step can know comes from `documents.yaml` in the
         project's folder, which is written with every key where it is missing; a change of it is taken in first, with an
         event. Raises InvalidInput with every fault of that file, OutOfOrder where nothing was scrubbed yet.

@@ -112,7 +112,7 @@ def _elsewhere(adaptation: Adaptation) -> str:
             f"({code(model)}), and {code('sdk explain')} in the project's folder.",
         ],
         [
-            "model card, EU AI Act Annex IV, SR 26-2, HIPAA, data sheet",
+            "model card, EU AI Act Annex IV, SR 26-2, HIPAA, data sheet, safety validation, performance evaluation",
             f"{code('sdk documents')} writes them from the same records, with intended use, owner and contacts.",
         ],
         ["what scrubbing did", f"{code('scrub/report.html')} and {code('scrub/report.json')} beside this page."],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sdk.data import Row
 from sdk.records import LossPoint, LossSpike
@@ -48,7 +49,7 @@ def find_spikes(points: Sequence[LossPoint]) -> list[LossSpike]:
 
 
 def with_rows(
-    spikes: Sequence[LossSpike], job: Job, batches: Batches, together: int, places: Sequence[int]
+    spikes: Sequence[LossSpike], job: Job, batches: Batches, together: int, places: ArrayLike
 ) -> tuple[LossSpike, ...]:
     """Name the rows of each spike. together: micro-batches in a step; places: of the row that a piece is of."""
     if not spikes:
@@ -78,6 +79,7 @@ def with_rows(
     )
 
 
-def _places(batches: Batches, places: Sequence[int]) -> list[int]:
+def _places(batches: Batches, places: ArrayLike) -> list[int]:
     """Return the places of the rows in these micro-batches, each once; the filler, which is behind all, is none."""
-    return list(dict.fromkeys(int(places[number]) for number in batches.rows.tolist() if number < len(places)))
+    known, numbers = np.asarray(places), batches.rows
+    return list(dict.fromkeys(known[numbers[numbers < len(known)]].tolist()))
