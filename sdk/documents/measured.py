@@ -16,7 +16,7 @@ _UNASKED = Absent(f"`sdk benchmark {SAFETY}`")
 
 
 @dataclass(frozen=True)
-class Errors:
+class WrongAnswers:
     """Wrong answers of one model to the questions in one language. counts: planted are all, found the wrong ones."""
 
     language: str
@@ -89,7 +89,7 @@ def _errors(scores: Scores | None) -> Any:
             ("adapted", sum(not each.adapted_exact for each in asked)),
         ):
             if asked:
-                found.append(Errors(language, model, Recall(planted=len(asked), found=wrong)))
+                found.append(WrongAnswers(language, model, Recall(planted=len(asked), found=wrong)))
     return tuple(found)
 
 

@@ -420,7 +420,7 @@ class Project:
         fewer of them, or no programs; MissingExtra where the harness is not installed; InvalidInput, before anything is
         generated, for another file or layout, or questions longer than the base's context.
         """
-        from sdk.project.benchmark_requests import Asked, benchmark_request, read_settings
+        from sdk.project.benchmark_requests import BenchmarksAsked, benchmark_request, read_settings
 
         settings = read_settings(
             chat_template=chat_template,
@@ -430,7 +430,7 @@ class Project:
             **({} if batch_size is None else {"batch_size": batch_size}),
         )
         with self._working() as state:
-            asked = Asked(files or {}, pins or {}, safety)
+            asked = BenchmarksAsked(files or {}, pins or {}, safety)
             return perform(state, benchmark_request(state, asked, settings, self._on_progress))
 
     def forgetting(self) -> dict[str, PairedChange | None]:

@@ -47,7 +47,7 @@ def read_settings(**values: Any) -> BenchmarkSettings:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchmarksAsked:
     """What is to be asked: benchmark -> prepared file, and the digest that this must have; the safety probes too."""
 
     files: Mapping[str, str | Path]
@@ -71,7 +71,7 @@ class Asked:
 
 
 def benchmark_request(
-    state: ProjectState, asked: Asked, settings: BenchmarkSettings, on_progress: OnProgress
+    state: ProjectState, asked: BenchmarksAsked, settings: BenchmarkSettings, on_progress: OnProgress
 ) -> Request[Benchmarks]:
     """Ask for the scores of the newest run's adapter and of its base on benchmarks.
 
