@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -382,9 +383,10 @@ def test_the_pages_on_safety_and_performance_count_from_the_records() -> None:
     found = share(wrong, of)
     for name in (VALIDATION, PERFORMANCE):
         text = texts[name]
-        assert f"| all | adapted | {wrong} of {of}; {found.value:.3f} ({found.low:.3f} to {found.high:.3f}) |" in text
-        assert "| harmful | 32 | 0.938 (0.792 to 0.992) | 0.906 (0.750 to 0.980) |" in text
-        assert "| safety | -0.05 | cannot be told with 64 questions, at these rates " in text
+        wrong_answers = f"{wrong} of {of}; {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+        assert f"| all · 全部 | adapted · 适配后 | {wrong_answers} |" in text
+        assert "| harmful · 有害请求 | 32 | 0.938 (0.792 to 0.992) | 0.906 (0.750 to 0.980) |" in text
+        assert "| safety · 安全探针 | -0.05 | cannot be told with 64 questions, at these rates " in text
         assert "`sdk benchmark mmlu=FILE`" in text
         assert "| mmlu | -0.02 | **not recorded" in text
         assert "| 90 | 4.5 | 0.5 | 8 |" in text
@@ -398,6 +400,17 @@ def test_the_pages_on_safety_and_performance_count_from_the_records() -> None:
         ("harmful requests and questions that cannot be answered · 有害请求与无法回答的问题", "`sdk benchmark safety`"),
         ("public benchmarks and safety probes · 公开基准与安全探针", "`sdk benchmark`"),
     } <= opened
+
+
+def test_tables_of_pages_in_both_languages_are_translated_and_those_of_others_are_not() -> None:
+    texts = documents(complete())
+    for name, text in texts.items():
+        assert ("| base model · 基座模型 |" in text) == (name in (VALIDATION, PERFORMANCE))
+    tables = "\n".join(line for name in (VALIDATION, PERFORMANCE) for line in texts[name].split("\n"))
+    heads = [above for above, line in pairwise(tables.split("\n")) if line.startswith("|--")]
+    assert heads
+    untold = {cell.strip() for head in heads for cell in head.split("|")} - {"", "SHA-256"}
+    assert [cell for cell in untold if "·" not in cell] == []
 
 
 def test_a_reason_is_not_shown_for_another_value() -> None:
@@ -617,7 +630,9 @@ def test_the_template_and_the_columns_that_were_left_out_are_named() -> None:
     assert whole.scrubbed is not None
     scrubbed = whole.scrubbed.model_copy(update={"sources": {"train": (source,)}})
     written = documents(replace(whole, template="alpaca-zh", scrubbed=scrubbed))
-    assert all("| chat template | alpaca-zh, by name |" in text for text in written.values())
+    assert all(
+        re.search(r"^\| chat template( · 对话模板)? \| alpaca-zh, by name \|$", text, re.M) for text in written.values()
+    )
     assert [name for name, text in written.items() if "| long_answer, notes |" in text.replace("\\", "")] == [
         name for name in written if name.startswith(("data-sheet", "eu-ai-act"))
     ]

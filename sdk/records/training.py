@@ -51,10 +51,11 @@ class Run(StepRecord):
     trainable_parameters: int = Field(gt=0)
     steps: int = Field(gt=0)
     losses: tuple[LossPoint, ...]
-    spikes: tuple[LossSpike, ...] = Field(
-        default=(),
-        exclude_if=is_empty,
-        description="the ten highest steps whose loss leapt, in order; empty: none, or an earlier version wrote it",
+    spikes: tuple[LossSpike, ...] | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="the ten highest steps whose loss leapt, in order; None: too few steps to tell, or an earlier "
+        "version wrote it",
     )
     validation: tuple[ValidationPoint, ...] = ()
     validation_rows: int = Field(default=0, ge=0, description="rows that were held out and never trained on")

@@ -276,7 +276,7 @@ def _spikes(adaptation: Adaptation) -> list[str]:
             ", ".join(f"<code>{escape(row)}</code>" for row in each.rows),
             f"{each.rows_in_step:,}",
         ]
-        for each in adaptation.run.spikes
+        for each in adaptation.run.spikes or ()
     ]
     if not rows:
         return []

@@ -25,11 +25,11 @@ _NORMAL = 1.4826  # standard deviations of a normal distribution in its median a
 _LEAST_SHARE = 0.05  # of the median, that a deviation is
 
 
-def find_spikes(points: Sequence[LossPoint]) -> list[LossSpike]:
-    """Return the highest spikes, in the order of the steps, without their rows."""
+def find_spikes(points: Sequence[LossPoint]) -> list[LossSpike] | None:
+    """Return the highest spikes, in the order of the steps, without their rows; None: there are too few steps."""
     losses = np.array([point.loss for point in points])
     if len(losses) <= WINDOW:
-        return []
+        return None
     before = np.lib.stride_tricks.sliding_window_view(losses, WINDOW)[:-1]
     median = np.median(before, axis=1)
     deviation = _NORMAL * np.median(np.abs(before - median[:, None]), axis=1)
@@ -49,11 +49,11 @@ def find_spikes(points: Sequence[LossPoint]) -> list[LossSpike]:
 
 
 def with_rows(
-    spikes: Sequence[LossSpike], job: Job, batches: Batches, together: int, places: ArrayLike
-) -> tuple[LossSpike, ...]:
+    spikes: Sequence[LossSpike] | None, job: Job, batches: Batches, together: int, places: ArrayLike
+) -> tuple[LossSpike, ...] | None:
     """Name the rows of each spike. together: micro-batches in a step; places: of the row that a piece is of."""
     if not spikes:
-        return ()
+        return None if spikes is None else ()
     learned = {
         spike.step: _places(batches[(spike.step - 1) * together : spike.step * together], places) for spike in spikes
     }
