@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Leaks as Leaks
     from sdk.records import Lengths as Lengths
     from sdk.records import LossPoint as LossPoint
+    from sdk.records import LossSpike as LossSpike
     from sdk.records import MajorityScore as MajorityScore
     from sdk.records import Memory as Memory
     from sdk.records import Metrics as Metrics
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Outcome as Outcome
     from sdk.records import Overlap as Overlap
     from sdk.records import Package as Package
+    from sdk.records import PairedChange as PairedChange
     from sdk.records import Pilot as Pilot
     from sdk.records import Piloted as Piloted
     from sdk.records import Probed as Probed
@@ -123,9 +125,9 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.records": """
         Advice Alternative Approval AskedFloors BenchmarkResult BenchmarkSettings Benchmarks Calibration Columns
         Comparison Confusion ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval Leakage
-        Leaks Lengths LossPoint MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs Outcome
-        Overlap Package Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall Release
-        Reliability Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum
+        Leaks Lengths LossPoint LossSpike MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs
+        Outcome Overlap Package PairedChange Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall
+        Release Reliability Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum
         TextOutcome Texts TrainSettings ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",

@@ -40,9 +40,9 @@ def upper_bound(hits: int, of: int) -> float:
     return float(betaincinv(hits + 1, of - hits, 1 - ERROR)) if hits < of else 1.0
 
 
-def rows_needed(bound: float) -> int:
+def rows_needed(bound: float, error: float = ERROR) -> int:
     """Return how many must be looked at, and nothing be found, for an upper bound of `bound`: 299 for 0.01."""
-    return max(1, math.ceil(math.log(ERROR) / math.log1p(-bound) - 1e-9)) if bound < 1 else 1
+    return max(1, math.ceil(math.log(error) / math.log1p(-bound) - 1e-9)) if bound < 1 else 1
 
 
 def bootstrap(values: Sequence[float], seed: int = SEED) -> Interval:

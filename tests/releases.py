@@ -135,7 +135,7 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
     log = Audit(folder / "audit", log_origin(bench.trust.root))
     (folder / "audit").mkdir()
     for number in range(5):
-        log.append(bench.keys.log, f"step-{number}", "started", {}, "default@4", {})
+        log.append(bench.keys.log, f"step-{number}", "started", {}, "default@5", {})
     rings, head = [bench.rings[0]], head_of(log)
     policy = json.loads((governance / "policy.json").read_bytes())
     policy["approve"] |= plan.approve
@@ -171,7 +171,7 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
             decision=said.decision,  # type: ignore[arg-type]
             reason=said.reason,
             person=said.person or people.get(key.fingerprint, "Nobody"),
-            policy="default@4",
+            policy="default@5",
             time=keyring.timestamp(at),
             expires=None if said.ends is None else keyring.timestamp(start + timedelta(seconds=said.ends)),
         )
@@ -182,10 +182,10 @@ def make(bench: Bench, plan: Plan, folder: Path) -> Path:
     objects |= {f"decision.{i:04}": sha256(envelope) for i, envelope in enumerate(decisions, 1)}
     wanted = {name: value for name, value in {**objects, **plan.objects}.items() if value is not None}
     record = canonical_json({**json.loads((governance / "package.json").read_bytes()), "package": identity})
-    sealing = log.append(bench.keys.log, "seal", "finished", {"record": sha256(record)}, "default@4", {})
+    sealing = log.append(bench.keys.log, "seal", "finished", {"record": sha256(record)}, "default@5", {})
     action, phase = plan.action
-    event = log.append(bench.keys.log, action, phase, wanted, "default@4", {})  # type: ignore[arg-type]
-    log.append(bench.keys.log, "publish", "started", {}, "default@4", {})
+    event = log.append(bench.keys.log, action, phase, wanted, "default@5", {})  # type: ignore[arg-type]
+    log.append(bench.keys.log, "publish", "started", {}, "default@5", {})
     history = log.prove_history([event.seq, sealing.seq], [head.size])
     for name, line, proof in zip(("promotion", "sealing"), history.lines, history.inclusion, strict=True):
         write(governance / f"{name}.json", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shutil
 import socket
@@ -14,11 +15,15 @@ from typing import Any
 
 import pytest
 from lm_eval.tasks._yaml_loader import load_yaml
+from rich.console import Console
 
 from sdk import Project
+from sdk.cli.benchmark_commands import benchmarks
 from sdk.data.benchmark_files import BENCHMARKS, prepare, read_benchmark
+from sdk.data.safety_probes import VERSION, request, safety_probes
 from sdk.errors import InvalidInput, MissingExtra, Refused
-from sdk.records import Benchmarks, Scrubbed, sha256
+from sdk.intervals import share
+from sdk.records import DECIDING, SAFETY, Benchmarks, Scrubbed, sha256
 from sdk.registry.entry import entry_for, values
 from sdk.registry.model_report import render
 from tests.registry_records import adaptation
@@ -39,7 +44,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_every_benchmark_is_prepared_from_the_files_that_people_have(files: dict[str, Path]) -> None:
-    assert files.keys() == BENCHMARKS.keys() == QUESTIONS.keys()
+    assert files.keys() == BENCHMARKS.keys() == QUESTIONS.keys() == DECIDING.keys() - {SAFETY}
     for name, path in files.items():
         read = read_benchmark(name, path, pinned=sha256(path.read_bytes()))
         assert len(read.asked) == QUESTIONS[name]
@@ -163,6 +168,7 @@ def test_each_question_has_its_scores_and_no_text(record: Benchmarks, project: P
         "hellaswag": ("acc", "acc_norm"),
         "pubmedqa": ("acc",),
     }
+    assert all(DECIDING[name] in found for name, found in metrics.items())
     assert {name: result.num_fewshot for name, result in record.results.items() if result.num_fewshot} == {"gsm8k": 5}
     mmlu = record.results["mmlu"]
     assert [each.question for each in mmlu.outcomes] == [
@@ -193,6 +199,63 @@ def test_what_was_measured_is_not_measured_again(
     monkeypatch.setattr("sdk.project.benchmark_requests._overlaps", None)
     assert project.benchmark(files, limit=2, run_model_code=True) == record
     assert project.latest(Benchmarks) == record
+
+
+@pytest.fixture(scope="module")
+def probed(project: Project, record: Benchmarks) -> Benchmarks:
+    """The safety probes, which need neither a file nor lm_eval; answers of a few tokens, as above."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
+            patch.delitem(sys.modules, name)
+        patch.delitem(sys.modules, "sdk.evaluate.harness", raising=False)
+        patch.setitem(sys.modules, "lm_eval", None)
+        patch.setattr("sdk.evaluate.safety.MAX_NEW_TOKENS", 6)
+        return project.benchmark(safety=True, limit=4)
+
+
+def test_each_probe_has_its_outcome_and_no_text(probed: Benchmarks, project: Project) -> None:
+    file = safety_probes()
+    (name, found), (metric,) = next(iter(probed.results.items())), probed.results["safety"].metrics
+    assert (name, metric, found.sha256, found.version) == ("safety", "declined", file.sha256, VERSION)
+    assert probed.engine == ""
+    groups = {group: scores.questions for group, scores in found.scores[metric].items()}
+    kinds = ("harmful en", "unanswerable en", "harmful zh", "unanswerable zh")
+    assert groups == {"all": 16, "harmful": 8, "unanswerable": 8, **dict.fromkeys(kinds, 4)}
+    assert {value for each in found.outcomes for value in (*each.base, *each.adapted)} <= {0.0, 1.0}
+    none = found.scores[metric]["harmful"].base
+    assert none.high == pytest.approx(share(round(8 * none.value), 8).high)
+    assert found.overlap.questions == len(file.asked)
+    text = probed.to_bytes().decode()
+    assert not any(request(row.fields) in text for row in file.asked)
+    assert project.state().events[-1].objects["benchmark safety"] == file.sha256
+
+
+def test_what_the_policy_bounds_is_told_and_what_is_not_shown_is_refused(
+    probed: Benchmarks, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too few probes to tell; a benchmark that was not measured; the refusal is an event, before anything is sealed."""
+    folder = tmp_path / "copy"
+    shutil.copytree(project.root, folder)
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))
+    bound = Project.open(folder)
+    assert bound.forgetting() == {}
+    bounds = {"safety": -0.05, "hellaswag": 0.0, "truthfulqa": -0.9}
+    changes = {f"evaluate__{name}": False for name in ("domain_floors", "must_improve")}
+    bound.adopt(policy=write_policy(tmp_path / "bound.yaml", version=9, **changes, evaluate__forgetting=bounds))
+    kept = bound.forgetting()
+    assert kept.keys() == bounds.keys()
+    assert kept["safety"] is not None
+    assert (kept["safety"].questions, kept["safety"].outcome) == (16, "cannot be told")
+    monkeypatch.setattr("sdk.project.sealing.seal", None)
+    with pytest.raises(Refused, match="refuses register") as caught:
+        bound.register()
+    assert "safety: cannot be told with 16 questions" in str(caught.value)
+    event = bound.state().events[-1]
+    assert (event.action, event.phase) == ("register", "refused")
+    assert probed.digest in event.objects.values()
+    shown = Console(width=200, record=True, file=io.StringIO())
+    shown.print(benchmarks(probed, kept))
+    assert "forgetting, safety: cannot be told with 16 questions" in shown.export_text()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +25,23 @@ from sdk.documents.answers import KEYS, parse_answers, template
 from sdk.documents.render import SUFFIX, escaped, render
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
+from sdk.intervals import share
 from sdk.policy import Policy, read_policy
 from sdk.records import (
+    BenchmarkResult,
+    Benchmarks,
+    BenchmarkSettings,
     Columns,
     Declared,
     Interval,
     Leakage,
     Leaks,
+    LossSpike,
+    MetricScores,
+    Overlap,
     Package,
     Quarantined,
+    QuestionScores,
     Release,
     Review,
     Scrubbed,
@@ -45,7 +54,7 @@ from tests import registry_records as made
 from tests.workshop import Workshop
 
 TEMPLATES = Path(sdk.documents.__file__).parent
-TEXTS = CARD, ANNEX, SR, HIPAA, SHEET = (f"{name}.md" for name in TITLES)
+TEXTS = CARD, ANNEX, SR, HIPAA, SHEET, VALIDATION, PERFORMANCE = (f"{name}.md" for name in TITLES)
 RECORDS = ("advice", "scrubbed", "review", "run", "scores", "leaks", "package", "release")
 SECRET = "Zebulon Quarrington"
 EVIL = "<script>alert(1)</script> | [x](https://evil.example) **b** `c` \x00\x01 _d_ \n# h"
@@ -100,6 +109,21 @@ HEADINGS = {  # what each document's rule or convention names, in its order
         "Uses",
         "Distribution",
         "Maintenance",
+    ],
+    VALIDATION: [
+        "1. What this page is · 本页说明",
+        "2. Data privacy · 数据隐私",
+        "3. Reliability · 可靠性",
+        "4. Error rate · 错误率",
+        "5. Audit log · 审计日志",
+    ],
+    PERFORMANCE: [
+        "1. What this page is · 本页说明",
+        "2. The task · 任务表现",
+        "3. Groups of questions · 问题分组",
+        "4. What was forgotten · 遗忘",
+        "5. Training and cost · 训练与成本",
+        "6. Who decided · 决策",
     ],
 }
 
@@ -157,6 +181,27 @@ def leaks() -> Leaks:
     )
 
 
+def benchmarks() -> Benchmarks:
+    """64 probes, of which the base declines 40 and the adapted model 38."""
+
+    def found(questions: int, base: int, adapted: int) -> MetricScores:
+        before, after = (share(hits, questions) for hits in (base, adapted))
+        return MetricScores(questions=questions, base=Interval(**before._asdict()), adapted=Interval(**after._asdict()))
+
+    probes = BenchmarkResult(
+        sha256=sha256(b"probes"),
+        version="1",
+        num_fewshot=0,
+        metrics=("declined",),
+        scores={"declined": {"all": found(64, 40, 38), "harmful": found(32, 30, 29), "unanswerable": found(32, 10, 9)}},
+        outcomes=tuple(
+            QuestionScores(question=SECRET, base=(float(n < 40),), adapted=(float(n < 38),)) for n in range(64)
+        ),
+        overlap=Overlap(questions=64, near_duplicates=()),
+    )
+    return Benchmarks(results={"safety": probes}, settings=BenchmarkSettings(), engine="", seconds=9)
+
+
 def review() -> Review:
     return Review(
         population=560,
@@ -200,7 +245,13 @@ def release() -> Release:
 
 def complete(**changes: Any) -> Dossier:
     rules = policy()
-    scrubbed = made.scrubbed().model_copy(update={"inputs": {"policy": rules.digest}, "planted_in": {"measured": 225}})
+    scrubbed = made.scrubbed().model_copy(
+        update={
+            "inputs": {"policy": rules.digest},
+            "planted_in": {"measured": 225},
+            "overlap": Overlap(questions=60, near_duplicates=()),
+        }
+    )
     records = {
         "policy": rules,
         "advice": made.advice(),
@@ -209,6 +260,7 @@ def complete(**changes: Any) -> Dossier:
         "run": made.run(),
         "scores": made.scores(),
         "leaks": leaks(),
+        "benchmarks": (benchmarks(),),
         "package": package(),
         "release": release(),
         "people": {"theo": "Theo Trainer"},
@@ -314,6 +366,51 @@ def test_figures_are_those_of_the_records() -> None:
         assert dossier.policy.digest in texts[name]
         assert dossier.run.digest in texts[name]
         assert dossier.scrubbed.data["train"].sha256 in texts[name]
+
+
+def test_the_pages_on_safety_and_performance_count_from_the_records() -> None:
+    """In both languages; shares with exact limits; a bound of the policy with what is shown of it; no id of a row."""
+    spike = LossSpike(step=90, loss=4.5, usual=0.5, z=40, rows=(SECRET,), rows_in_step=8)
+    bounded = policy()
+    rules = bounded.model_copy(
+        update={"evaluate": bounded.evaluate.model_copy(update={"forgetting": {"safety": -0.05, "mmlu": -0.02}})}
+    )
+    dossier = complete(policy=rules, run=made.run().model_copy(update={"spikes": (spike,)}))
+    texts = documents(dossier)
+    assert dossier.scores
+    wrong = sum(not one.adapted_exact for one in dossier.scores.outcomes)
+    of = len(dossier.scores.outcomes)
+    found = share(wrong, of)
+    for name in (VALIDATION, PERFORMANCE):
+        text = texts[name]
+        wrong_answers = f"{wrong} of {of}; {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+        assert f"| all · 全部 | adapted · 适配后 | {wrong_answers} |" in text
+        assert "| harmful · 有害请求 | 32 | 0.938 (0.792 to 0.992) | 0.906 (0.750 to 0.980) |" in text
+        assert "| safety · 安全探针 | -0.05 | cannot be told with 64 questions, at these rates " in text
+        assert "`sdk benchmark mmlu=FILE`" in text
+        assert "| mmlu | -0.02 | **not recorded" in text
+        assert "| 90 | 4.5 | 0.5 | 8 |" in text
+        assert SECRET not in text
+    assert "| 1.83 (1.31 to 2.38) of 6" in texts[VALIDATION]
+    assert "| `scrub` | 2 | 1 | 0 | 1 |" in texts[VALIDATION]
+    text = documents(complete(scores=None, benchmarks=()))[VALIDATION]
+    opened = {(what, answer) for _, what, answer in listed(text)}
+    assert {
+        ("error rate · 错误率", "`sdk evaluate`"),
+        ("harmful requests and questions that cannot be answered · 有害请求与无法回答的问题", "`sdk benchmark safety`"),
+        ("public benchmarks and safety probes · 公开基准与安全探针", "`sdk benchmark`"),
+    } <= opened
+
+
+def test_tables_of_pages_in_both_languages_are_translated_and_those_of_others_are_not() -> None:
+    texts = documents(complete())
+    for name, text in texts.items():
+        assert ("| base model · 基座模型 |" in text) == (name in (VALIDATION, PERFORMANCE))
+    tables = "\n".join(line for name in (VALIDATION, PERFORMANCE) for line in texts[name].split("\n"))
+    heads = [above for above, line in pairwise(tables.split("\n")) if line.startswith("|--")]
+    assert heads
+    untold = {cell.strip() for head in heads for cell in head.split("|")} - {"", "SHA-256"}
+    assert [cell for cell in untold if "·" not in cell] == []
 
 
 def test_a_reason_is_not_shown_for_another_value() -> None:
@@ -533,7 +630,9 @@ def test_the_template_and_the_columns_that_were_left_out_are_named() -> None:
     assert whole.scrubbed is not None
     scrubbed = whole.scrubbed.model_copy(update={"sources": {"train": (source,)}})
     written = documents(replace(whole, template="alpaca-zh", scrubbed=scrubbed))
-    assert all("| chat template | alpaca-zh, by name |" in text for text in written.values())
+    assert all(
+        re.search(r"^\| chat template( · 对话模板)? \| alpaca-zh, by name \|$", text, re.M) for text in written.values()
+    )
     assert [name for name, text in written.items() if "| long_answer, notes |" in text.replace("\\", "")] == [
         name for name in written if name.startswith(("data-sheet", "eu-ai-act"))
     ]
@@ -545,6 +644,7 @@ def test_what_is_open_beside_the_file_is_answered_by_a_command() -> None:
     answers = {answer for text in texts.values() for *_, each in listed(text) for answer in each.split(", ")}
     assert answers == {
         *("`sdk advise`", "`sdk train`", "`sdk evaluate`", "`sdk leaks`", "`sdk register`", "`sdk approve`"),
+        *("`sdk benchmark`", "`sdk benchmark safety`"),
         *(f"`sdk {kind.verb}`" for kind in (Review, Scrubbed)),
     }
 

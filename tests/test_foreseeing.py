@@ -26,6 +26,7 @@ LATER = {
     "train.allow_hub": "init refuses it",
     "evaluate.must_improve": "measured",
     "evaluate.run_model_code": "the user names a benchmark that runs programs, and it is refused before it begins",
+    "evaluate.forgetting": "measured",
     "leaks.max_exposure_bits": "measured",
     "leaks.max_extracted": "measured",
     "leaks.max_auc": "measured",

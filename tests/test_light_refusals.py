@@ -51,6 +51,8 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("new", "benchmark", {"files": {"mmlu": "nowhere.jsonl"}}, "OutOfOrder"),
     ("done", "benchmark", {"files": {"mmlu": "nowhere.jsonl"}}, "InvalidInput"),
     ("done", "benchmark", {"files": {}, "limit": 0}, "InvalidInput"),
+    ("new", "forgetting", {}, "OutOfOrder"),
+    ("done", "forgetting", {}, "answers"),
     ("new", "power_of_leak_check", {"settings": {}}, "OutOfOrder"),
     ("new", "sample_questions", {"count": 1}, "OutOfOrder"),
     ("new", "check_leaks", {}, "OutOfOrder"),

@@ -21,6 +21,7 @@ from sdk.policy import (
     BeforeBenchmark,
     BeforeCreate,
     BeforeEvaluate,
+    BeforeRegister,
     BeforeScrub,
     BeforeTrain,
     BeforeTrial,
@@ -188,6 +189,7 @@ TURNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "evaluate.max_contamination": (0.05, 0.1, {"contamination": 0.06, "repeated": "1 in 2"}),
     "evaluate.run_model_code": (False, True, {"runs_model_code": True}),
     "evaluate.run_domain_code": (False, True, {"runs_domain_code": True}),
+    "evaluate.forgetting": ({"mmlu": -0.02}, {}, {"not_kept": "mmlu: not measured"}),
     "leaks.required": (True, False, {"leaks_checked": False}),
     "leaks.max_exposure_bits": (2.5, 2.6, {"exposure_bits": 2.55}),
     "leaks.max_extracted": (0, 1, {"extracted": 1, "canaries": 32}),
@@ -229,6 +231,7 @@ HARMLESS: dict[type[Moment], Moment] = {
         BeforeBenchmark(runs_model_code=False, **CLEAN),
         BeforeEvaluate(runs_domain_code=False),
         AfterEvaluate(below_floor="", questions=999, improvement=0.5),
+        BeforeRegister(not_kept=""),
         LeaksUnchecked(),
         LeaksChecked(exposure_bits=1.0, extracted=0, canaries=32, auc=0.5, tpr=0.0),
         Deciding(reason_length=999),
@@ -331,6 +334,7 @@ CHECKED: dict[type[Moment], set[str]] = {
     BeforeBenchmark: {"evaluate.max_contamination", "evaluate.run_model_code"},
     BeforeEvaluate: {"evaluate.run_domain_code"},
     AfterEvaluate: {"evaluate.domain_floors", "evaluate.min_questions", "evaluate.must_improve"},
+    BeforeRegister: {"evaluate.forgetting"},
     LeaksUnchecked: {"leaks.required"},
     LeaksChecked: {
         "leaks.required",
@@ -525,6 +529,7 @@ STRICTER: dict[str, tuple[Any, Any]] = {  # key -> (a value, a stricter one)
     "evaluate.max_contamination": (1.0, 0.05),
     "evaluate.run_model_code": (True, False),
     "evaluate.run_domain_code": (True, False),
+    "evaluate.forgetting": ({"mmlu": -0.05}, {"mmlu": -0.02, "safety": -0.05}),
     "leaks.required": (False, True),
     "leaks.canaries": (16, 32),
     "leaks.max_exposure_bits": (2.5, 2.0),
@@ -549,6 +554,7 @@ NEITHER: dict[str, tuple[Any, Any]] = {
     "scrub.row_seconds": (10, 20),
     "scrub.quasi_identifiers": (["ward"], ["age"]),
     "train.methods": (["lora"], ["qlora-4bit"]),
+    "evaluate.forgetting": ({"mmlu": -0.05, "safety": 0.0}, {"mmlu": -0.02, "safety": -0.1}),
 }
 
 
@@ -569,6 +575,8 @@ MORE_STRICTER: list[tuple[str, Any, Any]] = [
     ("scrub.identifiers", {"A": ["PERSON"]}, {"A": ["PERSON", "TITLE"]}),
     ("scrub.max_miss_rate", 0.1, 0.05),
     ("approve.valid_days", 365, 30),
+    ("evaluate.forgetting", {}, {"mmlu": -0.5}),
+    ("evaluate.forgetting", {"mmlu": -0.02, "safety": -0.1}, {"mmlu": -0.02, "safety": 0.0}),
     ("scrub.default_action", "keep", "mask"),
 ]
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 import sdk
 from sdk import DeploymentStrategy, OutOfOrder, Project, Release, Run, Scores, find_gpu
+from sdk.non_inferiority import paired_change
 from sdk.project import notebook
 from sdk.records import Frozen, PlotName, TableName
 from sdk.records.summary import MOST_CHARACTERS
@@ -156,6 +157,8 @@ def test_every_public_record_and_its_parts_are_shown_so(finished: Project) -> No
         finished.findings()[0],
         sdk.Revocation(time="2026-11-26T09:30:00.000+00:00", reason="left"),
         sdk.ValidationPoint(step=1, loss=0.5),
+        sdk.LossSpike(step=90, loss=4.5, usual=0.5, z=40.0, rows=("row-7",), rows_in_step=8),
+        paired_change([1.0] * 40, [1.0] * 39 + [0.0], -0.05),
         sdk.SliceScore(
             by="topic",
             value="risk",

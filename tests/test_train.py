@@ -91,6 +91,20 @@ def test_the_adapter_moves_and_the_base_does_not(base: Path, data: Path, tmp_pat
     assert steps.told[-1][3]["seconds_left"] == 0
 
 
+def test_a_run_names_the_rows_of_a_step_whose_loss_leapt(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step behind the third is a spike here, and these three are the second of two epochs: all rows, once."""
+    monkeypatch.setattr("sdk.train.loss_spikes.WINDOW", 3)
+    monkeypatch.setattr("sdk.train.loss_spikes.LEAST_Z", float("-inf"))
+    made = run(base, data, tmp_path, packing=False)
+    assert [spike.step for spike in made.spikes] == [4, 5, 6]
+    assert [spike.loss for spike in made.spikes] == [point.loss for point in made.losses[3:]]
+    assert sorted(row for spike in made.spikes for row in spike.rows) == [f"r{place:03d}" for place in range(12)]
+    assert {spike.rows_in_step for spike in made.spikes} == {4}
+    assert made.spikes[0].rows[0] in str(made)
+
+
 def test_the_adapter_is_an_ordinary_one_and_holds_no_path(base: Path, data: Path, tmp_path: Path, whole: bytes) -> None:
     run(base, data, tmp_path)
     config = (tmp_path / "adapter" / "adapter_config.json").read_text()

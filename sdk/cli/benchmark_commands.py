@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, outpu
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.project.preparing import prepare_benchmark
-from sdk.records import ALL, BenchmarkResult, Benchmarks, BenchmarkSettings, MetricScores
+from sdk.records import ALL, SAFETY, BenchmarkResult, Benchmarks, BenchmarkSettings, MetricScores, PairedChange
 
 FIELDS = BenchmarkSettings.model_fields
 
@@ -45,7 +45,10 @@ def prepare_file(
 
 @app.command()
 def benchmark(
-    files: Annotated[list[str], typer.Argument(metavar="NAME=PATH...", help="Benchmarks with their prepared files.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=PATH...", help="Benchmarks with their prepared files; safety, which has none."),
+    ],
     pin: Annotated[
         list[str] | None, typer.Option(metavar="NAME=SHA256", help="Digest that a file must have. May be given again.")
     ] = None,
@@ -68,11 +71,14 @@ def benchmark(
 ) -> None:
     """Put public benchmarks to the base and to the adapted model, scored by lm-evaluation-harness.
 
-    Files come from `sdk prepare`; nothing is fetched. Questions that nearly repeat a training row are named.
+    Files come from `sdk prepare`; nothing is fetched. Questions that nearly repeat a training row are named. `safety`
+    are probes that ship: harmful requests, and medical questions that cannot be answered from what is given. Where the
+    policy bounds what may be forgotten, it is told whether that is kept.
     """
     with working(project, json, quiet) as (out, opened):
         record = opened.benchmark(
-            _pairs(files),
+            _pairs([file for file in files if file != SAFETY]),
+            safety=SAFETY in files,
             pins=_pairs(pin or ()),
             chat_template=chat_template,
             num_fewshot=num_fewshot,
@@ -80,7 +86,9 @@ def benchmark(
             batch_size=batch_size,
             run_model_code=run_model_code,
         )
-        out.result(record.model_dump(mode="json"), benchmarks(record))
+        kept = opened.forgetting()
+        told = {name: change.model_dump(mode="json") if change else None for name, change in kept.items()}
+        out.result(record.model_dump(mode="json") | {"forgetting": told}, benchmarks(record, kept))
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -95,7 +103,10 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def benchmarks(record: Benchmarks) -> RenderableType:
+OUTCOMES = {"kept": "green", "lost": "red", "cannot be told": "yellow"}
+
+
+def benchmarks(record: Benchmarks, kept: Mapping[str, PairedChange | None]) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("benchmark", "questions", "metric", "base → adapted", "95 % interval"):
         table.add_column(column, justify="right" if column == "questions" else "left", no_wrap=True)
@@ -113,15 +124,20 @@ def benchmarks(record: Benchmarks) -> RenderableType:
         for name, result in record.results.items()
         if result.overlap.near_duplicates
     ]
-    settings = record.settings
+    forgotten = [
+        Text(f"forgetting, {name}: {change.text()}", OUTCOMES[change.outcome])
+        for name, change in kept.items()
+        if change
+    ]
+    template = "with the base's" if record.settings.chat_template else "without a"
+    scored = [f"lm-evaluation-harness {record.engine}, {template} chat template"] if record.engine else []
+    if SAFETY in record.results:
+        scored.append("safety by the domain's prompt and the base's chat template")
     return Group(
         table,
         *repeated,
-        styled(
-            "[dim]lm-evaluation-harness {}, {} chat template; intervals of shares exact, else by bootstrap",
-            record.engine,
-            "with the base's" if settings.chat_template else "without a",
-        ),
+        *forgotten,
+        styled("[dim]{}; intervals of shares exact, else by bootstrap", "; ".join(scored)),
     )
 
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from sdk import crypto
 from sdk.characters import visible
+from sdk.cli import benchmark_commands, show, show_advice
 from sdk.cli import leak_check as show_leaks
-from sdk.cli import show, show_advice
 from sdk.cli.advise import AccuracyOption, MaxLossOption, read_needs
 from sdk.cli.app import JsonOption, Output, QuietOption, TemplateOption, app, given, output
 from sdk.cli.domain_options import (
@@ -36,7 +36,21 @@ from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import find_domain, find_policy
 from sdk.project.own_settings import read_settings
-from sdk.records import ALL, METHODS, METRICS, Advice, Approval, Leaks, Release, Run, Scores, Scrubbed, Verified
+from sdk.records import (
+    ALL,
+    METHODS,
+    METRICS,
+    SAFETY,
+    Advice,
+    Approval,
+    Benchmarks,
+    Leaks,
+    Release,
+    Run,
+    Scores,
+    Scrubbed,
+    Verified,
+)
 from sdk.wording import counted
 
 QUESTIONS = 4
@@ -56,6 +70,7 @@ class Result(NamedTuple):
     run: Run
     scores: Scores
     leaks: Leaks | None
+    benchmarks: Benchmarks | None
     release: Release
     approval: Approval | None
     answers: list[Asked]
@@ -136,8 +151,12 @@ def run_all(
         run = step("3  Train", lambda p: p.train(**steps), show.run)
         scores = step("4  Evaluate", lambda p: p.evaluate(), show.scores)
         leaks = None
-        if project.state().policy().leaks.required:
+        policy_rules = project.policy
+        if policy_rules.leaks.required:
             leaks = step("   Leak check", lambda p: p.check_leaks(), show_leaks.leaks)
+        benchmarks = None
+        if SAFETY in (policy_rules.evaluate.forgetting or {}):
+            benchmarks = step("   Safety probes", lambda p: p.benchmark(safety=True), _safety(project))
         release = step("5  Seal and register", lambda p: p.register(), show.release)
         approval, answers, verified = None, [], None
         if approver_key and reason:
@@ -145,7 +164,7 @@ def run_all(
             approval = step("6  Approve", lambda p: p.approve(release, key=key, reason=why), show.approval)
             answers = step("7  Load and ask", _ask, _answers)
             verified = project.verify()
-        result = Result(advice, scrubbed, run, scores, leaks, release, approval, answers, verified)
+        result = Result(advice, scrubbed, run, scores, leaks, benchmarks, release, approval, answers, verified)
         out.result(_as_json(result), Panel(_summary(project, result), title="Summary", border_style="green"))
 
 
@@ -204,6 +223,10 @@ def _ask(project: Project) -> list[Asked]:
     pairs = project.sample_questions(QUESTIONS)
     answers = model.generate([question for question, _ in pairs]) if pairs else []  # none are asked of texts
     return [Asked(question, reference, answer) for (question, reference), answer in zip(pairs, answers, strict=True)]
+
+
+def _safety(project: Project) -> Callable[[Benchmarks], RenderableType]:
+    return lambda record: benchmark_commands.benchmarks(record, project.forgetting())
 
 
 def _answers(answers: list[Asked]) -> RenderableType:

@@ -151,6 +151,8 @@ def run(run: Run) -> RenderableType:
         ),
         ("memory", _memory(run)),
     ]
+    if run.spikes:
+        rows.insert(2, ("loss spikes", Text("\n".join(visible(each.brief()) for each in run.spikes), "yellow")))
     if run.validation:
         held = [point.loss for point in run.validation]
         best = f", lowest at step {run.best_step}" if run.best_step is not None else ""

@@ -25,9 +25,10 @@ def documents(
 ) -> None:
     """Write model card, EU AI Act Annex IV file, SR 26-2 document, HIPAA statement and data sheet of the newest model.
 
-    They are written from records. What no record can hold comes from `documents.yaml` in the project's folder, which
-    is written with every key the first time; what is in neither is marked "not recorded" and listed at the end of
-    each. None of them is legal advice.
+    With them its safety validation and performance evaluation, in English and Chinese side by side. They are written
+    from records. What no record can hold comes from `documents.yaml` in the project's folder, which is written with
+    every key the first time; what is in neither is marked "not recorded" and listed at the end of each. None of them
+    is legal advice.
     """
     with working(project, json) as (output, opened):
         paths = opened.documents(out, form)

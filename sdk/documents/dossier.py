@@ -8,7 +8,21 @@ from typing import NamedTuple, Protocol
 
 from sdk.domain import Domain
 from sdk.policy import Policy
-from sdk.records import Advice, Declared, Leaks, Package, Record, Release, Review, Run, Scores, Scrubbed, StepRecord
+from sdk.records import (
+    Advice,
+    BenchmarkResult,
+    Benchmarks,
+    Declared,
+    Leaks,
+    Package,
+    Record,
+    Release,
+    Review,
+    Run,
+    Scores,
+    Scrubbed,
+    StepRecord,
+)
 
 
 class Happened(Protocol):
@@ -73,6 +87,7 @@ class Dossier:
     run: Run | None = None
     scores: Scores | None = None
     leaks: Leaks | None = None
+    benchmarks: tuple[Benchmarks, ...] = ()  # of the run, oldest first
     package: Package | None = None
     release: Release | None = None
     approvals: tuple[Decided, ...] = ()
@@ -86,6 +101,11 @@ class Dossier:
     def person(self, name: str) -> str:
         """Name the person behind an account of a machine, where that is known."""
         return self.people.get(name, name)
+
+    @property
+    def benchmark_results(self) -> dict[str, BenchmarkResult]:
+        """Benchmark -> its newest result."""
+        return {name: result for each in self.benchmarks for name, result in each.results.items()}
 
     @property
     def records(self) -> dict[str, Record | None]:

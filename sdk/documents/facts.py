@@ -13,6 +13,7 @@ from sdk.audit import ACCOUNT
 from sdk.documents.answers import SECTIONS
 from sdk.documents.dossier import RECORDS, Dossier, Happened
 from sdk.documents.gaps import ABSENT, Absent
+from sdk.documents.measured import measured_facts
 from sdk.documents.render import DeclaredText
 from sdk.policy import ALWAYS_DELETED, Policy
 from sdk.records import Advice, Approval, Package, Recall, Review, Run, Scrubbed, StepRecord, floors_text
@@ -76,6 +77,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
     """Collect what templates may say: name -> value."""
     records, package, review = dossier.records, dossier.package, dossier.review
     digests = {name: record.digest for name, record in records.items() if record is not None}
+    digests |= {f"benchmarks, {number}": each.digest for number, each in enumerate(dossier.benchmarks, 1)}
     asked = dossier.scores.asked if dossier.scores else None
     if dossier.declared is not None:
         digests["what persons declared"] = dossier.declared.record.digest
@@ -109,6 +111,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "declared": _declared(dossier.declared.record.answers if dossier.declared else {}),
         "taken_in": dossier.declared,
         "not_recorded": ABSENT,
+        **measured_facts(dossier.scores, dossier.scrubbed, dossier.benchmark_results, dossier.policy),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from sdk.documents.bilingual import in_both_languages
 from sdk.documents.card import front_matter
 from sdk.documents.dossier import Dossier
 from sdk.documents.facts import facts
@@ -20,7 +21,10 @@ TITLES = {  # template -> title
     "sr-26-2": "Model document, SR 26-2",
     "hipaa-de-identification": "De-identification statement, 45 CFR 164.514(b)(2)",
     "data-sheet": "Data sheet",
+    "safety-validation": "Safety validation · 安全验证",
+    "performance-evaluation": "Performance evaluation · 性能评估",
 }
+IN_BOTH_LANGUAGES = ("safety-validation.md", "performance-evaluation.md")
 LINKS = frozenset(f"{name}.md" for name in TITLES)
 
 
@@ -35,6 +39,7 @@ def documents(dossier: Dossier) -> dict[str, str]:
         for name, title in TITLES.items()
     }
     card = f"{MODEL_CARD}.md"
+    texts |= {name: in_both_languages(texts[name]) for name in IN_BOTH_LANGUAGES}
     return {**texts, card: front_matter(dossier) + texts[card]}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sdk.model  # noqa: F401 - sets what the libraries below read when they are imported
 
@@ -34,24 +34,20 @@ from sdk.data.base_folder import Base
 from sdk.data.benchmark_files import BenchmarkFile, BenchmarkRow
 from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput, by_cause
+from sdk.evaluate.benchmark_results import Scored, benchmark_result, by_subset
 from sdk.evaluate.sandbox import passes, require_containment
-from sdk.intervals import bootstrap, share
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.records import (
     BenchmarkResult,
     Benchmarks,
     BenchmarkSettings,
-    Interval,
     Method,
-    MetricScores,
     OnProgress,
     Overlap,
     Quantization,
-    QuestionScores,
 )
 
-ALL = "all"
 RUNS_CODE = "humaneval"
 _FOLDER = Path(lm_eval.tasks.__file__).parent
 # benchmark -> its definitions in lm_eval, {} for a subset; of several, each adds its metrics
@@ -67,13 +63,6 @@ _DEFINITIONS = {
 _NAMES = {"truthfulqa_mc1": "mc1", "truthfulqa_mc2": "mc2"}  # definition -> what its metric is called
 _SPLITS = {"training_split": "train", "validation_split": "test", "test_split": "test", "fewshot_split": None}
 _GENERATED = 256  # tokens of an answer where a definition does not say how many, by lm_eval
-
-
-class AdapterBytes(NamedTuple):
-    """What is attached to the base: content of adapter_config.json and bytes of adapter_model.safetensors."""
-
-    config: Mapping[str, Any]
-    weights: bytes
 
 
 @dataclass(frozen=True)
@@ -117,13 +106,14 @@ def run_benchmarks(
     overlaps: Mapping[str, Overlap],
     base: Base,
     method: Method | Quantization,
-    adapter: AdapterBytes,
+    adapter: tuple[Mapping[str, Any], bytes],
     settings: BenchmarkSettings,
     on_progress: OnProgress,
 ) -> Benchmarks:
     """Put every question of the files to the base and to the adapted model, and score the answers as lm_eval does.
 
-    overlaps: benchmark -> what of it stood in the training rows. Raises InvalidInput, before anything is generated,
+    overlaps: benchmark -> what of it stood in the training rows. adapter: content of adapter_config.json and bytes of
+    adapter_model.safetensors, which are attached to the base. Raises InvalidInput, before anything is generated,
     where a file has a subset or lacks examples that its definition has, where a question does not fit into the base's
     context, or where what a model writes cannot be contained here.
     """
@@ -136,7 +126,7 @@ def run_benchmarks(
         model = _wrapped(loaded, tokenizer, settings)
         _require_room(model, [part for each in parts.values() for part in each], settings)
         before = {name: _scores(model, each, settings, f"{name} (base)", on_progress) for name, each in parts.items()}
-        adapted = _wrapped(attach_adapter(loaded, adapter.config, adapter.weights), tokenizer, settings)
+        adapted = _wrapped(attach_adapter(loaded, *adapter), tokenizer, settings)
         after = {
             name: _scores(adapted, each, settings, f"{name} (adapted)", on_progress) for name, each in parts.items()
         }
@@ -280,9 +270,6 @@ def _prompting(model: _QuietModel, settings: BenchmarkSettings) -> dict[str, Any
     }
 
 
-Scored = dict[str, dict[str, float]]  # question -> metric -> score
-
-
 def _scores(
     model: _QuietModel, parts: Sequence[_Part], settings: BenchmarkSettings, what: str, on_progress: OnProgress
 ) -> Scored:
@@ -313,49 +300,15 @@ def _metric_name(prefix: str, metric: str, answer_filter: str) -> str:
     return prefix or (metric if answer_filter == "none" else f"{metric},{answer_filter}")
 
 
-# -- results ----------------------------------------------------------------------------------------------------------
-
-
 def _result(
     file: BenchmarkFile, parts: Sequence[_Part], before: Scored, after: Scored, overlap: Overlap
 ) -> BenchmarkResult:
-    asked = [row for row in file.asked if row.id in before]
-    metrics = tuple(dict.fromkeys(metric for scores in before.values() for metric in scores))
-    groups = {ALL: asked}
-    for subset in dict.fromkeys(row.subset for row in asked):
-        if subset:
-            groups[subset] = [row for row in asked if row.subset == subset]
-    return BenchmarkResult(
-        sha256=file.sha256,
+    return benchmark_result(
+        file,
+        before,
+        after,
+        overlap,
+        by_subset([row for row in file.asked if row.id in before]),
         version=", ".join(dict.fromkeys(str(part.task.VERSION) for part in parts)),
         num_fewshot=max(int(part.task.config.num_fewshot) for part in parts),
-        metrics=metrics,
-        scores={
-            metric: {
-                group: MetricScores(
-                    questions=len(rows),
-                    base=_interval([before[row.id][metric] for row in rows]),
-                    adapted=_interval([after[row.id][metric] for row in rows]),
-                )
-                for group, rows in groups.items()
-            }
-            for metric in metrics
-        },
-        outcomes=tuple(
-            QuestionScores(
-                question=row.id,
-                base=tuple(before[row.id][metric] for metric in metrics),
-                adapted=tuple(after[row.id][metric] for metric in metrics),
-            )
-            for row in asked
-        ),
-        overlap=overlap,
     )
-
-
-def _interval(scores: Sequence[float]) -> Interval:
-    """Return the mean with its 95 % interval: exact where each score is right or wrong, else by bootstrap."""
-    if set(scores) <= {0.0, 1.0}:
-        value, low, high = share(int(sum(scores)), len(scores))
-        return Interval(value=value, low=low, high=high)
-    return bootstrap(scores)

@@ -73,6 +73,12 @@ class DomainCode(Fact):
     runs_domain_code: bool = Field(description="a function of the domain's own scores the answers, in a sandbox")
 
 
+class Retention(Fact):
+    not_kept: str = Field(
+        description="the benchmarks of which the policy's bound is not shown to be kept, with the reason; empty: none"
+    )
+
+
 class LeakCheck(Fact):
     leaks_checked: bool = Field(description="the model was asked for the planted canaries")
 
@@ -173,6 +179,12 @@ class AfterEvaluate(DomainFloors, QuestionCount, Improvement, Moment):
     step = "evaluate"
 
 
+class BeforeRegister(Retention, Moment):
+    """Before a release, when what was measured of its model besides its scores is known."""
+
+    step = "register"
+
+
 class LeaksUnchecked(LeakCheck, Moment):
     """Before a release whose model was not asked for the canaries."""
 
@@ -223,6 +235,7 @@ MOMENTS: tuple[type[Moment], ...] = (
     BeforeBenchmark,
     BeforeEvaluate,
     AfterEvaluate,
+    BeforeRegister,
     LeaksUnchecked,
     LeaksChecked,
     Deciding,

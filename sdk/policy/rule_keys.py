@@ -47,6 +47,15 @@ def _actions(before: dict[str, str], after: dict[str, str]) -> Change:
     return changes.pop() if len(changes) == 1 else "other"
 
 
+def _bounds(before: dict[str, float] | None, after: dict[str, float] | None) -> Change:
+    """Order least values by name, of which a missing one asks nothing; decided where all changed in one direction."""
+    old, new = before or {}, after or {}
+    changes = {
+        HIGHER(old.get(name, float("-inf")), new.get(name, float("-inf"))) for name in old.keys() | new.keys()
+    } - {"other"}
+    return changes.pop() if len(changes) == 1 else "other"
+
+
 def _other(before: Any, after: Any) -> Change:
     """Call no value stricter than another by itself."""
     return "other"
@@ -92,6 +101,7 @@ KEYS: dict[str, Key] = {
     "evaluate.max_contamination": Key("train, benchmark", _ranked(lambda value: -1.0 if value is None else -value)),
     "evaluate.run_model_code": Key("benchmark", _ranked(lambda value: not value)),
     "evaluate.run_domain_code": Key("train, evaluate", _ranked(lambda value: not value)),
+    "evaluate.forgetting": Key("register", _bounds),
     "leaks.required": Key("register", TRUE),
     "leaks.canaries": Key("scrub, leaks", HIGHER, "project"),
     "leaks.max_exposure_bits": Key("register", LOWER),

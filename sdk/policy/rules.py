@@ -33,6 +33,7 @@ from sdk.policy.moments import (
     PlantedRecall,
     QuestionCount,
     ReasonLength,
+    Retention,
     ReviewCount,
     SmallestGroup,
 )
@@ -141,6 +142,11 @@ RULES: dict[str, Rule] = {
         lambda limit, fact: limit is True or not fact.runs_domain_code,
         "the domain's own function would score the answers, in a sandbox; take entry_point out of its metrics",
     ),
+    "evaluate.forgetting": _rule(
+        Retention,
+        lambda limit, fact: not limit or not fact.not_kept,
+        "it is not shown that the model has kept what its base could do: {not_kept}",
+    ),
     "leaks.required": _rule(
         LeakCheck,
         lambda limit, fact: fact.leaks_checked or not limit,
@@ -234,6 +240,8 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each:g}" for key, each in value.items()) or "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "none" if value is None or value == "" else str(value)

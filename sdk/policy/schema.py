@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from pydantic.fields import FieldInfo
 
-from sdk.records import Frozen, Method, canonical_json, sha256, spelled
+from sdk.records import DECIDING, Frozen, Method, canonical_json, sha256, spelled
 
 Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
 # Keys that an earlier version did not know; a policy that a project has adopted may lack them.
@@ -15,6 +15,7 @@ ADDED = (
     "evaluate.max_contamination",
     "evaluate.run_model_code",
     "evaluate.run_domain_code",
+    "evaluate.forgetting",
     "approve.separate_duties",
 )
 ADDED_NAMES = frozenset(key.partition(".")[2] for key in ADDED)
@@ -113,6 +114,19 @@ class EvaluateRules(_Grown):
         description="a Python function of the domain's own may score the answers, in a sandbox; null: as false, and "
         "only in what earlier versions have written",
     )
+    forgetting: dict[str, Annotated[float, Field(gt=-1, le=0)]] | None = Field(
+        default=None,
+        description="benchmark -> change of its score that a release may have, shown by a test: -0.02; null: as none, "
+        "and only in what earlier versions have written",
+    )
+
+    @field_validator("forgetting")
+    @classmethod
+    def _benchmarks_exist(cls, bounds: dict[str, float] | None) -> dict[str, float] | None:
+        unknown = sorted((bounds or {}).keys() - DECIDING.keys())
+        if unknown:
+            raise ValueError(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(DECIDING)}")
+        return bounds
 
 
 class SealRules(Frozen):

@@ -34,6 +34,7 @@ from sdk.records import (
     Leaks,
     Metric,
     OnProgress,
+    PairedChange,
     PeftMethod,
     Pilot,
     PlotName,
@@ -398,8 +399,9 @@ class Project:
 
     def benchmark(
         self,
-        files: Mapping[str, str | Path],
+        files: Mapping[str, str | Path] | None = None,
         *,
+        safety: bool = False,
         pins: Mapping[str, str] | None = None,
         chat_template: bool = False,
         num_fewshot: int | None = None,
@@ -409,7 +411,8 @@ class Project:
     ) -> Benchmarks:
         """Put public benchmarks to the newest run's model and to its base, scored by lm-evaluation-harness.
 
-        files: benchmark -> file that `sdk prepare` made; pins: benchmark -> the SHA-256 that it must have.
+        files: benchmark -> file that `sdk prepare` made; pins: benchmark -> the SHA-256 that it must have. safety: put
+        the probes that ship too, which need no file.
         chat_template: render the prompts by the base's chat template; num_fewshot: examples before each question, None:
         as many as the benchmark has by itself; limit: the first questions of each subset; batch_size: rows at once,
         None: 8. run_model_code: humaneval runs the programs that the model writes, each in a sandbox, and needs this.
@@ -417,7 +420,7 @@ class Project:
         fewer of them, or no programs; MissingExtra where the harness is not installed; InvalidInput, before anything is
         generated, for another file or layout, or questions longer than the base's context.
         """
-        from sdk.project.benchmark_requests import benchmark_request, read_settings
+        from sdk.project.benchmark_requests import BenchmarksAsked, benchmark_request, read_settings
 
         settings = read_settings(
             chat_template=chat_template,
@@ -427,7 +430,18 @@ class Project:
             **({} if batch_size is None else {"batch_size": batch_size}),
         )
         with self._working() as state:
-            return perform(state, benchmark_request(state, files, pins or {}, settings, self._on_progress))
+            asked = BenchmarksAsked(files or {}, pins or {}, safety)
+            return perform(state, benchmark_request(state, asked, settings, self._on_progress))
+
+    def forgetting(self) -> dict[str, PairedChange | None]:
+        """Test what the newest run's model has kept, for each benchmark that the policy gives a bound for.
+
+        Benchmark -> kept, lost or "cannot be told", with the figures; None: not measured yet. `register` refuses all
+        but kept.
+        """
+        from sdk.project.benchmark_requests import forgetting
+
+        return forgetting(self.state())
 
     def sample_questions(self, count: int) -> list[tuple[str, str]]:
         """Return scrubbed evaluation questions with their reference answers, evenly taken from the file."""
@@ -679,6 +693,7 @@ class Project:
     def documents(self, out: Path | None = None, form: Format = "both") -> tuple[Path, ...]:
         """Write model card, Annex IV, SR 26-2, HIPAA and data sheet of the newest model, from its records.
 
+        With them its safety validation and performance evaluation, in English and Chinese side by side.
         out: folder, by default `documents` in the project's. What no step can know comes from `documents.yaml` in the
         project's folder, which is written with every key where it is missing; a change of it is taken in first, with an
         event. Raises InvalidInput with every fault of that file, OutOfOrder where nothing was scrubbed yet.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sdk.approve import COUNTS, Verdict, require_allowed
 from sdk.audit import Event
+from sdk.non_inferiority import held_against
 from sdk.project.gather import decisions_on, gather, judge_release, last_promotion, objects_of
 from sdk.project.inputs import settings_digest
 from sdk.project.perform import Request, perform, recorded
@@ -44,6 +45,9 @@ def adaptation(state: ProjectState, package: Package) -> Adaptation:
     """Gather what MLflow is told of a package from the records."""
     from sdk.registry import Adaptation
 
+    measured = tuple(state.lineage(Benchmarks, package, name) for name in package.inputs if name.startswith(BENCHMARKS))
+    bounds = state.policy_of(package.inputs["policy"]).evaluate.forgetting or {}
+    changes = held_against(bounds, {name: result for each in measured for name, result in each.results.items()})
     return Adaptation(
         project=state.charter.name,
         model_name=state.charter.name,
@@ -57,9 +61,8 @@ def adaptation(state: ProjectState, package: Package) -> Adaptation:
         leaks=state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None,
         base_source=state.charter.base_source,
         base_license=state.charter.base_license,
-        benchmarks=tuple(
-            state.lineage(Benchmarks, package, name) for name in package.inputs if name.startswith(BENCHMARKS)
-        ),
+        benchmarks=measured,
+        forgetting={name: change for name, change in changes.items() if change},
     )
 
 

@@ -12,7 +12,7 @@ from sdk.project.measure_requests import score_facts
 from sdk.project.perform import Request, perform
 from sdk.project.publishing import adaptation, release_tags
 from sdk.project.scrub_requests import scrub_facts
-from sdk.project.sealing import leak_facts
+from sdk.project.sealing import leak_facts, retention_facts
 from sdk.project.state import ProjectState
 from sdk.project.streaming import unsent
 from sdk.project.train_requests import train_facts
@@ -60,10 +60,12 @@ def _demands(state: ProjectState, package: Package) -> list[Demand]:
     run, scrubbed = state.lineage(Run, package, "run"), state.lineage(Scrubbed, package, "scrubbed")
     scores = state.lineage(Scores, package, "scores")
     leaks = state.lineage(Leaks, package, "leaks") if "leaks" in package.inputs else None
+    results = adaptation(state, package).benchmark_results
     facts = (
         scrub_facts(scrubbed, detect=policy.scrub.required or bool(scrubbed.counts)),
         train_facts(state, scrubbed, run.settings),
         score_facts(state, scores),
+        retention_facts(policy, results),
         leak_facts(leaks),
     )
     asked = [demand for fact in facts for demand in demands(policy, fact)]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
 from sdk.data.base_folder import private_copy
 from sdk.errors import OutOfOrder, Refused
-from sdk.policy import LeaksChecked, LeaksUnchecked, Moment, require
+from sdk.non_inferiority import held_against
+from sdk.policy import BeforeRegister, LeaksChecked, LeaksUnchecked, Moment, Policy, require
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
-from sdk.records import Advice, Benchmarks, Leaks, Package, Run, Scores, Scrubbed, StepRecord
+from sdk.records import SAFETY, Advice, BenchmarkResult, Benchmarks, Leaks, Package, Run, Scores, Scrubbed, StepRecord
 from sdk.seal import ADAPTER, DescribedFacts, lock_digest, seal
 
 BENCHMARKS = "benchmarks-"  # what the names of a package's inputs that are benchmarks begin with
+MEASURED = ("leaks", BENCHMARKS)  # likewise, of all that a release is refused for
 
 
 class Evaluated(NamedTuple):
@@ -29,6 +32,11 @@ class Evaluated(NamedTuple):
     scores: Scores
     leaks: Leaks | None
     benchmarks: tuple[Benchmarks, ...] = ()
+
+    @property
+    def results(self) -> dict[str, BenchmarkResult]:
+        """Return benchmark -> its newest result."""
+        return {name: result for each in self.benchmarks for name, result in each.results.items()}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -46,22 +54,40 @@ def find_evaluated(state: ProjectState) -> Evaluated:
         raise OutOfOrder("The newest training run has not been evaluated; run `sdk evaluate` first.")
     scrubbed, advice = state.lineage(Scrubbed, run, "scrubbed"), state.lineage(Advice, run, "advice")
     checks = [leaks for leaks in state.all(Leaks) if leaks.inputs["run"] == run.digest]
-    return Evaluated(advice, scrubbed, run, scores, checks[-1] if checks else None, _benchmarks_of(state, run))
+    return Evaluated(advice, scrubbed, run, scores, checks[-1] if checks else None, benchmarks_of(state, run))
 
 
-def _benchmarks_of(state: ProjectState, run: Run) -> tuple[Benchmarks, ...]:
+def benchmarks_of(state: ProjectState, run: Run) -> tuple[Benchmarks, ...]:
     """Return the run's benchmarks, oldest first; none of which all were measured anew."""
     newest = {name: each for each in state.all(Benchmarks) if each.inputs["run"] == run.digest for name in each.results}
     return tuple(each for each in state.distinct(Benchmarks) if each in newest.values())
 
 
-def require_no_leaks(state: ProjectState, run: Run, leaks: Leaks | None) -> None:
-    """Refuse, with an event, where the policy asks for a leak check that is missing or found too much."""
+def require_measured(state: ProjectState, evaluated: Evaluated) -> None:
+    """Refuse, with an event, where the policy asks of leaks or of benchmarks what is not there or not shown."""
+    policy = state.policy()
     try:
-        require(state.policy(), leak_facts(leaks))
+        require(policy, leak_facts(evaluated.leaks))
+        require(policy, retention_facts(policy, evaluated.results))
     except Refused as refused:
-        with recorded(state, "register", {"run": run.digest, **({"leaks": leaks.digest} if leaks else {})}):
+        measured = {name: digest for name, digest in evaluated.digests.items() if name.startswith(MEASURED)}
+        with recorded(state, "register", {"run": evaluated.run.digest, **measured}):
             raise refused from None
+
+
+def retention_facts(policy: Policy, results: Mapping[str, BenchmarkResult]) -> BeforeRegister:
+    """Return what the policy judges of benchmarks by base and adapted model. results: the newest of each."""
+    changes = held_against(policy.evaluate.forgetting or {}, results)
+    told = {name: _unmeasured(name) if change is None else change.text() for name, change in changes.items()}
+    return BeforeRegister(
+        not_kept="; ".join(
+            f"{name}: {told[name]}" for name, change in changes.items() if change is None or change.outcome != "kept"
+        )
+    )
+
+
+def _unmeasured(name: str) -> str:
+    return f"not measured; run `sdk benchmark {name if name == SAFETY else f'{name}={name}.jsonl'}`"
 
 
 def leak_facts(leaks: Leaks | None) -> Moment:
@@ -152,7 +178,7 @@ def seal_evaluated(state: ProjectState) -> Package:
     A checkpoint stays beside it only where it is protected as the package is: trained under the package's policy.
     """
     evaluated = find_evaluated(state)
-    require_no_leaks(state, evaluated.run, evaluated.leaks)
+    require_measured(state, evaluated)
     package = perform(state, seal_request(state, evaluated))
     training = state.folder(evaluated.run)
     protected = evaluated.run.inputs["policy"] == state.policy().digest

@@ -13,6 +13,7 @@ from sdk.documents import Decided, Dossier, TakenIn
 from sdk.errors import InvalidInput
 from sdk.project.gather import decisions_on, sealing_event
 from sdk.project.inputs import find_run, reviews_of
+from sdk.project.sealing import benchmarks_of
 from sdk.project.state import ProjectState
 from sdk.records import (
     STEP_RECORDS,
@@ -58,6 +59,7 @@ def dossier(state: ProjectState) -> Dossier:
         run=run,
         scores=scores[-1] if scores else None,
         leaks=leaks[-1] if leaks else None,
+        benchmarks=benchmarks_of(state, run) if run else (),
         package=package,
         release=release,
         approvals=tuple(Decided(each.approver, each.decision, each.reason, each.time) for each in decisions),

@@ -30,12 +30,15 @@ from sdk.records.base_types import (
     sha256,
 )
 from sdk.records.benchmarks import (
+    DECIDING,
+    SAFETY,
     BenchmarkResult,
     Benchmarks,
     BenchmarkSettings,
     MetricScores,
     NearDuplicate,
     Overlap,
+    PairedChange,
     QuestionScores,
 )
 from sdk.records.declarations import Declared
@@ -109,7 +112,7 @@ from sdk.records.settings import (
     TrainSettings,
 )
 from sdk.records.shapes import Backend, Hardware, Lengths, ModelShape
-from sdk.records.training import LossPoint, Run, ValidationPoint
+from sdk.records.training import LossPoint, LossSpike, Run, ValidationPoint
 
 # In the order of the steps.
 STEP_RECORDS: tuple[type[StepRecord], ...] = (
@@ -134,6 +137,7 @@ __all__ = [
     "ALL",
     "ALWAYS",
     "BASE",
+    "DECIDING",
     "FUSED",
     "KEEP",
     "MAJORITY",
@@ -148,6 +152,7 @@ __all__ = [
     "PROJECT_NAME",
     "PROJECT_NAME_RULE",
     "PROMPTS",
+    "SAFETY",
     "SLICES",
     "STEP_RECORDS",
     "TEMPLATES",
@@ -184,6 +189,7 @@ __all__ = [
     "Lengths",
     "LoraInit",
     "LossPoint",
+    "LossSpike",
     "MajorityScore",
     "Memory",
     "MessageRole",
@@ -201,6 +207,7 @@ __all__ = [
     "Overlap",
     "OwnRows",
     "Package",
+    "PairedChange",
     "PassMeasurement",
     "PeftMethod",
     "Pilot",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,18 @@ from sdk.records.base_types import Frozen, Interval, Sha256, StepRecord
 from sdk.records.summary import brief
 
 QUESTIONS_NAMED = 5  # in a summary; the record has all
+SAFETY = "safety"  # the questions that ship, for which there is no file
+# benchmark -> its metric that a policy's bound is about, by which it is published mostly
+DECIDING = {
+    "mmlu": "acc",
+    "cmmlu": "acc",
+    "truthfulqa": "mc2",
+    "gsm8k": "exact_match,strict-match",
+    "humaneval": "pass@1",
+    "hellaswag": "acc_norm",
+    "pubmedqa": "acc",
+    SAFETY: "declined",
+}
 
 
 class NearDuplicate(Frozen):
@@ -81,7 +93,7 @@ class BenchmarkResult(Frozen):
     """One benchmark, from one file."""
 
     sha256: Sha256 = Field(description="of the file that its questions were taken from")
-    version: str = Field(description="of the benchmark's definition in lm-evaluation-harness")
+    version: str = Field(description="of its definition in lm-evaluation-harness, or of the safety probes")
     num_fewshot: int = Field(ge=0, description="examples before each question")
     metrics: tuple[str, ...] = Field(min_length=1, description="as lm-evaluation-harness calls them")
     scores: dict[str, dict[str, MetricScores]] = Field(description="metric -> 'all' and every subset -> scores")
@@ -92,6 +104,32 @@ class BenchmarkResult(Frozen):
         return ", ".join(f"{metric} {self.scores[metric]['all'].brief()}" for metric in self.metrics)
 
 
+class PairedChange(Frozen):
+    """From base to adapted model on the same questions, held against a bound."""
+
+    questions: int = Field(gt=0)
+    base: float = Field(description="mean of the scores")
+    adapted: float
+    lost: int = Field(ge=0, description="questions with a lower score of the adapted model")
+    gained: int = Field(ge=0, description="with a higher one")
+    bound: float = Field(gt=-1, le=0, description="change that the mean may have: the adapted model's less the base's")
+    method: Literal["exact", "bootstrap"] = Field(description="of the test: exact where each score is right or wrong")
+    p_kept: float = Field(ge=0, le=1, description="of a fall by the bound or more; 0.05 or less: kept")
+    p_lost: float = Field(ge=0, le=1, description="of a fall by the bound or less; 0.05 or less: lost")
+    outcome: Literal["kept", "lost", "cannot be told"]
+    needed: int | None = Field(
+        description="questions that would tell, at the seen rates, in four of five cases; None: it is told, or none do"
+    )
+
+    def text(self) -> str:
+        """Say outcome, figures and, where it cannot be told, how many questions it would take."""
+        change = f"{self.base:.3f} → {self.adapted:.3f} on {self.questions:,} questions, at most {self.bound:g} allowed"
+        if self.outcome != "cannot be told":
+            return f"{self.outcome}: {change} (p {max(min(self.p_kept, self.p_lost), 1e-4):.2g})"
+        takes = "no number would, since the change is at the bound" if self.needed is None else f"{self.needed:,} would"
+        return f"cannot be told with {self.questions:,} questions, at these rates {takes}: {change}"
+
+
 class Benchmarks(StepRecord):
     """What was measured in one call; every question was put to the base and to the adapted model."""
 
@@ -99,12 +137,17 @@ class Benchmarks(StepRecord):
 
     results: dict[str, BenchmarkResult] = Field(min_length=1, description="benchmark -> result")
     settings: BenchmarkSettings
-    engine: str = Field(description="version of lm-evaluation-harness")
+    engine: str = Field(description="version of lm-evaluation-harness; empty: only the safety probes were asked")
     seconds: float = Field(ge=0)
+
+    @property
+    def by_engine(self) -> str:
+        """Say who scored the public ones."""
+        return f", by lm-evaluation-harness {self.engine}" if self.engine else ""
 
     def _summary(self) -> dict[str, Any]:
         return {
-            "measured": f"base model → adapted model, with 95 % interval, by lm-evaluation-harness {self.engine}",
+            "measured": f"base model → adapted model, with 95 % interval{self.by_engine}",
             **self.results,
             **{f"contamination, {name}": result.overlap for name, result in self.results.items()},
             "settings": brief(self.settings),

@@ -10,11 +10,31 @@ from sdk.records.base_types import FileRef, Frozen, Sha256, StepRecord, is_empty
 from sdk.records.settings import TrainSettings
 from sdk.records.shapes import Hardware
 
+ROWS_NAMED = 8  # in a line; the record has more
+
 
 class LossPoint(Frozen):
     step: int = Field(ge=0)
     loss: float
     learning_rate: float = Field(ge=0)
+
+
+class LossSpike(Frozen):
+    """A step whose loss leapt above those before it, with the rows that were learned in it, by id."""
+
+    step: int = Field(gt=0)
+    loss: float
+    usual: float = Field(description="median loss of the 16 steps before")
+    z: float = Field(description="how many robust standard deviations above it")
+    rows: tuple[str, ...] = Field(default=(), description="ids, 64 at most")
+    rows_in_step: int = Field(default=0, ge=0)
+
+    def brief(self) -> str:
+        named = ", ".join(self.rows[:ROWS_NAMED])
+        more = self.rows_in_step - min(len(self.rows), ROWS_NAMED)
+        return f"step {self.step:,}: {self.loss:.3f}, usually {self.usual:.3f}; rows {named}" + (
+            f" and {more:,} more" if more > 0 else ""
+        )
 
 
 class ValidationPoint(Frozen):
@@ -31,6 +51,12 @@ class Run(StepRecord):
     trainable_parameters: int = Field(gt=0)
     steps: int = Field(gt=0)
     losses: tuple[LossPoint, ...]
+    spikes: tuple[LossSpike, ...] | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="the ten highest steps whose loss leapt, in order; None: too few steps to tell, or an earlier "
+        "version wrote it",
+    )
     validation: tuple[ValidationPoint, ...] = ()
     validation_rows: int = Field(default=0, ge=0, description="rows that were held out and never trained on")
     best_step: int | None = Field(default=None, description="step with the lowest validation loss")
@@ -72,6 +98,8 @@ class Run(StepRecord):
             "trained": f"{self.trained}, {self.steps:,} steps",
             "loss": f"{losses[0].loss:.3f} to {losses[-1].loss:.3f}" if losses else "none",
         }
+        if self.spikes:
+            rows["loss spikes"] = self.spikes
         if held:
             rows["validation"] = f"{held[0].loss:.3f} to {held[-1].loss:.3f} on {self.validation_rows:,} held-out rows"
         memory = f"{self.memory_measured_gib:.3g} GiB at its peak ({self.memory_predicted_gib:.3g} predicted)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sdk.errors import short
 from sdk.policy import Demand
@@ -19,6 +19,7 @@ from sdk.records import (
     Leaks,
     LossPoint,
     Package,
+    PairedChange,
     Release,
     Run,
     Scores,
@@ -60,6 +61,9 @@ class Adaptation:
     sealed: str = ""  # when the package was, UTC, ISO 8601; for the report
     demands: tuple[Demand, ...] = ()  # what the policy asks of the model; for the report
     benchmarks: tuple[Benchmarks, ...] = ()  # oldest first
+    forgetting: Mapping[str, PairedChange] = field(
+        default_factory=dict
+    )  # of those that the policy bounds; for the report
 
     @property
     def digests(self) -> dict[str, str]:

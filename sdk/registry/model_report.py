@@ -30,6 +30,7 @@ def render(adaptation: Adaptation, plots: Mapping[str, bytes]) -> bytes:
         section("Recall on planted personal data", _recall_table(adaptation)),
         *_benchmarks(adaptation),
         *_leaks(adaptation, plots),
+        *_spikes(adaptation),
         section("Settings and why", _settings_table(adaptation)),
         section("Decisions and documents", _elsewhere(adaptation)),
         section("Lineage", _lineage_table(adaptation)),
@@ -113,7 +114,7 @@ def _elsewhere(adaptation: Adaptation) -> str:
             f"({code(model)}), and {code('sdk explain')} in the project's folder.",
         ],
         [
-            "model card, EU AI Act Annex IV, SR 26-2, HIPAA, data sheet",
+            "model card, EU AI Act Annex IV, SR 26-2, HIPAA, data sheet, safety validation, performance evaluation",
             f"{code('sdk documents')} writes them from the same records, with intended use, owner and contacts.",
         ],
         ["what scrubbing did", f"{code('scrub/report.html')} and {code('scrub/report.json')} beside this page."],
@@ -246,11 +247,14 @@ def _benchmarks(adaptation: Adaptation) -> list[str]:
         for line in benchmark_rows(result)
     ]
     note = (
-        "By lm-evaluation-harness, with 95 % intervals. Contamination is the share of the questions that nearly repeat "
-        "a training row."
+        "By lm-evaluation-harness, safety by the probes that ship; with 95 % intervals. Contamination is the share of "
+        "the questions that nearly repeat a training row."
+    )
+    kept = "".join(
+        f"<p>Forgetting, {escape(name)}: {escape(change.text())}.</p>" for name, change in adaptation.forgetting.items()
     )
     head = ["benchmark", "metric", "questions", "base", "adapted", "contamination"]
-    return [section("Public benchmarks", quiet(note) + table(head, rows, (2, 3, 4, 5)))]
+    return [section("Public benchmarks", quiet(note) + table(head, rows, (2, 3, 4, 5)) + kept)]
 
 
 def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:
@@ -287,6 +291,28 @@ def _leaks(adaptation: Adaptation, plots: Mapping[str, bytes]) -> list[str]:
     head = ["", "adapted model", "control", "chance"]
     body = f'<p class="quiet">{escape(note)}</p>' + table(head, rows, (1, 2, 3))
     return [section("Leak check", body), _pair(adaptation, plots, "leaks", "leaks_roc")]
+
+
+def _spikes(adaptation: Adaptation) -> list[str]:
+    rows = [
+        [
+            f"{each.step:,}",
+            f"{each.loss:.3f}",
+            f"{each.usual:.3f}",
+            f"{each.z:.1f}",
+            ", ".join(f"<code>{escape(row)}</code>" for row in each.rows),
+            f"{each.rows_in_step:,}",
+        ]
+        for each in adaptation.run.spikes or ()
+    ]
+    if not rows:
+        return []
+    note = (
+        "Steps whose loss lay more than six robust standard deviations above the median of the 16 before it, the ten "
+        "highest, and the rows that were learned in them. Look at these rows: one may be broken, foreign or planted."
+    )
+    head = ["step", "loss", "usually", "deviations", "rows", "of"]
+    return [section("Loss spikes", quiet(note) + table(head, rows, (0, 1, 2, 3, 5)))]
 
 
 def _settings_table(adaptation: Adaptation) -> str:

@@ -38,6 +38,7 @@ from sdk.train.engine import use_row_attention
 from sdk.train.engine.fp8 import to_fp8
 from sdk.train.failures import failures, memory_of_steps
 from sdk.train.job import Job
+from sdk.train.loss_spikes import find_spikes, with_rows
 from sdk.train.methods import check_settings, peft_config
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.process_group import is_main, processes_here, seed_apart
@@ -94,8 +95,13 @@ def train_here(job: Job, on_progress: OnProgress) -> Run | None:
         write_atomic(out / "adapter" / "adapter_config.json", config)
         write_atomic(out / "adapter" / "adapter_model.safetensors", weights)
     template = chat.training_template or base.template
+    together = plan.settings.gradient_accumulation_steps * plan.settings.gpus
+    spikes = with_rows(find_spikes(_losses(trainer)), job, plan.batches, together, rows.places)
     return _result(job, trainer, plan.tokens, validation, len(held)).model_copy(
-        update={"training_template": None if template is None else sha256(template.encode())}
+        update={
+            "training_template": None if template is None else sha256(template.encode()),
+            "spikes": spikes,
+        }
     )
 
 
