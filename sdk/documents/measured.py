@@ -25,7 +25,7 @@ class WrongAnswers:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchmarkLine:
     """One metric of a benchmark, on all of its questions or on those of a group."""
 
     name: str
@@ -52,13 +52,13 @@ def measured_facts(
         "turned": _turned(scores),
         "repeated": _repeated(scrubbed),
         "benchmarks": tuple(
-            Measured(name, metric, result.scores[metric][ALL])
+            BenchmarkLine(name, metric, result.scores[metric][ALL])
             for name, result in sorted(results.items())
             for metric in result.metrics
         )
         or _UNMEASURED,
         "probes": tuple(
-            Measured(group, metric, found)
+            BenchmarkLine(group, metric, found)
             for result in [results[SAFETY]]
             for metric in result.metrics
             for group, found in sorted(result.scores[metric].items())
