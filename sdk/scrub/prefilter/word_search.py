@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ import regex
 from sdk.scrub.prefilter.literals import LONGEST_LITERAL, trie
 from sdk.scrub.prefilter.requirements import Requirements
 from sdk.scrub.prefilter.shape_index import LEAD, MOST_SHAPES, STRANGER, can_begin
-from sdk.scrub.prefilter.strategies import Patterns, Place, PreparedText, Strategy, Window, begins_inside_run, merged
+from sdk.scrub.prefilter.strategies import Patterns, Place, PreparedText, Strategy, Window, around, begins_inside_run
 from sdk.scrub.prefilter.text_shapes import EXACT, shape_of
 
 FAR = 150  # characters between a word and a digit, above which looking near digits does not pay
@@ -51,7 +50,7 @@ class Words(Strategy):
         return self._inside([(0, len(text.lower))], text)
 
     def _inside(self, windows: Sequence[Window], text: PreparedText) -> Iterator[Place]:
-        passes = []
+        passes: list[list[tuple[int, str]]] = []
         if self._after_no_letter:
             passes.append(_occurrences_after_no_letter(self._after_no_letter, text.lower, windows))
         if self._ascii:
@@ -59,7 +58,7 @@ class Words(Strategy):
         if self._beyond_ascii and not text.lower.isascii():
             passes.append(_occurrences(self._beyond_ascii, text.lower, windows))
         known, shape = self._known, text.shape
-        for start, word in passes[0] if len(passes) == 1 else heapq.merge(*passes):
+        for start, word in passes[0] if len(passes) == 1 else sorted(itertools.chain(*passes)):
             key = word, shape[start + LEAD - 1 : start + LEAD + len(word) + AROUND]
             fitting = known.get(key)
             if fitting is None:
@@ -91,7 +90,7 @@ class WordsNearDigits(Words):
     def places(self, text: PreparedText) -> Iterable[Place]:
         if not text.digits:
             return ()
-        return self._inside(merged((start - self._within, end) for start, end in text.digits), text)
+        return self._inside(around(text.digits, self._within, 0), text)
 
 
 def _is_rare(literal: str) -> bool:
@@ -117,19 +116,23 @@ def _fits_behind_letter(relaxed: str, cases: tuple[tuple[str, ...], ...]) -> boo
 
 def _occurrences_after_no_letter(
     pattern: re.Pattern[str], lower: str, windows: Sequence[Window]
-) -> Iterator[tuple[int, str]]:
+) -> list[tuple[int, str]]:
     spaced = " " + lower
-    for start, end in windows:
-        for match in pattern.finditer(spaced, start, end + LONGEST_LITERAL + 1):
-            if match.start() <= end:
-                yield match.start(), match[1]
+    return [
+        (place, match[1])
+        for start, end in windows
+        for match in pattern.finditer(spaced, start, end + LONGEST_LITERAL + 1)
+        if (place := match.start()) <= end
+    ]
 
 
-def _occurrences(pattern: re.Pattern[str], lower: str, windows: Sequence[Window]) -> Iterator[tuple[int, str]]:
-    for start, end in windows:
-        for match in pattern.finditer(lower, start, end + LONGEST_LITERAL):
-            if match.start() <= end:
-                yield match.start(), match[0] + match[match.lastindex or 1]
+def _occurrences(pattern: re.Pattern[str], lower: str, windows: Sequence[Window]) -> list[tuple[int, str]]:
+    return [
+        (place, match[0] + match[match.lastindex or 1])
+        for start, end in windows
+        for match in pattern.finditer(lower, start, end + LONGEST_LITERAL)
+        if (place := match.start()) <= end
+    ]
 
 
 def _by_first_character(words: Iterable[str]) -> re.Pattern[str] | None:
