@@ -16,7 +16,7 @@ from sdk.scrub.prefilter.strategies import Patterns, Place, PreparedText, Strate
 from sdk.scrub.prefilter.text_shapes import EXACT, shape_of
 
 FAR = 150  # characters between a word and a digit, above which looking near digits does not pay
-AROUND = 2  # characters behind a word whose shape is looked at
+AROUND = 3  # characters behind a word whose shape is looked at
 
 
 class Words(Strategy):
@@ -24,7 +24,7 @@ class Words(Strategy):
 
     def __init__(self, patterns: Patterns) -> None:
         self._patterns = patterns
-        self._known: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._known: dict[tuple[str, str, str], tuple[int, ...]] = {}
         words = {word for requirements in patterns.values() for word in requirements.prefixes}
         begins = [(number, tuple(requirements.prefixes)) for number, requirements in patterns.items()]
         self._numbers = {
@@ -57,9 +57,10 @@ class Words(Strategy):
             passes.append(_occurrences(self._ascii, text.lower, windows))
         if self._beyond_ascii and not text.lower.isascii():
             passes.append(_occurrences(self._beyond_ascii, text.lower, windows))
-        known, shape = self._known, text.shape
+        known, shape, lower = self._known, text.shape, text.lower
         for start, word in passes[0] if len(passes) == 1 else sorted(itertools.chain(*passes)):
-            key = word, shape[start + LEAD - 1 : start + LEAD + len(word) + AROUND]
+            end = start + len(word) + AROUND
+            key = word, lower[start:end], shape[start + LEAD - 1 : end + LEAD]
             fitting = known.get(key)
             if fitting is None:
                 fitting = known[key] = self._fitting(*key)
@@ -68,10 +69,10 @@ class Words(Strategy):
             if fitting:
                 yield start, fitting, False
 
-    def _fitting(self, word: str, shape: str) -> tuple[int, ...]:
-        """Return the patterns that can begin with the word. shape: from the character before it on."""
-        told = (EXACT[c] if s == "a" else s for c, s in zip(word, shape[1:], strict=False))
-        exact = (shape[0] + "".join(told) + shape[1 + len(word) :]).replace(STRANGER, "u")
+    def _fitting(self, word: str, lower: str, shape: str) -> tuple[int, ...]:
+        """Return the patterns that can begin with the word. lower: it and what follows; shape: from before it on."""
+        told = (EXACT[c] if s == "a" else s for c, s in zip(lower, shape[1:], strict=False))
+        exact = (shape[0] + "".join(told) + shape[1 + len(lower) :]).replace(STRANGER, "u")
         first = word[0].upper() if shape[1] == "A" else word[0]
         return tuple(number for number in self._numbers[word] if can_begin(self._patterns[number], first, exact, 1))
 
