@@ -24,14 +24,23 @@ def _bare(place: str) -> str:
 
 
 _LARGE = frozenset(_bare(place) for places in _PLACES.values() for place in places.split(";"))
+# Before a country or what is larger; a part of a state is smaller than one.
+_PART = re.compile(
+    r"(?:rural|urban|(?:north|south|east|west|central)(?:ern|east|west|eastern|western)?) |(?:kingdom|republic) of "
+)
+_COUNTRIES = frozenset(_bare(place) for name in ("countries", "larger") for place in _PLACES[name].split(";"))
 _AND = re.compile(r"(?:,|;|/| (?:and|or) |和|、)+")
 
 
 def _place(value: str) -> str | None:
     """Return a place, or several, where none is smaller than a state, as Safe Harbor lets them stay."""
-    if _bare(value) in _LARGE or all(_bare(one) in _LARGE for one in _AND.split(value)):
-        return value
-    return None
+    places = (value,) if _bare(value) in _LARGE else _AND.split(value)
+    return value if all(map(_is_large, map(_bare, places))) else None
+
+
+def _is_large(place: str) -> bool:
+    part = _PART.match(place)
+    return place in _LARGE or (part is not None and _bare(place[part.end() :]) in _COUNTRIES)
 
 
 def _date(value: str) -> str | None:
