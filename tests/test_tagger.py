@@ -87,6 +87,18 @@ def test_what_looks_like_a_name_and_is_none(tagger: NameTagger, text: str, peopl
     assert values(text, tagger.find_many([text])[0], "PERSON") == people
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Her New York Heart Association class was III; the study followed the Declaration of Helsinki.", set()),
+        ("Similarly, the Fournier's gangrene had spread, and the Landolt ring was read in both groups.", set()),
+        ("She was moved from the clinic in Helsinki to another one in New York.", {"Helsinki", "New York"}),
+    ],
+)
+def test_a_place_in_the_name_of_a_measure_is_none(tagger: NameTagger, text: str, found: set[str]) -> None:
+    assert {text[span.start : span.end] for span in tagger.find_many([text])[0]} == found
+
+
 def test_invented_clinical_notes_keep_their_names_and_their_medicine(tagger: NameTagger) -> None:
     """On notes that were written by hand for this, with invented names beside eponyms, headings and medicines."""
     rows = benchmark.read(HERE / "data" / "clinical-notes.txt")

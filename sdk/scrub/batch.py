@@ -265,7 +265,8 @@ class Scrubber:
             for span in spans:
                 ledger.append(_finding_line(row.id, leaf, span, self._actions.action_of(span.entity_type)))
             self._count(tally, leaf, text, spans)
-            kinds.update(s.entity_type for s in spans if self._actions.action_of(s.entity_type) != "keep")
+            if text != leaf.text:
+                kinds.update(s.entity_type for s in spans if self._actions.action_of(s.entity_type) != "keep")
             if leaf.field == "content" and leaf.message is not None:
                 messages.append(ScrubbedMessage(row.messages[leaf.message].role, leaf.text, text))
             if leaf.field == "content" and leaf.text.strip() and not text.strip():

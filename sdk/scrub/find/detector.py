@@ -12,9 +12,8 @@ The registry, the recognizers and what their results mean are Presidio's (presid
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.nlp_engine import NlpEngine
 
 from sdk.regular_files import FileBytes
+from sdk.scrub.find.checksums.checksum_recognizer import ChecksumRecognizer
 from sdk.scrub.find.checksums.nationals import without_labels
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.ner_models import load_ner_models
@@ -48,18 +48,41 @@ class DetectorTimedOut(DetectorFailed):
     """Scanning took longer than a text may take."""
 
 
-@dataclass(frozen=True)
 class _OwnedPattern:
-    """One pattern of one recognizer."""
+    """One pattern of one recognizer, and what is asked of its matches."""
 
-    recognizer: PatternRecognizer
-    pattern: Pattern
+    __slots__ = ("alone", "invalidate", "kind", "name", "needed", "pattern", "recognizer", "score", "validate", "words")
+
+    def __init__(self, recognizer: PatternRecognizer, pattern: Pattern, score_threshold: float) -> None:
+        kind = type(recognizer)
+        self.recognizer, self.pattern = recognizer, pattern
+        self.kind, self.name, self.score = recognizer.supported_entities[0], recognizer.name, pattern.score
+        validates = kind.validate_result is not PatternRecognizer.validate_result
+        invalidates = kind.invalidate_result is not PatternRecognizer.invalidate_result
+        self.validate = recognizer.validate_result if validates else None
+        self.invalidate = recognizer.invalidate_result if invalidates else None
+        self.words: tuple[str, ...] = tuple(recognizer.context or ())
+        self.alone = len(recognizer.patterns) == 1  # so its matches never overlap
+        # One of them must stand near a match. To look for them first is faster than many a check.
+        needed = self.alone and isinstance(recognizer, ChecksumRecognizer) and recognizer.needs_words
+        self.needed = self.words if needed and self.score < score_threshold else ()
+
+    def scored(self, value: str) -> float:
+        """Score a match as PatternRecognizer does it: a valid value is sure, an invalid one is none."""
+        score = self.score
+        if self.validate:
+            valid = self.validate(value)
+            if valid is not None:
+                score = MOST if valid else LEAST
+        if self.invalidate and self.invalidate(value):
+            score = LEAST
+        return float(score)
 
 
 class _Language:
     """The recognizers of one language, sorted by how they are run."""
 
-    def __init__(self, recognizers: Sequence[EntityRecognizer], prefilter: bool) -> None:
+    def __init__(self, recognizers: Sequence[EntityRecognizer], prefilter: bool, score_threshold: float) -> None:
         self.patterns: list[_OwnedPattern] = []
         self.single: list[EntityRecognizer] = []
         self.many: list[Any] = []
@@ -67,13 +90,11 @@ class _Language:
             if hasattr(recognizer, "find_many"):
                 self.many.append(recognizer)
             elif _is_plain(recognizer):
-                self.patterns += [_OwnedPattern(recognizer, pattern) for pattern in recognizer.patterns]
+                self.patterns += [_OwnedPattern(recognizer, one, score_threshold) for one in recognizer.patterns]
             else:
                 self.single.append(recognizer)
         expressions = ((one.pattern.regex, int(one.recognizer.global_regex_flags)) for one in self.patterns)
         self.prefilter = prefilter_of(tuple(expressions), STRATEGIES if prefilter else NO_STRATEGIES)
-        self.by_id = {id(one.recognizer): one.recognizer for one in self.patterns}
-        self.validates = {one.recognizer.id: _validates(one.recognizer) for one in self.patterns}
 
 
 def _is_plain(recognizer: EntityRecognizer) -> bool:
@@ -83,14 +104,6 @@ def _is_plain(recognizer: EntityRecognizer) -> bool:
         isinstance(recognizer, PatternRecognizer)
         and kind.analyze is PatternRecognizer.analyze
         and kind.enhance_using_context is EntityRecognizer.enhance_using_context
-    )
-
-
-def _validates(recognizer: PatternRecognizer) -> tuple[bool, bool]:
-    kind = type(recognizer)
-    return (
-        kind.validate_result is not PatternRecognizer.validate_result,
-        kind.invalidate_result is not PatternRecognizer.invalidate_result,
     )
 
 
@@ -117,7 +130,7 @@ class Detector:
         engine, chosen = load_ner_models(recognizer, registry.recognizers, registry.supported_languages)
         self._nlp: NlpEngine = engine
         self._languages = {
-            code: _Language([one for one in chosen if one.supported_language == code], prefilter)
+            code: _Language([one for one in chosen if one.supported_language == code], prefilter, score_threshold)
             for code in self.languages
         }
         self.kinds = frozenset(kind for one in chosen for kind in one.supported_entities)
@@ -210,8 +223,8 @@ class Detector:
             found = [*self._patterns(plan, view.text, deadline), *its, *self._others(plan, view.text, language)]
             if time.monotonic() > deadline:
                 raise DetectorTimedOut(f"all recognizers together took longer than {self._row_seconds:g} s")
-            kept = (view.original(span) for span in found if span.score >= self._score_threshold)
-            spans += [span for span in kept if span]
+            found = [span for span in found if span.score >= self._score_threshold]
+            spans += found if view.is_plain else filter(None, map(view.original, found))
         return without_labels(readings[0].text, merged(spans))
 
     def _patterns(self, plan: _Language, text: str, deadline: float) -> list[Span]:
@@ -224,33 +237,21 @@ class Detector:
             ) from None
         if not matches:
             return []
-        by_recognizer: dict[int, list[Span]] = defaultdict(list)
+        by_recognizer: dict[int, tuple[_OwnedPattern, list[Span]]] = {}
         for number, start, end in matches:
             pattern = plan.patterns[number]
-            recognizer = pattern.recognizer
-            score = self._score(plan, pattern, text[start:end])
+            if pattern.needed and not self._context.near(text, start, end, pattern.needed):
+                continue
+            score = pattern.scored(text[start:end])
             if score > LEAST:
-                kind = recognizer.supported_entities[0]
-                by_recognizer[id(recognizer)].append(Span(start, end, kind, score, recognizer.name))
+                span = Span(start, end, pattern.kind, score, pattern.name)
+                by_recognizer.setdefault(id(pattern.recognizer), (pattern, []))[1].append(span)
         spans: list[Span] = []
-        for key, its in by_recognizer.items():
-            spans += self._in_context(text, _without_contained(its), plan.by_id[key])
+        for pattern, its in by_recognizer.values():
+            spans += self._in_context(text, its if pattern.alone else _without_contained(its), pattern.words)
         return spans
 
-    def _score(self, plan: _Language, pattern: _OwnedPattern, value: str) -> float:
-        """Score a match as PatternRecognizer does it: a valid value is sure, an invalid one is none."""
-        score = pattern.pattern.score
-        validates, invalidates = plan.validates[pattern.recognizer.id]
-        if validates:
-            valid = pattern.recognizer.validate_result(value)
-            if valid is not None:
-                score = MOST if valid else LEAST
-        if invalidates and pattern.recognizer.invalidate_result(value):
-            score = LEAST
-        return float(score)
-
-    def _in_context(self, text: str, spans: list[Span], recognizer: EntityRecognizer) -> list[Span]:
-        words = tuple(recognizer.context or ())
+    def _in_context(self, text: str, spans: list[Span], words: tuple[str, ...]) -> list[Span]:
         if not words:
             return spans
         scores = [self._context.raised(text, span.start, span.end, span.score, words) for span in spans]
@@ -275,7 +276,7 @@ class Detector:
             rest = [result for key, others in results.items() if key != recognizer.id for result in others]
             own = recognizer.enhance_using_context(text, own, rest, artifacts, None)
             its = [Span(r.start, r.end, r.entity_type, float(r.score), recognizer.name) for r in own]
-            spans += self._in_context(text, its, recognizer)
+            spans += self._in_context(text, its, tuple(recognizer.context or ()))
         return spans
 
 

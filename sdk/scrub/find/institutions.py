@@ -62,7 +62,8 @@ _WEAK = frozenset(
 _HEAD = regex.compile(rf"(?<![\p{{L}}])(?:{_HEADS})(?![\p{{L}}'’])", regex.IGNORECASE)
 # where a head can begin: at a capital, or at one of those that count in small letters
 _BEGINS = re.compile(
-    r"(?<![A-Za-z])(?:[CHIMNRSAEDBTPFUWOLKZ](?=[A-Za-z])|(?<= )(?:hospital|clinic|medical cent|pharmacy))"
+    r"[CHIMNRSAEDBTPFUWOLKZhcmp](?:(?<![A-Za-z].)(?<=[A-Z])(?=[A-Za-z])|(?<= h)ospital|(?<= c)linic|(?<= m)edical cent"
+    r"|(?<= p)harmacy)"
 )
 # words of the trade, of places in general, and of sentences: no name by themselves
 _TRADE = frozenset(

@@ -60,6 +60,11 @@ class View:
     ends: tuple[int, ...] | None = None  # where each character ends in the original; None: one further on
     only: tuple[tuple[int, int], ...] = ()  # of the original: where finds count; empty: everywhere
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether every find stands in the original as it stands here."""
+        return self.places is None and not self.only
+
     def original(self, span: Span) -> Span | None:
         """Return the span in the original text; None where finds of this view do not count."""
         if self.places is None:
@@ -157,7 +162,12 @@ def _plain(escape: str) -> str | None:
 # -- Base64
 
 SHORTEST, LONGEST = 12, 4_096  # characters of Base64 that are looked into; longer ones are data
-_LONG_WORD = re.compile(rf"(?<![0-9A-Za-z+/_=\-])[0-9A-Za-z+/_\-]{{{SHORTEST},{LONGEST}}}={{0,2}}(?![0-9A-Za-z+/_=\-])")
+# In this pattern and the other one the class that begins it stands before what looks behind it: `re` is faster so.
+_LONG_WORD = re.compile(
+    rf"[0-9A-Za-z+/_\-](?<![0-9A-Za-z+/_=\-].)[0-9A-Za-z+/_\-]{{{SHORTEST - 1},{LONGEST - 1}}}={{0,2}}"
+    r"(?![0-9A-Za-z+/_=\-])"
+)
+_CAPITAL, _SMALL = re.compile("[A-Z]"), re.compile("[a-z]")
 _TEXT = 0.9  # of the characters, above which what is decoded is text
 
 
@@ -171,8 +181,10 @@ def _from_base64(text: str) -> Iterator[View]:
 
 
 def _decoded(run: str) -> str | None:
+    if run.islower() or run.isupper():  # as nearly every long word is
+        return None
     body = run.rstrip("=").replace("-", "+").replace("_", "/")
-    if len(body) % 4 == 1 or not (regex.search("[A-Z]", body) and regex.search("[a-z]", body)):
+    if len(body) % 4 == 1 or not (_CAPITAL.search(body) and _SMALL.search(body)):
         return None
     try:
         decoded = base64.b64decode(body + "=" * (-len(body) % 4), validate=True).decode("utf-8")
@@ -185,7 +197,7 @@ def _decoded(run: str) -> str | None:
 # -- letters in place of digits, as a scanner reads them
 
 _LIKE_DIGITS = str.maketrans("OolI|ZzSsB", "0011122558")
-_LOOKALIKE = re.compile(r"(?<![0-9A-Za-z])[0-9OolI|ZzSsB](?:[ \-./]?[0-9OolI|ZzSsB]){6,22}(?![0-9A-Za-z])")
+_LOOKALIKE = re.compile(r"[0-9OolI|ZzSsB](?<![0-9A-Za-z].)(?:[ \-./]?[0-9OolI|ZzSsB]){6,22}(?![0-9A-Za-z])")
 AROUND = 64  # characters beside such a run in which a word for a number is looked for
 
 

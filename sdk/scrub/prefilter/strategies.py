@@ -18,15 +18,16 @@ from sdk.scrub.prefilter.text_shapes import NOTHING, shape_of
 
 CLOSE, NEAR = 3, 18  # characters before the first digit of a match, at most: a very good hint, and a good one
 LONG_RUN = 6  # letters and digits with which a match begins: rarer in prose than a digit some way off
+LONGEST_RUN = 24  # letters and digits of such a run whose shape is looked at
 LONG_ENCODED = 30  # the same of visible characters, as in keys
 SHORT_TEXT = 1_000  # characters; in less, windows around digits do not pay
 BEFORE_MARK, MARKS = 4, ".:-"  # letters and digits at most before one of the marks
 DENSE = 0.5  # of a text that lies in windows, above which the whole is searched
-_RUN = re.compile(rf"[^0aA](?=([0aA]{{{LONG_RUN},24}}.?)())", re.DOTALL)
-_MARK = re.compile(f"[{MARKS}]")
 _ENCODED = re.compile(rf"[{''.join(map(re.escape, sorted(ENCODED)))}]{{{LONG_ENCODED}}}")
 _ENCODED_BEGINS = re.compile(rf"(?<![0-9A-Za-z])(?={_ENCODED.pattern})")
-_DIGITS = re.compile("[0-9]+")
+GAP = 12  # characters between two runs of digits that are looked at as one, since what is near one is near both
+_DIGITS = re.compile(f"[0-9](?:[^0-9]{{0,{GAP}}}[0-9])*")
+FEW = 4  # literals that are looked for one by one before anything else is done
 
 Patterns = Mapping[int, Requirements]  # by the patterns' numbers
 # (start, numbers of patterns, rest): the patterns may match at start; rest: there and at any place behind it.
@@ -42,8 +43,8 @@ class PreparedText:
     def __init__(self, text: str, shapes: Mapping[int, str]) -> None:
         self.text = text
         self.lower = text.lower()
-        self.shape = NOTHING * LEAD + text.translate(shapes)
-        self.digits: list[Window] = [match.span() for match in _DIGITS.finditer(text)]  # runs
+        self.shape = NOTHING * LEAD + text.translate(shapes) + NOTHING
+        self.digits: list[Window] = [match.span() for match in _DIGITS.finditer(text)]  # runs of them
 
 
 class Strategy(Protocol):
@@ -100,7 +101,7 @@ class NearDigits(Strategy):
     def places(self, text: PreparedText) -> Iterable[Place]:
         if not text.digits:
             return ()
-        windows = merged((start - self._before_digit, end) for start, end in text.digits)
+        windows = around(text.digits, self._before_digit, 0)
         dense = sum(end - start for start, end in windows) > DENSE * len(text.shape)
         starts = self._starts.finditer(text.shape) if dense else self._inside(windows, text.shape)
         return self._index.fitting(starts, text.text, text.shape)
@@ -166,13 +167,15 @@ class LongRuns(Strategy):
 
     def __init__(self, patterns: Patterns) -> None:
         self._index = ShapeIndex(patterns)
+        least = min(requirements.alnum_run for requirements in patterns.values())
+        self._run = re.compile(rf"[^0aA](?=([0aA]{{{min(least, LONGEST_RUN)},{LONGEST_RUN}}}.?)())", re.DOTALL)
 
     @staticmethod
     def serves(requirements: Requirements) -> bool:
         return requirements.alnum_run >= LONG_RUN and not begins_inside_run(requirements, mixed=True)
 
     def places(self, text: PreparedText) -> Iterable[Place]:
-        return self._index.fitting(_RUN.finditer(text.shape), text.text, text.shape)
+        return self._index.fitting(self._run.finditer(text.shape), text.text, text.shape)
 
 
 class BeforeMarks(Strategy):
@@ -183,6 +186,13 @@ class BeforeMarks(Strategy):
 
     def __init__(self, patterns: Patterns) -> None:
         self._index = ShapeIndex(patterns)
+        required = [requirements.required for requirements in patterns.values()]
+        between = frozenset[str]().union(*(one.between or () for one in required if one))
+        marks = frozenset[str]().union(*(one.literals for one in required if one))
+        inside = f"[{''.join(map(re.escape, sorted(between)))}]"
+        # A mark first, since these are rare; the group that is filled tells how many stand before it.
+        before = (f"(?<=(?<![0-9a-z]){inside}{{{count}}}.)()" for count in range(1, BEFORE_MARK + 1))
+        self._marks = re.compile(f"[{''.join(map(re.escape, sorted(marks)))}](?:{'|'.join(before)})")
 
     @staticmethod
     def serves(requirements: Requirements) -> bool:
@@ -200,18 +210,9 @@ class BeforeMarks(Strategy):
 
     def places(self, text: PreparedText) -> Iterable[Place]:
         shape = text.shape
-        starts = (SHAPE_HERE.match(shape, start) for start in self._groups(shape))
+        marks = self._marks.finditer(text.lower)
+        starts = (SHAPE_HERE.match(shape, mark.start() + LEAD - (mark.lastindex or 0)) for mark in marks)
         return self._index.fitting(starts, text.text, shape)
-
-    @staticmethod
-    def _groups(shape: str) -> Iterator[int]:
-        """Yield where a group of letters and digits begins that stands before a mark."""
-        for match in _MARK.finditer(shape):
-            end = start = match.start()
-            while start > end - BEFORE_MARK and shape[start - 1] in "0aA":
-                start -= 1
-            if start < end and shape[start - 1] not in "0aA":
-                yield start
 
 
 class Literals(Strategy):
@@ -249,20 +250,23 @@ class _LiteralWindows:
         self._required: Required = requirements.required
         self._digit_within = requirements.digit_within
         self.finder = re.compile(trie(self._required.literals))
+        self._few = self._required.literals if len(self._required.literals) <= FEW else ()
         self.beyond_ascii = not any(literal.isascii() for literal in self._required.literals)
         self.candidates = _candidates(requirements)
 
     def of(self, text: PreparedText) -> list[Window]:
         lower, within, digit = text.lower, self._required.within, self._digit_within
+        if self._few and not any(literal in lower for literal in self._few):
+            return []
         if digit is None or len(lower) < SHORT_TEXT:
             return merged(self._before(lower, m.start(), m.end()) for m in self.finder.finditer(lower))
         if self._required.literals <= DIGITS:
-            return merged((start - digit, end) for start, end in text.digits)
+            return around(text.digits, digit, 0)
         # The match has a digit, too, so literals far from every digit need not be looked at.
         behind = within + LONGEST_LITERAL
         return merged(
             self._before(lower, m.start(), m.end())
-            for start, end in merged((start - digit, end + behind) for start, end in text.digits)
+            for start, end in around(text.digits, digit, behind)
             for m in self.finder.finditer(lower, start, end)
         )
 
@@ -312,6 +316,22 @@ def begins_inside_run(requirements: Requirements, mixed: bool = False) -> bool:
         for shape in run
         for shapes, before in requirements.beginnings
     )
+
+
+def around(runs: Sequence[Window], before: int, behind: int) -> list[Window]:
+    """Return the runs with so many characters before and behind each, those that then overlap as one."""
+    result: list[Window] = []
+    first = last = -1
+    for start, end in runs:
+        if start - before <= last:
+            last = end + behind
+            continue
+        if last >= 0:
+            result.append((first, last))
+        first, last = max(start - before, 0), end + behind
+    if last >= 0:
+        result.append((first, last))
+    return result
 
 
 def merged(windows: Iterable[Window]) -> list[Window]:

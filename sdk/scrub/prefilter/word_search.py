@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +12,11 @@ import regex
 from sdk.scrub.prefilter.literals import LONGEST_LITERAL, trie
 from sdk.scrub.prefilter.requirements import Requirements
 from sdk.scrub.prefilter.shape_index import LEAD, MOST_SHAPES, STRANGER, can_begin
-from sdk.scrub.prefilter.strategies import Patterns, Place, PreparedText, Strategy, Window, begins_inside_run, merged
+from sdk.scrub.prefilter.strategies import Patterns, Place, PreparedText, Strategy, Window, around, begins_inside_run
 from sdk.scrub.prefilter.text_shapes import EXACT, shape_of
 
 FAR = 150  # characters between a word and a digit, above which looking near digits does not pay
-AROUND = 2  # characters behind a word whose shape is looked at
+AROUND = 3  # characters behind a word whose shape is looked at
 
 
 class Words(Strategy):
@@ -25,7 +24,7 @@ class Words(Strategy):
 
     def __init__(self, patterns: Patterns) -> None:
         self._patterns = patterns
-        self._known: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._known: dict[tuple[str, str, str], tuple[int, ...]] = {}
         words = {word for requirements in patterns.values() for word in requirements.prefixes}
         begins = [(number, tuple(requirements.prefixes)) for number, requirements in patterns.items()]
         self._numbers = {
@@ -51,16 +50,17 @@ class Words(Strategy):
         return self._inside([(0, len(text.lower))], text)
 
     def _inside(self, windows: Sequence[Window], text: PreparedText) -> Iterator[Place]:
-        passes = []
+        passes: list[list[tuple[int, str]]] = []
         if self._after_no_letter:
             passes.append(_occurrences_after_no_letter(self._after_no_letter, text.lower, windows))
         if self._ascii:
             passes.append(_occurrences(self._ascii, text.lower, windows))
         if self._beyond_ascii and not text.lower.isascii():
             passes.append(_occurrences(self._beyond_ascii, text.lower, windows))
-        known, shape = self._known, text.shape
-        for start, word in passes[0] if len(passes) == 1 else heapq.merge(*passes):
-            key = word, shape[start + LEAD - 1 : start + LEAD + len(word) + AROUND]
+        known, shape, lower = self._known, text.shape, text.lower
+        for start, word in passes[0] if len(passes) == 1 else sorted(itertools.chain(*passes)):
+            end = start + len(word) + AROUND
+            key = word, lower[start:end], shape[start + LEAD - 1 : end + LEAD]
             fitting = known.get(key)
             if fitting is None:
                 fitting = known[key] = self._fitting(*key)
@@ -69,10 +69,10 @@ class Words(Strategy):
             if fitting:
                 yield start, fitting, False
 
-    def _fitting(self, word: str, shape: str) -> tuple[int, ...]:
-        """Return the patterns that can begin with the word. shape: from the character before it on."""
-        told = (EXACT[c] if s == "a" else s for c, s in zip(word, shape[1:], strict=False))
-        exact = (shape[0] + "".join(told) + shape[1 + len(word) :]).replace(STRANGER, "u")
+    def _fitting(self, word: str, lower: str, shape: str) -> tuple[int, ...]:
+        """Return the patterns that can begin with the word. lower: it and what follows; shape: from before it on."""
+        told = (EXACT[c] if s == "a" else s for c, s in zip(lower, shape[1:], strict=False))
+        exact = (shape[0] + "".join(told) + shape[1 + len(lower) :]).replace(STRANGER, "u")
         first = word[0].upper() if shape[1] == "A" else word[0]
         return tuple(number for number in self._numbers[word] if can_begin(self._patterns[number], first, exact, 1))
 
@@ -91,7 +91,7 @@ class WordsNearDigits(Words):
     def places(self, text: PreparedText) -> Iterable[Place]:
         if not text.digits:
             return ()
-        return self._inside(merged((start - self._within, end) for start, end in text.digits), text)
+        return self._inside(around(text.digits, self._within, 0), text)
 
 
 def _is_rare(literal: str) -> bool:
@@ -117,19 +117,23 @@ def _fits_behind_letter(relaxed: str, cases: tuple[tuple[str, ...], ...]) -> boo
 
 def _occurrences_after_no_letter(
     pattern: re.Pattern[str], lower: str, windows: Sequence[Window]
-) -> Iterator[tuple[int, str]]:
+) -> list[tuple[int, str]]:
     spaced = " " + lower
-    for start, end in windows:
-        for match in pattern.finditer(spaced, start, end + LONGEST_LITERAL + 1):
-            if match.start() <= end:
-                yield match.start(), match[1]
+    return [
+        (place, match[1])
+        for start, end in windows
+        for match in pattern.finditer(spaced, start, end + LONGEST_LITERAL + 1)
+        if (place := match.start()) <= end
+    ]
 
 
-def _occurrences(pattern: re.Pattern[str], lower: str, windows: Sequence[Window]) -> Iterator[tuple[int, str]]:
-    for start, end in windows:
-        for match in pattern.finditer(lower, start, end + LONGEST_LITERAL):
-            if match.start() <= end:
-                yield match.start(), match[0] + match[match.lastindex or 1]
+def _occurrences(pattern: re.Pattern[str], lower: str, windows: Sequence[Window]) -> list[tuple[int, str]]:
+    return [
+        (place, match[0] + match[match.lastindex or 1])
+        for start, end in windows
+        for match in pattern.finditer(lower, start, end + LONGEST_LITERAL)
+        if (place := match.start()) <= end
+    ]
 
 
 def _by_first_character(words: Iterable[str]) -> re.Pattern[str] | None:

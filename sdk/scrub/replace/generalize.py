@@ -6,12 +6,41 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 
+from sdk.policy import read_yaml
 from sdk.scrub.replace import dates
 
 # ZIP code areas of 20,000 people or fewer by the 2000 census, as HHS' guidance on 45 CFR 164.514(b) lists them.
 SMALL_ZIP_AREAS = frozenset("036 059 063 102 203 556 692 790 821 823 830 831 878 879 884 890 893".split())
+_PLACES: dict[str, str] = read_yaml(Path(__file__).with_name("large_places.yaml"))
 OLDEST_AGE = 89  # in years; 45 CFR 164.514(b)(2)(i)(C)
+
+
+def _bare(place: str) -> str:
+    """Return a place's name without what does not tell it from others."""
+    plain = " ".join(unicodedata.normalize("NFKC", place).casefold().replace("’", "'").replace(".", "").split())
+    return plain.removeprefix("the ").removesuffix("'s")
+
+
+_LARGE = frozenset(_bare(place) for places in _PLACES.values() for place in places.split(";"))
+# Before a country or what is larger; a part of a state is smaller than one.
+_PART = re.compile(
+    r"(?:rural|urban|(?:north|south|east|west|central)(?:ern|east|west|eastern|western)?) |(?:kingdom|republic) of "
+)
+_COUNTRIES = frozenset(_bare(place) for name in ("countries", "larger") for place in _PLACES[name].split(";"))
+_AND = re.compile(r"(?:,|;|/| (?:and|or) |和|、)+")
+
+
+def _place(value: str) -> str | None:
+    """Return a place, or several, where none is smaller than a state, as Safe Harbor lets them stay."""
+    places = (value,) if _bare(value) in _LARGE else _AND.split(value)
+    return value if all(map(_is_large, map(_bare, places))) else None
+
+
+def _is_large(place: str) -> bool:
+    part = _PART.match(place)
+    return place in _LARGE or (part is not None and _bare(place[part.end() :]) in _COUNTRIES)
 
 
 def _date(value: str) -> str | None:
@@ -54,6 +83,7 @@ def _ip(value: str) -> str | None:
 GENERALIZED: dict[str, Callable[[str], str | None]] = {
     "DATE_TIME": _date,
     "DATE_OF_BIRTH": _birth,
+    "LOCATION": _place,
     "ZIP_CODE": _zip,
     "AGE": _age,
     "AGE_OVER_89": _age,

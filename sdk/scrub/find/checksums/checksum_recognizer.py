@@ -41,6 +41,11 @@ class ChecksumRecognizer(PatternRecognizer):
         """Tell whether the check holds. value: the match in upper case without separators."""
         raise NotImplementedError
 
+    @property
+    def needs_words(self) -> bool:
+        """Tell whether no find is sure by itself: each counts only with a context word near it."""
+        return self.weak and type(self).validate_result is ChecksumRecognizer.validate_result
+
     def holds(self, found: str, value: str) -> bool:
         """Tell whether the check holds. found: the match; value: the same as `valid` gets it."""
         return self.valid(value)

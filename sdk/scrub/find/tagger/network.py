@@ -128,13 +128,15 @@ class Network:
             hidden[1:] += vectors[:-1]
         if flags is not None:
             hidden += (flags @ self._flags) * np.float32(self._flag_scale)
-        hidden += self._extra[styles] * (styles > 0)[:, None]
+        if styles.any():
+            hidden += self._extra[styles] * (styles > 0)[:, None]
         hidden += self._extra[3] * glued[:, None]
         between = types == 0
+        wide = np.empty((len(hidden), 3 * hidden.shape[1]), np.float32)
         for (weight, scale, bias), step in zip(self._layers[:-1], self._steps[:-1], strict=True):
             near = self._rounded(hidden, step, between)
-            wide = np.zeros((len(near), 3 * near.shape[1]), np.float32)
             width = near.shape[1]
+            wide[0, :width] = wide[-1, 2 * width :] = 0
             wide[1:, :width] = near[:-1]
             wide[:, width : 2 * width] = near
             wide[:-1, 2 * width :] = near[1:]
@@ -152,6 +154,7 @@ class Network:
         """Return the values in whole steps of -127 to 127, with the separators at 0."""
         near = hidden * np.float32(1 / step)
         np.rint(near, out=near)
-        np.clip(near, -127, 127, out=near)
+        np.minimum(near, 127, out=near)
+        np.maximum(near, -127, out=near)
         near[between] = 0
         return near

@@ -30,6 +30,7 @@ def _any_of(name: str) -> str:
 
 _EPONYMS = _listed("eponyms")
 _SHARED_EPONYMS = _listed("shared_eponyms")
+_PHRASES = re.compile("|".join(re.escape(phrase.strip()) for phrase in _LISTS["phrases"].split(";")))
 _POSSESSIVE = re.compile(r"['’]s?(?=[.,;:)]|[ ]*\Z|[ ]\()")
 _BRANDS = frozenset(word.lower() for word in _listed("brands"))
 _ABBREVIATIONS = _listed("abbreviations")
@@ -100,6 +101,8 @@ class OrdinaryWords:
         if found and ("<" in self.text or "[" in self.text):
             redacted = [match.span() for match in _REDACTED.finditer(self.text)]
             found = [s for s in found if not any(a < s.end and s.start < b for a, b in redacted)]
+        if found and (phrases := [match.span() for match in _PHRASES.finditer(self.text)]):
+            found = [s for s in found if not any(a <= s.start and s.start < b for a, b in phrases)]
         for span in found:
             verdict = self._verdict(span, found)
             if verdict is None:
@@ -201,6 +204,9 @@ class OrdinaryWords:
         if named:
             return None
         dictionary = self._is_in(value, "dictionary")
+        begins = _STARTS_SENTENCE.search(text[max(0, span.start - 4) : span.start]) is not None
+        if dictionary and value.endswith("ly") and begins and text[span.end : span.end + 1] == ",":
+            return False  # Similarly, …
         if text[span.end : span.end + 1] == ":" and _BULLET.search(text[max(0, span.start - 4) : span.start]):
             return False if dictionary else None
         capitalised = value[0].isupper() and value[1:].islower() and len(value) > 3
