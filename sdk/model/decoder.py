@@ -12,9 +12,9 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft import PeftModel
@@ -25,7 +25,7 @@ from sdk.errors import StepFailed
 from sdk.hardware import ram_bytes
 from sdk.model.chat import Encoded
 from sdk.model.inference_layers import FEW_ROWS, inference_layers
-from sdk.model.kv_rows import NAME, KeyValueRows, Pass, takes_rows
+from sdk.model.kv_rows import KeyValueRows, Pass, attention_by_rows, takes_rows, window_of
 from sdk.records import OnProgress
 
 # Tokens of prompts in a pass: a GPU is busy with so many, a CPU's caches hold what so few need.
@@ -37,6 +37,7 @@ _SHARE = {"cuda": 0.7, "cpu": 0.25}  # of the GPU's free memory, and of all of t
 _FETCHED = {"cuda": 8, "cpu": 1}  # passes until the tokens are looked at
 _LEAVE = {"cuda": 0.5, "cpu": 0.8}  # of the rows, if no more than so many go on, the others leave
 _WORTHWHILE = 12  # passes that a new graph must save launches in
+_ALIKE, _ALIKE_IN_16_BITS = 1e-3, 0.2  # relative, of logits that are to be the same, and that are rounded on the way
 _lock = threading.Lock()  # the model computes otherwise meanwhile, for whoever else calls it
 
 
@@ -74,44 +75,78 @@ def decode(
     max_new_tokens: int,
     most_rows: int | None,
     on_progress: OnProgress,
-) -> list[Answer]:
+) -> list[Answer] | None:
     """Answer each task with the most likely tokens, in the order of the tasks.
 
-    most_rows: at once; None: as many as memory takes. Raises StepFailed where the memory is too small.
+    most_rows: at once; None: as many as memory takes. None where the model's attention does more than ours, which is
+    tried once. Raises StepFailed where the memory is too small.
     """
     base = _base(model)
     answers = [Answer([]) for _ in tasks]
-    order = sorted(range(len(tasks)), key=lambda place: len(tasks[place].ids), reverse=True)
     try:
-        with _lock, _computing(base, min(len(tasks), most_rows or len(tasks))), torch.inference_mode():
-            done = 0
-            while done < len(order):
-                longest = max(
-                    max(len(tasks[place].ids), len(tasks[place].prompt) + max_new_tokens) for place in order[done:]
-                )
-                rows = _rows_that_fit(base, longest)
-                places = order[done : done + min(rows, most_rows or rows)]
-                # Not by a name, so that its rows are gone before the next one's are counted.
-                for ended in _Wave(base, [(tasks[at], answers[at]) for at in places], stops).write(max_new_tokens):
-                    on_progress("generate", done + ended, len(order), {})
-                done += len(places)
+        few = min(len(tasks), most_rows or len(tasks)) <= FEW_ROWS
+        # Half of the room is left for rows.
+        layers = inference_layers(base, _dtype(base), _room(base.device) // 2, few)
+        with _lock, torch.inference_mode(), layers:
+            if not _agrees(base):
+                return None
+            with attention_by_rows(base):
+                _decode_waves(base, tasks, answers, stops, max_new_tokens, most_rows, on_progress)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise StepFailed("Generation does not fit into memory; use a smaller batch or a 4-bit base.") from error
     return answers
 
 
-@contextmanager
-def _computing(base: PreTrainedModel, rows: int) -> Iterator[None]:
-    before = base.config._attn_implementation
-    dtype: torch.dtype = base.get_input_embeddings().weight.dtype
-    with inference_layers(base, dtype, _room(base.device), rows <= FEW_ROWS):
-        # The name is known from when there are rows to keep.
-        KeyValueRows(0, 0)
-        base.set_attn_implementation(NAME)
+def _decode_waves(
+    base: PreTrainedModel,
+    tasks: Sequence[Task],
+    answers: Sequence[Answer],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    most_rows: int | None,
+    on_progress: OnProgress,
+) -> None:
+    order = sorted(range(len(tasks)), key=lambda place: len(tasks[place].ids), reverse=True)
+    done = 0
+    while done < len(order):
+        longest = max(max(len(tasks[at].ids), len(tasks[at].prompt) + max_new_tokens) for at in order[done:])
+        rows = _rows_that_fit(base, longest)
+        places = order[done : done + min(rows, most_rows or rows)]
+        # Not by a name, so that its rows are gone before those of the next are counted.
+        for ended in _Wave(base, [(tasks[at], answers[at]) for at in places], stops).write(max_new_tokens):
+            on_progress("generate", done + ended, len(order), {})
+        done += len(places)
+
+
+_agreeing: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def _agrees(base: PreTrainedModel) -> bool:
+    """Try whether the model computes by rows what it computes otherwise; that is remembered of a model."""
+    if base not in _agreeing:
+        whole = [list(range(1, 9)), list(range(9, 14))]
+        theirs = [base(torch.tensor([ids], device=base.device), use_cache=False).logits[0, -1].float() for ids in whole]
         try:
-            yield
-        finally:
-            base.set_attn_implementation(before)
+            with attention_by_rows(base):
+                wave = _Wave(base, [(Task(ids[:-1]), Answer([])) for ids in whole], ())
+                ours = wave.behind([ids[-1] for ids in whole])
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - what an architecture does that is its own
+            _agreeing[base] = False
+        else:
+            apart = torch.stack(theirs) - ours.float()
+            limit = _ALIKE if _dtype(base) == torch.float32 else _ALIKE_IN_16_BITS
+            # A window that layers do not ask for is in the mask alone, which is not made.
+            seen = wave.windows | {None} >= {window_of(base)}
+            _agreeing[base] = seen and bool(apart.norm() <= limit * torch.stack(theirs).norm())
+    return _agreeing[base]
+
+
+def _dtype(base: PreTrainedModel) -> torch.dtype:
+    """Return the type of products."""
+    dtype: torch.dtype = base.get_input_embeddings().weight.dtype
+    return dtype
 
 
 def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -134,8 +169,7 @@ def _rows_that_fit(base: PreTrainedModel, length: int) -> int:
         getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         getattr(config, "qk_head_dim", None) or 0,
     )
-    dtype: torch.dtype = base.get_input_embeddings().weight.dtype
-    row = 2 * config.num_hidden_layers * heads * size * dtype.itemsize * length
+    row = 2 * config.num_hidden_layers * heads * size * _dtype(base).itemsize * length
     return max(1, _room(base.device) // int(row))
 
 
@@ -151,6 +185,7 @@ class _Wave:
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"  # before transformers 5.20
         self._keeps = "logits_to_keep" in parameters
         self._recordable = self._device.type == "cuda"
+        self.windows: set[int | None] = set()  # that layers have asked for
 
     def write(self, max_new_tokens: int) -> Iterator[int]:
         """Read the prompts and write the answers; yield how many have ended, whenever some have."""
@@ -187,6 +222,17 @@ class _Wave:
                 yield len(self._tasks) - len(going)
         if going:
             yield len(self._tasks)
+
+    def behind(self, ids: Sequence[int]) -> torch.Tensor:
+        """Return the logits behind each prompt and one more token."""
+        self._rows = KeyValueRows(len(self._tasks), max(len(task.prompt) for task in self._tasks) + 1)
+        self._read(0)
+        positions = torch.tensor([len(task.prompt) for task in self._tasks], device=self._device)
+        state = _State(torch.tensor(ids, device=self._device), positions, self._rows.length)
+        last = state.next_pass()
+        logits = self._logits(state.ids[None], state.positions[None], last, None)
+        self.windows = last.windows
+        return logits
 
     def _take(self, written: Sequence[Sequence[int]], places: Sequence[int]) -> set[int]:
         """Give the tokens of some passes, each of all rows, to the answers. Return which of them have not ended."""

@@ -67,14 +67,16 @@ def answer_ids(
     if faults:
         raise InvalidInput("A prompt and its answer are longer than the model can take.", faults)
     settings = _greedy(model, chat, max_new_tokens)
-    if not can_decode(model) or _is_steered(model):
-        return _by_transformers(model, settings, prompts, batch_size or PLAIN_ROWS, on_progress), None
     shared = references is not None and all(
         each.input_ids[: len(ids)] == ids and any(each.in_loss) for ids, each in zip(prompts, references, strict=True)
     )
     expected: Sequence[Encoded | None] = references if references is not None and shared else [None] * len(prompts)
     tasks = [Task(ids, reference) for ids, reference in zip(prompts, expected, strict=True)]
-    answers = decode(model, tasks, settings.eos_token_id, max_new_tokens, batch_size, on_progress)
+    answers = None
+    if can_decode(model) and not _is_steered(model):
+        answers = decode(model, tasks, settings.eos_token_id, max_new_tokens, batch_size, on_progress)
+    if answers is None:
+        return _by_transformers(model, settings, prompts, batch_size or PLAIN_ROWS, on_progress), None
     return [each.ids for each in answers], [each.nll for each in answers] if shared else None
 
 

@@ -1,9 +1,10 @@
 """Linear layers of a model that only answers: quantized weights made dense once, adapters of a group as one product.
 
 For layers that read the same input (query, key and value, or gate and up) with frozen weights W, adapters A, B, scales
-s and, of DoRA, factors f: y = f (x W' + x (s A)' B') + bias, where all A of a group are one matrix. Where there is
-room, W of quantized layers is dequantized once and not in every pass, and in float32, where it rounds nothing away that
-is seen, f (W + s B A) is. The weights themselves stay as they are.
+s and, of DoRA, factors f: y = f (x W' + r B') + bias with r = x (s A)', where all A of a group are one matrix. Where
+there is room for copies, W of quantized layers is dequantized once and not in every pass, and in 16 bits y is one
+product, [x r] [W B]', whose sums are rounded once. In float32, where that rounds nothing away that is seen, the copy is
+f (W + s B A). The weights themselves stay as they are.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from sdk.model.dense_weights import dense, is_packed, is_quantized
 _GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _RANK_OFFSET = 1e-5  # that PEFT adds to AdaLoRA's rank
 _EPSILONS = ("variance_epsilon", "eps")
+_GATED = 2  # layers of such a group
+_ALIGNED = 64  # columns, of which products are fastest
 _CLOSE = 0.02  # relative, of norms in 16 bits
 FEW_ROWS = 1  # for so few bitsandbytes' product of 4-bit weights is faster than one with dense copies of them
 
@@ -81,16 +84,41 @@ class _Group:
 
     def __init__(self, layers: Sequence[_Adapted], dtype: torch.dtype, copied: bool) -> None:
         self.layers = layers
-        self._dtype = dtype
-        self._weight: torch.Tensor | None = None  # of all layers, one below the other
-        if copied:
-            made = dtype == torch.float32
-            self._weight = torch.cat([each.merged(dtype) if made else dense(each.base, dtype) for each in layers])
+        self._sizes = [each.shape[0] for each in layers]
+        if copied and dtype == torch.float32:
+            weights = [each.merged(dtype) for each in layers]
         downs = [each.down for each in layers if each.down is not None]
-        self._down = torch.cat(downs) if downs else None
         self._ranks = [len(down) for down in downs]
+        self._down = torch.cat(downs) if downs else None
+        self._extended = copied and bool(downs)
+        self._weights: list[torch.Tensor] = []  # of one layer each, or of all, one below the other
+        if self._extended:
+            weights = self._extend(dtype)
+        elif copied and dtype != torch.float32:
+            weights = [dense(each.base, dtype) for each in layers]
+        if copied:
+            # What a gate and what it gates give is read elementwise, which is slower where it lies in one tensor.
+            self._weights = weights if len(layers) == _GATED else [torch.cat(weights)]
         self._input: torch.Tensor | None = None
         self._ready: dict[int, torch.Tensor] = {}
+
+    def _extend(self, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Return [W B] of each layer, B in its columns of all ranks, and lengthen A to as many rows."""
+        assert self._down is not None
+        ranks = len(self._down)
+        columns = -(-ranks // _ALIGNED) * _ALIGNED
+        weights, begin = [], 0
+        for each in self.layers:
+            weight = dense(each.base, dtype)
+            whole = weight.new_zeros(len(weight), weight.shape[1] + columns)
+            whole[:, : weight.shape[1]] = weight
+            if each.up is not None:
+                first = weight.shape[1] + begin
+                whole[:, first : first + each.up.shape[1]] = each.up
+                begin += each.up.shape[1]
+            weights.append(whole)
+        self._down = torch.cat([self._down, self._down.new_zeros(columns - ranks, self._down.shape[1])])
+        return weights
 
     def call(self, place: int, x: torch.Tensor) -> torch.Tensor:
         """Return the output of the layer at this place for x."""
@@ -104,12 +132,13 @@ class _Group:
 
     def _project(self, x: torch.Tensor) -> list[torch.Tensor]:
         flat = x.reshape(-1, x.shape[-1])
+        reduced = None if self._down is None else flat @ self._down.t()
+        if reduced is not None and self._extended:
+            flat, reduced = torch.cat([flat, reduced], dim=1), None
         outputs = self._products(flat)
-        parts: Iterator[torch.Tensor] = iter(())
-        if self._down is not None:
-            parts = iter(torch.split(flat @ self._down.t(), self._ranks, dim=1))
+        parts = iter(() if reduced is None else torch.split(reduced, self._ranks, dim=1))
         for each, out in zip(self.layers, outputs, strict=True):
-            if each.up is not None:
+            if each.up is not None and reduced is not None:
                 out.addmm_(next(parts), each.up.t())
             if each.factor is not None:
                 torch.mul(out, each.factor, out=out)
@@ -118,9 +147,10 @@ class _Group:
         return [out.view(*x.shape[:-1], -1) for out in outputs]
 
     def _products(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return x W' of each layer."""
-        if self._weight is not None:
-            return torch.split(linear(x, self._weight), [each.shape[0] for each in self.layers], dim=1)
+        """Return x W' of each layer, or [x r] [W B]'."""
+        if self._weights:
+            made = [linear(x, weight) for weight in self._weights]
+            return made if len(made) > 1 else torch.split(made[0], self._sizes, dim=1)
         return [
             matmul_4bit(x, each.base.weight, each.base.weight.quant_state)
             if len(x) <= FEW_ROWS and _reads_4_bits(each.base)
@@ -141,23 +171,29 @@ def inference_layers(model: torch.nn.Module, dtype: torch.dtype, room: int, few:
     """
     found = _layers_by_group(model)
     groups = [[_Adapted(layer, dtype) for layer in layers] for layers in found]
-    wanted = [
-        any(each.quantized or (dtype == torch.float32 and each.down is not None) for each in group)
-        and not (few and all(_reads_4_bits(each.base) for each in group))
-        for group in groups
+    # Copies of all, else of those that would be dequantized in every pass, else of none.
+    kinds = [
+        [
+            (any(each.quantized for each in group) or (adapted and any(each.down is not None for each in group)))
+            and not (few and all(_reads_4_bits(each.base) for each in group))
+            for group in groups
+        ]
+        for adapted in (True, False)
     ]
-    numbers = sum(
-        each.shape[0] * each.shape[1] for group, copied in zip(groups, wanted, strict=True) if copied for each in group
-    )
-    fits = numbers * dtype.itemsize <= room
+    copied = next((kind for kind in kinds if _copied_bytes(groups, kind, dtype) <= room), [False] * len(groups))
     with ExitStack() as undone:
-        for layers, group, copied in zip(found, groups, wanted, strict=True):
-            together = _Group(group, dtype, copied and fits)
+        for layers, group, whether in zip(found, groups, copied, strict=True):
+            together = _Group(group, dtype, whether)
             for place, layer in enumerate(layers):
                 _replace(undone, layer, _bound(together, place))
         if dtype != torch.float32:
             _fuse_norms(undone, model)
         yield
+
+
+def _copied_bytes(groups: Sequence[Sequence[_Adapted]], copied: Sequence[bool], dtype: torch.dtype) -> int:
+    layers = [each for group, whether in zip(groups, copied, strict=True) if whether for each in group]
+    return sum(each.shape[0] * each.shape[1] for each in layers) * dtype.itemsize
 
 
 def _replace(undone: ExitStack, module: torch.nn.Module, forward: Callable[..., torch.Tensor]) -> None:
@@ -207,7 +243,8 @@ def _known(layer: torch.nn.Module) -> bool:
 
 
 def _fuse_norms(undone: ExitStack, model: torch.nn.Module) -> None:
-    """Let norms by the root mean square be one kernel each: those that give what torch's own gives, which is tried."""
+    """Let norms by the root mean square be one kernel each: of those classes that give what torch's own gives."""
+    same: dict[type, bool] = {}
     for module in model.modules():
         weight = getattr(module, "weight", None)
         epsilon = next((getattr(module, name) for name in _EPSILONS if hasattr(module, name)), None)
@@ -217,7 +254,10 @@ def _fuse_norms(undone: ExitStack, model: torch.nn.Module) -> None:
         def norm(x: torch.Tensor, weight: torch.Tensor = weight, epsilon: float = epsilon) -> torch.Tensor:
             return rms_norm(x, weight.shape, weight, epsilon)
 
-        x = torch.linspace(-2, 3, weight.numel(), dtype=weight.dtype, device=weight.device)[None]
-        own = module(x)
-        if own.dtype == x.dtype and torch.allclose(own, norm(x), rtol=_CLOSE, atol=_CLOSE * float(own.abs().max())):
+        if type(module) not in same:
+            x = torch.linspace(-2, 3, weight.numel(), dtype=weight.dtype, device=weight.device)[None]
+            own = module(x)
+            limit = _CLOSE * float(own.abs().max())
+            same[type(module)] = own.dtype == x.dtype and torch.allclose(own, norm(x), rtol=_CLOSE, atol=limit)
+        if same[type(module)]:
             _replace(undone, module, norm)

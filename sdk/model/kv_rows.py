@@ -9,8 +9,9 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import accumulate, groupby
 from typing import Any
@@ -39,6 +40,25 @@ def takes_rows(model: PreTrainedModel) -> bool:
     return model._can_compile_fullgraph and model._supports_attention_backend and not other
 
 
+def window_of(model: PreTrainedModel) -> int | None:
+    """Return how many tokens back some layers see, as the model's masks have it."""
+    config = model.config.get_text_config()
+    window: int | None = getattr(config, "sliding_window", None)
+    return window if "sliding_attention" in (getattr(config, "layer_types", None) or ("sliding_attention",)) else None
+
+
+@contextmanager
+def attention_by_rows(model: PreTrainedModel) -> Iterator[None]:
+    """Let the model's layers attend by rows. Its forward pass then needs a cache of KeyValueRows, and row_pass."""
+    AttentionInterface.register(NAME, _attention)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
 @cache
 def has_flash(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
@@ -61,6 +81,7 @@ class Pass:
     first: int  # row
     length: int  # of a stretch
     runs: Sequence[tuple[int, int, int]] | None  # (rows, new tokens, filled) of rows that are alike; None: all have one
+    windows: set[int | None] = field(default_factory=set)  # that the layers have asked for
 
     @cached_property
     def longest(self) -> int:
@@ -81,7 +102,6 @@ class KeyValueRows(Cache):
     """Stretches for the keys and values of so many rows; those of a layer are made when it is first called."""
 
     def __init__(self, rows: int, length: int) -> None:
-        AttentionInterface.register(NAME, _attention)
         super().__init__(layers=[])
         self.rows, self.length = rows, length
         self.current: Pass | None = None
@@ -166,6 +186,7 @@ def _attention(  # noqa: PLR0913 - transformers calls it so
 
     The parameters are those that transformers gives to an attention function.
     """
+    row_pass.windows.add(sliding_window)
     window = sliding_window if sliding_window is not None and sliding_window < row_pass.length else None
     if flash_serves(query, value, softcap):
         many = row_pass.most_new > 1

@@ -233,7 +233,6 @@ def pubmedqa(base: str, data: Path, method: Any, with_plain: bool) -> dict[str, 
 
 def demo(steps: int) -> dict[str, Any]:
     """Ask the finance domain's questions as the demo's evaluation does, in turns: as it was, and as it is."""
-    from sdk.base import EMBEDDED
     from sdk.data import conversation, read_rows
     from sdk.domain import read_domain
     from sdk.evaluate.own_questions import _negative_log_likelihoods, ask
@@ -251,9 +250,9 @@ def demo(steps: int) -> dict[str, Any]:
     rows = read_rows(folder / "eval.jsonl").rows
     with tempfile.TemporaryDirectory() as made:
         chosen = settings(lora_r=8, lora_alpha=32, max_steps=steps, num_train_epochs=8, max_length=256)
-        train(Job(folder / "train.jsonl", EMBEDDED, domain.prompt, chosen, Path(made)), quiet)
+        train(Job(folder / "train.jsonl", "embedded", domain.prompt, chosen, Path(made)), quiet)
         adapter = read_adapter(Path(made))
-    model, tokenizer = load_base(EMBEDDED, "lora")
+    model, tokenizer = load_base("embedded", "lora")
     chat = Chat(tokenizer)
     encoded = encode_rows(chat, rows, domain.prompt, 1024)
 
