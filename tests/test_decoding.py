@@ -11,10 +11,14 @@ from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from peft import AdaLoraConfig, LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from sdk.model import Encoded, decoder
+from sdk.data import conversation, read_rows
+from sdk.domain import read_domain
+from sdk.model import Chat, Encoded, decoder
 from sdk.model.decoder import Task, can_decode, decode
 from sdk.model.dense_weights import dense
 from sdk.model.inference_layers import inference_layers
+from sdk.model.load import load_base
+from sdk.store import shipped
 from tests.tiny import one_thread  # noqa: F401 - a fixture
 
 SHAPE: dict[str, Any] = {
@@ -191,6 +195,25 @@ def test_where_attention_does_more_transformers_generates() -> None:
     assert not can_decode(prompted)
     mamba = {"hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 120, "state_size": 4}
     assert not can_decode(AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **mamba)))
+
+
+def test_the_embedded_base_answers_as_before() -> None:
+    model, tokenizer = load_base("embedded", "lora")
+    chat = Chat(tokenizer)
+    domain = shipped("domains") / "finance"
+    rows = read_rows(domain / "eval.jsonl").rows[::12]
+    prompt = read_domain(domain).prompt
+    references = chat.encode_many([conversation(row, prompt) for row in rows])
+    asked = [
+        Task(chat.prompt_ids(conversation(row, prompt)[:-1]), reference)
+        for row, reference in zip(rows, references, strict=True)
+        if isinstance(reference, Encoded)
+    ]
+    assert len(asked) == len(rows)
+    found = decode(model, asked, chat.stop_ids, NEW, None, quiet)
+    assert found is not None
+    assert [each.ids for each in found] == by_transformers(model, asked, chat.stop_ids)
+    assert [each.nll for each in found] == pytest.approx([loss(model, task) for task in asked], rel=1e-4)
 
 
 @pytest.mark.parametrize("room", [0, 2**40])

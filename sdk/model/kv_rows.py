@@ -94,7 +94,7 @@ class Pass:
         return torch.arange(self.longest, device=self.filled.device) < self.filled[:, None]
 
     def seen_through(self, window: int) -> torch.Tensor:
-        """Where the tokens are that a row's only new one sees, (rows, longest)."""
+        """Return where the tokens are that a row's only new one sees, (rows, longest)."""
         return self.seen & (torch.arange(self.longest, device=self.filled.device) >= self.filled[:, None] - window)
 
 
