@@ -39,6 +39,7 @@ from sdk.advise.layers import adapter_parameters
 from sdk.advise.model_config import shape_of
 from sdk.errors import InvalidInput
 from sdk.model import Encoded
+from sdk.model.dense_weights import dense
 from sdk.records import PROMPTS, Hardware, ModelShape, TrainSettings, canonical_json, sha256
 from sdk.train.batching import micro_batches
 from sdk.train.dropout import replace_dropout
@@ -48,7 +49,6 @@ from sdk.train.engine.head import Head, answer_with_loss, frozen_head_loss
 from sdk.train.engine.install import _keep_experts
 from sdk.train.engine.last_mlp import narrow_last_mlp
 from sdk.train.engine.lora import fuse_lora
-from sdk.train.engine.weights import dense
 from sdk.train.methods import peft_config
 from sdk.train.trainer import Collator
 from tests import tiny

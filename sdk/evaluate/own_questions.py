@@ -28,7 +28,7 @@ from sdk.errors import InvalidInput, StepFailed
 from sdk.intervals import bootstrap_ratio
 from sdk.model import Base, Chat, Encoded, cut_texts, encode_rows
 from sdk.model.adapter import attach_adapter
-from sdk.model.generate import generate_ids
+from sdk.model.generate import answer_ids
 from sdk.model.load import load_base
 from sdk.records import (
     ALWAYS,
@@ -243,13 +243,13 @@ def ask(
 ) -> tuple[list[Given], float]:
     """Ask every question; return the answers, and the tokens generated per second.
 
-    encoded: the rows, whose references' loss is taken.
+    encoded: the rows, whose references' loss is taken, in the passes that read the prompts where that is possible.
     """
     questions = [conversation(row, prompt)[:-1] for row in rows]
     began = time.monotonic()
-    generated = generate_ids(model, chat, questions, max_new_tokens, QUESTIONS_AT_ONCE, on_progress)
+    generated, sums = answer_ids(model, chat, questions, encoded, max_new_tokens, None, on_progress)
     speed = sum(map(len, generated)) / (time.monotonic() - began)
-    losses = _negative_log_likelihoods(model, encoded, chat.tokenizer.pad_token_id)
+    losses = _negative_log_likelihoods(model, encoded, chat.tokenizer.pad_token_id) if sums is None else sums
     return [
         Given(row, chat.answer(ids), loss, sum(item.in_loss))
         for row, ids, item, loss in zip(rows, generated, encoded, losses, strict=True)

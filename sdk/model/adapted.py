@@ -18,8 +18,6 @@ from sdk.model.generate import generate
 from sdk.model.load import load_opened
 from sdk.records import Quantization
 
-BATCH_ROWS = 16
-
 
 @dataclass(frozen=True)
 class AdaptedModel:
@@ -39,9 +37,7 @@ class AdaptedModel:
         asked = [questions] if isinstance(questions, str) else list(questions)
         system = [{"role": "system", "content": self.prompt}] if self.prompt else []
         conversations = [[*system, {"role": "user", "content": question}] for question in asked]
-        return generate(
-            self.model, self.tokenizer, conversations, self.max_new_tokens, BATCH_ROWS, lambda *progress: None
-        )
+        return generate(self.model, self.tokenizer, conversations, self.max_new_tokens, None, lambda *progress: None)
 
 
 def load_adapted(

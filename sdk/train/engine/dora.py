@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from peft.tuners.lora import LoraLayer
 
+from sdk.model.dense_weights import dense
 from sdk.train.engine.products import dense_product, product, thin_product
-from sdk.train.engine.weights import dense
 
 
 class Scaled(NamedTuple):

@@ -19,10 +19,10 @@ from peft.tuners.adalora import AdaLoraLayer, SVDLinear, SVDLinear4bit, SVDLinea
 from peft.tuners.lora import Linear, Linear4bit, Linear8bitLt, LoraLayer
 from peft.tuners.lora.variants import DoraLinearVariant
 
+from sdk.model.dense_weights import is_quantized
 from sdk.train.engine.dora import RescaledProjections, Rescaling, scaled
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows
 from sdk.train.engine.products import dense_product, gradient_of_input, product, thin_product
-from sdk.train.engine.weights import is_quantized
 
 # Layers that read the same input, by their usual names; a lone layer is a group of its own.
 _GATED = ("gate_proj", "up_proj")

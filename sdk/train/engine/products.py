@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from sdk.model.dense_weights import dense
 from sdk.train.engine.fp8 import Fp8Linear
-from sdk.train.engine.weights import dense
 
 
 def dense_product(base: Any, x: torch.Tensor) -> torch.Tensor:

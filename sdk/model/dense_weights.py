@@ -19,6 +19,14 @@ def is_quantized(layer: torch.nn.Module) -> bool:
     return isinstance(layer, Linear4bit | Linear8bitLt)
 
 
+def is_packed(layer: torch.nn.Module) -> bool:
+    """Tell whether bitsandbytes has put 4-bit weights into an order of its own, for the CPU's bfloat16 instructions.
+
+    It does so in its first forward pass, and rounds their scales; `dense` cannot read them any more.
+    """
+    return isinstance(layer, Linear4bit) and getattr(layer.weight.quant_state, "packing_format_for_cpu", False)
+
+
 def dense(layer: torch.nn.Module, dtype: torch.dtype) -> torch.Tensor:
     """Return the layer's weights, (outputs, inputs), in this type; a new tensor where they are quantized."""
     weight: Any = layer.weight
