@@ -68,6 +68,9 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import LossSpike as LossSpike
     from sdk.records import MajorityScore as MajorityScore
     from sdk.records import Memory as Memory
+    from sdk.records import MethodComparison as MethodComparison
+    from sdk.records import MethodResult as MethodResult
+    from sdk.records import MethodRun as MethodRun
     from sdk.records import Metrics as Metrics
     from sdk.records import MetricScores as MetricScores
     from sdk.records import ModelShape as ModelShape
@@ -124,11 +127,12 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.project.estimating": "estimate",
     "sdk.records": """
         Advice Alternative Approval AskedFloors BenchmarkResult BenchmarkSettings Benchmarks Calibration Columns
-        Comparison Confusion ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval Leakage
-        Leaks Lengths LossPoint LossSpike MajorityScore Memory MetricScores Metrics ModelShape NearDuplicate Needs
-        Outcome Overlap Package PairedChange Pilot Piloted Probed Publication Quarantined QuestionScores Range Recall
-        Release Reliability Review Run Scores Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum
-        TextOutcome Texts TrainSettings ValidationPoint Verified
+        Comparison Confusion ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval
+        Leakage Leaks Lengths LossPoint LossSpike MajorityScore Memory MethodComparison MethodResult MethodRun
+        MetricScores Metrics ModelShape NearDuplicate Needs Outcome Overlap Package PairedChange Pilot Piloted
+        Probed Publication Quarantined QuestionScores Range Recall Release Reliability Review Run Scores
+        Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
+        ValidationPoint Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",

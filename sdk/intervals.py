@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, stdtrit
 
 from sdk.records import Interval
 
@@ -60,6 +60,27 @@ def bootstrap_ratio(sums: Sequence[float], sizes: Sequence[int]) -> Interval:
     value = float(above.sum() / below.sum())
     low, high = (float(end) for end in np.percentile(above[drawn].sum(1) / below[drawn].sum(1), [2.5, 97.5]))
     return Interval(value=value, low=min(low, value), high=max(high, value))
+
+
+def crossed(values: NDArray[np.float64], confidence: float = 1 - ERROR) -> Interval | None:
+    """Return the mean of values[seed, question] and its interval by Student's t, over seeds and questions both.
+
+    Its variance is taken as that of the questions' means and that of the seeds' means together, which counts what is
+    left between the two twice and so is rather too wide; its degrees of freedom are Satterthwaite's. None: with one
+    seed, or one question, nothing is known of how much another would change.
+    """
+    seeds, questions = values.shape
+    if min(seeds, questions) < 2:
+        return None
+    by_seed, by_question = (
+        float(values.mean(axis=axis).var(ddof=1)) / count for axis, count in ((1, seeds), (0, questions))
+    )
+    value, variance = float(values.mean()), by_seed + by_question
+    if variance == 0:
+        return Interval(value=value, low=value, high=value)
+    freedom = variance**2 / (by_seed**2 / (seeds - 1) + by_question**2 / (questions - 1))
+    half = float(stdtrit(freedom, 1 - (1 - confidence) / 2)) * math.sqrt(variance)
+    return Interval(value=value, low=value - half, high=value + half)
 
 
 def bootstrap_figure(statistics: Numbers, figure: Figure) -> Interval:

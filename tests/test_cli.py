@@ -29,8 +29,8 @@ from tests.workshop import Workshop
 
 COMMANDS = (
     "init", "advise", "scrub", "train", "evaluate", "leaks", "register", "approve", "load", "history", "verify", "ui",
-    "run", "doctor", "keys", "adopt", "domain", "estimate", "probe", "pilot", "predictions", "review", "reveal",
-    "explain", "promote", "completion",
+    "run", "doctor", "keys", "adopt", "domain", "estimate", "probe", "pilot", "compare", "predictions", "review",
+    "reveal", "explain", "promote", "completion",
 )  # fmt: skip
 
 

@@ -39,6 +39,8 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("new", "advise", {"data": "nowhere.jsonl"}, "InvalidInput"),
     ("new", "probe", {"data": "nowhere.jsonl"}, "InvalidInput"),
     ("new", "pilot", {}, "OutOfOrder"),
+    ("new", "compare_training_methods", {}, "OutOfOrder"),
+    ("done", "compare_training_methods", {"methods": ["lora", "qlora-5bit"]}, "InvalidInput"),
     ("new", "train", {}, "OutOfOrder"),
     ("done", "train", {"lora_r": 0}, "InvalidInput"),
     ("done", "train", {"resume": "0000"}, "InvalidInput"),

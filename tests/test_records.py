@@ -12,9 +12,13 @@ from sdk.records import (
     BenchmarkSettings,
     Calibration,
     Declared,
+    Forgetting,
     Interval,
     Leakage,
     Leaks,
+    MethodComparison,
+    MethodResult,
+    MethodRun,
     MetricScores,
     NearDuplicate,
     Overlap,
@@ -150,6 +154,46 @@ def examples() -> dict[str, Record]:
             engine="0.4.13",
             seconds=2.5,
         ),
+        MethodComparison(
+            hardware=HARDWARE,
+            base_name="tiny",
+            metric="f1",
+            questions=2,
+            seeds=(42,),
+            need="within 1 points of the best",
+            reference="lora",
+            methods=(
+                MethodResult(
+                    method="lora",
+                    settings=SETTINGS,
+                    trainable_share=0.125,
+                    memory_predicted_gib=0.5,
+                    runs=(
+                        MethodRun(
+                            seed=42,
+                            steps=4,
+                            tokens=256,
+                            epoch_seconds=1.5,
+                            seconds=2.5,
+                            whole_seconds=4.5,
+                            memory_gib=0.5,
+                            tokens_per_second=100.0,
+                            generated_per_second=50.0,
+                            trainable_parameters=8,
+                            adapter_bytes=32,
+                            forgetting={"texts": Forgetting(items=10, base=8.0, adapted=9.0)},
+                            scores=(0.0, 1.0),
+                            losses=(1.0, 2.0),
+                        ),
+                    ),
+                    score=INTERVAL,
+                    verdict="cannot be told",
+                    why="one seed",
+                ),
+            ),
+            left_out={"dora": "it does not fit"},
+            verdict="It cannot be told.",
+        ),
         Declared(answers={"uses.intended": "For staff. 供员工使用。"}, people={"tt1": "Theo"}),
     ]
     return {record.kind: record for record in found}
@@ -171,6 +215,7 @@ DIGESTS = {
     "calibration": "5a409faa010d753cd7f32746f1c948c13e16dd0a7b624b3bf5aa7ca14b091838",
     "declared": "49291acdd0b75c15a8836b74aaf7b8933787ea591d027b60dd00fbd5d7212330",
     "benchmarks": "4a004842eeae0b0aa331ddcfd70f9dd25290064f663336860d22a294c2fd08e4",
+    "methodcomparison": "3e5ac50e319c58cf1b76b7c43ffb164225df36063c982143f6375391c7e4de76",
     "pilot": "3dffceaf7a35fdf33e1a667ed0e948e26dcadf1f85592684482d47cc6f4091bf",
 }
 
@@ -200,6 +245,7 @@ STEPS = {
     "probe": "probe",
     "benchmark": "benchmark",
     "pilot": "pilot",
+    "compare": "compare",
     "declare": "documents",
 }
 

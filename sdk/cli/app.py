@@ -34,7 +34,7 @@ approvers; 4 something was tampered with; 5 a third party failed (memory, disk, 
 # The commands in the order in which somebody comes to them, by their groups in --help.
 WAY = {
     "Begin": ("run", "init", "domain", "adopt", "estimate"),
-    "Rows and settings": ("advise", "probe", "scrub", "review", "reveal", "pilot"),
+    "Rows and settings": ("advise", "probe", "scrub", "review", "reveal", "pilot", "compare"),
     "Training and measuring": ("train", "predictions", "evaluate", "prepare", "benchmark", "leaks"),
     "Into production": ("register", "explain", "approve", "promote", "load", "generate"),
     "Looking and proving": ("history", "verify", "audit", "documents", "ui"),

@@ -1,4 +1,4 @@
-"""`sdk probe`, `sdk pilot`, `sdk predictions`: measured instead of predicted, and predicted beside measured."""
+"""`sdk probe`, `pilot`, `compare` and `predictions`: measured instead of predicted, and predicted beside measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sdk.cli import show_trials
 from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, working
 from sdk.cli.own_columns import AnswerOption, DropOption, FormOption, LabelsOption, MapOption, read_columns
 from sdk.cli.terminal import styled
-from sdk.project import PILOT_MINUTES
+from sdk.project import COMPARE_MINUTES, PILOT_MINUTES
 
 
 @app.command()
@@ -52,6 +52,48 @@ def pilot(
             record.model_dump(mode="json"),
             show_trials.pilot(record),
             styled("[dim]`sdk advise` takes it into account."),
+        )
+
+
+@app.command()
+def compare(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[METHOD]...",
+            help="lora, qlora-4bit, qlora-8bit, lora-fp8, qlora-4bit-high-rank, dora.",
+            show_default="all of them",
+        ),
+    ] = None,
+    budget: Annotated[float, typer.Option(min=0.1, help="Minutes for all runs together.")] = COMPARE_MINUTES,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Runs of each method.")] = 3,
+    need: Annotated[
+        str | None,
+        typer.Option(
+            help="What is asked of a method: 'within 1 point of the best' or 'at least 0.6'.",
+            show_default="the domain's accuracy, against 16-bit LoRA",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=3, help="Optimizer steps of each run.", show_default="as many as the budget leaves"),
+    ] = None,
+    project: ProjectOption = HERE,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare training methods on the scrubbed rows: as many tokens each, several seeds, and which is enough.
+
+    Questions are held out of the training rows; none of the evaluation's is asked. Memory and speed are shown beside
+    what was predicted. No weights stay. Interrupted, the same command goes on with what had not finished.
+    """
+    with working(project, json, quiet) as (out, opened):
+        record = opened.compare_training_methods(methods, budget=budget, seeds=seeds, need=need, steps=steps)
+        page = opened.root / "artifacts" / record.step / record.request[:16] / "comparison.html"
+        out.result(
+            record.model_dump(mode="json"),
+            show_trials.comparison(record),
+            styled("[dim]{}", page),
         )
 
 

@@ -1,4 +1,4 @@
-"""What measurements look like on a terminal: probe, pilot, and how near advice has come so far."""
+"""What measurements look like on a terminal: probe, pilot, comparison, and how near advice has come so far."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sdk.characters import visible
 from sdk.cli.picture import Band, IntervalBar, axis
 from sdk.cli.show_advice import candidate, columns, percent
 from sdk.cli.terminal import styled
-from sdk.records import Calibration, Interval, Pilot, Run
+from sdk.records import Calibration, Interval, MethodComparison, Pilot, Run
 from sdk.wording import counted
 
 
@@ -121,6 +122,56 @@ def pilot(record: Pilot) -> RenderableType:
         "",
         *(styled("[yellow]not tried: {}:[/] {}", name, why) for name, why in record.left_out.items()),
         Text("Intervals are 95 %, by bootstrap.", style="dim"),
+    )
+
+
+def comparison(record: MethodComparison) -> RenderableType:
+    names = [one.method for one in record.methods]
+    memory = [Compared(one.memory_predicted_gib, one.memory_gib) for one in record.methods]
+    first = record.methods[0].runs[0]
+    kinds = [*first.forgetting]
+    digits = _digits(memory)
+    table = columns("method", *_compared("GiB"), *_compared("tokens/s"), "s an\nepoch", left=("method",), gap=1)
+    more = columns("method", "answers\ntokens/s", "trained", "adapter\nMB", "Wh", "forgotten", left=("method",))
+    for one, pair in zip(record.methods, memory, strict=True):
+        speed = Compared(one.tokens_per_second_predicted, one.mean(lambda run: run.tokens_per_second))
+        epoch = one.mean(lambda run: run.epoch_seconds)
+        table.add_row(one.method, *pair.cells(digits), *speed.cells(0), f"{epoch:,.1f}")
+        more.add_row(
+            one.method,
+            f"{one.mean(lambda run: run.generated_per_second):,.0f}",
+            f"{one.trainable_share:.2%}",
+            f"{one.runs[0].adapter_bytes / 1e6:,.1f}",
+            "–" if one.energy_wh is None else f"{one.energy_wh:,.2f}",
+            Text(visible(", ".join(f"{kind} {percent(one.forgotten(kind), signed=True)}" for kind in kinds))),
+        )
+    less = ", lower is better" if record.metric == "perplexity" else ""
+    metric = "loss of the answers" if record.metric == "perplexity" else record.metric.replace("_", " ")
+    return Group(
+        styled("[bold]{}[/]", record.verdict),
+        styled("[dim]need: {}", record.need),
+        "",
+        *_intervals(
+            f"{metric} on {record.questions} held-out questions{less}",
+            names,
+            [one.score for one in record.methods],
+            lambda value: f"{value:.3f}",
+        ),
+        *(styled("[bold]{}[/] {}: {}", one.method, one.verdict, one.why) for one in record.methods),
+        "",
+        table,
+        "",
+        more,
+        "",
+        *(styled("[yellow]not compared: {}:[/] {}", name, why) for name, why in record.left_out.items()),
+        *(styled("[yellow]{}", note) for note in record.notes),
+        styled(
+            "[dim]{}, {} steps and {} tokens each; intervals are 95 %, over questions and seeds; forgotten: "
+            "change of the perplexity on general texts and answers",
+            counted(len(record.seeds), "seed"),
+            first.steps,
+            f"{first.tokens:,}",
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from sdk.records import (
     NO_SCORING,
     Advice,
     Calibration,
+    Frozen,
     Interval,
     Method,
     Metric,
@@ -40,6 +41,7 @@ from sdk.store import write_atomic
 TRIAL = "sdk.measure.trial"  # the module that trains and asks
 ASKING = 0.25  # of the minutes; the rest is for training
 LEAST_STEPS = 20  # fewer tell methods apart by their first steps only
+F = TypeVar("F", bound=Frozen)
 
 
 class Questions(NamedTuple):
@@ -67,19 +69,19 @@ def plan(
     steps: None: as many as leave the slowest time to answer in `minutes`, at least LEAST_STEPS, at most those of a
     whole training.
     """
-    comparable = _comparable(candidates)
+    alike = comparable(candidates)
     if steps is None:
-        expected = [predict(setup.shape, each, setup.hardware, setup.needs, calibration).speed for each in comparable]
+        expected = [predict(setup.shape, each, setup.hardware, setup.needs, calibration).speed for each in alike]
         known = [speed for speed in expected if speed]
         slowest = max((speed.step_seconds for speed in known), default=math.inf)
         whole = min(
-            (speed.steps for speed in known if speed.steps), default=_steps_of_a_whole_run(comparable[0], setup.needs)
+            (speed.steps for speed in known if speed.steps), default=steps_of_a_whole_run(alike[0], setup.needs)
         )
         steps = min(max(LEAST_STEPS, int((1 - ASKING) * minutes * 60 / slowest)), whole)
-    return tuple(each.model_copy(update={"max_steps": steps}) for each in comparable)
+    return tuple(each.model_copy(update={"max_steps": steps}) for each in alike)
 
 
-def _comparable(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
+def comparable(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
     """Give all candidates the micro-batches of the one that takes the smallest, which all have the memory for."""
     least = min(candidates, key=lambda each: (each.per_device_train_batch_size, each.packing))
     gpus = math.lcm(*(each.gpus for each in candidates))
@@ -96,7 +98,7 @@ def _comparable(candidates: Sequence[TrainSettings]) -> list[TrainSettings]:
     ]
 
 
-def _steps_of_a_whole_run(settings: TrainSettings, needs: Needs) -> int:
+def steps_of_a_whole_run(settings: TrainSettings, needs: Needs) -> int:
     together = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * settings.gpus
     return max(1, math.ceil((needs.rows or 1) * settings.num_train_epochs / together))
 
@@ -142,7 +144,7 @@ def pilot(
             own = {**request, "questions": asked, "seconds": questions.seconds}
             try:
                 setup.allow(settings.method)
-                done.append((settings, _try_candidate(setup, settings, own, out / str(number), process)))
+                done.append((settings, try_candidate(setup, settings, own, out / str(number), process, TrialResult)))
             except SDKError as error:
                 failed[settings.method] = one_sentence(error)
     if not done:
@@ -159,20 +161,30 @@ def pilot(
     )
 
 
-def _try_candidate(
-    setup: TrialSetup, settings: TrainSettings, request: Mapping[str, Any], folder: Path, process: Isolated
-) -> TrialResult:
-    figures = folder.with_suffix(".json")
+def try_candidate(
+    setup: TrialSetup,
+    settings: TrainSettings,
+    request: Mapping[str, Any],
+    folder: Path,
+    process: Isolated,
+    kind: type[F],
+    called: str = "",
+) -> F:
+    """Return what the process finds of a candidate, or what it found before an interruption.
+
+    folder: for its adapter, which goes; its figures stay beside it. called: in the progress; empty: by its method.
+    """
+    figures = folder.with_name(f"{folder.name}.json")
     if figures.exists():
-        return TrialResult.model_validate_json(read_regular(figures, PROGRESS_BYTES, Remedy.PROJECT))
+        return kind.model_validate_json(read_regular(figures, PROGRESS_BYTES, Remedy.PROJECT))
 
     def tell(what: str, done: int, total: int | None, shown: Mapping[str, float]) -> None:
-        setup.on_progress(f"{what} ({settings.method})", done, total, shown)
+        setup.on_progress(f"{what} ({called or settings.method})", done, total, shown)
 
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     own = {**request, "settings": settings.model_dump(mode="json"), "out": str(folder.resolve())}
     try:
-        tried = TrialResult.model_validate(process.ask(own, tell))
+        tried = kind.model_validate(process.ask(own, tell))
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # no weights stay, however it ended
     write_atomic(figures, tried.model_dump_json().encode())

@@ -1,12 +1,14 @@
-"""Probe and pilot: what is tried on this machine before anything is trained for good."""
+"""Probe, pilot and comparison: what is tried on this machine before anything is trained for good."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from sdk.advise import advise, candidates, find_model
+from sdk.advise.accuracy import ALLOWED_LOSS
 from sdk.errors import InvalidInput, Refused, StepFailed
 from sdk.hardware import detect_hardware
 from sdk.measure.trials import TrialSetup
@@ -16,10 +18,23 @@ from sdk.project.domain_metrics import require_metrics_fit
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
-from sdk.records import METRICS, Advice, Calibration, Columns, Method, OnProgress, Pilot, Scrubbed, TrainSettings
+from sdk.records import (
+    METRICS,
+    Advice,
+    Calibration,
+    Columns,
+    Method,
+    MethodComparison,
+    OnProgress,
+    Pilot,
+    Scrubbed,
+    TrainSettings,
+)
+from sdk.store import write_atomic
 
 # Metrics by which a pilot tells methods apart: higher is better, and an answer's own score needs no other process.
 PILOTED = {metric for metric, kind in METRICS.items() if kind.of_one_answer} - {"json_schema"}
+MOST_SEEDS = 20
 
 
 def probe_request(
@@ -98,6 +113,74 @@ def pilot_request(state: ProjectState, minutes: float, steps: int | None, on_pro
         )
 
     return Request(Pilot, inputs, work)
+
+
+def compare_request(
+    state: ProjectState,
+    methods: Sequence[str] | None,
+    budget: float,
+    seeds: int,
+    need: str | None,
+    steps: int | None,
+    on_progress: OnProgress,
+) -> Request[MethodComparison]:
+    """Ask for a comparison of methods, as Project.compare_training_methods says."""
+    if not 0 < budget < math.inf or not 0 < seeds <= MOST_SEEDS or (steps is not None and steps < 3):
+        raise InvalidInput(
+            f"Give a budget above 0 minutes, seeds from 1 to {MOST_SEEDS}, and steps, if any, of at least 3."
+        )
+    scrubbed, domain = state.latest(Scrubbed), state.domain()
+    from sdk.measure.judging import need_of_domain, read_need
+    from sdk.measure.methods_compared import HeldQuestions, compare, plan_comparison, read_methods
+
+    named = read_methods(methods)
+    asked_for = (
+        read_need(need, domain.metric) if need else need_of_domain(domain.accuracy, ALLOWED_LOSS[domain.accuracy])
+    )
+    if scrubbed.texts or domain.metric not in PILOTED | {"perplexity"}:
+        what = "the rows are running text" if scrubbed.texts else f"{domain.metric} is the domain's metric"
+        raise InvalidInput(
+            f"A comparison scores each answer to a held-out question, and {what}; train with each method for some "
+            "steps (`sdk train --method … --max-steps …`) and evaluate it instead."
+        )
+    setup = _trial_setup(state, find_rows(state, None), on_progress)
+    calibration = find_calibration(state, setup.hardware)
+    plan = plan_comparison(setup, named, budget, seeds, steps, calibration)
+    failed = sum(bool(plan.candidates.keys() & earlier.left_out.keys()) for earlier in state.all(MethodComparison))
+    inputs = {
+        **common_inputs(state),
+        "base": state.charter.base_digest,
+        "scrubbed": scrubbed.digest,
+        **({"calibration": calibration.digest} if calibration else {}),
+        "settings": settings_digest(
+            trial=_trial_digest(setup, [*plan.candidates.values()], failed, plan.seconds),
+            methods=[*plan.candidates],
+            seeds=plan.seeds,
+            need=asked_for.text,
+        ),
+    }
+    asked = HeldQuestions(state.rows(scrubbed, "train"), domain.metric, domain.max_new_tokens, domain.scoring)
+    secret = state.checkpoint_secret()
+
+    def work(out: Path) -> MethodComparison:
+        found = compare(setup, plan, asked, asked_for, calibration, secret, out)
+        found = found.model_copy(update={"base_name": state.charter.base_name})
+        from sdk.registry.comparison_page import render_comparison  # which loads matplotlib
+
+        for name, data in render_comparison(found).items():
+            write_atomic(out / name, data)
+        return found
+
+    return Request(MethodComparison, inputs, work)
+
+
+def show_in_mlflow(state: ProjectState, record: MethodComparison) -> None:
+    """Bring a comparison to the project's MLflow, unless it is there."""
+    from sdk.registry import Tracking
+    from sdk.registry.comparison_runs import log_comparison
+
+    tracking = Tracking(state.root, state.charter.tracking_uri)
+    log_comparison(tracking, state.charter.name, record, state.folder(record))
 
 
 def _trial_setup(state: ProjectState, rows: RowsForAdvice, on_progress: OnProgress) -> TrialSetup:

@@ -41,6 +41,7 @@ from sdk.records.benchmarks import (
     PairedChange,
     QuestionScores,
 )
+from sdk.records.comparisons import ComparedMethod, Enough, MethodComparison, MethodResult, MethodRun
 from sdk.records.declarations import Declared
 from sdk.records.evaluation import (
     Confusion,
@@ -131,6 +132,7 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
     Pilot,
     Declared,
     Benchmarks,
+    MethodComparison,
 )
 
 __all__ = [
@@ -170,10 +172,12 @@ __all__ = [
     "Calibration",
     "Charter",
     "Columns",
+    "ComparedMethod",
     "Comparison",
     "Confusion",
     "Decision",
     "Declared",
+    "Enough",
     "ExpectedAccuracy",
     "FileRef",
     "Finding",
@@ -194,6 +198,9 @@ __all__ = [
     "Memory",
     "MessageRole",
     "Method",
+    "MethodComparison",
+    "MethodResult",
+    "MethodRun",
     "Metric",
     "MetricScores",
     "Metrics",

@@ -24,14 +24,14 @@ def draw(adaptation: Adaptation) -> dict[str, bytes]:
     """Name -> PNG; those of the leak check where it was made."""
     records = {name: getattr(adaptation, name) for plot in PLOTS.values() for name in plot.of}
     drawn = (name for name in PLOTS if all(records[one] is not None for one in PLOTS[name].of))
-    return {name: _png(draw_figure(name, records)) for name in drawn}
+    return {name: as_png(draw_figure(name, records)) for name in drawn}
 
 
 class ShownFigure(Figure):
     """A figure that a notebook shows although pyplot, which would say how, was never imported."""
 
     def _repr_png_(self) -> bytes:
-        return _png(self)
+        return as_png(self)
 
 
 def draw_figure(name: PlotName, records: Mapping[str, Any]) -> Figure:
@@ -40,11 +40,16 @@ def draw_figure(name: PlotName, records: Mapping[str, Any]) -> Figure:
     if missing := [one for one in plot.of if records[one] is None]:
         verb = Leaks.verb if missing == ["leaks"] else Scores.verb
         raise OutOfOrder(f"There is nothing from `sdk {verb}` of this run yet; run it first.")
+    return figure_of(lambda axes: plot.draw(axes, *(records[one] for one in plot.of)))
+
+
+def figure_of(draw_on: Callable[[Axes], None]) -> Figure:
+    """Return a figure in the style of all of them, on which the function has drawn."""
     figure = ShownFigure(figsize=(6.4, 3.6), dpi=144, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=9)
-    plot.draw(axes, *(records[one] for one in plot.of))
+    draw_on(axes)
     for part in figure.axes:  # a twin has spines of its own
         part.spines["top"].set_visible(False)
         part.spines["right"].set_visible(False)
@@ -54,7 +59,7 @@ def draw_figure(name: PlotName, records: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
     return out.getvalue()

@@ -233,7 +233,7 @@ def member() -> Member:
 
 EVIL_NAME = HOSTILE.replace("/", "").replace("\0", "")
 COMMANDS = """
-advise; advise --probe --pilot; advise --model llama-3.1-8b; estimate llama-3.1-8b; probe; pilot; predictions
+advise; advise --probe --pilot; advise --model llama-3.1-8b; estimate llama-3.1-8b; probe; pilot; compare; predictions
 init NEW; init --adopt EVIL; init --domain-from NEW; adopt; domain copy EVIL NEW; completion bash
 scrub; scrub EVIL; scrub --data EVIL; review; reveal <X_1> --reason EVIL; evaluate; register
 approve --key env:EVIL --reason EVIL; explain; promote; load EVIL; generate EVIL; history; verify; ui
