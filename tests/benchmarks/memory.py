@@ -359,7 +359,7 @@ def load(row: Row, method: str) -> Any:
     """The row's model, with its own weights where it is a base, else with random ones."""
     from sdk.model.load import load_base
 
-    if row["model"] in BASES:
+    if isinstance(row["model"], str) and row["model"] in BASES:
         return load_base(str(BASES[row["model"]]()), method)[0]  # type: ignore[arg-type]
     return build(config_of(row), method)
 

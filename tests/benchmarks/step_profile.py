@@ -33,6 +33,27 @@ WARM, TIMED, PROFILED = 3, 5, 2
 SHOWN = 22
 
 
+def _idle(profiler: Any) -> list[str]:
+    """Return where the GPU waits for the host: the longest gaps between two kernels, and all of them by length."""
+    from torch._C._autograd import DeviceType
+
+    on_gpu = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+    spans = sorted((event.time_range.start, event.time_range.end, event.name) for event in on_gpu)
+    gaps, last, before = [], 0.0, ""
+    for start, end, name in spans:
+        if last and start > last:
+            gaps.append((start - last, before, name))
+        if end > last:
+            last, before = end, name
+    said = [
+        f"  gaps over {least:>5} us: {sum(gap > least for gap, _, _ in gaps) / PROFILED:7.0f} a step, "
+        f"{sum(gap for gap, _, _ in gaps if gap > least) / PROFILED / 1e3:7.1f} ms"
+        for least in (1, 10, 100, 1000)
+    ]
+    longest = sorted(gaps, reverse=True)[:8]
+    return said + [f"  {gap / 1e3:7.2f} ms between {one[:60]} and {other[:60]}" for gap, one, other in longest]
+
+
 def profile(case: str) -> None:
     import torch
     from torch._C._autograd import DeviceType
@@ -81,6 +102,8 @@ def profile(case: str) -> None:
         f"{1e3 * busy:.1f} ms, {launches:,} launches, {peak:.2f} GiB, losses "
         f"{trainer.state.log_history[0]['loss']:.4f} {trainer.state.log_history[WARM]['loss']:.4f}"
     )
+    for line in _idle(profiler):
+        print(line)
     for event in sorted(kernels, key=lambda event: -event.self_device_time_total)[:SHOWN]:
         share = event.self_device_time_total / PROFILED / 1e6 / seconds
         print(f"{share:6.1%} {event.count // PROFILED:>6} x  {event.key[:110]}")
