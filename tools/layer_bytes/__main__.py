@@ -118,6 +118,7 @@ def gather(model_type: str) -> dict[str, Any]:
     once, again = Solver(plain), Solver(recomputed)
     times = Solver(plain), Solver(recomputed)  # how far off these are does not matter
     found = {
+        "model_type": plain[0].shape.model_type,  # Emu3's is that of its part for text
         "kept": once.sums(lambda made: made.kept),
         "input": again.sums(lambda made: made.kept),
         "outside": [solver.sums(lambda made: made.outside) for solver in (once, again)],
@@ -241,9 +242,10 @@ def main() -> None:
         began = time.monotonic()
         made = gather(name)
         print(f"{time.monotonic() - began:4.0f} s {name}: {made.get('failed') or made['kept']}", flush=True)
-        found.pop(name, None)
+        known = made.pop("model_type", name)
+        found.pop(known, None)
         if "failed" not in made:
-            found[name] = made
+            found[known] = made
         write({**found, **{name: found[one] for name, one in STANDING_FOR_OTHERS.items() if one in found}})
 
 

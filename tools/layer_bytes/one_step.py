@@ -12,7 +12,7 @@ from peft import get_peft_model
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sdk.records import TrainSettings
-from sdk.train.engine import attention, dora, head, install, products, use_row_attention
+from sdk.train.engine import attention, dora, head, install, products, row_kernels, use_row_attention
 from sdk.train.methods import peft_config
 from tools.layer_bytes.ledger import Ledger
 from tools.layer_bytes.pretended_gpu import LAUNCHED, Switch, fused_attention
@@ -73,6 +73,8 @@ def step(config: Any, given: TrainSettings) -> Step:
             module = importlib.import_module(f"liger_kernel.ops.{name}")
             backward = f"{name}_backward"
             install._OVERWRITING.setdefault(backward, (module, getattr(module, backward)))
+    if not hasattr(row_kernels, "_forward_kernel"):  # was imported before, too
+        importlib.reload(row_kernels)
     attention._has_flash = lambda device: True
     attention.works = lambda *given: True  # type: ignore[assignment]
     attention.scaled_dot_product_attention = fused_attention

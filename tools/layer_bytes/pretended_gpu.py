@@ -156,6 +156,23 @@ def pretend() -> None:
     torch.Tensor.item = lambda self: 1 if self.is_meta else number(self)
     torch._C._log_api_usage_once = lambda *given: None
     torch.nn.functional.scaled_dot_product_attention = fused_attention
+    torch.nn.functional.dropout = fused_dropout
+
+
+def fused_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Play a GPU's kernel, which keeps a byte for each number; elsewhere torch keeps a factor."""
+    return _Drop.apply(input) if training and 0 < p < 1 else input
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, given: Any) -> Any:
+        ctx.save_for_backward(torch.empty_like(given, dtype=torch.bool))
+        return torch.empty_like(given)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return torch.empty_like(gradients[0])
 
 
 def fused_attention(

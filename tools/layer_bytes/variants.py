@@ -42,9 +42,7 @@ LEFT_OUT = {"model_type", "rope_parameters", "rope_scaling", "layers_block_type"
 ALIASES = ("experts", "chosen", "heads", "keys", "hidden", "layers", "expert")
 
 
-def variant(
-    model_type: str, draw: random.Random, tokens: int, own_head_size: bool, own_choice: bool = True
-) -> Any:
+def variant(model_type: str, draw: random.Random, tokens: int, own_head_size: bool, own_choice: bool = True) -> Any:
     """Return transformers' config of this type.
 
     own_head_size: heads need not be as wide as hidden_size gives; own_choice: a token may go to any number of experts.
