@@ -17,7 +17,8 @@ from sdk.advise.architectures import ROW_BY_ROW
 from sdk.advise.held import quantized_parameters, stored_bytes
 from sdk.advise.kept import counted_of, sizes_of, total
 from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
-from sdk.hardware.kernels import GRAPHED_WIDTH
+from sdk.advise.memory import GIB, estimate
+from sdk.hardware.kernels import GRAPHED_WIDTH, GRAPHS_SPARE
 from sdk.packing import MicroBatch
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
@@ -36,6 +37,7 @@ USUAL_LAUNCHES = 69  # operations of a layer of Llama, forward and backward, for
 OPERATIONS = 0.25  # how much of it grows with their number
 # Of that time, so much remains where layers are replayed as CUDA graphs: the GPU begins one small kernel after another.
 REPLAYED = 0.12
+CAPPING_BYTES = 38  # moved for each logit that is capped
 OWN_KERNELS = 1.9  # of attention with capped scores, against torch's
 OVERLAP = 6.0  # how sharply the longer of both decides
 STEP_SECONDS = 0.004  # of an optimizer step, whatever the size
@@ -116,7 +118,7 @@ def pass_seconds(
     )
     # A GPU computes while the host launches, so the longer of both decides; near each other both count.
     seconds: float = computing + launching
-    if gpu and _recorded(shape, settings):
+    if recorded(shape, settings, hardware):
         seconds = computing + REPLAYED * launching
     elif gpu:
         seconds = (computing**OVERLAP + launching**OVERLAP) ** (1 / OVERLAP)
@@ -133,12 +135,17 @@ def pass_seconds(
     return seconds
 
 
-def _recorded(shape: ModelShape, settings: TrainSettings) -> bool:
-    """Tell whether the layers run as CUDA graphs (sdk/train/engine/graphs.py decides, by the model itself)."""
+def recorded(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> bool:
+    """Tell whether the layers run as CUDA graphs (sdk/train/engine/graphs.py decides, by the model and what it takes).
+
+    Passes of other sizes need their memory beside that of the graphs.
+    """
     moved = settings.gradient_checkpointing or settings.activation_offloading or settings.offload_embeddings
     other = settings.use_dora or settings.peft_type != "lora" or settings.gpus > 1
     kinds = shape.num_experts or shape.num_linear_attention_layers or shape.model_type in ROW_BY_ROW
-    return shape.hidden_size < GRAPHED_WIDTH and not (moved or other or kinds)
+    if not hardware.gpu_count or shape.hidden_size >= GRAPHED_WIDTH or moved or other or kinds:
+        return False
+    return 2 * estimate(shape, settings, hardware).total + GRAPHS_SPARE / GIB < hardware.gpu_memory_gib
 
 
 def _launching(shape: ModelShape, settings: TrainSettings, again: float, gpu: bool) -> float:
@@ -199,7 +206,8 @@ def _computing(
     dropped = 2 if settings.lora_dropout else 1
     moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
     moved += moved_more(shape, settings)
-    seconds += (factors.size * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
+    of_logit = 24 + (CAPPING_BYTES if shape.final_logit_softcapping else 0)
+    seconds += (factors.size * moved + of_logit * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
     if settings.method in factors.dequantizing:
         # Each weight is read as it is stored and written in 16 bits, once a pass whatever the number of tokens.
         stored = stored_bytes(settings, 2) + 2

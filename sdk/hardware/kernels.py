@@ -14,3 +14,4 @@ LOGITS_PER_CHUNK = 2**26
 PAGED_NUMBERS = 100_000  # bitsandbytes (0.50) pages the moments of a matrix of at least so many numbers
 # Below this hidden_size the host launches kernels more slowly than a GPU runs them: layers are recorded as CUDA graphs.
 GRAPHED_WIDTH = 2048
+GRAPHS_SPARE = 2**31  # bytes beside twice a pass's: the CUDA context, and what the driver holds for graphs

@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from sdk.hardware.kernels import GRAPHED_WIDTH
+from sdk.hardware.kernels import GRAPHED_WIDTH, GRAPHS_SPARE
 from sdk.records import TrainSettings
 from sdk.train.engine.attention import NAME
 
 PARTS = 16  # sizes of passes between a power of two and the next are so many, of which the upper half is used
 LEAST = 128  # tokens by which sizes differ at least
 MOST = 16  # graphs
-SPARE = 2**31  # bytes beside: the CUDA context, and what the driver holds for graphs
 ROWS = ("input_ids", "position_ids", "cu_seq_lens_q", "max_length_q")
 
 
@@ -60,7 +59,7 @@ def filled(rows: dict[str, Any], size: int, places: int) -> dict[str, torch.Tens
 def room_for_both() -> bool:
     """Tell whether the GPU has room for the largest pass so far twice."""
     _, whole = torch.cuda.mem_get_info()
-    return 2 * torch.cuda.max_memory_allocated() + SPARE < whole
+    return 2 * torch.cuda.max_memory_allocated() + GRAPHS_SPARE < whole
 
 
 class Recording:

@@ -122,7 +122,7 @@ if importlib.util.find_spec("triton"):
         out, gradient, deltas, tokens, o_token, o_head, g_token, g_head,
         VALUE: tl.constexpr, BLOCK_VALUE: tl.constexpr, M: tl.constexpr,
     ):  # fmt: skip
-        """Of each token and head: the product of output and its gradient."""
+        """Multiply output and its gradient, for each token and head."""
         places, head = tl.program_id(0) * M + tl.arange(0, M), tl.program_id(1)
         of_out = _tile(out + head * o_head, 0, places, tokens, o_token, VALUE, BLOCK_VALUE).to(tl.float32)
         of_gradient = _tile(gradient + head * g_head, 0, places, tokens, g_token, VALUE, BLOCK_VALUE).to(tl.float32)
