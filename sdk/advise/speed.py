@@ -16,7 +16,14 @@ from sdk.advise.adapters import launching_share, moved_more, products_more, rank
 from sdk.advise.architectures import ROW_BY_ROW
 from sdk.advise.held import quantized_parameters, stored_bytes
 from sdk.advise.kept import counted_of, sizes_of, total
-from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
+from sdk.advise.layers import (
+    active_parameters,
+    adapter_parameters,
+    expert_parameters,
+    last_mlp,
+    linear_layers,
+    linear_parameters,
+)
 from sdk.advise.memory import GIB, estimate
 from sdk.hardware.kernels import GRAPHED_WIDTH, GRAPHS_SPARE
 from sdk.packing import MicroBatch
@@ -179,7 +186,9 @@ def _computing(
     passes = 2 + again  # forward, backward to the input, forward once more
     linear = linear_layers(shape)
     head = shape.vocab_size * hidden
-    weights = active_parameters(shape) - head
+    weights: float = active_parameters(shape) - head
+    if factors is CPU_FACTORS:
+        weights -= (1 - learned) * last_mlp(shape)
     products = 2 * weights * tokens * passes * products_more(settings)
     fp8 = settings.method == "lora-fp8" and rate.fp8 > 0
     seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * factors.matrices
