@@ -16,6 +16,8 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
+    BloomConfig,
+    BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GptOssConfig,
@@ -43,7 +45,7 @@ from sdk.model.dense_weights import dense
 from sdk.records import PROMPTS, Hardware, ModelShape, TrainSettings, canonical_json, sha256
 from sdk.train.batching import micro_batches
 from sdk.train.dropout import replace_dropout
-from sdk.train.engine import install_engine, use_row_attention
+from sdk.train.engine import graphs, install_engine, use_row_attention
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows, to_fp8
 from sdk.train.engine.head import Head, answer_with_loss, frozen_head_loss
 from sdk.train.engine.install import _keep_experts
@@ -146,6 +148,9 @@ FAMILIES: dict[str, Any] = {
             **SHAPE, sliding_window=7, attn_logit_softcapping=3.0, final_logit_softcapping=2.0, query_pre_attn_scalar=16
         )
     ),
+    "gpt-oss (sinks)": lambda: GptOssForCausalLM(
+        GptOssConfig(**{**SHAPE, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 7})
+    ),
     "granite (scales)": lambda: GraniteForCausalLM(
         GraniteConfig(**SHAPE, logits_scaling=3.0, embedding_multiplier=2.0)
     ),
@@ -166,9 +171,79 @@ def test_rows_in_one_pass_learn_as_rows_alone(family: str) -> None:
     close(given, expected)
 
 
+class PlayedRecording:
+    """A recording of CUDA graphs as a CPU can play it: it computes again, on tensors of its own."""
+
+    def __init__(self, run: Any, rows: dict[str, torch.Tensor], trained: Any, pool: Any) -> None:
+        self.run, self.rows, self.trained = run, {name: value.clone() for name, value in rows.items()}, trained
+
+    def put(self, rows: dict[str, torch.Tensor]) -> None:
+        for name, value in rows.items():
+            self.rows[name].copy_(value)
+
+    def forward(self) -> torch.Tensor:
+        with torch.enable_grad():
+            self.out = self.run(self.rows)
+        return self.out
+
+    def backward(self, gradient: torch.Tensor) -> Any:
+        return torch.autograd.grad(self.out, self.trained, gradient)
+
+
+def test_recorded_layers_filled_up_learn_as_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "Recording", PlayedRecording)
+    monkeypatch.setattr(graphs, "room_for_both", lambda: True)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", tuple)
+    torch.manual_seed(0)
+    model = adapted(llama())
+    loss, expected = loss_row_by_row(model)
+    base = model.get_base_model()
+    use_row_attention(base)
+    layers = graphs.GraphedLayers(base.model, [value for value in model.parameters() if value.requires_grad])
+    _, refresh = fuse_lora(base)
+    answer_with_loss(base, refresh, layers=layers)
+    for _ in range(3):  # as it is, recorded, and replayed
+        model.zero_grad()
+        ours, given = loss_in_one(model)
+        assert ours == pytest.approx(loss, rel=1e-5)
+        close(given, expected)
+    assert list(layers._recordings) == [(128, 8)]
+    assert layers.failed is None
+
+
+def test_what_cannot_be_recorded_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphs, "Recording", fail)
+    monkeypatch.setattr(graphs, "room_for_both", lambda: True)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", tuple)
+    model = adapted(llama())
+    base = model.get_base_model()
+    use_row_attention(base)
+    layers = graphs.GraphedLayers(base.model, [value for value in model.parameters() if value.requires_grad])
+    answer_with_loss(base, lambda: None, layers=layers)
+    assert len({loss_in_one(model)[0] for _ in range(3)}) == 1
+    assert layers.failed is not None
+
+
+def test_only_layers_that_the_host_holds_up_are_recorded() -> None:
+    base = adapted(llama()).get_base_model()
+    use_row_attention(base)
+    assert graphs.launch_bound(base, settings())
+    assert not graphs.launch_bound(base, settings(gradient_checkpointing=True))
+    assert not graphs.launch_bound(base, settings(use_dora=True))
+    base.config.hidden_size = 2048
+    assert not graphs.launch_bound(base, settings())
+
+
+@pytest.mark.parametrize(("tokens", "size"), [(1, 128), (129, 256), (2049, 2304), (4097, 4608), (8192, 8192)])
+def test_passes_are_filled_up_to_one_of_a_few_sizes(tokens: int, size: int) -> None:
+    assert graphs.size_of(tokens) == size
+
+
 def test_models_that_attend_otherwise_keep_their_own_attention() -> None:
-    shape = {**SHAPE, "num_local_experts": 2, "num_experts_per_tok": 1}
-    model = GptOssForCausalLM(GptOssConfig(**shape))
+    model = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=2))
     before = model.config._attn_implementation
     assert not use_row_attention(model)
     assert model.config._attn_implementation == before

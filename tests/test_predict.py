@@ -15,8 +15,9 @@ from sdk.advise.candidates import Search
 from sdk.advise.layers import adapter_parameters, expert_parameters, linear_layers, linear_parameters, parameters
 from sdk.advise.memory import CPU_HOLES, CPU_RUNTIME_GIB, CUBLAS_GIB, available_gib, device_gib
 from sdk.advise.reliability import MEASURED, reliability
+from sdk.advise.speed import pass_seconds, recorded
 from sdk.hardware import find_gpu
-from sdk.packing import expected_micro_batch
+from sdk.packing import MicroBatch, expected_micro_batch
 from sdk.records import Calibration, Hardware, Lengths, Method, ModelShape, Needs, Probed, TrainSettings
 from sdk.store import embedded_base
 from sdk.train.methods import check_settings
@@ -468,3 +469,22 @@ def test_advice_for_another_kind_holds_what_training_accepts(asked: dict[str, An
 def test_needs_without_a_kind_have_the_bytes_that_they_had() -> None:
     assert not {"peft_type", "use_dora"} & Needs().model_dump().keys()
     assert contradictions(Needs(peft_type="adalora", use_dora=True))
+
+
+def test_a_cpu_leaves_out_what_nothing_reads_of_the_last_mlp(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, settings = find_model("smollm2-135m"), benchmark.settings_of({"method": "lora"})
+    cpu, filled = Hardware(cpu_cores=2, tflops=0.1, bandwidth_gbs=8), MicroBatch(2048, 2048, 8, 256)
+    all_learned, few = (pass_seconds(shape, settings, cpu, filled, learned) for learned in (1.0, 0.25))
+    monkeypatch.setattr("sdk.advise.speed.last_mlp", lambda shape: 0)
+    assert pass_seconds(shape, settings, cpu, filled, 1.0) == all_learned
+    products = 4 * 3 * shape.hidden_size * shape.intermediate_size * 2048  # forward, and to its input
+    assert pass_seconds(shape, settings, cpu, filled, 0.25) - few == pytest.approx(0.75 * products / 0.1e12)
+
+
+def test_layers_are_recorded_where_the_host_holds_a_small_model_up_and_there_is_room() -> None:
+    small, settings = find_model("qwen2.5-0.5b"), benchmark.settings_of({"method": "lora", "max_length": 1024})
+    assert recorded(small, settings, find_gpu("h200"))
+    assert not recorded(small, settings, Hardware(gpu="small", gpu_count=1, gpu_memory_gib=4))
+    assert not recorded(small, settings.model_copy(update={"gradient_checkpointing": True}), find_gpu("h200"))
+    assert not recorded(find_model("llama-3.1-8b"), settings, find_gpu("h200"))
+    assert not recorded(small, settings, Hardware())

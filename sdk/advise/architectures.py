@@ -111,9 +111,9 @@ NOT_QUANTIZED = frozenset({"falcon"})
 # go through the model one by one (sdk/train/engine/attention.py decides; these did so on a GPU).
 ROW_BY_ROW = frozenset(
     {
-        "bamba", "biogpt", "bloom", "falcon", "flint", "gpt_neox_japanese", "gpt_oss", "granite_swa",
-        "granitemoe_swa", "hy_v4", "inkling_text", "lara_mini", "mimo_v2_flash", "mpt", "olmo_hybrid", "qwen3_5",
-        "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "stablelm", "xglm",
+        "bamba", "biogpt", "bloom", "falcon", "gpt_neox_japanese", "hy_v4", "inkling_text", "lara_mini",
+        "mimo_v2_flash", "mpt", "olmo_hybrid", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text",
+        "qwen3_next", "stablelm", "xglm",
     }
 )  # fmt: skip
 ARCHITECTURES: dict[str, Architecture] = {

@@ -132,3 +132,13 @@ def _sparse_layers(shape: ModelShape) -> int:
 
 def _router_is_linear(shape: ModelShape) -> bool:
     return any(group.endswith("router") for _, _, group, _ in shape.linear_layers)
+
+
+def last_mlp(shape: ModelShape) -> int:
+    """Return the weights of the last layer's MLP where a CPU computes it for learned tokens only, else 0.
+
+    sdk/train/engine/last_mlp.py decides, by the layer itself.
+    """
+    if shape.num_experts or shape.fused_projections or not shape.gated_mlp:
+        return 0
+    return sum(layer.inputs * layer.outputs for layer in linear_layers(shape) if layer.group in ("gate_up", "down"))

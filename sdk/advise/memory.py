@@ -42,7 +42,7 @@ ADAPTER_BYTES = 4  # float32; gradients take the same
 CUBLAS_GIB = 1 / 16  # its workspace, which torch allocates at the first product
 # Bytes for each number of what a layer with a state puts out, that torch's own code for it keeps on a GPU (kernels for
 # it are not used): read off one run of each, 16-bit LoRA with nothing recomputed (tests/benchmarks/architectures.py).
-STATE_BYTES = {"granitemoehybrid": 97, "bamba": 121, "olmo_hybrid": 66}
+STATE_BYTES = {"granitemoehybrid": 97, "bamba": 121, "olmo_hybrid": 66, "minimax": 39, "lara_mini": 109}
 STATE_BYTES_OF_DELTA_NETS = 92  # Qwen3-Next, Qwen3.5
 # Of these bytes, so many are there where a layer of Mamba 2 is recomputed: gradients of its widest numbers lie beside.
 MAMBA_2_RECOMPUTED = 1.35
@@ -352,10 +352,13 @@ def _layer_bytes(work: _Pass, with_experts: bool) -> float:
 
 def _state_bytes(work: _Pass) -> float:
     """Return the bytes that a layer with a state keeps on a GPU beside what one with attention would."""
-    outputs = [layer.inputs for layer in linear_layers(work.shape) if layer.group == "state_out"]
-    if not work.gpu or not outputs:
+    shape = work.shape
+    if not work.gpu or not shape.num_linear_attention_layers:
         return 0.0
-    return work.tokens * outputs[0] * STATE_BYTES.get(work.shape.model_type, STATE_BYTES_OF_DELTA_NETS)
+    outputs = [layer.inputs for layer in linear_layers(shape) if layer.group == "state_out"]
+    # Where its layers are not listed, it puts out what attention does.
+    width = outputs[0] if outputs else shape.num_attention_heads * shape.head_dim
+    return work.tokens * width * STATE_BYTES.get(shape.model_type, STATE_BYTES_OF_DELTA_NETS)
 
 
 def _score_bytes(work: _Pass) -> int:

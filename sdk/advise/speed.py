@@ -13,9 +13,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sdk.advise.adapters import launching_share, moved_more, products_more, rank_of, trained_parameters, virtual_tokens
+from sdk.advise.architectures import ROW_BY_ROW
 from sdk.advise.held import quantized_parameters, stored_bytes
 from sdk.advise.kept import counted_of, sizes_of, total
-from sdk.advise.layers import active_parameters, adapter_parameters, expert_parameters, linear_layers, linear_parameters
+from sdk.advise.layers import (
+    active_parameters,
+    adapter_parameters,
+    expert_parameters,
+    last_mlp,
+    linear_layers,
+    linear_parameters,
+)
+from sdk.advise.memory import GIB, estimate
+from sdk.hardware.kernels import GRAPHED_WIDTH, GRAPHS_SPARE
 from sdk.packing import MicroBatch
 from sdk.records import Hardware, Method, ModelShape, TrainSettings
 
@@ -32,6 +42,10 @@ LAUNCH: dict[Method, tuple[float, float]] = {
 }
 USUAL_LAUNCHES = 69  # operations of a layer of Llama, forward and backward, for which these seconds were read off
 OPERATIONS = 0.25  # how much of it grows with their number
+# Of that time, so much remains where layers are replayed as CUDA graphs: the GPU begins one small kernel after another.
+REPLAYED = 0.12
+CAPPING_BYTES = 38  # moved for each logit that is capped
+OWN_KERNELS = 1.9  # of attention with capped scores, against torch's
 OVERLAP = 6.0  # how sharply the longer of both decides
 STEP_SECONDS = 0.004  # of an optimizer step, whatever the size
 OPTIMIZER_BYTES = 40  # moved for each parameter of an adapter: AdamW, clipping, its 16-bit copy
@@ -110,7 +124,11 @@ def pass_seconds(
         shape, settings, rates(hardware), GPU_FACTORS if gpu else CPU_FACTORS, filled, learned, again
     )
     # A GPU computes while the host launches, so the longer of both decides; near each other both count.
-    seconds: float = (computing**OVERLAP + launching**OVERLAP) ** (1 / OVERLAP) if gpu else computing + launching
+    seconds: float = computing + launching
+    if recorded(shape, settings, hardware):
+        seconds = computing + REPLAYED * launching
+    elif gpu:
+        seconds = (computing**OVERLAP + launching**OVERLAP) ** (1 / OVERLAP)
     if settings.activation_offloading and gpu:
         seconds += 2 * layers * filled.tokens * 2 * shape.hidden_size / OFFLOADING
     if settings.offload_embeddings and gpu and not shape.tie_word_embeddings:
@@ -122,6 +140,19 @@ def pass_seconds(
         moved = 2 * stored * _others(settings)
         seconds = max(seconds, moved / (rates(hardware).link * LINK_USED))
     return seconds
+
+
+def recorded(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> bool:
+    """Tell whether the layers run as CUDA graphs (sdk/train/engine/graphs.py decides, by the model and what it takes).
+
+    Passes of other sizes need their memory beside that of the graphs.
+    """
+    moved = settings.gradient_checkpointing or settings.activation_offloading or settings.offload_embeddings
+    other = settings.use_dora or settings.peft_type != "lora" or settings.gpus > 1
+    kinds = shape.num_experts or shape.num_linear_attention_layers or shape.model_type in ROW_BY_ROW
+    if not hardware.gpu_count or shape.hidden_size >= GRAPHED_WIDTH or moved or other or kinds:
+        return False
+    return 2 * estimate(shape, settings, hardware).total + GRAPHS_SPARE / GIB < hardware.gpu_memory_gib
 
 
 def _launching(shape: ModelShape, settings: TrainSettings, again: float, gpu: bool) -> float:
@@ -155,7 +186,9 @@ def _computing(
     passes = 2 + again  # forward, backward to the input, forward once more
     linear = linear_layers(shape)
     head = shape.vocab_size * hidden
-    weights = active_parameters(shape) - head
+    weights: float = active_parameters(shape) - head
+    if factors is CPU_FACTORS:
+        weights -= (1 - learned) * last_mlp(shape)
     products = 2 * weights * tokens * passes * products_more(settings)
     fp8 = settings.method == "lora-fp8" and rate.fp8 > 0
     seconds = products / rate.fp8 * MATRICES_FP8 if fp8 else products / rate.matrices * factors.matrices
@@ -164,7 +197,8 @@ def _computing(
     # Layers times tokens that a token sees. Attention's two products take 2 x width FLOPs for each of them, since a
     # causal mask leaves half of the pairs; flash attention's backward pass, with five products, takes 2.5 times that.
     seen = (layers - windowed) * filled.row + windowed * min(filled.row, shape.sliding_window)
-    seconds += 2 * width * tokens * seen * (3.5 + again) / rate.matrices * factors.attention
+    attending = 2 * width * tokens * seen * (3.5 + again) / rate.matrices * factors.attention
+    seconds += attending * OWN_KERNELS if shape.attn_logit_softcapping and factors is GPU_FACTORS else attending
     # 2 FLOPs a weight for the logits, 2 for the gradient of their input; the head's own is not computed.
     seconds += 4 * head * tokens * learned / rate.matrices * factors.head * _unaligned(shape.vocab_size)
     # Forward, the gradient of the input, the gradient of the adapters.
@@ -181,7 +215,8 @@ def _computing(
     dropped = 2 if settings.lora_dropout else 1
     moved += sum((layer.inputs * dropped + 2 * layer.outputs) * layer.count for layer in linear) * passes
     moved += moved_more(shape, settings)
-    seconds += (factors.size * moved + 24 * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
+    of_logit = 24 + (CAPPING_BYTES if shape.final_logit_softcapping else 0)
+    seconds += (factors.size * moved + of_logit * shape.vocab_size * learned) * tokens / rate.bytes * factors.traffic
     if settings.method in factors.dequantizing:
         # Each weight is read as it is stored and written in 16 bits, once a pass whatever the number of tokens.
         stored = stored_bytes(settings, 2) + 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -10,7 +11,6 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from sdk.approve import Verdict
 from sdk.audit import Event
 from sdk.characters import visible
 from sdk.cli.terminal import styled
@@ -29,6 +29,9 @@ from sdk.records import (
     TrainSettings,
 )
 from sdk.wording import counted
+
+if TYPE_CHECKING:
+    from sdk.approve import Verdict
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48

@@ -12,3 +12,6 @@ FLASH_CAPABILITY = (8, 0)  # Ampere; a GPU before it has no flash attention
 # The loss over a frozen head is computed for so many logits at once: 256 MiB in float32. More gained no speed.
 LOGITS_PER_CHUNK = 2**26
 PAGED_NUMBERS = 100_000  # bitsandbytes (0.50) pages the moments of a matrix of at least so many numbers
+# Below this hidden_size the host launches kernels more slowly than a GPU runs them: layers are recorded as CUDA graphs.
+GRAPHED_WIDTH = 2048
+GRAPHS_SPARE = 2**31  # bytes beside twice a pass's: the CUDA context, and what the driver holds for graphs

@@ -29,6 +29,7 @@ from sdk.records import PROMPTS, OnProgress, PassMeasurement, TrainSettings
 from sdk.train.batching import Batches, micro_batches
 from sdk.train.checkpoints import Checkpoints
 from sdk.train.engine import use_row_attention
+from sdk.train.engine.graphs import launch_bound
 from sdk.train.failures import failures, memory_of_steps
 from sdk.train.methods import check_settings
 from sdk.train.peak_memory import PeakMemory
@@ -55,6 +56,8 @@ def measure_step(
     running = settings if by_rows else one_row_at_a_time(settings)
     batch = [rows[row] for row in micro_batches([len(row.input_ids) for row in rows], running)[0]]
     passes = min(_PASSES, running.gradient_accumulation_steps)
+    if passes == 1 and torch.cuda.is_available() and launch_bound(model, running):
+        steps += 1  # in the second pass the layers are recorded, which is not to be timed
     alone = {"max_steps": steps, "gradient_accumulation_steps": passes, "gpus": 1}
     clock = _Clock()
     with PeakMemory() as memory, TemporaryDirectory() as folder:

@@ -283,9 +283,17 @@ def counted(config: dict[str, Any]) -> bool:
 
 def lines_of(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = []
+    whole = {
+        each["row"]["name"].split()[0]: each["found"]["base_gib"]
+        for each in measured
+        if each["row"]["method"] == "lora" and "failed" not in each["found"]
+    }
     for each in measured:
         row, found = each["row"], each["found"]
         if "failed" in found:
+            continue
+        # Linear layers of a class of their own, which the benchmark does not quantize (GPT-2's, Falcon's).
+        if row["method"] != "lora" and found["base_gib"] > 0.999 * whole.get(row["name"].split()[0], math.inf):
             continue
         line = memory.line_of(row, found)
         lines.append({**line, "type": row["name"].split()[0], "before": found["before_gib"]})
@@ -308,6 +316,8 @@ def summary(measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
         found["measured"][name] = _errors([line for line in lines if line["type"] == name])
         shape = memory.shape_of(next(each["row"] for each in measured if each["row"]["name"].split()[0] == name))
         shapes[name] = shape
+        if shape.model_type not in {line["type"] for line in lines}:  # as advice calls the part for text
+            found["measured"][shape.model_type] = found["measured"].pop(name)
         if shape.num_linear_attention_layers:
             kinds["states"].append(name)
         elif kept.is_counted(shape):

@@ -151,10 +151,28 @@ def pretend() -> None:
     torch.is_autocast_enabled = lambda *given: _Autocast.enabled
     torch.get_autocast_dtype = lambda *given: torch.bfloat16
     torch.Tensor.is_cuda = property(lambda self: True)
-    torch.Tensor.__bool__ = lambda self: True
-    torch.Tensor.item = lambda self: 1
+    told, number = torch.Tensor.__bool__, torch.Tensor.item
+    torch.Tensor.__bool__ = lambda self: True if self.is_meta else told(self)  # OPT draws which layers it leaves out
+    torch.Tensor.item = lambda self: 1 if self.is_meta else number(self)
     torch._C._log_api_usage_once = lambda *given: None
     torch.nn.functional.scaled_dot_product_attention = fused_attention
+    torch.nn.functional.dropout = fused_dropout
+
+
+def fused_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Play a GPU's kernel, which keeps a byte for each number; elsewhere torch keeps a factor."""
+    return _Drop.apply(input) if training and 0 < p < 1 else input
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, given: Any) -> Any:
+        ctx.save_for_backward(torch.empty_like(given, dtype=torch.bool))
+        return torch.empty_like(given)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return torch.empty_like(gradients[0])
 
 
 def fused_attention(
@@ -173,7 +191,17 @@ def fused_attention(
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     dtype = query.dtype if not _Autocast.enabled else torch.bfloat16
     query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
+    if key.shape[1] != query.shape[1] and not enable_gqa:
+        return _with_all_scores(query, key, value)
     return _Attend.apply(query, key, value)
+
+
+def _with_all_scores(query: Any, key: Any, value: Any) -> Any:
+    """What torch does where keys are to be broadcast over heads (Falcon): no fused kernel, and all in float32."""
+    wide = [tensor.expand(*query.shape[:2], *tensor.shape[2:]).float() for tensor in (query, key, value)]
+    with Switch(enabled=False):
+        weights = torch.softmax(wide[0] @ wide[1].transpose(-1, -2), dim=-1)
+        return (weights @ wide[2]).to(query.dtype)
 
 
 class _Attend(torch.autograd.Function):

@@ -42,17 +42,23 @@ LEFT_OUT = {"model_type", "rope_parameters", "rope_scaling", "layers_block_type"
 ALIASES = ("experts", "chosen", "heads", "keys", "hidden", "layers", "expert")
 
 
-def variant(model_type: str, draw: random.Random, tokens: int, own_head_size: bool) -> Any:
-    """Return transformers' config of this type. own_head_size: heads need not be as wide as hidden_size gives."""
-    text = CONFIG_MAPPING[model_type]().get_text_config()
+def variant(model_type: str, draw: random.Random, tokens: int, own_head_size: bool, own_choice: bool = True) -> Any:
+    """Return transformers' config of this type.
+
+    own_head_size: heads need not be as wide as hidden_size gives; own_choice: a token may go to any number of experts.
+    """
+    whole = CONFIG_MAPPING[model_type]()
+    text = whole.get_text_config()
     there = text.to_dict()
     named = {
         what: next((name for name in names if name in there or hasattr(text, name)), None)
         for what, names in WIDTHS.items()
     }
+    if not own_choice:
+        named["chosen"] = None
     if not own_head_size:
         named["size"] = None
-    elif not named["size"] and 'getattr(config, "head_dim"' in _source(text):
+    elif not named["size"] and 'getattr(config, "head_dim"' in _source(whole):
         named["size"] = "head_dim"
     values = _values(draw, bool(named["size"]), bool(named["keys"]))
     given: dict[str, Any] = {
@@ -60,7 +66,8 @@ def variant(model_type: str, draw: random.Random, tokens: int, own_head_size: bo
         for what, name in named.items()
         if name is not None and (there.get(name, 0) is not None or what in ("size", "chosen", "keys"))
     }
-    left_out = LEFT_OUT | ({name for what in ALIASES for name in WIDTHS[what]} - set(given) - {"intermediate_size"})
+    others = {name for what in ALIASES if what != "chosen" or own_choice for name in WIDTHS[what]}
+    left_out = LEFT_OUT | (others - set(given) - {"intermediate_size"})
     given |= {name: value for name, value in FIXED.items() if name in there}
     if named["rope"]:
         given |= {"head_dim": values["rope"], "num_key_value_heads": values["heads"]}
@@ -71,15 +78,21 @@ def variant(model_type: str, draw: random.Random, tokens: int, own_head_size: bo
         given["mlp_layer_types"] = ["sparse"] * LAYERS
     if "mamba_n_heads" in there:
         given |= {"mamba_expand": 2, "mamba_d_head": 64, "mamba_n_heads": values["hidden"] // 32}
+    if "word_embed_proj_dim" in there:  # OPT's embeddings, which are as wide as its layers in all but one size
+        given["word_embed_proj_dim"] = values["hidden"]
     given |= {name: tokens for name in POSITIONS if name in there or name == POSITIONS[0]}
     if isinstance(there.get("rope_parameters"), dict):
         given["rope_parameters"] = there["rope_parameters"]
-    return type(text)(**{**{name: value for name, value in there.items() if name not in left_out}, **given})
+    chosen = {**{name: value for name, value in there.items() if name not in left_out}, **given}
+    made = type(text)(**chosen)
+    # A decoder of a model for text and images may be known under the whole model's name only (Emu3).
+    known = made.model_type == model_type or type(text) in transformers.AutoModelForCausalLM._model_mapping
+    return made if known else type(whole)(text_config=made.to_dict())
 
 
-def shape_of_variant(config: Any) -> ModelShape:
+def shape_of_variant(config: Any, model_type: str) -> ModelShape:
     read = json.loads(json.dumps(config.to_dict(), default=str))
-    return shape_of(read, config.model_type, "a variant", "config.json")
+    return shape_of(read, model_type, "a variant", "config.json")
 
 
 def _source(config: Any) -> str:

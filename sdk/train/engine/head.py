@@ -17,6 +17,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from sdk.hardware.kernels import LOGITS_PER_CHUNK
 from sdk.train.engine.last_mlp import LastMLP
 
+Layers = Callable[..., torch.Tensor]  # all of a model but its head: the last hidden states (1, tokens, size)
+
 
 class Head(NamedTuple):
     """logits = cap(scale (hidden weight' + bias)) with cap(z) = softcap tanh(z / softcap)."""
@@ -87,15 +89,24 @@ def frozen_head_loss(hidden: torch.Tensor, head: Head, targets: torch.Tensor) ->
     return loss
 
 
-def answer_with_loss(model: PreTrainedModel, before: Callable[[], None], last_mlp: LastMLP | None = None) -> None:
+def body_of(model: PreTrainedModel) -> Any:
+    return model.base_model if model.base_model is not model else model.model  # Llama 4 names none
+
+
+def answer_with_loss(
+    model: PreTrainedModel,
+    before: Callable[[], None],
+    last_mlp: LastMLP | None = None,
+    layers: Layers | None = None,
+) -> None:
     """Let the model's forward pass, when it is given `learned` and `targets`, return the loss and no logits.
 
-    before is called ahead of each pass; last_mlp is told what is learned in it. learned: (n,), places in the last
-    hidden states, counted from the end (negative); targets: (n,), the token that follows each; items: what the sum is
-    divided by.
+    before is called ahead of each pass; last_mlp is told what is learned in it; layers take the place of the model's
+    own. learned: (n,), places in the last hidden states, counted from the end (negative); targets: (n,), the token that
+    follows each; items: what the sum is divided by.
     """
     original = model.forward
-    body = model.base_model if model.base_model is not model else model.model  # Llama 4 names none
+    body = body_of(model)
 
     def forward(
         *args: Any,
@@ -109,7 +120,8 @@ def answer_with_loss(model: PreTrainedModel, before: Callable[[], None], last_ml
             last_mlp.learned = learned
         if learned is None or targets is None:
             return original(*args, **kwargs)
-        hidden = body(*args, **kwargs).last_hidden_state.squeeze(0)
+        states = layers(*args, **kwargs) if layers is not None else body(*args, **kwargs).last_hidden_state
+        hidden = states.squeeze(0)
         layer = model.get_output_embeddings()
         head = Head(layer.weight, layer.bias, *_scale_and_cap(model.config.get_text_config()))
         return CausalLMOutput(loss=frozen_head_loss(hidden[learned], head, targets) / items)

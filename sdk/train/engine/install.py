@@ -11,7 +11,8 @@ from peft import PeftModel
 
 from sdk.records import TrainSettings
 from sdk.train.engine.adalora import regularize_at_once, score_at_once
-from sdk.train.engine.head import answer_with_loss
+from sdk.train.engine.graphs import GraphedLayers, launch_bound
+from sdk.train.engine.head import answer_with_loss, body_of
 from sdk.train.engine.last_mlp import narrow_last_mlp
 from sdk.train.engine.lora import fuse_lora
 from sdk.train.engine.recompute import embeddings_to_host, recompute
@@ -67,7 +68,12 @@ def install_engine(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]
     if settings.peft_type == "adalora":
         regularize_at_once(model.base_model)
         score_at_once(model.base_model.rankallocator)
-    answer_with_loss(base, refresh, None if torch.cuda.is_available() else narrow_last_mlp(base))
+    if torch.cuda.is_available():
+        trained = [value for value in base.parameters() if value.requires_grad]
+        layers = GraphedLayers(body_of(base), trained) if launch_bound(base, settings) else None
+        answer_with_loss(base, refresh, layers=layers)
+    else:
+        answer_with_loss(base, refresh, narrow_last_mlp(base))
     if settings.gradient_checkpointing:
         recompute(base, settings.checkpointed_layers)
     if settings.offload_embeddings and not embeddings_to_host(base):

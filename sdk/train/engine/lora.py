@@ -151,11 +151,17 @@ class _Projections(torch.autograd.Function):
         rows = quantize_rows(x) if isinstance(group.bases[0], Fp8Linear) else None
         outputs = []
         for base, adapted in zip(group.bases, group.adapted, strict=True):
-            out = base.project(rows, x.dtype) if rows is not None else dense_product(base, x)
-            if adapted:
-                part, up = next(added)
-                out.addmm_(part, up.t())
-            outputs.append(out)
+            small = next(added) if adapted else None
+            if rows is not None:
+                out = base.project(rows, x.dtype)
+                outputs.append(out if small is None else out.addmm_(small[0], small[1].t()))
+                continue
+            # The small product first: it only writes, and the large one reads that while it multiplies.
+            onto = None
+            if small is not None:
+                part, up = small
+                onto = part @ up.t() if base.bias is None else torch.addmm(base.bias.to(x.dtype), part, up.t())
+            outputs.append(dense_product(base, x, onto))
         ctx.group, ctx.same = group, dropped is x
         # The frozen weights' own gradient is not needed, so x itself is kept only as the input of A.
         ctx.save_for_backward(dropped if matrices else None, reduced)
@@ -180,12 +186,11 @@ class _Projections(torch.autograd.Function):
                 product(gradient.t(), part)
                 for gradient, part in zip(adapted, torch.split(reduced, group.ranks, dim=1), strict=True)
             ]
+        # Without dropout the adapters' part is what the layers' is added to; with it, it belongs to the other input.
         if ctx.needs_input_grad[0]:
-            of_x = gradient_of_input(group.bases, gradients)
-        # Without dropout the adapters' part is added in place; with it, it belongs to the other input.
-        if reduced is not None and ctx.same and of_x is not None:
-            of_x.addmm_(of_reduced, down)
-        elif reduced is not None and not ctx.same and ctx.needs_input_grad[1]:
+            onto = of_reduced @ down if reduced is not None and ctx.same else None
+            of_x = gradient_of_input(group.bases, gradients, onto)
+        if reduced is not None and not ctx.same and ctx.needs_input_grad[1]:
             of_dropped = of_reduced @ down
         count = len(of_ups)
         return of_x, of_dropped, None, *of_downs[:count], *of_ups, *of_downs[count:]

@@ -11,8 +11,11 @@ from sdk.model.dense_weights import dense
 from sdk.train.engine.fp8 import Fp8Linear
 
 
-def dense_product(base: Any, x: torch.Tensor) -> torch.Tensor:
+def dense_product(base: Any, x: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+    """Multiply; onto what is given, which is then the result, its bias included."""
     weight = dense(base, x.dtype)
+    if onto is not None:
+        return onto.addmm_(x, weight.t())
     return x @ weight.t() if base.bias is None else torch.addmm(base.bias.to(x.dtype), x, weight.t())
 
 
@@ -30,8 +33,10 @@ def thin_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left @ right
 
 
-def gradient_of_input(bases: Sequence[Any], gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-    total: torch.Tensor | None = None
+def gradient_of_input(
+    bases: Sequence[Any], gradients: Sequence[torch.Tensor], total: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the sum over layers; total: what they are added to."""
     for gradient, base in zip(gradients, bases, strict=True):
         if isinstance(base, Fp8Linear):
             part = base.project_back(gradient)

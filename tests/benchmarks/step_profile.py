@@ -1,0 +1,134 @@
+"""Where a training step's time goes: the GPU's kernels by share, and the operations that keep the host busy.
+
+    python tests/benchmarks/step_profile.py                  the standard cases
+    python tests/benchmarks/step_profile.py "llama-3.1-8b 4 8x2048 packed" …   these, as memory.py writes its rows
+    python tests/benchmarks/step_profile.py --cpu            a tiny shape, to see that it runs
+
+Weights are random. Of each case some steps are timed without the
+profiler, two more run under it: the shares are of the time that those without it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks import memory
+
+STANDARD = (
+    "smollm2 16 8x1024",
+    "llama-3.1-8b 4 8x2048 packed",
+    "gemma-2-9b 16 4x2048",
+    "llama-3.1-8b 16 8x2048 packed",
+    "smollm2 4 16x1024",
+)
+WARM, TIMED, PROFILED = 3, 5, 2
+SHOWN = 22
+
+
+def _idle(profiler: Any) -> list[str]:
+    """Return where the GPU waits for the host: the longest gaps between two kernels, and all of them by length."""
+    from torch._C._autograd import DeviceType
+
+    on_gpu = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+    spans = sorted((event.time_range.start, event.time_range.end, event.name) for event in on_gpu)
+    gaps, last, before = [], 0.0, ""
+    for start, end, name in spans:
+        if last and start > last:
+            gaps.append((start - last, before, name))
+        if end > last:
+            last, before = end, name
+    said = [
+        f"  gaps over {least:>5} us: {sum(gap > least for gap, _, _ in gaps) / PROFILED:7.0f} a step, "
+        f"{sum(gap for gap, _, _ in gaps if gap > least) / PROFILED / 1e3:7.1f} ms"
+        for least in (1, 10, 100, 1000)
+    ]
+    longest = sorted(gaps, reverse=True)[:8]
+    return said + [f"  {gap / 1e3:7.2f} ms between {one[:60]} and {other[:60]}" for gap, one, other in longest]
+
+
+def profile(case: str) -> None:
+    import torch
+    from torch._C._autograd import DeviceType
+    from torch.profiler import ProfilerActivity
+    from transformers import AutoConfig, TrainerCallback
+
+    from tools.layer_bytes.unpatched import unpatched
+
+    (row,) = memory._standard(f"{case} steps={WARM + TIMED + PROFILED}")
+    row |= {"gradient_accumulation_steps": 1, "model": memory.config_of(row)}
+    settings, cuda = memory.settings_of(row), torch.cuda.is_available()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    profiler = torch.profiler.profile(activities=activities)
+    marks: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:  # read from the GPU, so the step is over there too
+                marks.append(time.perf_counter())
+                if len(marks) == WARM + TIMED:
+                    profiler.start()
+                if len(marks) == WARM + TIMED + PROFILED:
+                    profiler.stop()
+
+    given = {name: value for name, value in row["model"].items() if name != "model_type"}
+    with (
+        unpatched(AutoConfig.for_model(row["model"]["model_type"], **given)),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        model = memory.build(row["model"], settings.method)
+        rows = memory.rows_of(row, settings, model.config.get_text_config().vocab_size)
+        trainer, tokens = memory.trainer_of(model, settings, rows, Path(folder))
+        trainer.add_callback(Clock())
+        trainer.train()
+    seconds = (marks[WARM + TIMED - 1] - marks[WARM - 1]) / TIMED
+    a_step = sum(tokens[WARM : WARM + TIMED]) / TIMED
+    found = profiler.key_averages()
+    kernels = [event for event in found if event.device_type == DeviceType.CUDA and event.self_device_time_total]
+    busy = sum(event.self_device_time_total for event in kernels) / PROFILED / 1e6
+    launches = sum(event.count for event in kernels) // PROFILED
+    peak = torch.cuda.max_memory_allocated() / memory.GIB if cuda else 0.0
+    print(
+        f"\n== {case}: {a_step / seconds:,.0f} tok/s, {a_step:,.0f} tokens and {1e3 * seconds:.1f} ms a step, GPU busy "
+        f"{1e3 * busy:.1f} ms, {launches:,} launches, {peak:.2f} GiB, losses "
+        f"{trainer.state.log_history[0]['loss']:.4f} {trainer.state.log_history[WARM]['loss']:.4f}"
+    )
+    for line in _idle(profiler):
+        print(line)
+    for event in sorted(kernels, key=lambda event: -event.self_device_time_total)[:SHOWN]:
+        share = event.self_device_time_total / PROFILED / 1e6 / seconds
+        print(f"{share:6.1%} {event.count // PROFILED:>6} x  {event.key[:110]}")
+    print("  host, own time:")
+    on_host = [event for event in found if event.device_type == DeviceType.CPU and "Profiler" not in event.key]
+    for event in sorted(on_host, key=lambda event: -event.self_cpu_time_total)[: SHOWN - 4]:
+        print(f"{event.self_cpu_time_total / PROFILED / 1e3:8.2f} ms {event.count // PROFILED:>6} x  {event.key[:90]}")
+    del trainer, model, rows
+    gc.collect()
+    if cuda:
+        torch.cuda.empty_cache()
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", help="model, bits, rows x tokens, options")
+    parser.add_argument("--cpu", action="store_true", help="a tiny shape")
+    parser.add_argument("--seconds", type=float, default=110, help="begin no case after so many seconds")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    for case in asked.cases or (["tiny 16 2x128 packed"] if asked.cpu else STANDARD):
+        if time.monotonic() - began < asked.seconds:
+            profile(case)
+
+
+if __name__ == "__main__":
+    main()
