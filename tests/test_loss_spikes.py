@@ -29,6 +29,7 @@ def test_a_leap_is_found_and_noise_and_a_level_are_none() -> None:
     assert find_spikes(points(losses)) == []
     assert find_spikes(points([0.5] * 50)) == find_spikes(points([0.0] * 50)) == []
     assert find_spikes(points([0.5] * 50 + [0.6])) == []  # a fifth of a level loss is no leap
+    assert find_spikes(points([5.0, *[0.01] * 50, 0.4])) == []  # nor is what is little beside the beginning
     losses[99] += 1.0
     (found,) = find_spikes(points(losses))
     assert (found.step, found.loss) == (100, losses[99])

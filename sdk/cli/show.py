@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
+SPIKES = 3  # that are shown
 LOSS_BEGINS, LOSS_ENDS = ">>>", "<<<"
 
 
@@ -155,7 +156,10 @@ def run(run: Run) -> RenderableType:
         ("memory", _memory(run)),
     ]
     if run.spikes:
-        rows.insert(2, ("loss spikes", Text("\n".join(visible(each.brief()) for each in run.spikes), "yellow")))
+        highest = sorted(sorted(run.spikes, key=lambda each: -each.z)[:SPIKES], key=lambda each: each.step)
+        told = [visible(each.brief()) for each in highest]
+        told += [f"and {more} more, in the model report"] if (more := len(run.spikes) - len(highest)) else []
+        rows.insert(2, ("loss spikes", Text("\n".join(told), "yellow")))
     if run.validation:
         held = [point.loss for point in run.validation]
         best = f", lowest at step {run.best_step}" if run.best_step is not None else ""

@@ -2,8 +2,9 @@
 
 A step is held against the 16 before it, by their median and their median absolute deviation: it is a spike where its
 loss lies more than six robust standard deviations above the median (Iglewicz and Hoaglin's modified z-score). A
-deviation is taken as a twentieth of the median at least, so that a level loss has none. All of it is arithmetic on the
-figures that the run kept, once it has ended; rows are looked up only where there was a spike.
+deviation is taken as a twentieth of the median at least, so that a level loss has none, and a leap counts from a tenth
+of the first loss on, since one that is learned almost by heart doubles without meaning anything. All of it is
+arithmetic on the figures that the run kept, once it has ended; rows are looked up only where there was a spike.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sdk.train.job import Job
 
 WINDOW = 16  # steps
 LEAST_Z = 6.0
+LEAST_RISE = 0.1  # of the first loss
 MOST_SPIKES, MOST_ROWS = 10, 64  # that a record names
 _NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
 _LEAST_SHARE = 0.05  # of the median, that a deviation is
@@ -34,7 +36,8 @@ def find_spikes(points: Sequence[LossPoint]) -> list[LossSpike] | None:
     median = np.median(before, axis=1)
     deviation = _NORMAL * np.median(np.abs(before - median[:, None]), axis=1)
     scale = np.maximum(deviation, _LEAST_SHARE * np.abs(median)) + 1e-12
-    scores = (losses[WINDOW:] - median) / scale
+    risen = losses[WINDOW:] - median
+    scores = np.where(risen >= LEAST_RISE * losses[0], risen / scale, 0.0)
     highest = np.argsort(-scores, kind="stable")[:MOST_SPIKES]
     return [
         LossSpike(
