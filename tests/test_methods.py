@@ -230,6 +230,8 @@ def test_going_on_ends_where_an_uninterrupted_run_ends(
             "activation_offloading needs gradient_checkpointing",
         ),
         ({"validation_split": 0.99}, "leaves none to train on"),
+        ({"cuda_graphs": True, "gradient_checkpointing": True}, "cuda_graphs does not go with gradient_checkpointing"),
+        ({"cuda_graphs": True, "peft_type": "adalora"}, "cuda_graphs does not go with peft_type adalora"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_what_to_use(

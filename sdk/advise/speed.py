@@ -147,10 +147,8 @@ def recorded(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> 
 
     Passes of other sizes need their memory beside that of the graphs.
     """
-    moved = settings.gradient_checkpointing or settings.activation_offloading or settings.offload_embeddings
-    other = settings.use_dora or settings.peft_type != "lora" or settings.gpus > 1
     kinds = shape.num_experts or shape.num_linear_attention_layers or shape.model_type in ROW_BY_ROW
-    if not hardware.gpu_count or shape.hidden_size >= GRAPHED_WIDTH or moved or other or kinds:
+    if not settings.cuda_graphs or not hardware.gpu_count or shape.hidden_size >= GRAPHED_WIDTH or kinds:
         return False
     return 2 * estimate(shape, settings, hardware).total + GRAPHS_SPARE / GIB < hardware.gpu_memory_gib
 

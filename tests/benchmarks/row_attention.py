@@ -142,8 +142,8 @@ def steps(case: str, recorded: bool, count: int = 14) -> None:
     from tests.benchmarks import memory
 
     (row,) = memory._standard(f"{case} steps={count}")
-    row["gradient_accumulation_steps"] = 1
-    bound, made = graphs.launch_bound, []
+    row |= {"gradient_accumulation_steps": 1, "cuda_graphs": recorded}
+    made = []
     layers_of = graphs.GraphedLayers
 
     class Watched(layers_of):  # type: ignore[misc, valid-type]
@@ -153,7 +153,6 @@ def steps(case: str, recorded: bool, count: int = 14) -> None:
 
     from sdk.train.engine import install
 
-    install.launch_bound = (lambda *given: bound(*given)) if recorded else (lambda *given: False)
     install.GraphedLayers = Watched
     losses: list[float] = []
     kept = memory.trainer_of

@@ -4,7 +4,8 @@ A host takes some 20 to 50 µs to launch a kernel from Python, and those of a sm
 replays what was recorded of one pass, forward and backward, on the same addresses: so passes are filled up to one of a
 few sizes with a row that nothing is learned from and that no other row sees. What cannot be recorded (a layer that
 waits for the GPU) runs as it would have without. Passes of other sizes need their memory beside what recordings hold,
-so there are some only where the GPU has room for both.
+so there are some only where the GPU has room for both. Which passes are replayed depends on those before, and one that
+is filled up rounds otherwise: so an interrupted run ends with other bytes, and this is for those who ask for it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,12 @@ ROWS = ("input_ids", "position_ids", "cu_seq_lens_q", "max_length_q")
 
 
 def launch_bound(model: PreTrainedModel, settings: TrainSettings) -> bool:
-    """Tell whether recording the model's layers is worthwhile, and nothing in the settings stands against it."""
+    """Tell whether the model's layers are to be recorded, and it is worthwhile."""
+    if not settings.cuda_graphs:
+        return False
     config = model.config.get_text_config()
-    moved = settings.gradient_checkpointing or settings.activation_offloading or settings.offload_embeddings
-    other = settings.use_dora or settings.peft_type != "lora" or settings.gpus > 1
     experts = any(value.dim() == 3 for value in model.parameters())  # how many tokens each gets is known on the host
-    return (
-        config.hidden_size < GRAPHED_WIDTH and config._attn_implementation == NAME and not (moved or other or experts)
-    )
+    return config.hidden_size < GRAPHED_WIDTH and config._attn_implementation == NAME and not experts
 
 
 def size_of(tokens: int) -> int:
