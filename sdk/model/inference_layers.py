@@ -25,12 +25,9 @@ from peft.tuners.lora.variants import DoraLinearVariant
 from torch.nn.functional import linear, rms_norm
 
 from sdk.model.dense_weights import dense, is_packed, is_quantized
+from sdk.model.layer_groups import LayerGroup, adapter_scale, layers_by_group
 
-# Layers that read the same input, by their usual names; a lone layer is a group of its own.
-_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-_RANK_OFFSET = 1e-5  # that PEFT adds to AdaLoRA's rank
 _EPSILONS = ("variance_epsilon", "eps")
-_GATED = 2  # layers of such a group
 _ALIGNED = 64  # columns, of which products are fastest
 _CLOSE = 0.02  # relative, of norms in 16 bits
 FEW_ROWS = 1  # for so few bitsandbytes' product of 4-bit weights is faster than one with dense copies of them
@@ -49,9 +46,8 @@ class _Adapted:
             return
         (name,) = layer.active_adapters
         down, up = layer.lora_A[name], layer.lora_B[name]
-        scale = float(layer.scaling[name])
+        scale = adapter_scale(layer, name)
         if isinstance(layer, AdaLoraLayer):
-            scale /= layer.ranknum[name].item() + _RANK_OFFSET
             self.down, self.up = (down * layer.lora_E[name] * scale).to(dtype), up.to(dtype)
             return
         self.down, self.up = (down.weight * scale).to(dtype), up.weight.to(dtype)
@@ -75,14 +71,11 @@ class _Adapted:
         return weight
 
 
-class _Group:
-    """Layers that are called with the same input one after the other: the first call computes all of them.
+class _Group(LayerGroup):
+    """Layers that read the same input. gated: a gate and what it gates."""
 
-    The outputs wait by the layer's place. The input is held until the last of them is taken, so that the identity of
-    the tensor is enough to tell whether a call belongs to the same pass.
-    """
-
-    def __init__(self, layers: Sequence[_Adapted], dtype: torch.dtype, copied: bool) -> None:
+    def __init__(self, layers: Sequence[_Adapted], gated: bool, dtype: torch.dtype, copied: bool) -> None:
+        super().__init__()
         self.layers = layers
         self._sizes = [each.shape[0] for each in layers]
         if copied and dtype == torch.float32:
@@ -98,9 +91,7 @@ class _Group:
             weights = [dense(each.base, dtype) for each in layers]
         if copied:
             # What a gate and what it gates give is read elementwise, which is slower where it lies in one tensor.
-            self._weights = weights if len(layers) == _GATED else [torch.cat(weights)]
-        self._input: torch.Tensor | None = None
-        self._ready: dict[int, torch.Tensor] = {}
+            self._weights = weights if gated else [torch.cat(weights)]
 
     def _extend(self, dtype: torch.dtype) -> list[torch.Tensor]:
         """Return [W B] of each layer, B in its columns of all ranks, and lengthen A to as many rows."""
@@ -119,16 +110,6 @@ class _Group:
             weights.append(whole)
         self._down = torch.cat([self._down, self._down.new_zeros(columns - ranks, self._down.shape[1])])
         return weights
-
-    def call(self, place: int, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the layer at this place for x."""
-        if x is not self._input or place not in self._ready:
-            self._ready = dict(enumerate(self._project(x)))
-            self._input = x
-        out = self._ready.pop(place)
-        if not self._ready:
-            self._input = None
-        return out
 
     def _project(self, x: torch.Tensor) -> list[torch.Tensor]:
         flat = x.reshape(-1, x.shape[-1])
@@ -169,8 +150,8 @@ def inference_layers(model: torch.nn.Module, dtype: torch.dtype, room: int, few:
 
     few: so few rows are asked that 4-bit weights are best read as they are.
     """
-    found = _layers_by_group(model)
-    groups = [[_Adapted(layer, dtype) for layer in layers] for layers in found]
+    found = layers_by_group(model, _known)
+    groups = [[_Adapted(layer, dtype) for layer in layers] for layers, _ in found]
     # Copies of all, else of those that would be dequantized in every pass, else of none.
     kinds = [
         [
@@ -182,10 +163,10 @@ def inference_layers(model: torch.nn.Module, dtype: torch.dtype, room: int, few:
     ]
     copied = next((kind for kind in kinds if _copied_bytes(groups, kind, dtype) <= room), [False] * len(groups))
     with ExitStack() as undone:
-        for layers, group, whether in zip(found, groups, copied, strict=True):
-            together = _Group(group, dtype, whether)
+        for (layers, gated), group, whether in zip(found, groups, copied, strict=True):
+            together = _Group(group, gated, dtype, whether)
             for place, layer in enumerate(layers):
-                _replace(undone, layer, _bound(together, place))
+                _replace(undone, layer, together.forward_of(place))
         if dtype != torch.float32:
             _fuse_norms(undone, model)
         yield
@@ -204,29 +185,6 @@ def _replace(undone: ExitStack, module: torch.nn.Module, forward: Callable[..., 
         undone.callback(vars(module).pop, "forward")
     else:
         undone.callback(setattr, module, "forward", before)
-
-
-def _bound(group: _Group, place: int) -> Callable[..., torch.Tensor]:
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return group.call(place, x)
-
-    return forward
-
-
-def _layers_by_group(model: torch.nn.Module) -> list[list[torch.nn.Module]]:
-    """Find the layers that are computed here, by group."""
-    # A LoRA layer holds the layer that it adapts, which is not computed a second time by itself.
-    inside = {id(layer.get_base_layer()) for layer in model.modules() if isinstance(layer, LoraLayer)}
-    groups: list[list[torch.nn.Module]] = []
-    for parent in model.modules():
-        if isinstance(parent, LoraLayer):
-            continue
-        children = {name: child for name, child in parent.named_children() if _known(child) and id(child) not in inside}
-        together = [
-            [children.pop(name) for name in names] for names in _GROUPS if all(name in children for name in names)
-        ]
-        groups += [*together, *([child] for child in children.values())]
-    return groups
 
 
 def _known(layer: torch.nn.Module) -> bool:

@@ -72,7 +72,7 @@ class MethodResult(Frozen):
         return fmean(measured) if len(measured) == len(self.runs) else None
 
     def forgotten(self, kind: str) -> float:
-        """By which share of itself the perplexity on general texts, or answers, rose; the mean over seeds."""
+        """Return by which share of itself the perplexity on general texts, or answers, rose; the mean over seeds."""
         return self.mean(lambda run: run.forgetting[kind].change)
 
     def brief(self) -> str:

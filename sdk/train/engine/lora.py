@@ -20,29 +20,21 @@ from peft.tuners.lora import Linear, Linear4bit, Linear8bitLt, LoraLayer
 from peft.tuners.lora.variants import DoraLinearVariant
 
 from sdk.model.dense_weights import is_quantized
+from sdk.model.layer_groups import LayerGroup, adapter_scale, layers_by_group
 from sdk.train.engine.dora import RescaledProjections, Rescaling, scaled
 from sdk.train.engine.fp8 import Fp8Linear, quantize_rows
 from sdk.train.engine.products import dense_product, gradient_of_input, product, thin_product
 
-# Layers that read the same input, by their usual names; a lone layer is a group of its own.
-_GATED = ("gate_proj", "up_proj")
-_GROUPS = (("q_proj", "k_proj", "v_proj"), _GATED)
 _LORA = (Linear, Linear4bit, Linear8bitLt)
 _ADALORA = (SVDLinear, SVDLinear4bit, SVDLinear8bitLt)
-_RANK_OFFSET = 1e-5  # that PEFT adds to AdaLoRA's rank
 
 
-class _Group:
-    """Layers that are called with the same input one after the other: the first call computes all of them.
-
-    The outputs wait in `_ready` by the layer's place. The input is held until the last of them is taken, so that the
-    identity of the tensor is enough to tell whether a call belongs to the same pass.
-    """
+class _Group(LayerGroup):
+    """Layers that read the same input, with their adapters."""
 
     def __init__(self, layers: Sequence[torch.nn.Module], gated: bool) -> None:
+        super().__init__()
         self.gated = gated
-        self._input: torch.Tensor | None = None
-        self._ready: dict[int, torch.Tensor] = {}
         self.bases: list[Any] = []
         self.adapted: list[bool] = []
         self.downs: list[torch.Tensor] = []
@@ -59,29 +51,18 @@ class _Group:
             if isinstance(layer, LoraLayer):
                 (name,) = layer.active_adapters
                 self.dropout = layer.lora_dropout[name]
+                self.scales.append(adapter_scale(layer, name))
                 if isinstance(layer, AdaLoraLayer):
                     self.downs.append(layer.lora_A[name])
                     self.ups.append(layer.lora_B[name])
                     self.values.append(layer.lora_E[name])
-                    self.scales.append(float(layer.scaling[name]) / (layer.ranknum[name].item() + _RANK_OFFSET))
                     continue
                 self.downs.append(layer.lora_A[name].weight)
                 self.ups.append(layer.lora_B[name].weight)
-                self.scales.append(float(layer.scaling[name]))
                 if name in layer.lora_variant:
                     self.magnitudes.append(layer.lora_magnitude_vector[name].weight)
         self.ranks = [len(down) for down in self.downs]
         self._copies: tuple[torch.Tensor, list[torch.Tensor]] | None = None
-
-    def call(self, place: int, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the layer at this place for x."""
-        if x is not self._input or place not in self._ready:
-            self._ready = dict(enumerate(self._project(x)))
-            self._input = x
-        out = self._ready.pop(place)
-        if not self._ready:
-            self._input = None
-        return out
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         device = x.device.type
@@ -203,11 +184,11 @@ def fuse_lora(model: torch.nn.Module) -> tuple[int, Callable[[], None]]:
     adapters up to date, all at once: copies in the type of the products, DoRA's norms. PEFT's other variants keep their
     own forward pass. Parameters and their names stay as they are.
     """
-    layers_of = _layers_by_group(model)
+    layers_of = layers_by_group(model, _fusible, _of_one_kind)
     groups = [_Group(layers, gated) for layers, gated in layers_of]
     for group, (layers, _) in zip(groups, layers_of, strict=True):
         for place, layer in enumerate(layers):
-            layer.forward = _bound(group, place)
+            layer.forward = group.forward_of(place)
     dtype = product_type(model)
     # The copies of all A and of all B, and what they are copies of.
     down_copies: list[torch.Tensor] = []
@@ -259,26 +240,8 @@ def product_type(model: torch.nn.Module) -> torch.dtype:
     return dtype
 
 
-def _layers_by_group(model: torch.nn.Module) -> list[tuple[list[torch.nn.Module], bool]]:
-    """Find the layers to be fused, by group, each with whether it is a gate with what it gates."""
-    # A LoRA layer holds the layer that it adapts, which must not be fused a second time by itself.
-    inside = {id(layer.get_base_layer()) for layer in model.modules() if isinstance(layer, LoraLayer)}
-    layers: list[tuple[list[torch.nn.Module], bool]] = []
-    for parent in model.modules():
-        if isinstance(parent, LoraLayer):
-            continue
-        children = {
-            name: child for name, child in parent.named_children() if _fusible(child) and id(child) not in inside
-        }
-        groups = [
-            ([children[name] for name in names], names is _GATED)
-            for names in _GROUPS
-            if all(name in children for name in names)
-        ]
-        groups = [(group, gated) for group, gated in groups if len({_is_fp8(layer) for layer in group}) == 1]
-        grouped = {id(layer) for group, _ in groups for layer in group}
-        layers += [*groups, *(([child], False) for child in children.values() if id(child) not in grouped)]
-    return layers
+def _of_one_kind(layers: Sequence[torch.nn.Module]) -> bool:
+    return len({_is_fp8(layer) for layer in layers}) == 1
 
 
 def _is_fp8(layer: torch.nn.Module) -> bool:
@@ -295,10 +258,3 @@ def _fusible(layer: torch.nn.Module) -> bool:
     variant = layer.lora_variant.get(name)
     linear = isinstance(layer.get_base_layer(), torch.nn.Linear) and not getattr(layer, "fan_in_fan_out", False)
     return linear and isinstance(variant, DoraLinearVariant | None) and not layer.lora_bias.get(name)
-
-
-def _bound(group: _Group, place: int) -> Callable[..., torch.Tensor]:
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return group.call(place, x)
-
-    return forward
