@@ -35,6 +35,11 @@ def share(hits: int, of: int) -> Share:
     return Share(hits / of, low, high)
 
 
+def share_interval(hits: int, of: int) -> Interval:
+    """Return such a share as records keep one."""
+    return Interval(**share(hits, of)._asdict())
+
+
 def upper_bound(hits: int, of: int) -> float:
     """Return the share that is not exceeded, one-sided at 95 %; 1 where nothing was looked at."""
     return float(betaincinv(hits + 1, of - hits, 1 - ERROR)) if hits < of else 1.0
@@ -58,8 +63,7 @@ def bootstrap_ratio(sums: Sequence[float], sizes: Sequence[int]) -> Interval:
     above, below = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     drawn = np.random.default_rng(SEED).integers(0, len(above), size=(RESAMPLES, len(above)))
     value = float(above.sum() / below.sum())
-    low, high = (float(end) for end in np.percentile(above[drawn].sum(1) / below[drawn].sum(1), [2.5, 97.5]))
-    return Interval(value=value, low=min(low, value), high=max(high, value))
+    return percentile_interval(value, above[drawn].sum(1) / below[drawn].sum(1))
 
 
 def crossed(values: NDArray[np.float64], confidence: float = 1 - ERROR) -> Interval | None:
@@ -88,13 +92,13 @@ def bootstrap_figure(statistics: Numbers, figure: Figure) -> Interval:
 
     statistics: a line for each question, of what is added up.
     """
-    return _percentiles(figure(statistics.sum(axis=0)[None])[0], figure(_resampled(statistics)))
+    return percentile_interval(figure(statistics.sum(axis=0)[None])[0], figure(_resampled(statistics)))
 
 
 def bootstrap_change(before: Numbers, after: Numbers, figure: Figure) -> Interval:
     """Return by how much such a figure changed, with the interval over questions that are drawn for both together."""
     value = figure(after.sum(axis=0)[None])[0] - figure(before.sum(axis=0)[None])[0]
-    return _percentiles(value, figure(_resampled(after)) - figure(_resampled(before)))
+    return percentile_interval(value, figure(_resampled(after)) - figure(_resampled(before)))
 
 
 def _resampled(statistics: Numbers) -> Numbers:
@@ -105,6 +109,7 @@ def _resampled(statistics: Numbers) -> Numbers:
     return np.asarray(times @ statistics, dtype=np.float64)
 
 
-def _percentiles(value: float, resampled: Numbers) -> Interval:
+def percentile_interval(value: float, resampled: Numbers) -> Interval:
+    """Return a value with the 95 % percentile interval of what resamples gave, which holds the value."""
     low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
     return Interval(value=float(value), low=min(low, float(value)), high=max(high, float(value)))

@@ -16,6 +16,7 @@ from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.data import Row, conversation, read_rows
 from sdk.data.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows, is_canary, planted_kinds
 from sdk.evaluate import mean_losses
+from sdk.intervals import share_interval
 from sdk.measure import leaks as step
 from sdk.measure import power
 from sdk.model import Chat, Encoded
@@ -117,7 +118,7 @@ def test_auc_and_true_positive_rate() -> None:
 
 def test_chance_is_what_the_documentation_says() -> None:
     draw = np.random.default_rng(0)
-    none = step._share(0, 32)
+    none = share_interval(0, 32)
     assert (none.value, none.low, none.high) == (0, 0, pytest.approx(1 - 0.025 ** (1 / 32)))
     bits = step.exposure_bits(draw.random((20_000, step.CANDIDATES)))
     assert bits.mean() == pytest.approx(1.38, abs=0.03)

@@ -23,7 +23,7 @@ from sdk.data.named_answers import MOST_CHOICES, chosen_letter, is_refusal, labe
 from sdk.data.numeric_answers import final_number, marked_part, numbers_in, same_number
 from sdk.data.scoring import score, words
 from sdk.errors import InvalidInput
-from sdk.intervals import Figure, Numbers, bootstrap, bootstrap_change, bootstrap_figure, share
+from sdk.intervals import Figure, Numbers, bootstrap, bootstrap_change, bootstrap_figure, share_interval
 from sdk.records import ALL, METRICS, TOGETHER, Confusion, Interval, MajorityScore, Metric, Scoring
 
 Statistics = tuple[float, ...]
@@ -67,8 +67,7 @@ class Measured:
     def interval(self) -> Interval:
         """Return the figure over all questions, with an exact interval where it is a share, else by bootstrap."""
         if METRICS[self.metric].is_share:
-            limits = share(round(float(self.statistics[:, 0].sum())), len(self.statistics))
-            return Interval(value=limits.value, low=limits.low, high=limits.high)
+            return share_interval(round(float(self.statistics[:, 0].sum())), len(self.statistics))
         if self.figure is ratio and (self.statistics[:, 1] == 1).all():
             return bootstrap([*map(float, self.statistics[:, 0])])
         return bootstrap_figure(self.statistics, self.figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sdk.data.benchmark_files import BenchmarkFile, BenchmarkRow
-from sdk.intervals import bootstrap, share
+from sdk.intervals import bootstrap, share_interval
 from sdk.records import ALL, BenchmarkResult, Interval, MetricScores, Overlap, QuestionScores
 
 Scored = dict[str, dict[str, float]]  # question -> metric -> score
@@ -61,6 +61,5 @@ def benchmark_result(
 def _interval(scores: Sequence[float]) -> Interval:
     """Return the mean with its 95 % interval: exact where each score is right or wrong, else by bootstrap."""
     if set(scores) <= {0.0, 1.0}:
-        value, low, high = share(int(sum(scores)), len(scores))
-        return Interval(value=value, low=low, high=high)
+        return share_interval(int(sum(scores)), len(scores))
     return bootstrap(scores)

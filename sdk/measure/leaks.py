@@ -34,7 +34,7 @@ from sdk.data import Row, conversation
 from sdk.data.base_folder import Base
 from sdk.data.canaries import Canary
 from sdk.errors import StepFailed
-from sdk.intervals import RESAMPLES, SEED, bootstrap, share
+from sdk.intervals import RESAMPLES, SEED, bootstrap, percentile_interval, share_interval
 from sdk.measure import power
 from sdk.model import Chat
 from sdk.model.adapter import attach_adapter, set_adapter_weights
@@ -211,12 +211,12 @@ def _leakage(
         exposures=_rounded(exposures),
         exposure=bootstrap(exposures.tolist()),
         extracted=extracted,
-        extraction=_share(extracted, len(adapted)),
+        extraction=share_interval(extracted, len(adapted)),
         losses=_rounded(asked[:, 0]),
         twin_losses=_rounded(asked[:, 1:]),
         scores=_rounded(scores[:, 0]),
         twin_scores=_rounded(scores[:, 1:]),
-        auc=_interval(*_auc(scores)),
+        auc=percentile_interval(*_auc(scores)),
         tpr=_tpr(scores),
         auc_by_loss=_auc(-asked)[0],
         auc_by_base=_auc(before - asked)[0],
@@ -250,11 +250,7 @@ def _tpr(scores: Array) -> Interval:
     """Return the share of the first column above all but FALSE_POSITIVES of the others, with its exact interval."""
     own, twins = scores[:, 0], np.sort(scores[:, 1:].reshape(-1))
     limit = twins[len(twins) - 1 - int(FALSE_POSITIVES * len(twins))]
-    return _share(int((own > limit).sum()), len(own))
-
-
-def _share(hits: int, of: int) -> Interval:
-    return Interval(**share(hits, of)._asdict())
+    return share_interval(int((own > limit).sum()), len(own))
 
 
 def _drawn(count: int) -> Array:
@@ -262,8 +258,3 @@ def _drawn(count: int) -> Array:
     draw = np.random.default_rng(SEED)
     drawn: Array = draw.multinomial(count, [1 / count] * count, size=RESAMPLES).astype(np.float64)
     return drawn
-
-
-def _interval(value: float, resampled: Array) -> Interval:
-    low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
-    return Interval(value=value, low=min(low, value), high=max(high, value))

@@ -26,6 +26,7 @@ from sdk.hardware import ram_bytes
 from sdk.model.chat import Encoded
 from sdk.model.inference_layers import FEW_ROWS, inference_layers
 from sdk.model.kv_rows import KeyValueRows, Pass, attention_by_rows, takes_rows, window_of
+from sdk.model.likelihood import base_of, cache_name
 from sdk.records import OnProgress
 
 # Tokens of prompts in a pass: a GPU is busy with so many, a CPU's caches hold what so few need.
@@ -65,7 +66,7 @@ def can_decode(model: PreTrainedModel | PeftModel) -> bool:
     """Tell whether decode() takes this model: one whose rows go on by keys and values, without a learned prompt."""
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         return False
-    return takes_rows(_base(model))
+    return takes_rows(base_of(model))
 
 
 def decode(
@@ -81,7 +82,7 @@ def decode(
     most_rows: at once; None: as many as memory takes. None where the model's attention does more than ours, which is
     tried once. Raises StepFailed where the memory is too small.
     """
-    base = _base(model)
+    base = base_of(model)
     answers = [Answer([]) for _ in tasks]
     try:
         few = min(len(tasks), most_rows or len(tasks)) <= FEW_ROWS
@@ -149,11 +150,6 @@ def _dtype(base: PreTrainedModel) -> torch.dtype:
     return dtype
 
 
-def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    base: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model
-    return base
-
-
 def _room(device: torch.device) -> int:
     """Return the bytes that may be taken: of a GPU what is free, of a host a share that is always the same."""
     if device.type != "cuda":
@@ -181,9 +177,8 @@ class _Wave:
         self._tasks, self._answers = [task for task, _ in asked], [answer for _, answer in asked]
         self._device = base.device
         self._kind = "cuda" if self._device.type == "cuda" else "cpu"
-        parameters = inspect.signature(base.forward).parameters
-        self._cache_name = "cache" if "cache" in parameters else "past_key_values"  # before transformers 5.20
-        self._keeps = "logits_to_keep" in parameters
+        self._cache_name = cache_name(base)
+        self._keeps = "logits_to_keep" in inspect.signature(base.forward).parameters
         self._recordable = self._device.type == "cuda"
         self.windows: set[int | None] = set()  # that layers have asked for
 

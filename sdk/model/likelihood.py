@@ -40,7 +40,7 @@ def likelihoods(
     begin = min(min(places.start for places in counted) - 1, _common(rows))
     # A learned prompt stands before the first token, where PEFT takes no cache of ours, and the states of some models
     # (Mamba) cannot be repeated.
-    if (isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning) or _base(model)._is_stateful:
+    if (isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning) or base_of(model)._is_stateful:
         begin = 0
     width = max(map(len, rows))
     size = max(1, _BATCH_TOKENS // (width - begin))
@@ -67,7 +67,7 @@ def _batch(
     if begin:
         beginning = torch.tensor([list(rows[0][:begin])], device=model.device)
         cache = DynamicCache(config=model.config)
-        given = {_cache_name(model): cache, "use_cache": True}
+        given = {cache_name(model): cache, "use_cache": True}
         model(input_ids=beginning, **given)
         cache.batch_repeat_interleave(len(rows))
     logits = model(input_ids=ids, **given).logits[:, -width:]  # a learned prompt's places are scored too
@@ -92,10 +92,11 @@ def _min_k(scores: torch.Tensor, targets: torch.Tensor) -> float:
     return float(above.sort().values[: math.ceil(_LEAST * len(targets))].mean())
 
 
-def _cache_name(model: PreTrainedModel | PeftModel) -> str:
+def cache_name(model: PreTrainedModel | PeftModel) -> str:
     """Return the cache's parameter name: transformers 5 has renamed it, and warns of the earlier name."""
-    return "cache" if "cache" in inspect.signature(_base(model).forward).parameters else "past_key_values"
+    return "cache" if "cache" in inspect.signature(base_of(model).forward).parameters else "past_key_values"
 
 
-def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """Return the model without what PEFT puts around it."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
