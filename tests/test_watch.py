@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sdk.project.streaming import MetricsStream, unsent
 from sdk.records import Run, TrainSettings, request_key
 from sdk.registry import Tracking, check_release
 from sdk.registry import sender as sending
+from sdk.registry.artifacts import MLMODEL
 from sdk.registry.figures import Sender
 from sdk.registry.register import register
 from sdk.store import SPOOL
@@ -370,6 +372,35 @@ def test_the_status_follows_the_training(root: Path) -> None:
         live.ended.set()
         assert live.work()
         assert [now for _, now in runs(root / "mlflow.db")] == [status]
+
+
+def test_the_sender_of_a_killed_training_that_comes_late_changes_nothing(root: Path) -> None:
+    (root / "out").mkdir()
+    stream = MetricsStream(root, None, "claims", INPUTS, root / "out")
+    with Tracking(root).one_writer():  # as it is held by who goes on with the training and completes its run
+        stream.__enter__()
+        stream._input.close()  # killed
+        ended = sender(root)
+        ended.ended.set()
+        assert ended.work()
+    assert stream._process.wait(SECONDS) == 1
+    assert [status for _, status in runs(root / "mlflow.db")] == ["FINISHED"]
+
+
+def test_register_waits_for_the_sender_of_a_killed_training(root: Path) -> None:
+    made = adaptation(root / "package")
+    made = made.__class__(**{**vars(made), "run": recorded_run().model_copy(update={"inputs": INPUTS})})
+    killed = sender(root, status="KILLED")
+    killed.ended.set()
+    report = root / "report"
+    with ThreadPoolExecutor(1) as pool:
+        with Tracking(root).one_writer():
+            release = pool.submit(register, made, root / "package", {}, Tracking(root), report, lambda *told: None)
+            wait_until(lambda: (report / MLMODEL).exists())
+            assert killed.work()
+            assert [status for _, status in runs(root / "mlflow.db")] == ["KILLED"]
+        assert release.result().run_id
+    assert [status for _, status in runs(root / "mlflow.db")] == ["FINISHED"]
 
 
 @contextmanager

@@ -29,6 +29,7 @@ QUIET = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_SERVER_ENABLE_JOB_E
 BACKEND = "MLFLOW_BACKEND_STORE_URI"  # variable with the URI of the database that `sdk ui` shows
 DATABASE = "mlflow.db"
 _PARTS = ("", "-journal", "-wal")  # of an SQLite database: the file, and what a process that was killed left beside it
+WRITER_LOCK = "live.lock"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -105,6 +106,17 @@ class Tracking:
             if part.is_file() and not part.is_symlink():
                 copy_file(part, Path(aside.name, part.name), Remedy.PROJECT)
         return Client(_sqlite(Path(aside.name, DATABASE)), self.places, aside)
+
+    @contextmanager
+    def one_writer(self) -> Iterator[None]:
+        """Wait until no other process writes a run of this project to MLflow, and keep it so.
+
+        Each looks for a training's run and creates it if there is none: two at once would create two, and the sender of
+        a training that was killed, which may end long after it, would take back the status of one that is complete.
+        """
+        with lock_file(self.folder / WRITER_LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _create_database(self) -> None:
         """Make the project's own database, one process at a time, and aside.

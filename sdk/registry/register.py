@@ -83,7 +83,7 @@ def register(
     uploads = [*_package_files(adaptation.package, package_folder), *_made_files(adaptation, out)]
     for path, file in (beside or {}).items():
         uploads.append(Upload(file, file_ref(file, file.parent).model_copy(update={"path": path})))
-    with talking(tracking, "registering the package", "sdk register"):
+    with talking(tracking, "registering the package", "sdk register"), tracking.one_writer():
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return complete(tracking.connect(), tracking, entry, uploads, on_progress, unsent)

@@ -7,9 +7,10 @@ often training was interrupted; `register` completes that run. Exit status 0: ev
 
 from __future__ import annotations
 
-import fcntl
+import io
 import json
 import os
+import select
 import sys
 import threading
 import time
@@ -20,7 +21,6 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from sdk.durable import lock_file
 from sdk.errors import InvalidInput
 from sdk.registry.connection import FAILURES, Tracking
 from sdk.registry.entry import TRAIN_TAG
@@ -31,6 +31,7 @@ from sdk.registry.runs import find_experiment, find_run
 PAUSE_SECONDS = 2.0
 SHARE = 100
 LONGEST_PAUSE_SECONDS = 60.0
+_INPUT = io.FileIO(0, closefd=False)  # not sys.stdin, which reads ahead: whether more has come is asked of the pipe
 
 
 @dataclass
@@ -45,6 +46,7 @@ class LiveRun:
     run_id: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
     status: str = "KILLED"
+    alone: bool = False  # training was killed
 
     def work(self) -> bool:
         """Send new figures until training ends, then a last time. True if all were sent."""
@@ -83,25 +85,30 @@ class LiveRun:
 
 def _listen(live: LiveRun) -> None:
     """Wait for how training ended. Input without a whole line: it was killed, which is the status until then."""
-    line = sys.stdin.readline()
+    line = _INPUT.readline().decode()
     if line.endswith("\n"):
         live.status = line.strip()
+    else:
+        live.alone = True
     live.ended.set()
 
 
 def main(options: Mapping[str, Any]) -> int:
     """Send one training's figures until it ends; return the exit status. `options`: as MetricsStream writes them."""
     folder = Path(options["folder"])
-    # The sender of a run that was killed may not have ended yet; it must not set its status after the next has begun.
-    with lock_file(folder / "live.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        tracking, sender = Tracking(folder, options["uri"]), Sender(Path(options["spool"]))
-        live = LiveRun(tracking, options["project"], options["key"], sender)
-        threading.Thread(target=_listen, args=(live,), daemon=True).start()
+    tracking, sender = Tracking(folder, options["uri"]), Sender(Path(options["spool"]))
+    live = LiveRun(tracking, options["project"], options["key"], sender)
+    with tracking.one_writer():
+        listening = threading.Thread(target=_listen, args=(live,), daemon=True)
+        listening.start()
+        if select.select([_INPUT], [], [], 0)[0]:
+            listening.join()
+            if live.alone:  # killed before anything was sent: whoever went on with it may have completed the run
+                return 1
         return 0 if live.work() else 1
 
 
 if __name__ == "__main__":
     # Training goes first wherever both want a core.
     os.nice(19)
-    sys.exit(main(json.loads(sys.stdin.readline())))
+    sys.exit(main(json.loads(_INPUT.readline())))
