@@ -1,6 +1,8 @@
 """`sdk compare`: what it measures, that it goes on after a kill, and when a difference is none that can be told."""
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ from sdk.advise import find_model
 from sdk.data import Row, read_rows
 from sdk.intervals import crossed
 from sdk.measure import methods_compared
+from sdk.measure.held_questions import hold_questions
 from sdk.measure.judging import judge, need_of_domain, read_need, reference_of
 from sdk.measure.methods_compared import ComparisonPlan, HeldQuestions, plan_comparison, read_methods, run_all
 from sdk.measure.pilot import LEAST_STEPS
-from sdk.measure.trial import hold_questions
 from sdk.measure.trials import TrialSetup
 from sdk.records import ComparedMethod, Hardware, MethodComparison, MethodRun, Needs, Scrubbed
 from sdk.registry import Tracking
@@ -166,6 +168,21 @@ def test_bad_input_is_one_clear_error_before_anything_starts(
     events = len(project.state().events)
     with pytest.raises(InvalidInput, match=said):
         project.compare_training_methods(**{"methods": [*METHODS], **given})
+    assert len(project.state().events) == events
+
+
+def test_questions_that_the_metric_cannot_judge_are_named_before_anything_starts(
+    compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDK_STATE_HOME", str(tmp_path / "state"))
+    shutil.copytree(compared[0].root, tmp_path / "p")
+    project = Project(tmp_path / "p")
+    described = project.root / "domain" / "domain.yaml"
+    described.write_text(re.sub(r"^metric: .*$", "metric: numeric", described.read_text(), flags=re.MULTILINE))
+    project.adopt()
+    events = len(project.state().events)
+    with pytest.raises(InvalidInput, match=r"do not fit(.|\n)*row .*numeric"):
+        project.compare_training_methods([*METHODS], steps=3)
     assert len(project.state().events) == events
 
 

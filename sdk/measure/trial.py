@@ -13,16 +13,17 @@ from statistics import fmean
 from typing import Any
 
 from sdk.crypto import Secret
-from sdk.data import Row, normalized, question, read_rows, rows_of
+from sdk.data import Row, read_rows, rows_of
 from sdk.data.base_folder import Base, base_from_json
 from sdk.data.canaries import is_canary
 from sdk.data.general import general_rows
 from sdk.data.lengths import TEXT_LENGTH
 from sdk.data.measures import Measures
-from sdk.errors import InvalidInput, StepFailed
+from sdk.errors import StepFailed
 from sdk.evaluate import QUESTIONS_AT_ONCE, ask, mean_losses
 from sdk.intervals import SEED
 from sdk.isolated import answer
+from sdk.measure.held_questions import hold_questions
 from sdk.measure.trials import TrialResult
 from sdk.model import Chat, cut_texts, encode_rows, keep_base_open, learned
 from sdk.model.adapter import attach_adapter
@@ -150,20 +151,6 @@ def _compared(base: Base, settings: TrainSettings, request: dict[str, Any], on_p
         else tuple(Measures([metric], Scoring.model_validate(request["scoring"])).measure(answered)[metric].scores()),
         losses=losses,
     )
-
-
-def hold_questions(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Row]]:
-    """Return rows to train on and rows to ask, by a lot that is always the same; what is asked is nowhere trained on.
-
-    Canaries are trained on, as in a training for good.
-    """
-    free = [place for place, row in enumerate(rows) if not is_canary(row.id)]
-    held = {*random.Random(SEED).sample(free, min(count, len(free) - 1))}  # noqa: S311 - no secret
-    asked = {normalized(question(rows[place])) for place in held}
-    taught = [row for place, row in enumerate(rows) if place not in held and normalized(question(row)) not in asked]
-    if not taught:
-        raise InvalidInput("Nothing is left to train on once questions are held out: all rows ask the same.")
-    return taught, [rows[place] for place in sorted(held)]
 
 
 def _perplexities(

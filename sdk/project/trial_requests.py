@@ -130,6 +130,9 @@ def compare_request(
             f"Give a budget above 0 minutes, seeds from 1 to {MOST_SEEDS}, and steps, if any, of at least 3."
         )
     scrubbed, domain = state.latest(Scrubbed), state.domain()
+    from sdk.data import read_rows
+    from sdk.data.measures import Measures
+    from sdk.measure.held_questions import hold_questions
     from sdk.measure.judging import need_of_domain, read_need
     from sdk.measure.methods_compared import HeldQuestions, compare, plan_comparison, read_methods
 
@@ -159,7 +162,11 @@ def compare_request(
             need=asked_for.text,
         ),
     }
-    asked = HeldQuestions(state.rows(scrubbed, "train"), domain.metric, domain.max_new_tokens, domain.scoring)
+    training = state.rows(scrubbed, "train")
+    if domain.metric != "perplexity":
+        _, questions = hold_questions(read_rows(training).rows, plan.questions)
+        Measures([domain.metric], domain.scoring).require_fit(questions, training.path.name)
+    asked = HeldQuestions(training, domain.metric, domain.max_new_tokens, domain.scoring)
     secret = state.checkpoint_secret()
 
     def work(out: Path) -> MethodComparison:
