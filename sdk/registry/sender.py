@@ -7,7 +7,6 @@ often training was interrupted; `register` completes that run. Exit status 0: ev
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import select
@@ -31,7 +30,7 @@ from sdk.registry.runs import find_experiment, find_run
 PAUSE_SECONDS = 2.0
 SHARE = 100
 LONGEST_PAUSE_SECONDS = 60.0
-_INPUT = io.FileIO(0, closefd=False)  # not sys.stdin, which reads ahead: whether more has come is asked of the pipe
+_INPUT = 0  # standard input
 
 
 @dataclass
@@ -83,9 +82,17 @@ class LiveRun:
         return str(run.info.run_id)
 
 
+def _line() -> str:
+    """Read a line of input, and nothing ahead of it as sys.stdin does: whether more has come is asked of the pipe."""
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(_INPUT, 1)):
+        line += more
+    return line.decode()
+
+
 def _listen(live: LiveRun) -> None:
     """Wait for how training ended. Input without a whole line: it was killed, which is the status until then."""
-    line = _INPUT.readline().decode()
+    line = _line()
     if line.endswith("\n"):
         live.status = line.strip()
     else:
@@ -111,4 +118,4 @@ def main(options: Mapping[str, Any]) -> int:
 if __name__ == "__main__":
     # Training goes first wherever both want a core.
     os.nice(19)
-    sys.exit(main(json.loads(_INPUT.readline())))
+    sys.exit(main(json.loads(_line())))
