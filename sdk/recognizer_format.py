@@ -7,6 +7,7 @@ from typing import Any
 
 import regex
 
+from sdk.compiled_patterns import require_pattern
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml
 from sdk.regular_files import FileBytes
@@ -79,6 +80,6 @@ def _custom_faults(entry: Entry) -> Iterator[str]:
             yield f"pattern {number}: must be a mapping of name, regex and score"
             continue
         try:
-            regex.compile(str(pattern["regex"]))
+            require_pattern(str(pattern["regex"]))
         except regex.error as error:
             yield f"pattern {pattern['name']}: no regular expression: {error}"

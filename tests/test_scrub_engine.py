@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import random
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,22 +25,26 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
+from sdk import compiled_patterns
 from sdk.data import read_rows
 from sdk.errors import InvalidInput, MissingExtra
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.detector import Detector, DetectorFailed, DetectorTimedOut
 from sdk.scrub.find.recognizers import read_recognizers
 from sdk.scrub.find.views import fold, views
+from sdk.scrub.prefilter import shipped as prefilter_shipped
 from sdk.scrub.prefilter.matching import NO_STRATEGIES, SWITCH, PatternTimedOut, Prefilter, switched_on
 from sdk.scrub.prefilter.requirements import requirements_of
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.store import shipped
 from tests.hostile import Sampler, patterns_of
+from tools import shipped_patterns
 
 THRESHOLD = 0.4
 FILES = {name: shipped("domains") / name / "recognizers.yaml" for name in ("finance", "medical")}
 FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)
+STALE = "run `PYTHONHASHSEED=0 python -m tools.shipped_patterns`"
 SOON = 30.0  # seconds, for what must end at once
 
 
@@ -196,6 +202,33 @@ def test_what_a_pattern_needs_is_read_off_it_and_nothing_where_it_is_not_underst
     assert site.required
     assert (site.required.literals, site.required.within) == ({".com", ".org"}, 29)
     assert requirements_of(r"(?:abc[0-9]){e<=1}", FLAGS).relaxed is None
+
+
+def test_what_was_found_out_of_shipped_patterns_beforehand_is_what_is_found_out_now() -> None:
+    """Of what `regex` compiles, the order in its sets differs from process to process."""
+    known, compiled = (json.loads(module.FILE.read_text("utf-8")) for module in (prefilter_shipped, compiled_patterns))
+    assert known["regex"] == compiled["regex"] == regex.__version__, STALE
+    assert known["patterns"] == shipped_patterns.requirements(), STALE
+    now = shipped_patterns.compiled()
+    assert [(*each[:3], *each[4:]) for each in compiled["patterns"]] == [(*each[:3], *each[4:]) for each in now], STALE
+    assert [sorted(b64decode(each[3])) for each in compiled["patterns"]] == [sorted(b64decode(each[3])) for each in now]
+
+
+def test_with_another_release_of_regex_nothing_is_known_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern, _, values = json.loads(prefilter_shipped.FILE.read_text(encoding="utf-8"))["patterns"][0]
+    caches = (compiled_patterns._stored, compiled_patterns.compiled, prefilter_shipped.shipped_requirements)
+    assert pattern in compiled_patterns._stored()
+    monkeypatch.setattr(regex, "__version__", "2026.11.1")
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        assert not compiled_patterns._stored()
+        assert not prefilter_shipped.shipped_requirements()
+        assert compiled_patterns.compiled(pattern, FLAGS) == regex.compile(pattern, FLAGS)
+    finally:
+        for cache in caches:
+            cache.cache_clear()
+    assert requirements_of(pattern, FLAGS).as_json() == values
 
 
 def test_something_is_known_of_every_shipped_pattern(patterns: dict[tuple[str, int], str]) -> None:

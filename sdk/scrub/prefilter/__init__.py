@@ -6,6 +6,7 @@ literals.py          | what follows from the tree: lengths and digits, words and
 text_shapes.py       | and how long an attempt can take
 backtracking.py     /
 requirements.py     all of that for one pattern
+shipped.py          the same of the shipped patterns, read off them beforehand
 shape_index.py      which patterns fit the shape of a text at a place
 strategies.py       searches for places by digits, runs, marks and literals; the Protocol of all strategies
 word_search.py      searches for places by words

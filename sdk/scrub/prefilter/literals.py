@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sdk.scrub.prefilter.pattern_sizes import DIGITS, consumed, digit_within, longest
 from sdk.scrub.prefilter.pattern_tree import (
@@ -40,6 +41,14 @@ class Required:
     literals: frozenset[str]
     within: int
     between: frozenset[str] | None = None  # characters that can stand before it, lower case, BEYOND and HAN; None: any
+
+    def as_json(self) -> list[Any]:
+        return [sorted(self.literals), self.within, None if self.between is None else "".join(sorted(self.between))]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> Required:
+        literals, within, between = values
+        return cls(frozenset(literals), within, None if between is None else frozenset(between))
 
 
 class Spelling:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import regex
 
+from sdk.compiled_patterns import compiled
 from sdk.errors import InvalidInput
 from sdk.scrub.prefilter.requirements import Requirements, requirements_of
 from sdk.scrub.prefilter.shape_index import STRANGER
@@ -119,7 +120,7 @@ class Prefilter:
         return found
 
     def _search(self, number: int, text: str, start: int, deadline: float) -> list[Match]:
-        pattern = regex.compile(*self.patterns[number])
+        pattern = compiled(*self.patterns[number])
         try:
             matches = pattern.finditer(text, start, timeout=_left(number, deadline))
             return [Match(number, *match.span()) for match in matches if match.end() > match.start()]
@@ -130,7 +131,7 @@ class Prefilter:
         """Return what tries a pattern at a place, and whether that ends so soon that no clock need watch it."""
         requirements = self._requirements[number]
         tame = requirements.reach is not None and requirements.ways <= MOST_WAYS
-        self._known[number] = regex.compile(*self.patterns[number]).match, tame
+        self._known[number] = compiled(*self.patterns[number]).match, tame
         return self._known[number]
 
 

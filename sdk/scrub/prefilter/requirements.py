@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import regex
 
+from sdk.compiled_patterns import compiled
 from sdk.scrub.prefilter import text_shapes
 from sdk.scrub.prefilter.backtracking import ways
 from sdk.scrub.prefilter.literals import Required, Spelling
@@ -32,6 +35,7 @@ from sdk.scrub.prefilter.pattern_tree import (
     Repeat,
     parse,
 )
+from sdk.scrub.prefilter.shipped import shipped_requirements
 
 ALNUM = frozenset(c for c in ALL_ASCII if c.isalnum())
 ENCODED = ALNUM | frozenset("+/<_")  # what stands in encoded data: Base64, keys, machine-readable zones
@@ -56,7 +60,7 @@ class Requirements:
     @functools.cached_property
     def relaxed(self) -> regex.Pattern[str] | None:
         """Return a pattern over shapes that matches wherever the pattern itself could; see text_shapes.py."""
-        return None if self.shape is None else regex.compile(self.shape)
+        return None if self.shape is None else compiled(self.shape, 0)
 
     @functools.cached_property
     def required(self) -> Required | None:
@@ -74,10 +78,56 @@ class Requirements:
         except UNREADABLE:
             return math.inf
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all that is known, the rest of what can be derived included."""
+        required = self.required
+        return {
+            "prefixes": sorted(self.prefixes),
+            "digit_within": self.digit_within,
+            "alnum_run": self.alnum_run,
+            "encoded_run": self.encoded_run,
+            "first": _joined(self.first),
+            "first_beyond": _joined(self.first_beyond),
+            "reach": self.reach,
+            "may_be_empty": self.may_be_empty,
+            "beginnings": [[_joined(shapes), _joined(before)] for shapes, before in self.beginnings],
+            "shape": self.shape,
+            "required": None if required is None else required.as_json(),
+            "ways": None if math.isinf(self.ways) else self.ways,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Requirements:
+        simple = ("digit_within", "alnum_run", "encoded_run", "reach", "may_be_empty", "shape")
+        made = cls(
+            prefixes=frozenset(values["prefixes"]),
+            first=frozenset(values["first"]),
+            first_beyond=frozenset(values["first_beyond"]),
+            beginnings=tuple((frozenset(shapes), frozenset(before)) for shapes, before in values["beginnings"]),
+            **{name: values[name] for name in simple},
+        )
+        required, ways = values["required"], values["ways"]
+        # There they are looked for before they are derived.
+        vars(made).update(
+            required=None if required is None else Required.from_json(required),
+            ways=math.inf if ways is None else ways,
+        )
+        return made
+
+
+def _joined(characters: Iterable[str]) -> str:
+    return "".join(sorted(characters))
+
 
 @functools.lru_cache(maxsize=4096)
 def requirements_of(pattern: str, flags: int) -> Requirements:
-    """Read a pattern of the `regex` package with its flags. It never raises."""
+    """Return what a pattern of the `regex` package requires with these flags. It never raises."""
+    known = shipped_requirements().get((pattern, flags))
+    return read_requirements(pattern, flags) if known is None else Requirements.from_json(known)
+
+
+def read_requirements(pattern: str, flags: int) -> Requirements:
+    """Read them off the pattern."""
     try:
         items = parse(pattern, flags)
         spelling = Spelling()

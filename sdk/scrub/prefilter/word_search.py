@@ -7,8 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-import regex
-
+from sdk.compiled_patterns import compiled
 from sdk.scrub.prefilter.literals import LONGEST_LITERAL, trie
 from sdk.scrub.prefilter.requirements import Requirements
 from sdk.scrub.prefilter.shape_index import LEAD, MOST_SHAPES, STRANGER, can_begin
@@ -112,7 +111,7 @@ def _can_follow_letter(requirements: Requirements, word: str) -> bool:
 def _fits_behind_letter(relaxed: str, cases: tuple[tuple[str, ...], ...]) -> bool:
     """Tell whether the pattern over shapes matches one of the cases behind a letter; most words share theirs."""
     shapes = ("".join((before, *shape)) for before in "aA" for shape in itertools.product(*cases))
-    return any(regex.compile(relaxed).match(shape, 1, partial=True) for shape in shapes)
+    return any(compiled(relaxed, 0).match(shape, 1, partial=True) for shape in shapes)
 
 
 def _occurrences_after_no_letter(

@@ -1,0 +1,27 @@
+"""What the shipped recognizers' patterns require, as it was read off them beforehand; that takes more than a second.
+
+shipped.json is written by tools/shipped_patterns.py, with the release of `regex` whose parser read them. With another
+release nothing of it is used. A pattern that is not in it is read when it is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from sdk.regular_files import read_shipped
+
+FILE = Path(__file__).with_name("shipped.json")
+
+
+@functools.lru_cache(maxsize=1)
+def shipped_requirements() -> dict[tuple[str, int], dict[str, Any]]:
+    """Return what is known of (pattern, flags), as Requirements.from_json takes it."""
+    document = json.loads(read_shipped(FILE))
+    if document["regex"] != regex.__version__:
+        return {}
+    return {(pattern, flags): values for pattern, flags, values in document["patterns"]}
