@@ -21,10 +21,14 @@ import pytest
 from sdk.data import (
     Message,
     Planted,
+    QuestionHashes,
     Row,
+    RowsFile,
     ToolCall,
     answer,
     conversation,
+    each_row,
+    each_written_row,
     normalized,
     open_rows,
     question,
@@ -34,7 +38,7 @@ from sdk.data import (
     write_rows,
 )
 from sdk.data import source as data_source
-from sdk.errors import InvalidInput
+from sdk.errors import InvalidInput, Tampered
 
 SECRET = "Zanzibar-Quill"  # stands in every bad row; no error may repeat it
 ASKED, ANSWERED = "What does ROE stand for?", "return on equity"
@@ -414,6 +418,44 @@ def test_overlap_is_refused_with_every_row(tmp_path: Path) -> None:
     assert "training row t1" in caught.value.faults[0]
     assert ASKED not in str(caught.value)
     refuse_overlap(train, read_rows(save(tmp_path, "ok.jsonl", as_jsonl([clean]))))
+
+
+def test_training_rows_are_read_again_only_where_a_question_may_stand_in_both(tmp_path: Path) -> None:
+    path = save(tmp_path, "t.jsonl", as_jsonl([{"id": "t1", **GOOD}]))
+    hashes = QuestionHashes()
+    train = each_row(path, hashes.add)
+    chat = [{"role": "user", "content": ASKED.upper() + "!"}, CHAT[1]]
+    same = read_rows(save(tmp_path, "same.jsonl", as_jsonl([{"id": "e1", "messages": chat}])))
+    with pytest.raises(InvalidInput, match="stand in the training data"):
+        refuse_overlap(train, same, hashes)
+    path.unlink()
+    other = [{"role": "user", "content": "What is ROA?"}, CHAT[1]]
+    refuse_overlap(train, read_rows(save(tmp_path, "other.jsonl", as_jsonl([{"messages": other}]))), hashes)
+
+
+def test_rows_that_were_written_are_read_as_they_were_and_from_their_own_file_alone(tmp_path: Path) -> None:
+    called = {"function": {"name": "rate", "arguments": '{"of": [1, 2.50]}'}, "id": "c", "type": "function"}
+    tools = [
+        {"role": "user", "content": "利率是多少？ \\u00e9 é"},
+        {"role": "assistant", "content": "", "tool_calls": [called]},
+        {"role": "tool", "content": "2.5", "name": "rate", "tool_call_id": "c"},
+        {"role": "assistant", "content": "2.5 %"},
+    ]
+    rows = [
+        {"id": "a", "messages": tools, "metadata": {"n": 12345678901234567890123, "x": [0.1, None, {"y": 1e300}]}},
+        {"messages": CHAT, "topic": "rates"},
+        {"messages": [{"role": "text", "content": "Running text.\u2028It goes on."}]},
+    ]
+    checked = read_rows(save(tmp_path, "given.jsonl", as_jsonl(rows))).rows
+    path = tmp_path / "written.jsonl"
+    _, digest = write_rows(path, checked)
+    taken: list[Row] = []
+    each_written_row(RowsFile(path, digest, written=True), taken.append)
+    assert taken == list(checked)
+    path.write_bytes(path.read_bytes().replace(b"2.5 %", b"2.6 %"))
+    with pytest.raises(Tampered):
+        each_written_row(RowsFile(path, digest, written=True), taken.append)
+    assert len(taken) == len(checked), "a row was handed over before the digest was compared"
 
 
 def test_question_is_every_message_of_the_user(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from array import array
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sdk.data.rows import Function, Language, Message, Planted, Row, Table, ToolCall, json_value
 from sdk.data.rows_files import DATA_LISTS, RowsFile, rows_digest, rows_of, rows_request
@@ -16,6 +19,7 @@ from sdk.data.source import (
     RowSource,
     choose_rows,
     each_row,
+    each_written_row,
     first_rows,
     holds_texts,
     open_rows,
@@ -33,6 +37,7 @@ __all__ = [
     "Language",
     "Message",
     "Planted",
+    "QuestionHashes",
     "Row",
     "RowSource",
     "RowsFile",
@@ -43,6 +48,7 @@ __all__ = [
     "choose_rows",
     "conversation",
     "each_row",
+    "each_written_row",
     "first_rows",
     "holds_texts",
     "json_value",
@@ -129,11 +135,31 @@ def answer(row: Row) -> str:
     return last.content or spoken(_for_template(last))
 
 
-def refuse_overlap(train: Table | RowSource, evaluation: Table | RowSource) -> None:
+class QuestionHashes:
+    """Hashes of the questions that training rows ask: eight bytes a row, taken while the rows are read anyway."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, row: Row) -> None:
+        self._hashes.append(hash(_normalized_question(row)))
+
+    def may_hold(self, rows: Iterable[Row]) -> bool:
+        """Tell whether a row's question may stand among them; where not, it surely does not."""
+        wanted = np.fromiter((hash(_normalized_question(row)) for row in rows), np.int64)
+        return bool(np.isin(wanted, np.frombuffer(self._hashes, np.int64)).any())
+
+
+def refuse_overlap(
+    train: Table | RowSource, evaluation: Table | RowSource, hashes: QuestionHashes | None = None
+) -> None:
     """Raise InvalidInput, which lists every evaluation row whose normalized question stands in the training data.
 
+    hashes: those of the training rows; without need these are not read again.
     Running text asks nothing; what of it repeats is left out of the training rows instead.
     """
+    if hashes is not None and not hashes.may_hold(row for row in evaluation.rows if not row.is_text):
+        return
     keys = {_question_key(row) for row in evaluation.rows if not row.is_text}
     asked: dict[bytes, str] = {}
     for row in train.rows if keys else ():
@@ -166,5 +192,8 @@ def longest_row(rows: Iterable[Row], prompt: str) -> int:
 
 def _question_key(row: Row) -> bytes:
     """Return a digest of the normalized question: questions may be long and many."""
-    key = normalized(question(row)) or question(row).strip()
-    return blake2b(key.encode(), digest_size=16).digest()
+    return blake2b(_normalized_question(row).encode(), digest_size=16).digest()
+
+
+def _normalized_question(row: Row) -> str:
+    return normalized(question(row)) or question(row).strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sdk.data.arrow_values import as_json
@@ -60,21 +61,28 @@ def shown(name: str) -> str:
 
 def find_layout(columns: Iterable[str], faults: Faults) -> Layout | None:
     """Return the one layout whose columns these are; None, and a fault, if there is none or more than one."""
-    columns = list(columns)
+    layout, found = _layout_of(tuple(columns))
+    faults += found
+    return layout
+
+
+@lru_cache(maxsize=256)
+def _layout_of(columns: tuple[str, ...]) -> tuple[Layout | None, tuple[str, ...]]:
+    """Return the layout and the faults; nearly all rows of a file have the same columns."""
     found = [layout for layout, names in LAYOUTS.items() if set(names) & set(columns)]
     if len(found) > 1 and "text" in found:
         found.remove("text")  # beside columns of a conversation it is one more column, as in Alpaca's own files
     if len(found) > 1:
-        faults.append(f"columns of several layouts ({', '.join(found)}); keep one, and leave the rest out with --drop")
-        return None
+        several = f"columns of several layouts ({', '.join(found)}); keep one, and leave the rest out with --drop"
+        return None, (several,)
     known = {*METADATA, *(LAYOUTS[found[0]] if found else ())}
     unknown = [shown(column) for column in columns if column not in known]
     if unknown:
         expected = ", ".join([*LAYOUTS[found[0]], *METADATA]) if found else f"{', '.join(METADATA)}; {KNOWN}"
-        faults.append(f"unknown columns {', '.join(unknown)}; {REMEDY}; known are {expected}")
-    elif not found:
-        faults.append(f"no column with text; known are {KNOWN}")
-    return found[0] if found else None
+        faults: tuple[str, ...] = (f"unknown columns {', '.join(unknown)}; {REMEDY}; known are {expected}",)
+    else:
+        faults = () if found else (f"no column with text; known are {KNOWN}",)
+    return found[0] if found else None, faults
 
 
 class _Value(NamedTuple):

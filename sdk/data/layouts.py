@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sdk.data.arrow_values import whole_number
@@ -160,8 +161,13 @@ def _text_faults(fields: Mapping[str, Any]) -> Faults:
     if isinstance(fields, Twice):
         faults.append("a key is given twice; keep one")
     for key, value in fields.items():
-        faults += [f"{shown(key)}{fault}" for fault in _value_faults([key, value])]
+        if not (isinstance(value, str) and _is_sound(value) and _is_sound(key)):
+            faults += [f"{shown(key)}{fault}" for fault in _value_faults([key, value])]
     return faults
+
+
+def _is_sound(text: str) -> bool:
+    return "\0" not in text and (text.isascii() or not _SURROGATE.search(text))
 
 
 def _value_faults(value: Any) -> Faults:
@@ -172,6 +178,8 @@ def _value_faults(value: Any) -> Faults:
         deeper: list[Any] = []
         for item in level:
             if isinstance(item, str):
+                if _is_sound(item):
+                    continue
                 if "\0" in item:
                     faults.append(" holds a NUL character; remove it")
                 if not item.isascii() and _SURROGATE.search(item):
@@ -244,6 +252,9 @@ def _chat(
         return []
     messages = []
     for index, item in enumerate(items):
+        if _is_plain(item, role, content, roles):
+            messages.append(Message(role=roles[item[role]], content=item[content]))
+            continue
         given = _without_nulls(item) if isinstance(item, dict) else {}
         if isinstance(given.get(content), list):
             given[content] = _joined_parts(given[content], faults, f"{column}[{index}].{content}")
@@ -258,6 +269,14 @@ def _chat(
         else:
             faults.append(f"{column}[{index}]{wrong}")
     return messages
+
+
+def _is_plain(item: Any, role: str, content: str, roles: Mapping[str, MessageRole]) -> bool:
+    """Tell whether an item is a message with a role and some text, and nothing else: as nearly all are."""
+    if not isinstance(item, dict) or item.keys() != {role, content}:
+        return False
+    said, text = item[role], item[content]
+    return isinstance(said, str) and said in roles and isinstance(text, str) and not text.isspace() and text != ""
 
 
 def _without_nulls(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -363,20 +382,24 @@ _NEXT: dict[str, tuple[str, ...]] = {  # after a message of this kind stands one
 
 
 def _order_faults(messages: list[Message]) -> Faults:
-    kinds = ["calls" if message.tool_calls else message.role for message in messages]
+    fault = _order_fault(tuple("calls" if message.tool_calls else message.role for message in messages))
+    return [fault] if fault else []
+
+
+@lru_cache(maxsize=256)
+def _order_fault(kinds: tuple[str, ...]) -> str:
+    """Say what is wrong with the order of messages of these kinds; nothing where nothing is."""
     if "text" in kinds:
-        return (
-            [] if kinds == ["text"] else ["a message whose role is text is running text, which stands alone in a row"]
-        )
+        return "" if kinds == ("text",) else "a message whose role is text is running text, which stands alone in a row"
     if "assistant" not in kinds and "calls" not in kinds:
-        return ["no message of the assistant; training needs an answer"]
-    if messages[-1].role != "assistant":
-        return ["the last message must be the assistant's; add the answer or remove the last message"]
-    if any(kind not in _NEXT[before] for before, kind in zip(["", *kinds], kinds, strict=False)):
+        return "no message of the assistant; training needs an answer"
+    if kinds[-1] not in ("assistant", "calls"):
+        return "the last message must be the assistant's; add the answer or remove the last message"
+    if any(kind not in _NEXT[before] for before, kind in zip(("", *kinds), kinds, strict=False)):
         if "tool" in kinds or "calls" in kinds:
-            return ["roles out of order; a tool's message follows the assistant's that calls it, then the assistant's"]
-        return ["roles out of order; system may come first, then user and assistant in turn"]
-    return []
+            return "roles out of order; a tool's message follows the assistant's that calls it, then the assistant's"
+        return "roles out of order; system may come first, then user and assistant in turn"
+    return ""
 
 
 def _spans(value: Any, messages: list[Message], places: Mapping[str, Place], faults: Faults) -> list[Planted]:

@@ -94,10 +94,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields if len(fields) == len(pairs) else Twice(fields)
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # json.loads would make one for each line
+
+
 def json_value(text: str) -> Any:
     """Read a JSON document. ValueError says what is wrong without its text."""
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise ValueError(f"not valid JSON at {place} ({error.msg}); is it cut off?") from None

@@ -39,20 +39,22 @@ class RowsFile(NamedTuple):
     path: Path
     sha256: str
     columns: Columns | None = None
+    written: bool = False  # by this package from checked rows, so that with this digest nothing can be wrong with them
 
 
 def rows_request(data: Path | RowsFile) -> dict[str, str]:
     """Say, for another process, where rows are and which digest they have."""
     file = data if isinstance(data, RowsFile) else RowsFile(data, "")
     columns = file.columns.model_dump_json() if file.columns else ""
-    return {"path": str(file.path.resolve()), "sha256": file.sha256, "columns": columns}
+    written = "yes" if file.written else ""
+    return {"path": str(file.path.resolve()), "sha256": file.sha256, "columns": columns, "written": written}
 
 
 def rows_of(request: Mapping[str, str]) -> Path | RowsFile:
     """Return what rows_request was told."""
     path = Path(request["path"])
     columns = Columns.model_validate_json(request["columns"]) if request["columns"] else None
-    return RowsFile(path, request["sha256"], columns) if request["sha256"] else path
+    return RowsFile(path, request["sha256"], columns, bool(request["written"])) if request["sha256"] else path
 
 
 class Portion(NamedTuple):

@@ -39,7 +39,8 @@ def find_rows(state: ProjectState, data: str | Path | None, columns: Columns | N
     """
     if columns is not None and data is None:
         raise InvalidInput("Columns are those of a file that is named: name the data, too.")
-    path, _, columns = state.source_of("train") if data is None else RowsFile(Path(data), "", columns)
+    source = state.source_of("train") if data is None else RowsFile(Path(data), "", columns)
+    path, columns = source.path, source.columns
     scrubbed = state.find_latest(Scrubbed)
     if not path.exists() and (data is not None or scrubbed is None):
         raise InvalidInput(f"{path} does not exist.")

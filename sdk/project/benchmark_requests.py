@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sdk.data import Row, each_row
+from sdk.data import Row, each_written_row
 from sdk.data.benchmark_files import BenchmarkFile, find_benchmark, read_benchmark
 from sdk.data.safety_probes import request, safety_probes
 from sdk.errors import InvalidInput, MissingExtra
@@ -151,5 +151,5 @@ def _overlaps(state: ProjectState, scrubbed: Scrubbed, files: Sequence[Benchmark
         for index in indexes.values():
             index.compare(asked(row))
 
-    each_row(state.rows(scrubbed, "train"), compare)
+    each_written_row(state.rows(scrubbed, "train"), compare)
     return {name: index.overlap() for name, index in indexes.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sdk.audit import account
-from sdk.data import Held, RowsFile, each_row, holds_texts, read_rows, rows_digest
+from sdk.data import Held, RowsFile, each_written_row, holds_texts, read_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
 from sdk.policy import AfterScrub, BeforeScrub, Contamination
@@ -192,10 +192,11 @@ def _overlap(scrubbed: Scrubbed, folder: Path) -> Overlap:
     from sdk.scrub.near_duplicates import QuestionIndex, asked  # which loads datasketch
 
     training, questions = (
-        RowsFile(folder / scrubbed.data[split].path, scrubbed.data[split].sha256) for split in ("train", "eval")
+        RowsFile(folder / scrubbed.data[split].path, scrubbed.data[split].sha256, written=True)
+        for split in ("train", "eval")
     )
     index = QuestionIndex([*map(asked, read_rows(questions).rows)])
-    each_row(training, lambda row: index.compare(asked(row)))
+    each_written_row(training, lambda row: index.compare(asked(row)))
     return index.overlap()
 
 

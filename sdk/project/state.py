@@ -454,7 +454,7 @@ class ProjectState:
         from sdk.data import RowsFile
 
         ref = scrubbed.data[split]
-        return RowsFile(self.folder(scrubbed) / ref.path, ref.sha256)
+        return RowsFile(self.folder(scrubbed) / ref.path, ref.sha256, written=True)
 
     def folder(self, record: StepRecord) -> Path:
         """Return where the files of a record are."""

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import Any
 
 from sdk.crypto import Secret
 from sdk.data import Planted, Row, RowSource, row_line
@@ -60,6 +61,17 @@ class Batch:
     labelled: bool  # the file has planted spans
     rows: tuple[Row, ...]
     place: tuple[RowSource, int] | None = None  # the file and the first row in it; None: they are in no file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to other processes as JSON, which takes a third of the time that pickling so many small objects does."""
+        rows = [row.model_dump_json() for row in self.rows]
+        return _unpacked, (self.split, self.write, self.labelled, rows, self.place)
+
+
+def _unpacked(
+    split: str, write: bool, labelled: bool, rows: Sequence[str], place: tuple[RowSource, int] | None
+) -> Batch:
+    return Batch(split, write, labelled, tuple(map(Row.model_validate_json, rows)), place)
 
 
 @dataclass(frozen=True)

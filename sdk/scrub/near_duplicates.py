@@ -7,15 +7,15 @@ A question does so in either of two ways, since each misses what the other finds
    estimates it: a few words were changed
 
 Case, punctuation, white space and compatible characters count for nothing. Runs that stand in every tenth question, as
-those of an instruction that all share, are nobody's own and do not count either. Of both only hashes are held.
+those of an instruction that all share, are nobody's own and do not count either. Of training rows nothing is held.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Container, Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from datasketch import MinHash, MinHashLSH
@@ -31,6 +31,7 @@ COMMON = 0.1  # of the questions, and at least LEAST_COMMON of them
 LEAST_COMMON = 10
 _RUN = 5
 _HASHES = 64
+_Run = TypeVar("_Run", bound=Hashable)
 _BANDS = (16, 4)  # .99 of pairs with a likeness of .7 are compared
 
 
@@ -59,8 +60,9 @@ class QuestionIndex:
     """Questions, and for each the training row that is the most like it, where one nearly repeats it."""
 
     def __init__(self, questions: Sequence[ComparedText]) -> None:
-        words = [_word_runs(each.question) for each in questions]
-        characters = [_character_runs(each.question) for each in questions]
+        asked_words = [_folded(each.question) for each in questions]
+        words, characters = [*map(_word_runs, asked_words)], [*map(_character_runs, asked_words)]
+        self._words = frozenset[str]().union(*asked_words)
         common, self._common = _common(words), _common(characters)
         self._asked_for = frozenset().union(*characters)
         self._index = MinHashLSH(num_perm=_HASHES, params=_BANDS)
@@ -77,8 +79,9 @@ class QuestionIndex:
 
     def compare(self, row: ComparedText) -> None:
         """Hold a training row against all questions."""
-        counts = Counter(place for run in _word_runs(row.text) & self._places.keys() for place in self._places[run])
-        letters = _character_runs(row.question) - self._common
+        runs = _word_runs(_folded(row.text), self._words) & self._places.keys()
+        counts = Counter(place for run in runs for place in self._places[run])
+        letters = _character_runs(_folded(row.question)) - self._common
         # Most rows have little in common with any question, and their sketch would take the longest.
         if not counts and len(letters & self._asked_for) < WORTH_COMPARING * len(letters):
             return
@@ -105,29 +108,31 @@ def _folded(text: str) -> list[str]:
     return COUNTED_WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def _word_runs(text: str) -> set[int]:
-    """Return the hashes of all runs of five words; of a shorter text that of the whole."""
-    return _runs(_folded(text), lambda run: hash(tuple(run)))
+def _word_runs(words: Sequence[str], firsts: Container[str] | None = None) -> set[int]:
+    """Return the hashes of all runs of five words; of a shorter text that of the whole.
+
+    firsts: only of those that begin with one of these words.
+    """
+    places: Iterable[int] = range(max(1, len(words) - _RUN + 1))
+    if firsts is not None and words:
+        places = [place for place in places if words[place] in firsts]
+    return {hash(tuple(words[place : place + _RUN])) for place in places}
 
 
-def _character_runs(text: str) -> set[int]:
-    joined = " ".join(_folded(text))
-    return _runs(joined, lambda run: crc32("".join(run).encode()))
+def _character_runs(words: Sequence[str]) -> set[str]:
+    joined = " ".join(words)
+    return {joined[place : place + _RUN] for place in range(max(1, len(joined) - _RUN + 1))}
 
 
-def _runs(units: Sequence[str], digest: Callable[[Sequence[str]], int]) -> set[int]:
-    return {digest(units[place : place + _RUN]) for place in range(max(1, len(units) - _RUN + 1))}
-
-
-def _common(runs: Sequence[set[int]]) -> set[int]:
+def _common(runs: Sequence[set[_Run]]) -> set[_Run]:
     counts = Counter(run for each in runs for run in each)
     most = max(LEAST_COMMON, COMMON * len(runs))
     return {run for run, count in counts.items() if count > most}
 
 
-def _sketch(runs: set[int]) -> MinHash:
+def _sketch(runs: set[str]) -> MinHash:
     sketch = MinHash(num_perm=_HASHES, seed=1, hashfunc=_as_it_is)
-    sketch.update_batch(sorted(runs))
+    sketch.update_batch(sorted({crc32(run.encode()) for run in runs}))
     return sketch
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdk.crypto import Secret
-from sdk.data import ChosenRows, Held, Row, RowSource, open_rows, refuse_overlap
+from sdk.data import ChosenRows, Held, QuestionHashes, Row, RowSource, each_row, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
 from sdk.errors import InvalidInput, StepFailed, by_cause
 from sdk.keep_list import NOTHING_KEPT, KeepList
@@ -82,7 +82,11 @@ def scrub(
     list keeps. After an interruption the same
     call takes over what was done.
     """
-    opened = {split: open_rows(path, (columns or {}).get(split)) for split, path in sources.items()}
+    hashes = QuestionHashes()
+    opened = {}
+    for split, path in sources.items():
+        own = (columns or {}).get(split)
+        opened[split] = each_row(path, hashes.add, own) if split == "train" else open_rows(path, own)
     selection = select(opened["train"], opened.get("eval")) if select else None
     if selection:
         opened |= selection.rows
@@ -92,7 +96,7 @@ def scrub(
     parts += [_Part("train", selection.mixed, True)] if selection and selection.mixed else []
     parts += [_Part(MEASURED, open_rows(one) if isinstance(one, Path) else one, False) for one in measured]
     if {"train", "eval"} <= set(sources):
-        refuse_overlap(opened["train"], opened["eval"])
+        refuse_overlap(opened["train"], opened["eval"], hashes)
     secret = table_key.expose() if table_key else None
     # The switch is read here and travels with the setup: a worker's or an actor's environment may be another one.
     if not isinstance(recognizers, FileBytes):

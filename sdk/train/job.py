@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.crypto import Secret
-from sdk.data import Row, RowsFile, each_row, rows_digest, rows_of, rows_request
+from sdk.data import Row, RowsFile, each_row, each_written_row, rows_digest, rows_of, rows_request
 from sdk.data.base_folder import Base, base_from_json
 from sdk.records import TrainSettings, canonical_json, sha256
 from sdk.train.adapter_init import Adapter
@@ -47,11 +47,13 @@ class Job:
 
     def each_row(self, take: Callable[[Row], None]) -> None:
         """Hand over each row. Tampered, at the end: the file is not the one that `data` tells the digest of."""
-        if isinstance(self.data, Path | RowsFile):
+        if isinstance(self.data, RowsFile) and self.data.written:
+            each_written_row(self.data, take)
+        elif isinstance(self.data, Path | RowsFile):
             each_row(self.data, take)
-            return
-        for row in self.data:
-            take(row)
+        else:
+            for row in self.data:
+                take(row)
 
     @property
     def data_digest(self) -> str:
