@@ -3,9 +3,10 @@
     python tests/benchmarks/rows.py 20000 200000 --scrub
 
 makes short rows (205 bytes each), asks for advice on their file, scrubs them (without --scrub: copies them), and trains
-the embedded base for one step. Each command is a process of its own; memory is the largest sum of what it and its
-children have resident, sampled ten times a second, and the same sum with shared pages counted once (PSS). The file with
-the rows is cached by the system beforehand. No GPU is needed.
+the embedded base for one step. With --beside FOLDER each command is run by the code of that checkout as well, in turns
+with this one, `before` and `now`, on projects of their own. Each command is a process of its own; memory is the largest
+sum of what it and its children have resident, sampled ten times a second, and the same sum with shared pages counted
+once (PSS). The file with the rows is cached by the system beforehand. No GPU is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,7 @@ import psutil
 EVERY_SECONDS = 0.1
 MIB = 1 << 20
 SDK = [sys.executable, "-m", "sdk"]
+STEPS = ("estimate", "init", "scrub", "advise", "train")
 TOPICS = "deposit rate fee card loan branch limit statement transfer claim account mortgage refund pension".split()
 PLACES = "Leeds York Derby Bath Hull Truro Wells Ripon Ely Perth".split()
 
@@ -121,8 +123,14 @@ def main() -> None:
     parser.add_argument("--scrub", action="store_true", help="through the detectors, not only copied")
     parser.add_argument("--workers", type=int, default=1, help="processes that scrub")
     parser.add_argument("--folder", type=Path, help="where all of it is made; on a disk, not in memory")
+    parser.add_argument("--beside", type=Path, help="another checkout of the package")
+    parser.add_argument("--until", choices=STEPS, default="train", help="the last of the commands")
+    parser.add_argument("--times", type=int, default=1, help="runs of each; the figures are those of the quickest")
     parser.add_argument("--out", type=Path, help="a file for the figures")
     asked = parser.parse_args()
+    trees = {"now": Path(__file__).resolve().parents[2]}
+    if asked.beside:
+        trees = {"before": asked.beside.resolve(), **trees}
     figures: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "cpus": os.cpu_count(),
@@ -135,12 +143,13 @@ def main() -> None:
     }
     for count in asked.rows:
         with tempfile.TemporaryDirectory(dir=asked.folder) as made:
-            figures["rows"][count] = of_count(Path(made), count, asked.scrub, asked.workers)
+            figures["rows"][count] = of_count(Path(made), count, trees, asked)
         if asked.out:
             asked.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def of_count(folder: Path, count: int, scrub: bool, workers: int) -> dict[str, Any]:
+def of_count(folder: Path, count: int, trees: Mapping[str, Path], asked: argparse.Namespace) -> dict[str, Any]:
+    """Return tree -> command -> figures; of one tree alone its commands."""
     data, questions = folder / "train.jsonl", folder / "eval.jsonl"
     with data.open("w", encoding="utf-8") as file:
         file.writelines(rows(count))
@@ -148,26 +157,30 @@ def of_count(folder: Path, count: int, scrub: bool, workers: int) -> dict[str, A
         "".join(json.dumps({"instruction": f"Is {n} even?", "output": "yes"}) + "\n" for n in range(20))
     )
     os.environ["SDK_STATE_HOME"] = str(folder / "state")
-    project = folder / "project"
-    made = {}
-    way = ["--workers", str(workers)] if scrub else ["--skip-detectors"]
-    for name, command in {
-        "estimate": [*SDK, "estimate", "embedded", "--data", str(data)],
-        "init": [*SDK, "init", str(project), "--policy", "unsafe-lab"],
-        "scrub" if scrub else "copy": [
-            *(*SDK, "scrub", str(data), "--eval", str(questions), "--project", str(project), *way)
-        ],
-        "advise": [*SDK, "advise", "--data", str(data), "--project", str(project)],
-        "train": [sys.executable, "-c", FIRST_STEP, str(project)],
-    }.items():
-        figure = measure(command, folder)
-        told = figure.pop("told")
-        made[name] = figure
-        shown = "; ".join(line for line in told.splitlines() if name == "train")
-        print(f"{count:>9,} rows  {name:22}", figure, shown, flush=True)
-        if shown:
-            figure["told"] = shown
-    return made
+    way = ["--workers", str(asked.workers)] if asked.scrub else ["--skip-detectors"]
+    made: dict[str, dict[str, Any]] = {tree: {} for tree in trees}
+    for turn in range(asked.times):
+        for step in STEPS[: STEPS.index(asked.until) + 1]:
+            for tree, checkout in trees.items():
+                project = str(folder / f"{tree}-{turn}")
+                command = {
+                    "estimate": [*SDK, "estimate", "embedded", "--data", str(data)],
+                    "init": [*SDK, "init", project, "--policy", "unsafe-lab"],
+                    "scrub": [*SDK, "scrub", str(data), "--eval", str(questions), "--project", project, *way],
+                    "advise": [*SDK, "advise", "--data", str(data), "--project", project],
+                    "train": [sys.executable, "-c", FIRST_STEP, project],
+                }[step]
+                os.environ["PYTHONPATH"] = str(checkout)
+                figure = measure(command, folder)
+                told = figure.pop("told")
+                if step == "train":
+                    figure["told"] = "; ".join(told.splitlines())
+                name = "copy" if step == "scrub" and not asked.scrub else step
+                print(f"{count:>9,} rows  {tree if asked.beside else '':6} {name:8}", figure, flush=True)
+                known = made[tree].get(name)
+                if known is None or figure["cpu_seconds"] < known["cpu_seconds"]:
+                    made[tree][name] = figure
+    return made if asked.beside else made["now"]
 
 
 if __name__ == "__main__":
