@@ -198,6 +198,7 @@ def _decoded(run: str) -> str | None:
 
 _LIKE_DIGITS = str.maketrans("OolI|ZzSsB", "0011122558")
 _LOOKALIKE = re.compile(r"[0-9OolI|ZzSsB](?<![0-9A-Za-z].)(?:[ \-./]?[0-9OolI|ZzSsB]){6,22}(?![0-9A-Za-z])")
+_LOOKALIKE_LETTER = re.compile(r"[OolI|ZzSsB]")
 AROUND = 64  # characters beside such a run in which a word for a number is looked for
 
 
@@ -205,8 +206,8 @@ def _with_digits(text: str) -> Iterator[View]:
     """Yield what stands around each run that is digits for the most part, with digits for its letters."""
     for match in _LOOKALIKE.finditer(text):
         run = match.group()
-        letters = sum(run.count(letter) for letter in "OolI|ZzSsB")
-        if 0 < letters < sum(map(str.isdigit, run)):
+        letters = len(_LOOKALIKE_LETTER.findall(run))
+        if letters and letters < sum(map(str.isdigit, run)):
             first, last = max(0, match.start() - AROUND), min(len(text), match.end() + AROUND)
             read = text[first : match.start()] + run.translate(_LIKE_DIGITS) + text[match.end() : last]
             yield View(read, tuple(range(first, last)), only=(match.span(),))

@@ -41,8 +41,9 @@ class ShapeIndex:
         known = self._known
         for match in starts:
             assert match
-            place = match.start(1) - LEAD
-            key = text[place] + shape[place : place + LEAD] + match[1]
+            begin, end = match.span(1)
+            place = begin - LEAD
+            key = text[place] + shape[place:end]
             fitting = known.get(key)
             if fitting is None:
                 fitting = known[key] = _Fitting(self._fitting(key[0], key[1:], self._numbers))
@@ -57,7 +58,7 @@ class ShapeIndex:
             letters = text[first - LEAD : last - LEAD]
             exact = fitting.exact.get(letters)
             if exact is None:
-                behind = match.end(1) - last
+                behind = end - last
                 told = key[1 : len(key) - behind - len(letters)] + _exactly(letters) + key[len(key) - behind :]
                 exact = fitting.exact[letters] = self._fitting(key[0], told, fitting.numbers)
             if exact:
