@@ -6,6 +6,7 @@ which bitsandbytes leaves as they are.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from sdk.records import ModelShape
@@ -30,6 +31,7 @@ class Linear(NamedTuple):
     count: int  # type: ignore[assignment]
 
 
+@lru_cache(maxsize=256)  # advice asks for those of one model thousands of times
 def linear_layers(shape: ModelShape) -> tuple[Linear, ...]:
     """Return all linear layers but the head and the routed experts."""
     if shape.linear_layers:
