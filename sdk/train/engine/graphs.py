@@ -122,7 +122,7 @@ class GraphedLayers:
     """Calls the decoder without its head: what was recorded of it, or as it is."""
 
     def __init__(self, body: Callable[..., Any], trained: Sequence[torch.Tensor], largest: int) -> None:
-        """largest: tokens of the largest pass that the settings allow."""
+        """Set up for passes of up to so many tokens as the settings allow (largest)."""
         self._body, self._trained, self._largest = body, trained, largest
         self._recordings: dict[tuple[int, int], Recording | Exception] = {}
         self._pool: Any = None
