@@ -54,6 +54,7 @@ from sdk.train.engine.lora import fuse_lora
 from sdk.train.methods import peft_config
 from sdk.train.trainer import Collator
 from tests import tiny
+from tests.played_recording import PlayedRecording
 from tests.tiny import one_thread  # noqa: F401 - a fixture
 
 SHAPE: dict[str, Any] = {
@@ -123,8 +124,9 @@ def loss_row_by_row(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
     return float(loss.detach()), gradients(model)
 
 
-def loss_in_one(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    batch = Collator(rows(), row_attention=True)([{"input_ids": list(range(len(LENGTHS)))}])
+def loss_in_one(model: Any, some: list[Encoded] | None = None) -> tuple[float, dict[str, torch.Tensor]]:
+    encoded = some or rows()
+    batch = Collator(encoded, row_attention=True)([{"input_ids": list(range(len(encoded)))}])
     given = {name: value for name, value in batch.items() if "labels" not in name}
     loss = model(**given, items=len(batch["targets"]), use_cache=False).loss
     loss.backward()
@@ -171,44 +173,70 @@ def test_rows_in_one_pass_learn_as_rows_alone(family: str) -> None:
     close(given, expected)
 
 
-class PlayedRecording:
-    """A recording of CUDA graphs as a CPU can play it: it computes again, on tensors of its own."""
-
-    def __init__(self, run: Any, rows: dict[str, torch.Tensor], trained: Any, pool: Any) -> None:
-        self.run, self.rows, self.trained = run, {name: value.clone() for name, value in rows.items()}, trained
-
-    def put(self, rows: dict[str, torch.Tensor]) -> None:
-        for name, value in rows.items():
-            self.rows[name].copy_(value)
-
-    def forward(self) -> torch.Tensor:
-        with torch.enable_grad():
-            self.out = self.run(self.rows)
-        return self.out
-
-    def backward(self, gradient: torch.Tensor) -> Any:
-        return torch.autograd.grad(self.out, self.trained, gradient)
-
-
-def test_recorded_layers_filled_up_learn_as_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "Recording", PlayedRecording)
-    monkeypatch.setattr(graphs, "room_for_both", lambda: True)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", tuple)
+
+
+def graphed(model: Any, largest: int = 128) -> graphs.GraphedLayers:
+    base = model.get_base_model()
+    use_row_attention(base)
+    layers = graphs.GraphedLayers(base.model, [value for value in model.parameters() if value.requires_grad], largest)
+    _, refresh = fuse_lora(base)
+    answer_with_loss(base, refresh, layers=layers)
+    return layers
+
+
+@pytest.mark.usefixtures("played")
+def test_recorded_layers_filled_up_learn_as_rows_alone() -> None:
     torch.manual_seed(0)
     model = adapted(llama())
     loss, expected = loss_row_by_row(model)
-    base = model.get_base_model()
-    use_row_attention(base)
-    layers = graphs.GraphedLayers(base.model, [value for value in model.parameters() if value.requires_grad])
-    _, refresh = fuse_lora(base)
-    answer_with_loss(base, refresh, layers=layers)
-    for _ in range(3):  # as it is, recorded, and replayed
+    layers = graphed(model)
+    for _ in range(2):  # recorded, and replayed
         model.zero_grad()
         ours, given = loss_in_one(model)
         assert ours == pytest.approx(loss, rel=1e-5)
         close(given, expected)
-    assert list(layers._recordings) == [(128, 8)]
-    assert layers.failed is None
+    assert list(layers._recordings) == [(128, 32)]
+    assert not layers.failures
+
+
+@pytest.mark.usefixtures("played")
+def test_what_a_pass_gives_does_not_depend_on_those_before_it() -> None:
+    """A run that goes on from a checkpoint records sizes in another order, and at other passes."""
+    few, many = rows()[:1], rows() * 4
+
+    def run(passes: list[list[Encoded]], states: list[torch.Tensor]) -> list[tuple[float, dict[str, torch.Tensor]]]:
+        torch.manual_seed(0)
+        model = adapted(llama(), lora_dropout=0.3)
+        layers = graphed(model, 256)
+        found = []
+        for place, given in enumerate(passes):
+            if states:
+                torch.set_rng_state(states[place])
+            else:
+                torch.manual_seed(5)
+            model.zero_grad()
+            before = torch.get_rng_state()
+            found.append(loss_in_one(model, given))
+            assert not torch.equal(torch.get_rng_state(), before)  # dropout drew from it
+            after.append(torch.get_rng_state())
+        assert len(layers._recordings) == len({len(given) for given in passes})
+        return found
+
+    after: list[torch.Tensor] = []
+    first = run([few, many, few, many], [])
+    assert torch.equal(after[0], after[2])  # recording drew nothing
+    assert torch.equal(after[1], after[3])
+    start = torch.Generator().manual_seed(5).get_state()
+    second = run([many, few], [start, start])
+    for (loss, gradients), (other, others) in zip([first[1], first[0]], second, strict=True):
+        assert loss == other
+        assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+    assert first[0][0] == first[2][0]
+    assert first[1][0] == first[3][0]
 
 
 def test_what_cannot_be_recorded_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,15 +244,25 @@ def test_what_cannot_be_recorded_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(graphs, "Recording", fail)
-    monkeypatch.setattr(graphs, "room_for_both", lambda: True)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", tuple)
     model = adapted(llama())
-    base = model.get_base_model()
-    use_row_attention(base)
-    layers = graphs.GraphedLayers(base.model, [value for value in model.parameters() if value.requires_grad])
-    answer_with_loss(base, lambda: None, layers=layers)
+    layers = graphed(model)
     assert len({loss_in_one(model)[0] for _ in range(3)}) == 1
-    assert layers.failed is not None
+    assert len(layers.failures) == 1  # it is not tried again
+
+
+def test_a_lack_of_memory_in_recording_is_that_of_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whether a size is replayed would depend on what lay on the GPU at that moment."""
+
+    def fail(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(graphs, "Recording", fail)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", tuple)
+    model = adapted(llama())
+    graphed(model)
+    with pytest.raises(torch.OutOfMemoryError):
+        loss_in_one(model)
 
 
 def test_only_layers_that_the_host_holds_up_are_recorded_and_where_it_is_asked_for() -> None:
@@ -236,9 +274,12 @@ def test_only_layers_that_the_host_holds_up_are_recorded_and_where_it_is_asked_f
     assert not graphs.launch_bound(base, settings(cuda_graphs=True))
 
 
-@pytest.mark.parametrize(("tokens", "size"), [(1, 128), (129, 256), (2049, 2304), (4097, 4608), (8192, 8192)])
-def test_passes_are_filled_up_to_one_of_a_few_sizes(tokens: int, size: int) -> None:
-    assert graphs.size_of(tokens) == size
+@pytest.mark.parametrize(("tokens", "largest", "size"), [(1, 900, 128), (129, 2048, 256), (2049, 8192, 2560)])
+def test_passes_are_filled_up_to_one_of_a_few_sizes(tokens: int, largest: int, size: int) -> None:
+    assert graphs.size_of(tokens, largest) == size
+    sizes = {graphs.size_of(each, largest) for each in range(1, largest + 1)}
+    assert len(sizes) <= graphs.SIZES
+    assert all(size >= largest for size in [max(sizes)])
 
 
 def test_models_that_attend_otherwise_keep_their_own_attention() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -489,3 +490,14 @@ def test_layers_are_recorded_where_it_is_asked_for_and_there_is_room() -> None:
     assert not recorded(small, settings.model_copy(update={"cuda_graphs": False}), find_gpu("h200"))
     assert not recorded(find_model("llama-3.1-8b"), settings, find_gpu("h200"))
     assert not recorded(small, settings, Hardware())
+
+
+def test_advice_asks_for_recorded_layers_once_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    def advised(model: str, gpu: str = "h200") -> bool:
+        needs = Needs(rows=1000)
+        return advise(find_model(model), find_gpu(gpu), needs).settings.cuda_graphs
+
+    assert not advised("qwen2.5-0.5b")
+    monkeypatch.setattr(sys.modules["sdk.advise.candidates"], "GRAPHS_BY_DEFAULT", True)
+    assert advised("qwen2.5-0.5b")
+    assert not advised("llama-3.1-8b")

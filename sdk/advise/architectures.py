@@ -174,8 +174,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "granitemoe": Architecture(experts="intermediate_size"),
     "granitemoehybrid": Architecture(dense="shared_intermediate_size", experts="intermediate_size"),
     "granitemoeshared": Architecture(experts="intermediate_size"),
+    "hy_v4": LLAMA,
     "hunyuan_v1_dense": Architecture(qk_norm="head"),
     "hunyuan_v1_moe": Architecture(qk_norm="head", experts="intermediate_size"),
+    "inkling_text": Architecture(qk_norm="head", first_norm=True, window=512, window_key="sliding_window_size"),
     "jamba": Architecture(
         experts="intermediate_size",
         defaults={"num_experts_per_tok": 2, "expert_layer_period": 2, "expert_layer_offset": 1},
@@ -185,6 +187,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "lfm2_moe": Architecture(tied=True, qk_norm="head"),
     "llama4": _LLAMA_4,
     "llama4_text": _LLAMA_4,
+    "mimo_v2_flash": Architecture(window=128),
     "minimax_m2": Architecture(qk_norm="width", experts="intermediate_size"),
     "ministral3": LLAMA,
     "mistral": Architecture(attention_bias_key="", window=4096),

@@ -11,6 +11,8 @@ from sdk.advise.held import paged_gib, pages
 from sdk.advise.memory import available_gib
 from sdk.advise.predict import Prediction, predict
 from sdk.advise.recipe import ROWS_PER_STEP, Choice, is_tiny, learning_settings, ranks, usual_rank, wants_accuracy
+from sdk.advise.speed import recorded
+from sdk.hardware.kernels import GRAPHS_BY_DEFAULT
 from sdk.records import PROMPTS, Calibration, Hardware, Method, ModelShape, Needs, TrainSettings
 
 METHODS: tuple[Method, ...] = ("lora", "qlora-4bit", "qlora-8bit", "lora-fp8")
@@ -102,6 +104,10 @@ class Search(NamedTuple):
 
     def of(self, choice: Choice) -> Candidate:
         settings, reasons = learning_settings(self.shape, self.needs, choice)
+        replaying = settings.model_copy(update={"cuda_graphs": True})
+        if GRAPHS_BY_DEFAULT and recorded(self.shape, replaying, self.hardware):
+            settings = replaying
+            reasons["cuda_graphs"] = "The host launches kernels of so small a model more slowly than a GPU runs them."
         prediction = predict(self.shape, settings, self.hardware, self.needs, self.calibration)
         return Candidate(settings, reasons, prediction, available_gib(self.hardware, settings.gpus))
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdk.advise.layers import adapted_by_text
+from sdk.advise.layers import WITHOUT_WINDOW, adapted_by_text, linear_layers
 from sdk.records import ModelShape
 from sdk.regular_files import read_shipped
 
@@ -20,6 +20,8 @@ Sizes = Mapping[str, float]
 # What stands for an architecture that was not counted: one without fused kernels; no model_type has a space.
 USUAL = "usual decoder"
 EXPERTS, LATENT = " with experts", " with latent attention"
+# Behind a model_type: of its layers with a window, where those without one do something else.
+WINDOWED = " with a window"
 
 
 class Peak(NamedTuple):
@@ -47,16 +49,55 @@ class Kept(NamedTuple):
     launches: tuple[int, ...]
 
 
+class LayerKind(NamedTuple):
+    """Layers of one model that keep the same."""
+
+    share: float = 1.0  # of all layers
+    sparse: bool = True  # with routed experts, where there are some
+    windowed: bool = False  # with a window, where layers without one have heads of other sizes
+    inner: int = 0  # how wide the MLP is; 0: intermediate_size
+
+
+def kinds_of(shape: ModelShape) -> tuple[LayerKind, ...]:
+    """Return the kinds of layers there are; those with experts and without a window come last."""
+    layers = shape.num_hidden_layers
+    attention = [(1.0, False)]
+    if _differ(shape):
+        windowed = shape.num_sliding_layers / layers
+        attention = [(windowed, True), (1 - windowed, False)]
+    dense = shape.num_dense_layers / layers if shape.num_experts else 0.0
+    mlps = [(dense, False, 0), (1 - dense, True, 0)]
+    wide = [(layer.count / layers, True, layer.inputs) for layer in linear_layers(shape) if layer.group == "down"]
+    if len(wide) > 1:  # Gemma 4's, twice as wide where keys and values are those of another layer
+        mlps = wide
+    return tuple(
+        LayerKind(share * of_mlp, sparse, windowed, inner)
+        for of_mlp, sparse, inner in mlps
+        for share, windowed in attention
+        if share * of_mlp
+    )
+
+
+def _differ(shape: ModelShape) -> bool:
+    """Tell whether layers with and without a window differ in more than that."""
+    listed = any(layer.group.startswith(WITHOUT_WINDOW) for layer in linear_layers(shape))
+    return listed or shape.model_type + WINDOWED in _read()
+
+
 def is_counted(shape: ModelShape) -> bool:
     """Tell whether the sums of this very architecture are known."""
     return shape.model_type in _read() and not shape.num_linear_attention_layers
 
 
-def counted_of(shape: ModelShape) -> Kept | None:
-    """Return the sums of this architecture, else those of a usual one; None where layers have a state instead."""
+def counted_of(shape: ModelShape, windowed: bool = False) -> Kept | None:
+    """Return the sums of this architecture, else those of a usual one; None where layers have a state instead.
+
+    windowed: of layers with a window.
+    """
     if shape.num_linear_attention_layers:
         return None
-    return _kept(shape.model_type) or _kept(usual(shape))
+    of_window = _kept(shape.model_type + WINDOWED) if windowed else None
+    return of_window or _kept(shape.model_type) or _kept(usual(shape))
 
 
 def usual(shape: ModelShape) -> str:
@@ -93,23 +134,36 @@ def total(sums: Sizes, sizes: Sizes) -> float:
     return sum(count * sizes[name] for name, count in sums.items())
 
 
-def sizes_of(shape: ModelShape, longest: int, rank: int, sparse: bool = True) -> dict[str, float]:
+_USUAL_LAYER = LayerKind()
+
+
+def sizes_of(
+    shape: ModelShape, longest: int, rank: int, kind: LayerKind = _USUAL_LAYER, rows: float = 1.0
+) -> dict[str, float]:
     """Return the sizes that sums are over.
 
-    longest: tokens of the longest row; sparse: of a layer with routed experts, where there are some.
+    longest: tokens of the longest row, of which a pass has so many.
     """
-    heads, keys = shape.num_attention_heads, shape.num_key_value_heads
+    sparse = kind.sparse
+    heads, keys = float(shape.num_attention_heads), float(shape.num_key_value_heads)
+    size, key, value, key_values = float(shape.head_dim), keys * shape.head_dim, 0.0, keys * shape.head_dim
+    if shape.kv_lora_rank:
+        key, value, key_values = 0.0, heads * shape.v_head_dim, 0.0
+    if kind.windowed or _differ(shape):
+        size, key, value, key_values = _heads_of(shape, kind.windowed)
+        keys = key / size
     copies = shape.num_experts_per_tok if sparse else 0
     adapted = sum(layer.count for layer in adapted_by_text(shape))
+    of_layer = sum(layer.outputs for layer in linear_layers(shape) if layer.group == "per_layer_in")
     return {
         "one": 1,
         "hidden": shape.hidden_size,
-        "inner": 0 if shape.num_experts else shape.intermediate_size,
-        "query": heads * shape.head_dim,
-        "key": 0 if shape.kv_lora_rank else keys * shape.head_dim,
+        "inner": 0 if shape.num_experts else kind.inner or shape.intermediate_size,
+        "query": heads * size,
+        "key": key,
         "heads": heads,
         "key_heads": keys,
-        "size": shape.head_dim,
+        "size": size,
         "ranks": rank * adapted / shape.num_hidden_layers,
         "pairs": heads * longest,
         "row": longest,
@@ -120,9 +174,27 @@ def sizes_of(shape: ModelShape, longest: int, rank: int, sparse: bool = True) ->
         "all_copies": shape.num_experts * shape.hidden_size if sparse else 0,  # Llama 4 gives each token to all experts
         "all_experts": shape.num_experts * shape.moe_intermediate_size if sparse else 0,
         "shared": shape.shared_expert_intermediate_size if sparse else shape.intermediate_size,
-        "value": heads * shape.v_head_dim if shape.kv_lora_rank else 0,
+        "value": value,
         "rotated": heads * shape.qk_rope_head_dim,
         "q_rank": shape.q_lora_rank,
         "kv_rank": shape.kv_lora_rank,
         "rope": shape.qk_rope_head_dim,
+        "key_values": key_values,
+        "row_pairs": heads * longest / rows,  # pairs of one row at a time, where attention goes over rows
+        "per_layer": of_layer,  # Gemma 4's further embedding of a layer
+        "per_layers": of_layer * shape.num_hidden_layers,
     }
+
+
+def _heads_of(shape: ModelShape, windowed: bool) -> tuple[float, float, float, float]:
+    """Return how wide a head, all keys, all heads' values and all values are in the layers with or without a window.
+
+    A layer that takes keys and values from another makes none, so these are means.
+    """
+    prefix = "" if windowed else WITHOUT_WINDOW
+    read = [layer for layer in linear_layers(shape) if layer.group == f"{prefix}qkv"]
+    out = next(layer for layer in linear_layers(shape) if layer.group == f"{prefix}o")
+    query, key = read[0], read[1]
+    values = read[2] if len(read) > 2 else key
+    key_width, value_width = (layer.outputs * layer.count / out.count for layer in (key, values))
+    return query.outputs / shape.num_attention_heads, key_width, float(out.inputs), value_width

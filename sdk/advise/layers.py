@@ -6,20 +6,23 @@ which bitsandbytes leaves as they are.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from sdk.records import ModelShape
 
 # What bears no adapter in a model with routed experts: the engine adapts all linear layers outside the MLPs there.
 MLPS = {"gate_up", "down", "shared_gate_up", "shared_down", "shared_gate", "mlp_router", "vision_mlp"}
+BESIDE_TEXT = ("vision", "audio")  # groups of what looks at images and listens to sound, which text never passes
+WITHOUT_WINDOW = "global_"  # of groups in layers without a window, where their heads differ from those with one
 
 
 class Linear(NamedTuple):
     """A torch.nn.Linear that stands in `count` decoder layers; those of one group read the same input.
 
     Groups beside qkv, o, gate_up and down: q, q_a, q_b, kv_a and kv_b of MLA; shared_… of what stands beside routed
-    experts; state_… of layers with a state instead of attention; global_… of Gemma 4's layers without a window;
-    indexer_…, per_layer_…, router, mlp_router; vision and vision_mlp, which text never passes through.
+    experts; state_… of layers with a state instead of attention; global_… of layers without a window that differ;
+    indexer_…, per_layer_…, attention_gate, router, mlp_router; vision, vision_mlp, audio.
     """
 
     inputs: int
@@ -28,6 +31,7 @@ class Linear(NamedTuple):
     count: int  # type: ignore[assignment]
 
 
+@lru_cache(maxsize=256)  # advice asks for those of one model thousands of times
 def linear_layers(shape: ModelShape) -> tuple[Linear, ...]:
     """Return all linear layers but the head and the routed experts."""
     if shape.linear_layers:
@@ -106,7 +110,7 @@ def active_parameters(shape: ModelShape) -> int:
     linear = sum(
         layer.inputs * layer.outputs * layer.count
         for layer in linear_layers(shape)
-        if not layer.group.startswith("vision")
+        if not layer.group.startswith(BESIDE_TEXT)
     )
     return linear + round(expert_parameters(shape) * share) + shape.vocab_size * shape.hidden_size
 
@@ -118,7 +122,7 @@ def adapted_layers(shape: ModelShape) -> list[Linear]:
 
 def adapted_by_text(shape: ModelShape) -> list[Linear]:
     """Return those of them that a token of text goes through."""
-    return [layer for layer in adapted_layers(shape) if not layer.group.startswith("vision")]
+    return [layer for layer in adapted_layers(shape) if not layer.group.startswith(BESIDE_TEXT)]
 
 
 def adapter_parameters(shape: ModelShape, lora_r: int) -> int:

@@ -24,8 +24,9 @@ from sdk.advise.adapters import (
 )
 from sdk.advise.architectures import ARCHITECTURES, LLAMA
 from sdk.advise.held import moments, quantized_layers, quantized_parameters, stored_bytes
-from sdk.advise.kept import Kept, Peak, counted_of, sizes_of, total
+from sdk.advise.kept import Kept, counted_of, kinds_of, sizes_of, total
 from sdk.advise.layers import (
+    BESIDE_TEXT,
     MLPS,
     Linear,
     adapted_by_text,
@@ -149,7 +150,9 @@ def estimate(
     count = trained_parameters(shape, settings)
     adapters = count * ADAPTER_BYTES
     counted = counted_of(shape)
-    peak = max(_counted_moments(work, adapters, counted) if gpu and counted else _moments(work, adapters), key=sum)
+    peak = max(_counted_moments(work, adapters) if gpu and counted else _moments(work, adapters), key=sum)
+    if gpu and settings.cuda_graphs:  # a size is tried before it is recorded, beside the room of the recorded ones
+        peak = peak._replace(activations=2 * peak.activations, workspace=2 * peak.workspace)
     between = 0 if gpu else _holes(work)
     return Memory(
         weights=_weights(work) / GIB,
@@ -208,10 +211,11 @@ def _moments(work: _Pass, adapters: int) -> tuple[_Moment, ...]:
 # -- what layers keep, by what was counted (sdk/advise/kept.py) ------------------------------------------------------
 
 
-def _counted_moments(work: _Pass, adapters: int, counted: Kept) -> tuple[_Moment, ...]:
+def _counted_moments(work: _Pass, adapters: int) -> tuple[_Moment, ...]:
     """Return the same moments, by the sums of this architecture; layers that are recomputed come first."""
     settings, shape, layers = work.settings, work.shape, work.shape.num_hidden_layers
     kinds = _kinds(work)
+    counted = kinds[-1].counted
     again = 0
     if settings.gradient_checkpointing:
         again = layers if settings.shard_base else min(layers, settings.checkpointed_layers or layers)
@@ -220,7 +224,7 @@ def _counted_moments(work: _Pass, adapters: int, counted: Kept) -> tuple[_Moment
     added = of_layer if held else 0
     sizes = kinds[-1].sizes
     outside = work.tokens * total(counted.outside[again > 0], sizes)
-    layer = sum(kind.share * _layer_of(work, counted, kind) for kind in kinds)
+    layer = sum(kind.share * _layer_of(work, kind) for kind in kinds)
     of_input = work.tokens * total(counted.recomputed, sizes)
     waiting = min(again, OFFLOADED_INPUTS) if settings.activation_offloading else again
     kept = outside + waiting * of_input + (layers - again) * layer
@@ -231,14 +235,14 @@ def _counted_moments(work: _Pass, adapters: int, counted: Kept) -> tuple[_Moment
         _Moment(max(held, adapters), 0, 0, 0),
     ]
     if again < layers:
-        whole = _widest(work, counted.backward, kinds)
+        whole = _widest(work, kinds, recomputed=False)
         moments.append(_Moment(max(held, of_layer), kept - layer, 0, whole + added))
     if again:
-        whole = _widest(work, counted.again, kinds)
+        whole = _widest(work, kinds, recomputed=True)
         done = max(held, of_layer * (layers - again + 1))
         first = outside + max(0, waiting - 1) * of_input
         moments.append(_Moment(done, first, 0, whole + added))
-    whole = _widest(work, counted.again if again else counted.backward, kinds)
+    whole = _widest(work, kinds, recomputed=again > 0)
     moments.append(_Moment(max(held, adapters), outside, 0, whole))
     return tuple(_with_no_less_than_nothing(moment) for moment in moments)
 
@@ -253,21 +257,21 @@ def _with_no_less_than_nothing(moment: _Moment) -> _Moment:
 class _Kind(NamedTuple):
     share: float  # of all layers
     sizes: dict[str, float]
+    counted: Kept
 
 
 def _kinds(work: _Pass) -> tuple[_Kind, ...]:
-    """Return the layers without and with routed experts."""
-    shape, settings = work.shape, work.settings
-    dense = shape.num_dense_layers / shape.num_hidden_layers if shape.num_experts else 0.0
-    rank = rank_of(settings)
-    made = [_Kind(1 - dense, sizes_of(shape, work.longest, rank))] if dense < 1 else []
-    if dense:
-        made.insert(0, _Kind(dense, sizes_of(shape, work.longest, rank, sparse=False)))
+    """Return the kinds of layers of a model whose sums are known."""
+    rank, rows = rank_of(work.settings), max(1.0, work.tokens / work.longest)
+    made = []
+    for kind in kinds_of(work.shape):
+        if counted := counted_of(work.shape, kind.windowed):
+            made.append(_Kind(kind.share, sizes_of(work.shape, work.longest, rank, kind, rows), counted))
     return tuple(made)
 
 
-def _layer_of(work: _Pass, counted: Kept, kind: _Kind) -> float:
-    return work.tokens * total(counted.layer, kind.sizes) + _masks(work) + work.more
+def _layer_of(work: _Pass, kind: _Kind) -> float:
+    return work.tokens * total(kind.counted.layer, kind.sizes) + _masks(work) + work.more
 
 
 def _masks(work: _Pass) -> float:
@@ -280,7 +284,7 @@ def _masks(work: _Pass) -> float:
     return work.tokens * (2 * query + sum(groups.values()))
 
 
-def _widest(work: _Pass, peaks: tuple[Peak, ...], kinds: tuple[_Kind, ...]) -> float:
+def _widest(work: _Pass, kinds: tuple[_Kind, ...], recomputed: bool) -> float:
     """Return the bytes that a layer's backward pass reaches at its widest, over what lay there before the layer."""
     dropped = work.more + work.widest
     if work.dropout:  # the gradient of the adapter's input besides that of its layer's
@@ -288,10 +292,9 @@ def _widest(work: _Pass, peaks: tuple[Peak, ...], kinds: tuple[_Kind, ...]) -> f
             layer.inputs for layer in linear_layers(work.shape) if layer.group not in MLPS or not work.shape.num_experts
         ]
         dropped += work.size * work.tokens * max(widths, default=0) + _masks(work)
-    matrices = {group: _matrix(work, group) for group in {peak.matrix for peak in peaks}}
-    return dropped + max(
-        work.tokens * total(peak.bytes, kind.sizes) + matrices[peak.matrix] for kind in kinds for peak in peaks
-    )
+    peaks = [(kind, peak) for kind in kinds for peak in (kind.counted.again if recomputed else kind.counted.backward)]
+    matrices = {group: _matrix(work, group) for group in {peak.matrix for _, peak in peaks}}
+    return dropped + max(work.tokens * total(peak.bytes, kind.sizes) + matrices[peak.matrix] for kind, peak in peaks)
 
 
 def _matrix(work: _Pass, group: str) -> float:
@@ -377,7 +380,7 @@ def _share(layer: Linear, shape: ModelShape, with_experts: bool) -> float:
 
     In a model with experts: of the layers of one kind, those with routed experts or the dense ones.
     """
-    if layer.group.startswith("vision"):
+    if layer.group.startswith(BESIDE_TEXT):
         return 0.0
     if shape.num_experts and layer.group in MLPS:
         return float((layer.group.startswith("shared") or layer.group == "mlp_router") == with_experts)

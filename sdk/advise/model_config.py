@@ -37,7 +37,7 @@ _DIMENSIONS, _LENGTH = 8, 1 << 40  # of a tensor
 _COUNTED = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 _LEFT_OUT = {"I64", "BOOL"}  # positions and masks; other whole numbers are packed weights
 STATES = {"linear_attention", "mamba", "mamba2", "conv", "recurrent"}
-WINDOWED = {"sliding_attention", "chunked_attention"}
+WINDOWED = {"sliding_attention", "chunked_attention", "hybrid_sliding"}
 
 
 def read_shape(path: Path) -> ModelShape:
@@ -85,7 +85,7 @@ def shape_of(config: Mapping[str, Any], name: str, source: str, where: str, faul
         given = {"name": name, "model_type": model_type, "source": source, **values}
         try:
             shape = ModelShape.model_validate(given, strict=True)
-            further, layers = listed(shape, keys, config, known, notes)
+            further, layers = listed(shape, keys, config, known)
             update = {"further_parameters": further, "linear_layers": layers, "approximations": tuple(notes)}
             if not found:
                 return shape.model_copy(update=update)

@@ -8,18 +8,20 @@ from typing import Any
 from sdk.advise.architectures import Architecture
 from sdk.advise.config_keys import ConfigKeys
 from sdk.advise.hybrids import HYBRIDS, hybrid
-from sdk.advise.layers import Linear, attention_layers, linear_layers, mlp, mlp_layers
+from sdk.advise.layers import WITHOUT_WINDOW, Linear, attention_layers, linear_layers, mlp, mlp_layers
 from sdk.records import ModelShape
 
 _GEMMA_4_NORMS_BY_EXPERTS = 3
+_CHANNELS = ("subsampling_conv_channels (first)", "subsampling_conv_channels (second)")
+_HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 def listed(
-    shape: ModelShape, keys: ConfigKeys, outer: Mapping[str, Any], architecture: Architecture, notes: list[str]
+    shape: ModelShape, keys: ConfigKeys, outer: Mapping[str, Any], architecture: Architecture
 ) -> tuple[int, tuple[Linear, ...]]:
     """Return (parameters of neither embeddings, linear layers, experts nor routers; linear layers that need a list).
 
-    outer: the whole config; keys: its text_config; notes: gets what is counted only roughly.
+    outer: the whole config; keys: its text_config.
     """
     further = _norms(shape, keys, architecture) + _biases(shape, keys, architecture)
     if architecture.positions is not None:
@@ -29,9 +31,9 @@ def listed(
     else:
         more, layers = _rest(shape, keys)
     if shape.model_type in ("gemma3", "gemma3_text", "gemma4", "gemma4_text"):
-        of_vision, vision = _vision(shape, outer, keys, notes)
-        if vision:
-            more, layers = more + of_vision, (*(layers or linear_layers(shape)), *vision)
+        for beside, others in (_vision(shape, outer, keys), _audio(shape, outer, keys)):
+            if others:
+                more, layers = more + beside, (*(layers or linear_layers(shape)), *others)
     return further + more, layers
 
 
@@ -105,7 +107,13 @@ def _rest(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]
     if kind == "hunyuan_v1_moe":
         return 0, (*linear_layers(shape), Linear(hidden, shape.num_experts, "mlp_router", sparse))
     if kind in ("deepseek_v32", "glm_moe_dsa"):
-        return _indexed(shape, keys)
+        return _indexed(shape, keys, layers)
+    if kind == "hy_v4":
+        return _hy_v4(shape, keys)
+    if kind == "mimo_v2_flash":
+        return _mimo(shape, keys)
+    if kind == "inkling_text":
+        return _inkling(shape, keys)
     if kind == "qwen3_next" or kind.startswith("qwen3_5"):
         return _delta_nets(shape, keys)
     if kind in HYBRIDS:
@@ -113,9 +121,9 @@ def _rest(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]
     return 0, ()
 
 
-def _indexed(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
-    """List the layers with an indexer, which chooses the tokens to attend to in every layer (DeepSeek-V3.2)."""
-    layers, hidden = shape.num_hidden_layers, shape.hidden_size
+def _indexed(shape: ModelShape, keys: ConfigKeys, layers: int) -> tuple[int, tuple[Linear, ...]]:
+    """List the layers where so many have an indexer, which chooses the tokens to attend to (DeepSeek-V3.2)."""
+    hidden = shape.hidden_size
     heads, width = keys.whole("index_n_heads", low=1), keys.whole("index_head_dim", low=1)
     indexer = (
         Linear(shape.q_lora_rank, heads * width, "indexer_q", layers),
@@ -123,6 +131,57 @@ def _indexed(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ..
         Linear(hidden, heads, "indexer_k", layers),
     )
     return layers * 2 * width, (*linear_layers(shape), *indexer)
+
+
+def _hy_v4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
+    """List HunYuan 4's layers: a gate on what attention gives, indexers that further layers share, and several streams
+    of hidden states, which are mixed before and after each part.
+    """
+    hidden, layers, heads = shape.hidden_size, shape.num_hidden_layers, shape.num_attention_heads
+    kinds = keys.config.get("indexer_types")
+    own = sum(kind == "full" for kind in kinds[:layers]) if isinstance(kinds, list) else layers
+    further, linear = _indexed(shape, keys, own)
+    streams = keys.whole("hc_mult", default=4, low=1, high=100)
+    mixing = 2 * layers * (2 * streams * (streams * hidden + 1) + 2) + streams * (streams * hidden + 1) + 1
+    gate = Linear(hidden, heads * shape.v_head_dim, "attention_gate", layers)
+    return further + mixing + heads * layers, (*linear, gate)
+
+
+def _mimo(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
+    """List MiMo-V2's layers: values narrower than keys, and twice the heads of both where there is a window."""
+    hidden, heads, sliding = shape.hidden_size, shape.num_attention_heads, shape.num_sliding_layers
+    value = keys.whole("v_head_dim", default=shape.head_dim, low=1)
+    made = []
+    for prefix, count, key_heads in (
+        ("", sliding, 2 * shape.num_key_value_heads),
+        (WITHOUT_WINDOW, shape.num_hidden_layers - sliding, shape.num_key_value_heads),
+    ):
+        outputs = (heads * shape.head_dim, key_heads * shape.head_dim, key_heads * value)
+        made += [Linear(hidden, width, f"{prefix}qkv", count) for width in outputs]
+        made.append(Linear(heads * value, hidden, f"{prefix}o", count))
+    return heads * sliding, (*(layer for layer in made if layer.count), *mlp_layers(shape))
+
+
+def _inkling(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
+    """List Inkling's layers: positions from a layer of their own, convolutions behind keys, values and both parts, and
+    shared experts in parameters of three dimensions, as the routed ones.
+    """
+    hidden, sliding, layers = shape.hidden_size, shape.num_sliding_layers, shape.num_hidden_layers
+    relative, kernel = keys.whole("d_rel", default=16, low=1), keys.whole("conv_kernel_size", default=4, low=1)
+    window, extent = shape.sliding_window, keys.whole("rel_extent", default=1024, low=1)
+    made = []
+    further = layers * (2 * hidden * kernel + 3 * hidden * shape.shared_expert_intermediate_size)
+    further += layers * (keys.whole("n_shared_experts", default=0) * hidden + 1)  # the router's, and a scale
+    for prefix, names, count, positions in (
+        ("", [f"swa_{name}" for name in _HEADS], sliding, window),
+        (WITHOUT_WINDOW, _HEADS, layers - sliding, extent),
+    ):
+        heads, key_heads, size = (keys.whole(name, low=1) for name in names)
+        outputs = (heads * size, key_heads * size, key_heads * size, heads * relative)
+        made += [Linear(hidden, width, f"{prefix}qkv", count) for width in outputs]
+        made.append(Linear(heads * size, hidden, f"{prefix}o", count))
+        further += count * (2 * key_heads * size * kernel + relative * positions)
+    return further, tuple(layer for layer in made if layer.count)
 
 
 def _delta_nets(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
@@ -163,12 +222,12 @@ def _gemma_4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ..
     sliding, shared = shape.num_sliding_layers, keys.whole("num_kv_shared_layers", default=0, high=layers)
     kinds = keys.each("layer_types", layers) or []
     full_own = sum(kind == "full_attention" for kind in kinds[: layers - shared]) if kinds else (layers - shared) // 6
-    own = {"": layers - shared - full_own, "global_": full_own}
+    own = {"": layers - shared - full_own, WITHOUT_WINDOW: full_own}
     made = []
     further = 0
     for prefix, count, width, key in (
         ("", sliding, shape.head_dim, shape.num_key_value_heads * shape.head_dim),
-        ("global_", layers - sliding, full_width, full_key),
+        (WITHOUT_WINDOW, layers - sliding, full_width, full_key),
     ):
         values = 1 if prefix and same else 2
         made.append(Linear(hidden, heads * width, f"{prefix}qkv", count))
@@ -192,12 +251,36 @@ def _gemma_4(shape: ModelShape, keys: ConfigKeys) -> tuple[int, tuple[Linear, ..
     return further, tuple(layer for layer in made if layer.count)
 
 
-def _vision(
-    shape: ModelShape, outer: Mapping[str, Any], text: ConfigKeys, notes: list[str]
-) -> tuple[int, tuple[Linear, ...]]:
+def _audio(shape: ModelShape, outer: Mapping[str, Any], text: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
+    """List the layers that listen to sound (Gemma 4), which are loaded, quantized and adapted as those for images."""
+    config = outer.get("audio_config")
+    if not isinstance(config, dict):
+        return 0, ()
+    keys = ConfigKeys(config, text.faults)
+    hidden = keys.whole("hidden_size", default=1024, low=1)
+    layers = keys.whole("num_hidden_layers", default=12, low=1, high=10_000)
+    heads, out = (
+        keys.whole("num_attention_heads", default=8, low=1),
+        keys.whole("output_proj_dims", default=1536, low=1),
+    )
+    kernel = keys.whole("conv_kernel_size", default=5, low=1)
+    channels = keys.each("subsampling_conv_channels", 2) or [128, 32]
+    named = ConfigKeys(dict(zip(_CHANNELS, channels, strict=True)), text.faults)
+    first, second = (named.whole(name, low=1, high=100_000) for name in _CHANNELS)
+    outputs = (4 * hidden, 4 * hidden, *[hidden] * 6, 2 * hidden)  # of two MLPs, attention and a convolution
+    made = (
+        Linear(first // 4 * second, hidden, "audio", 1),
+        *(Linear(hidden, width, "audio", layers) for width in outputs),
+        *[Linear(4 * hidden, hidden, "audio", layers)] * 2,
+        Linear(hidden, out, "audio", 1),
+        Linear(out, shape.hidden_size, "audio", 1),
+    )
+    convolved = 9 * first + 9 * first * second + first + second
+    return convolved + layers * (hidden * (kernel + 9) + hidden // heads) + out, made
+
+
+def _vision(shape: ModelShape, outer: Mapping[str, Any], text: ConfigKeys) -> tuple[int, tuple[Linear, ...]]:
     """List the layers that look at images, which are loaded, quantized and adapted though no text passes them."""
-    if isinstance(outer.get("audio_config"), dict):
-        notes.append("What listens to sound is not counted.")
     config = outer.get("vision_config")
     if not isinstance(config, dict):
         return 0, ()

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from sdk.advise.adapters import launching_share, moved_more, products_more, rank_of, trained_parameters, virtual_tokens
 from sdk.advise.architectures import ROW_BY_ROW
 from sdk.advise.held import quantized_parameters, stored_bytes
-from sdk.advise.kept import counted_of, sizes_of, total
+from sdk.advise.kept import counted_of, kinds_of, sizes_of, total
 from sdk.advise.layers import (
+    BESIDE_TEXT,
     active_parameters,
     adapter_parameters,
     expert_parameters,
@@ -143,14 +144,13 @@ def pass_seconds(
 
 
 def recorded(shape: ModelShape, settings: TrainSettings, hardware: Hardware) -> bool:
-    """Tell whether the layers run as CUDA graphs (sdk/train/engine/graphs.py decides, by the model and what it takes).
-
-    Passes of other sizes need their memory beside that of the graphs.
-    """
+    """Tell whether the layers run as CUDA graphs (sdk/train/engine/graphs.py decides, by the model), and have room."""
     kinds = shape.num_experts or shape.num_linear_attention_layers or shape.model_type in ROW_BY_ROW
     if not settings.cuda_graphs or not hardware.gpu_count or shape.hidden_size >= GRAPHED_WIDTH or kinds:
         return False
-    return 2 * estimate(shape, settings, hardware).total + GRAPHS_SPARE / GIB < hardware.gpu_memory_gib
+    if settings.against_replaying():
+        return False
+    return estimate(shape, settings, hardware).total + GRAPHS_SPARE / GIB < hardware.gpu_memory_gib
 
 
 def _launching(shape: ModelShape, settings: TrainSettings, again: float, gpu: bool) -> float:
@@ -182,7 +182,7 @@ def _computing(
     """
     tokens, hidden, layers = filled.tokens + virtual_tokens(settings), shape.hidden_size, shape.num_hidden_layers
     passes = 2 + again  # forward, backward to the input, forward once more
-    linear = linear_layers(shape)
+    linear = [layer for layer in linear_layers(shape) if not layer.group.startswith(BESIDE_TEXT)]
     head = shape.vocab_size * hidden
     weights: float = active_parameters(shape) - head
     if factors is CPU_FACTORS:
@@ -238,13 +238,15 @@ def _unaligned(vocabulary: int) -> float:
 
 def _moved(shape: ModelShape, settings: TrainSettings, filled: MicroBatch, again: float) -> float:
     """Return the bytes that all layers read and write for a token outside of products."""
-    layers = shape.num_hidden_layers
-    counted = counted_of(shape)
-    if counted is None:
-        return 2 * _usually_moved(shape) * (3 + again)
-    sizes = sizes_of(shape, round(filled.row), rank_of(settings))
-    forward, backward, with_forward = (total(each, sizes) for each in counted.moved)
-    return layers * (forward + (1 - again) * backward + again * with_forward)
+    moved = 0.0
+    for kind in kinds_of(shape):
+        counted = counted_of(shape, kind.windowed)
+        if counted is None:
+            return 2 * _usually_moved(shape) * (3 + again)
+        sizes = sizes_of(shape, round(filled.row), rank_of(settings), kind)
+        forward, backward, with_forward = (total(each, sizes) for each in counted.moved)
+        moved += kind.share * (forward + (1 - again) * backward + again * with_forward)
+    return shape.num_hidden_layers * moved
 
 
 def _usually_moved(shape: ModelShape) -> int:

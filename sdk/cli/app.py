@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from rich.console import Group, RenderableType
 from typer.completion import completion_init  # type: ignore[attr-defined]  # it is no part of its stubs
 from typer.core import TyperGroup, TyperOption
 from typer.exceptions import TyperException
+from typer.main import get_command_name
 
 from sdk import crypto
 from sdk.characters import visible
@@ -68,10 +70,12 @@ class AllCommands(Commands):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = {name: self.commands[name] for names in WAY.values() for name in names}
+        there = self.commands
+        self.commands = {name: there[name] for names in WAY.values() for name in names if name in there}
         for panel, names in WAY.items():
             for name in names:
-                vars(self.commands[name])["rich_help_panel"] = panel
+                if name in self.commands:
+                    vars(self.commands[name])["rich_help_panel"] = panel
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         words = renew(args)
@@ -214,4 +218,21 @@ def given(context: typer.Context, option: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     completion_init()  # which typer does for applications that install their completion themselves
-    app(arguments, prog_name="sdk")
+    _application(sys.argv[1:] if arguments is None else arguments)(arguments, prog_name="sdk")
+
+
+def _application(arguments: list[str]) -> typer.Typer:
+    """Return the application; where the first argument names a command, with that one only, since typer takes a tenth
+    of a second to build them all.
+    """
+    first = renew(arguments)[0] if arguments else ""
+    asked = [
+        command
+        for command in app.registered_commands
+        if command.callback and first == (command.name or get_command_name(command.callback.__name__))
+    ]
+    if not asked:
+        return app
+    narrowed = copy(app)
+    narrowed.registered_commands, narrowed.registered_groups = asked, []
+    return narrowed

@@ -14,4 +14,6 @@ LOGITS_PER_CHUNK = 2**26
 PAGED_NUMBERS = 100_000  # bitsandbytes (0.50) pages the moments of a matrix of at least so many numbers
 # Below this hidden_size the host launches kernels more slowly than a GPU runs them: layers are recorded as CUDA graphs.
 GRAPHED_WIDTH = 2048
-GRAPHS_SPARE = 2**31  # bytes beside twice a pass's: the CUDA context, and what the driver holds for graphs
+GRAPHS_SPARE = 2**31  # bytes beside a pass's: the CUDA context, and what the driver holds for graphs
+# Whether advice asks for that. `tests/benchmarks/resume.py --graphs` has to show the same bytes on a GPU before.
+GRAPHS_BY_DEFAULT = False

@@ -115,8 +115,8 @@ class TrainSettings(Quantization):
     cuda_graphs: bool = Field(
         default=False,
         exclude_if=lambda replayed: not replayed,
-        description="replay the layers of a model with hidden_size below 2048, on one GPU: two to four times as fast, "
-        "but a run that was interrupted does not end with the bytes of one that was not",
+        description="replay the layers of a model with hidden_size below 2048, on one GPU: two to four times as fast; "
+        "not yet shown on a GPU to end with the same bytes where a run was interrupted",
     )
     gpus: int = Field(default=1, gt=0, le=1024, description="processes, each with a GPU and its own forward passes")
     shard_base: bool = Field(
@@ -139,6 +139,17 @@ class TrainSettings(Quantization):
     seed: int = Field(
         default=42, ge=0, lt=2**32, description="seed of everything random; the same seed, the same adapter"
     )
+
+    def against_replaying(self) -> tuple[str, ...]:
+        """Return what of these settings cuda_graphs does not go with."""
+        given = {
+            "gradient_checkpointing": self.gradient_checkpointing,
+            "offload_embeddings": self.offload_embeddings,
+            "use_dora": self.use_dora,
+            f"peft_type {self.peft_type}": self.peft_type != "lora",
+            "more than one GPU": self.gpus > 1,
+        }
+        return tuple(name for name, there in given.items() if there)
 
     def brief(self) -> str:
         optimizer = "" if self.optim == FUSED else f", {self.optim}"

@@ -134,16 +134,8 @@ def _faults(settings: TrainSettings) -> list[str]:
             "turn gradient_checkpointing off or use prompt_tuning"
         )
     if settings.cuda_graphs:
-        against = {
-            "gradient_checkpointing": settings.gradient_checkpointing,
-            "offload_embeddings": settings.offload_embeddings,
-            "use_dora": settings.use_dora,
-            f"peft_type {kind}": kind != "lora",
-            "more than one GPU": settings.gpus > 1,
-        }
-        faults += [
-            f"cuda_graphs does not go with {name}; leave one of them out" for name, given in against.items() if given
-        ]
+        against = settings.against_replaying()
+        faults += [f"cuda_graphs does not go with {name}; leave one of them out" for name in against]
     if not settings.gradient_checkpointing:
         dependent = {
             "checkpointed_layers": settings.checkpointed_layers is not None,

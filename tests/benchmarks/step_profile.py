@@ -2,10 +2,16 @@
 
     python tests/benchmarks/step_profile.py                  the standard cases
     python tests/benchmarks/step_profile.py "llama-3.1-8b 4 8x2048 packed" …   these, as memory.py writes its rows
-    python tests/benchmarks/step_profile.py --cpu            a tiny shape, to see that it runs
+    python tests/benchmarks/step_profile.py --waits          one case for two minutes: clocks apart from unseen waits
+    python tests/benchmarks/step_profile.py --cpu            a tiny shape, to see that it runs; --waits goes with it
 
 Weights are random. Of each case some steps are timed without the
 profiler, two more run under it: the shares are of the time that those without it took.
+
+--waits keeps the GPU under load for WARM_STEPS first, since it clocks down only then. Each step's time is taken by
+the host and by a CUDA event at its end, and the SM's clock, the power and what held the clock back are read. Then some
+steps run under the profiler in the same process: if their kernels take as long as the steps before it less their gaps,
+nothing waits unseen; if kernels are slower in the same clock, the profiler costs; if the clock fell, it is the clock.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import gc
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +37,8 @@ STANDARD = (
     "smollm2 4 16x1024",
 )
 WARM, TIMED, PROFILED = 3, 5, 2
+WAITING_CASE = "llama-3.1-8b 4 8x2048 packed"
+WARM_STEPS, MEASURED_STEPS = 45, 20  # of about a second each
 SHOWN = 22
 
 
@@ -52,6 +61,81 @@ def _idle(profiler: Any) -> list[str]:
     ]
     longest = sorted(gaps, reverse=True)[:8]
     return said + [f"  {gap / 1e3:7.2f} ms between {one[:60]} and {other[:60]}" for gap, one, other in longest]
+
+
+class Clocks:
+    """Reads the SM's clock (MHz), the power (W) and the bits of what holds the clock back; nothing without a GPU."""
+
+    def __init__(self, cuda: bool) -> None:
+        self._handle: Any = None
+        if cuda:
+            import pynvml
+
+            pynvml.nvmlInit()
+            self._nvml, self._handle = pynvml, pynvml.nvmlDeviceGetHandleByIndex(0)
+
+    def read(self) -> tuple[int, int, int]:
+        if self._handle is None:
+            return 0, 0, 0
+        nvml, handle = self._nvml, self._handle
+        return (
+            nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+            nvml.nvmlDeviceGetPowerUsage(handle) // 1000,
+            nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
+        )
+
+
+def waits(case: str, warm: int) -> None:
+    """Print each step's time by the host and by CUDA events with the clock, then the same under the profiler."""
+    import torch
+    from torch._C._autograd import DeviceType
+    from torch.profiler import ProfilerActivity
+    from transformers import TrainerCallback
+
+    cuda = torch.cuda.is_available()
+    (row,) = memory._standard(f"{case} steps={warm + MEASURED_STEPS + 1 + PROFILED}")
+    row |= {"gradient_accumulation_steps": 1, "model": memory.config_of(row)}
+    settings, clocks = memory.settings_of(row), Clocks(cuda)
+    profiler = torch.profiler.profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
+    steps: list[tuple[float, Any, tuple[int, int, int]]] = []
+
+    class Watch(TrainerCallback):
+        ends = MEASURED_STEPS + 1 + PROFILED
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step <= warm:
+                return
+            event = torch.cuda.Event(enable_timing=True) if cuda else None
+            if event is not None:
+                event.record()
+                event.synchronize()
+            steps.append((time.perf_counter(), event, clocks.read()))
+            if len(steps) == MEASURED_STEPS + 1:
+                profiler.start()
+            if len(steps) == self.ends:
+                profiler.stop()
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = memory.build(row["model"], settings.method)
+        rows = memory.rows_of(row, settings, model.config.get_text_config().vocab_size)
+        trainer, _ = memory.trainer_of(model, settings, rows, Path(folder))
+        trainer.add_callback(Watch())
+        trainer.train()
+    print(f"\n== waits in {case}, after {warm} steps of load")
+    for place, (before, after) in enumerate(pairwise(steps)):
+        by_event = before[1].elapsed_time(after[1]) if cuda else 0.0
+        clock, watts, reasons = after[2]
+        under = " under the profiler" if place >= MEASURED_STEPS else ""
+        host = 1e3 * (after[0] - before[0])
+        read = f"{clock:5} MHz {watts:4} W held back {reasons:#x}{under}"
+        print(f"  {host:8.1f} ms host {by_event:8.1f} ms events {read}")
+    found = profiler.key_averages()
+    kernels = [event for event in found if event.device_type == DeviceType.CUDA]
+    busy = sum(event.self_device_time_total for event in kernels) / PROFILED / 1e3
+    plain = [1e3 * (after[0] - before[0]) for before, after in pairwise(steps[: MEASURED_STEPS + 1])]
+    print(f"  median {sorted(plain)[len(plain) // 2]:.1f} ms a step; kernels under the profiler {busy:.1f} ms")
+    for line in _idle(profiler):
+        print(line)
 
 
 def profile(case: str) -> None:
@@ -122,9 +206,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", help="model, bits, rows x tokens, options")
     parser.add_argument("--cpu", action="store_true", help="a tiny shape")
+    parser.add_argument("--waits", action="store_true", help="clocks apart from unseen waits, of one case")
     parser.add_argument("--seconds", type=float, default=110, help="begin no case after so many seconds")
     asked = parser.parse_args()
     began = time.monotonic()
+    if asked.waits:
+        usual = "tiny 16 2x128 packed" if asked.cpu else WAITING_CASE
+        waits((asked.cases or [usual])[0], 2 if asked.cpu else WARM_STEPS)
+        return
     for case in asked.cases or (["tiny 16 2x128 packed"] if asked.cpu else STANDARD):
         if time.monotonic() - began < asked.seconds:
             profile(case)

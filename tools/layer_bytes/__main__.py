@@ -28,14 +28,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sdk.advise.adapters import kept_more, rank_of
 from sdk.advise.architectures import UNCOUNTED
-from sdk.advise.kept import EXPERTS, LATENT, USUAL, sizes_of, total
-from sdk.advise.layers import linear_layers
+from sdk.advise.kept import EXPERTS, LATENT, USUAL, WINDOWED, LayerKind, sizes_of, total
+from sdk.advise.layers import WITHOUT_WINDOW, linear_layers
 from sdk.advise.models import models
 from sdk.records import ModelShape, TrainSettings
 from tools.layer_bytes.one_step import Step, settings_of, step
 from tools.layer_bytes.pretended_gpu import pretend
 from tools.layer_bytes.unpatched import unpatched
-from tools.layer_bytes.variants import shape_of_variant, variant
+from tools.layer_bytes.variants import Way, shape_of_variant, variant
 
 KEPT = Path(__file__).parents[2] / "sdk/advise/kept.json"
 # Architectures without fused kernels, with the usual norms and a gated MLP, that stand for those that were not counted.
@@ -47,6 +47,7 @@ STANDING_FOR_OTHERS = {
 }
 TOKENS = (65_536, 98_304, 131_072)  # so many that what does not grow with them is lost in rounding
 RANKS = (1, 4, 9)
+ROWS = (1, 2, 4)  # in a pass
 STEPS_DENSE, STEPS_SPARSE = 20, 28  # more than there are sizes
 OFF = 0.03  # a sum is taken for true up to here, of the largest of all errors
 SCENES = 300
@@ -86,29 +87,31 @@ class Solver:
         return {name: value for name, value in rounded.items() if value}
 
 
-def gather(model_type: str) -> dict[str, Any]:
-    """Return the sums of an architecture, or why there are none."""
+def gather(model_type: str, windowed: bool = False) -> dict[str, Any]:
+    """Return the sums of an architecture, or why there are none. windowed: of its layers with a window."""
     draw = random.Random(7)  # noqa: S311 - sizes, no secrets
     plain: list[Run] = []
     recomputed: list[Run] = []
-    way = (True, True)
+    way, by_rows = Way(own_head_size=True), False
     failed, tries, wanted = "", 0, STEPS_SPARSE
     # Some have heads as wide as hidden_size gives, or send each token to one expert, and fail with others.
-    ways = [(True, True), (False, True), (True, False), (False, False)]
+    ways = [Way(size, choice, windowed) for choice in (True, False) for size in (True, False)]
     while len(plain) < wanted and tries < 3 * STEPS_SPARSE and (plain or tries < 3 * len(ways)):
         tokens, rank = draw.choice(TOKENS), draw.choice(RANKS)
         way = way if plain else ways[tries // 3]
         try:
-            config = variant(model_type, draw, tokens, *way)
+            config = variant(model_type, draw, tokens, way)
             shape = shape_of_variant(config, model_type)
+            rows = draw.choice(ROWS) if by_rows and _without_window(shape) else 1
             with unpatched(config):
-                made = [step(config, settings_of(tokens, False, rank))]
+                made = [step(config, settings_of(tokens, False, rank), rows)]
             with unpatched(config):
-                made.append(_recomputed(config, settings_of(tokens, True, rank)) or made[0])
+                made.append(_recomputed(config, settings_of(tokens, True, rank), rows) or made[0])
         except Exception as error:  # noqa: BLE001 - whatever a model of transformers does here is an answer
             failed = f"{type(error).__name__}: {error}"[:300]
         else:
-            sizes = sizes_of(shape, tokens, rank)
+            by_rows = made[0].by_rows
+            sizes = sizes_of(shape, tokens // rows, rank, LayerKind(windowed=windowed), rows)
             plain.append(Run(shape, sizes, tokens, made[0]))
             recomputed.append(Run(shape, sizes, tokens, made[1]))
             wanted = STEPS_SPARSE if shape.num_experts else STEPS_DENSE
@@ -119,6 +122,7 @@ def gather(model_type: str) -> dict[str, Any]:
     times = Solver(plain), Solver(recomputed)  # how far off these are does not matter
     found = {
         "model_type": plain[0].shape.model_type,  # Emu3's is that of its part for text
+        "differ": _without_window(plain[0].shape),
         "kept": once.sums(lambda made: made.kept),
         "input": again.sums(lambda made: made.kept),
         "outside": [solver.sums(lambda made: made.outside) for solver in (once, again)],
@@ -137,10 +141,15 @@ def gather(model_type: str) -> dict[str, Any]:
     return found if most <= OFF else {"failed": f"its bytes are no sum of its sizes: {most:.1%} off"}
 
 
-def _recomputed(config: Any, settings: TrainSettings) -> Step | None:
+def _without_window(shape: ModelShape) -> bool:
+    """Tell whether this has layers without a window that differ from those with one, not only in it."""
+    return any(layer.group.startswith(WITHOUT_WINDOW) for layer in linear_layers(shape))
+
+
+def _recomputed(config: Any, settings: TrainSettings, rows: int) -> Step | None:
     """Return the step of recomputed layers; None where transformers cannot recompute this model's."""
     try:
-        return step(config, settings)
+        return step(config, settings, rows)
     except ValueError as error:
         if "checkpointing" not in str(error):
             raise
@@ -199,7 +208,7 @@ def off(model_type: str, seed: int, **adapter: Any) -> float:
     """
     read = json.loads(KEPT.read_text(encoding="utf-8"))
     sums = read[read[model_type]] if isinstance(read[model_type], str) else read[model_type]
-    config = variant(model_type, random.Random(seed), TOKENS[0], own_head_size=False)  # noqa: S311
+    config = variant(model_type, random.Random(seed), TOKENS[0], Way(own_head_size=False))  # noqa: S311
     shape = shape_of_variant(config, model_type)
     worst = 0.0
     for recompute, kept, peaks in ((False, "kept", "back"), (True, "input", "again")):
@@ -242,10 +251,19 @@ def main() -> None:
         began = time.monotonic()
         made = gather(name)
         print(f"{time.monotonic() - began:4.0f} s {name}: {made.get('failed') or made['kept']}", flush=True)
-        known = made.pop("model_type", name)
+        known, differ = made.pop("model_type", name), made.pop("differ", False)
         found.pop(known, None)
         if "failed" not in made:
             found[known] = made
+        if differ:
+            made = gather(name, windowed=True)
+            print(
+                f"{time.monotonic() - began:4.0f} s {name}{WINDOWED}: {made.get('failed') or made['kept']}", flush=True
+            )
+            if "failed" not in made:
+                found[known + WINDOWED] = {
+                    key: sums for key, sums in made.items() if key not in ("model_type", "differ")
+                }
         write({**found, **{name: found[one] for name, one in STANDING_FOR_OTHERS.items() if one in found}})
 
 

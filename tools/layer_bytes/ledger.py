@@ -116,5 +116,7 @@ class Ledger(TorchDispatchMode):
                 # Its sums in float32, and with grouped queries keys' and values' gradients for each query's head.
                 query, key = args[1], args[2]
                 inside = 4 * query.numel() + (2 * 2 * query.numel() if query.shape != key.shape else 0)
+            elif name == "_softmax_backward_data":
+                inside = args[0].numel() * args[0].element_size()  # its product with what the softmax gave
             self._note(name, inside)
         return out

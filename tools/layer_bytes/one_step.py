@@ -27,6 +27,7 @@ class Step(NamedTuple):
     names: list[str]
     moved: tuple[int, int]
     launches: tuple[int, int]
+    by_rows: bool  # its attention takes several rows that lie one behind the other
 
 
 LAYERS = 3
@@ -42,8 +43,11 @@ def settings_of(tokens: int, recompute: bool, rank: int, **adapter: Any) -> Trai
     )  # fmt: skip
 
 
-def step(config: Any, given: TrainSettings) -> Step:
-    """Train a model of three layers for one step, and return what its middle one kept and needed."""
+def step(config: Any, given: TrainSettings, rows_of_it: int = 1) -> Step:
+    """Train a model of some layers for one step, and return what the last but one kept and needed.
+
+    rows_of_it: so many rows lie in the pass, where the model's attention takes more than one.
+    """
     tokens = given.max_length
     ledger = Ledger()
     with torch.device("meta"):
@@ -79,7 +83,8 @@ def step(config: Any, given: TrainSettings) -> Step:
     attention.works = lambda *given: True  # type: ignore[assignment]
     attention.scaled_dot_product_attention = fused_attention
     install.install_engine(wrapped, given)
-    layers = _layers(model)
+    every = _layers(model)
+    layers = every[-LAYERS:]
     order = {id(layer): place for place, layer in enumerate(layers)}
 
     def before(module: Any, args: Any, named: Any) -> None:
@@ -102,7 +107,9 @@ def step(config: Any, given: TrainSettings) -> Step:
     layers[-1].register_forward_hook(after)
     rows = {"position_ids": torch.empty(1, tokens, dtype=torch.int64, device="meta")}
     if by_rows:
-        rows |= {"cu_seq_lens_q": torch.tensor([0, tokens], dtype=torch.int32), "max_length_q": tokens}
+        length = tokens // rows_of_it
+        starts = torch.arange(0, tokens + 1, length, dtype=torch.int32)
+        rows |= {"cu_seq_lens_q": starts, "max_length_q": length}
     ids = torch.empty(1, tokens, dtype=torch.int64, device="meta")
     learned = torch.empty(tokens, dtype=torch.int64, device="meta")
     ledger.known(
@@ -128,8 +135,8 @@ def step(config: Any, given: TrainSettings) -> Step:
     places = {name: place for name, (place, _) in ledger.marks.items()}
     live = {name: bytes_ for name, (_, bytes_) in ledger.marks.items()}
     kept = live["in2"] - live["in1"]
-    outside = live["in1"] - kept
-    whole = outside + LAYERS * kept
+    outside = live["in1"] - (len(every) - 2) * kept
+    whole = outside + len(every) * kept
     # While the head computes, its logits are there besides, which are not counted here; not so in the last norm.
     at_head = max(bytes_ for bytes_, _ in line[places["head"] : places["learned"]]) - whole
     norm = line[places["out"] : places["head"]] + line[places["learned"] : places["tail"]]
@@ -139,14 +146,14 @@ def step(config: Any, given: TrainSettings) -> Step:
     (m1, l1), (m2, l2) = ledger.counters[places["in1"] - 1], ledger.counters[places["in2"] - 1]
     (m3, l3), (m4, l4) = ledger.counters[start - 1], ledger.counters[end - 1]
     moved, launches = (m2 - m1, m4 - m3), (l2 - l1, l4 - l3)
-    return Step(kept, outside, at_head, tail, back, ledger.names[start:end], moved, launches)
+    return Step(kept, outside, at_head, tail, back, ledger.names[start:end], moved, launches, by_rows)
 
 
 def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the decoder layers; of a model that can recompute none, those of its longest list."""
     able = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     lists = [list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    return (able or max(lists, key=len))[-LAYERS:]
+    return able or max(lists, key=len)
 
 
 class _Loss(torch.autograd.Function):

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch.overrides import TorchFunctionMode
 
+from sdk.hardware.kernels import FLASH_HEAD_SIZE
+
 LAUNCHED: list[Callable[[list[Any]], None]] = []  # each is told the arguments of a kernel that would be launched
 
 
@@ -185,23 +187,53 @@ def fused_attention(
     scale: Any = None,
     enable_gqa: bool = False,
 ) -> Any:
-    if enable_gqa and key.shape[1] != query.shape[1]:
-        groups = query.shape[1] // key.shape[1]
-        if attn_mask is not None or query.shape[-1] > 256:
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     dtype = query.dtype if not _Autocast.enabled else torch.bfloat16
     query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
-    if key.shape[1] != query.shape[1] and not enable_gqa:
-        return _with_all_scores(query, key, value)
+    grouped = key.shape[1] != query.shape[1]
+    # No fused kernel takes gradients of a mask (Inkling's positions), keys that are to be broadcast over heads
+    # (Falcon) or groups of heads wider than flash attention's (Gemma 4's layers without a window).
+    learned = attn_mask is not None and attn_mask.requires_grad
+    if learned or (grouped and not enable_gqa) or (grouped and query.shape[-1] > FLASH_HEAD_SIZE):
+        return _with_all_scores(query, key, value, attn_mask, enable_gqa)
+    if grouped and attn_mask is not None:
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     return _Attend.apply(query, key, value)
 
 
-def _with_all_scores(query: Any, key: Any, value: Any) -> Any:
-    """What torch does where keys are to be broadcast over heads (Falcon): no fused kernel, and all in float32."""
-    wide = [tensor.expand(*query.shape[:2], *tensor.shape[2:]).float() for tensor in (query, key, value)]
+def _with_all_scores(query: Any, key: Any, value: Any, mask: Any, enable_gqa: bool) -> Any:
+    """Play _scaled_dot_product_attention_math: all in float32, and at its end weights in the type that they came in."""
+    dtype = query.dtype
+    query, key, value = (tensor.float() for tensor in (query, key, value))
     with Switch(enabled=False):
-        weights = torch.softmax(wide[0] @ wide[1].transpose(-1, -2), dim=-1)
-        return (weights @ wide[2]).to(query.dtype)
+        query = query * 1.0
+        if enable_gqa:
+            groups = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        scores = query @ (key.transpose(-1, -2) * 1.0)
+        if mask is not None:
+            scores.add_(mask)
+        weights = _SafeSoftmax.apply(scores)
+        out = (weights @ value).to(dtype)
+        weights.detach().to(dtype)
+        return out
+
+
+class _SafeSoftmax(torch.autograd.Function):
+    """torch's softmax that gives zeros where all is masked: keeps its output, which is a further tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Any) -> Any:
+        weights = torch.empty_like(scores)
+        masked = torch.empty_like(scores, dtype=torch.bool)
+        out = torch.empty_like(weights)
+        del masked
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return torch.ops.aten._softmax_backward_data(gradients[0], ctx.saved_tensors[0], -1, torch.float32)
 
 
 class _Attend(torch.autograd.Function):

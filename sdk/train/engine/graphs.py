@@ -2,28 +2,30 @@
 
 A host takes some 20 to 50 µs to launch a kernel from Python, and those of a small model run shorter than that. A graph
 replays what was recorded of one pass, forward and backward, on the same addresses: so passes are filled up to one of a
-few sizes with a row that nothing is learned from and that no other row sees. What cannot be recorded (a layer that
-waits for the GPU) runs as it would have without. Passes of other sizes need their memory beside what recordings hold,
-so there are some only where the GPU has room for both. Which passes are replayed depends on those before, and one that
-is filled up rounds otherwise: so an interrupted run ends with other bytes, and this is for those who ask for it.
+few sizes with a row that nothing is learned from and that no other row sees.
+
+What a pass gives follows from its rows, the weights and the random state alone, never from the passes before it, so
+that a run that was interrupted ends with the bytes of one that was not: the sizes follow from the settings; each is
+recorded at its first pass, which is filled up and replayed as all later ones; recording draws no random number; and a
+size that cannot be recorded (a layer that waits for the GPU) always runs as it would have without. Where memory does
+not last for a recording, the pass fails as any other does. tests/benchmarks/resume.py --graphs holds it to that.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from sdk.hardware.kernels import GRAPHED_WIDTH, GRAPHS_SPARE
+from sdk.hardware.kernels import GRAPHED_WIDTH
 from sdk.records import TrainSettings
 from sdk.train.engine.attention import NAME
 
-PARTS = 16  # sizes of passes between a power of two and the next are so many, of which the upper half is used
+SIZES = 16  # of passes, up to the largest that the settings allow
 LEAST = 128  # tokens by which sizes differ at least
-MOST = 16  # graphs
+LEAST_PLACES = 32  # for rows of a pass; where there are more, the next power of two
 ROWS = ("input_ids", "position_ids", "cu_seq_lens_q", "max_length_q")
 
 
@@ -36,10 +38,15 @@ def launch_bound(model: PreTrainedModel, settings: TrainSettings) -> bool:
     return config.hidden_size < GRAPHED_WIDTH and config._attn_implementation == NAME and not experts
 
 
-def size_of(tokens: int) -> int:
-    """Return how many tokens a pass of so many is filled up to."""
-    part = max(LEAST, (1 << (tokens - 1).bit_length()) // PARTS)
+def size_of(tokens: int, largest: int) -> int:
+    """Return how many tokens a pass of so many is filled up to. largest: tokens of the largest pass there can be."""
+    part = LEAST * max(1, -(-largest // (SIZES * LEAST)))
     return -(-tokens // part) * part
+
+
+def places_of(starts: int) -> int:
+    """Return how many starts of rows a pass with so many is given, more than it has."""
+    return max(LEAST_PLACES, 1 << starts.bit_length())
 
 
 def filled(rows: dict[str, Any], size: int, places: int) -> dict[str, torch.Tensor]:
@@ -53,12 +60,6 @@ def filled(rows: dict[str, Any], size: int, places: int) -> dict[str, torch.Tens
         "position_ids": torch.cat([positions, more], dim=1),
         "cu_seq_lens_q": torch.cat([starts, ends]),
     }
-
-
-def room_for_both() -> bool:
-    """Tell whether the GPU has room for the largest pass so far twice."""
-    _, whole = torch.cuda.mem_get_info()
-    return 2 * torch.cuda.max_memory_allocated() + GRAPHS_SPARE < whole
 
 
 class Recording:
@@ -118,38 +119,28 @@ class _Replayed(torch.autograd.Function):
 
 
 class GraphedLayers:
-    """Calls the decoder without its head: as it is, or what was recorded of it."""
+    """Calls the decoder without its head: what was recorded of it, or as it is."""
 
-    def __init__(self, body: Callable[..., Any], trained: Sequence[torch.Tensor]) -> None:
-        self._body, self._trained = body, trained
-        self._seen: Counter[tuple[int, int]] = Counter()
-        self._recordings: dict[tuple[int, int], Recording] = {}
+    def __init__(self, body: Callable[..., Any], trained: Sequence[torch.Tensor], largest: int) -> None:
+        """Set up for passes of up to so many tokens as the settings allow (largest)."""
+        self._body, self._trained, self._largest = body, trained, largest
+        self._recordings: dict[tuple[int, int], Recording | Exception] = {}
         self._pool: Any = None
-        self.failed: Exception | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the last hidden states (1, tokens, size)."""
         others = {name: value for name, value in kwargs.items() if name not in ROWS}
         strange = args or any(isinstance(value, torch.Tensor) for value in others.values())
-        if strange or self.failed or not torch.is_grad_enabled() or not all(name in kwargs for name in ROWS):
+        if strange or not torch.is_grad_enabled() or not all(name in kwargs for name in ROWS):
             return self._plainly(*args, **kwargs)
         tokens, starts = kwargs["input_ids"].shape[1], len(kwargs["cu_seq_lens_q"])
-        key = (size_of(tokens), 1 << starts.bit_length())
-        recording = self._recordings.get(key)
-        if recording is None:
-            self._seen[key] += 1
-            if self._seen[key] < 2 or len(self._recordings) == MOST or not room_for_both():
-                return self._plainly(**kwargs)
+        key = (size_of(tokens, self._largest), places_of(starts))
         rows = filled(kwargs, *key)
-        if recording is None:
-            try:
-                recording = self._record(rows, others, key[0])
-            except Exception as error:  # noqa: BLE001 - whatever cannot be recorded runs as it did
-                self.failed = error
-                self._recordings.clear()
-                torch.cuda.empty_cache()
-                return self._plainly(**kwargs)
-            self._recordings[key] = recording
+        if key not in self._recordings:
+            self._recordings[key] = self._record(rows, others, key[0])
+        recording = self._recordings[key]
+        if isinstance(recording, Exception):
+            return self._plainly(**kwargs)
         recording.put(rows)
         out: torch.Tensor = _Replayed.apply(recording, *self._trained)  # type: ignore[no-untyped-call]
         return out[:, :tokens]
@@ -158,7 +149,12 @@ class GraphedLayers:
         hidden: torch.Tensor = self._body(*args, **kwargs).last_hidden_state
         return hidden
 
-    def _record(self, rows: dict[str, torch.Tensor], others: dict[str, Any], size: int) -> Recording:
+    @property
+    def failures(self) -> list[Exception]:
+        return [each for each in self._recordings.values() if isinstance(each, Exception)]
+
+    def _record(self, rows: dict[str, torch.Tensor], others: dict[str, Any], size: int) -> Recording | Exception:
+        """Record a pass of this size; the error where that cannot be done. The random state stays as it is."""
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         wide = torch.is_autocast_enabled("cuda")
@@ -168,4 +164,12 @@ class GraphedLayers:
             with torch.autocast("cuda", dtype, wide, cache_enabled=False):  # a cached cast would not be recorded
                 return self._plainly(**static, max_length_q=size, **others)
 
-        return Recording(run, rows, self._trained, self._pool)
+        device = rows["input_ids"].device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            try:
+                return Recording(run, rows, self._trained, self._pool)
+            except torch.OutOfMemoryError:
+                raise  # of this moment, not of this size
+            except Exception as error:  # noqa: BLE001 - whatever cannot be recorded runs as it did
+                torch.cuda.empty_cache()
+                return error

@@ -70,7 +70,8 @@ def install_engine(model: PeftModel, settings: TrainSettings) -> tuple[str, ...]
         score_at_once(model.base_model.rankallocator)
     if torch.cuda.is_available():
         trained = [value for value in base.parameters() if value.requires_grad]
-        layers = GraphedLayers(body_of(base), trained) if launch_bound(base, settings) else None
+        largest = settings.per_device_train_batch_size * settings.max_length
+        layers = GraphedLayers(body_of(base), trained, largest) if launch_bound(base, settings) else None
         answer_with_loss(base, refresh, layers=layers)
     else:
         answer_with_loss(base, refresh, narrow_last_mlp(base))
