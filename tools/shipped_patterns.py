@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import regex
@@ -19,6 +20,11 @@ from sdk.scrub.find.recognizers import read_recognizers
 from sdk.scrub.prefilter import shipped as shipped_requirements
 from sdk.scrub.prefilter.requirements import read_requirements
 from sdk.store import shipped
+
+
+def versions() -> dict[str, str]:
+    """Return the releases that the files follow from: whose patterns and whose compiler they are."""
+    return {"regex": regex.__version__, "presidio_analyzer": version("presidio_analyzer")}
 
 
 def requirements() -> list[list[Any]]:
@@ -61,7 +67,8 @@ def _of_presidio() -> set[str]:
 def _lines(patterns: Sequence[Any]) -> str:
     """Write a pattern a line, so that a change shows which are concerned."""
     lines = ",\n".join(json.dumps(each, ensure_ascii=False, sort_keys=True) for each in patterns)
-    return f'{{"regex": "{regex.__version__}", "patterns": [\n{lines}\n]}}\n'
+    made_with = json.dumps(versions())[1:-1]
+    return f'{{{made_with}, "patterns": [\n{lines}\n]}}\n'
 
 
 def main() -> None:
