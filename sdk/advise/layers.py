@@ -6,12 +6,17 @@ which bitsandbytes leaves as they are.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from sdk.records import ModelShape
 
 # What bears no adapter in a model with routed experts: the engine adapts all linear layers outside the MLPs there.
 MLPS = {"gate_up", "down", "shared_gate_up", "shared_down", "shared_gate", "mlp_router", "vision_mlp"}
+
+
+# Advice asks these of one shape thousands of times, once for each way to train that it weighs.
+_of_each_shape = lru_cache(maxsize=64)
 
 
 class Linear(NamedTuple):
@@ -28,6 +33,7 @@ class Linear(NamedTuple):
     count: int  # type: ignore[assignment]
 
 
+@_of_each_shape
 def linear_layers(shape: ModelShape) -> tuple[Linear, ...]:
     """Return all linear layers but the head and the routed experts."""
     if shape.linear_layers:
@@ -76,6 +82,7 @@ def mlp(shape: ModelShape, inner: int, count: int, fused: bool, prefix: str = ""
     return (up, up, down) if shape.gated_mlp else (up, down)
 
 
+@_of_each_shape
 def linear_parameters(shape: ModelShape) -> int:
     return sum(layer.inputs * layer.outputs * layer.count for layer in linear_layers(shape))
 
@@ -96,6 +103,7 @@ def other_parameters(shape: ModelShape) -> int:
     return embeddings + further + router
 
 
+@_of_each_shape
 def parameters(shape: ModelShape) -> int:
     return linear_parameters(shape) + expert_parameters(shape) + other_parameters(shape)
 
@@ -111,14 +119,16 @@ def active_parameters(shape: ModelShape) -> int:
     return linear + round(expert_parameters(shape) * share) + shape.vocab_size * shape.hidden_size
 
 
-def adapted_layers(shape: ModelShape) -> list[Linear]:
+@_of_each_shape
+def adapted_layers(shape: ModelShape) -> tuple[Linear, ...]:
     """Return the linear layers that bear adapters: all, or those outside the MLPs where there are routed experts."""
-    return [layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS)]
+    return tuple(layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS))
 
 
-def adapted_by_text(shape: ModelShape) -> list[Linear]:
+@_of_each_shape
+def adapted_by_text(shape: ModelShape) -> tuple[Linear, ...]:
     """Return those of them that a token of text goes through."""
-    return [layer for layer in adapted_layers(shape) if not layer.group.startswith("vision")]
+    return tuple(layer for layer in adapted_layers(shape) if not layer.group.startswith("vision"))
 
 
 def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
