@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from tests.shared import quick_databases, share_folder
+from tests.shared import plots_drawn_once, quick_databases, share_folder
 from tests.slow import slow
 from tests.waiting import SECONDS
 from tests.warm import serve, warm_starts
@@ -59,7 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _children() -> Iterator[None]:
     """They start warm, and the last figures of a training are waited for, however busy the machine is."""
-    with warm_starts(), quick_databases(), mock.patch("sdk.project.streaming.GRACE_SECONDS", SECONDS):
+    with (
+        warm_starts(),
+        quick_databases(),
+        plots_drawn_once(),
+        mock.patch("sdk.project.streaming.GRACE_SECONDS", SECONDS),
+    ):
         yield
 
 

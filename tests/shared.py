@@ -74,3 +74,24 @@ def quick_databases() -> Iterator[None]:
         mock.patch("mlflow.store.db.utils._get_latest_schema_revision", newest),
     ):
         yield
+
+
+@contextmanager
+def plots_drawn_once() -> Iterator[None]:
+    """A process draws the plots of the same records once: they are the same bytes, as tests/test_report.py proves."""
+    from sdk.registry import register
+    from sdk.registry.entry import Adaptation
+    from sdk.registry.plots import PLOTS, draw
+
+    names = sorted({name for plot in PLOTS.values() for name in plot.of})
+    drawn: dict[tuple[bytes | None, ...], dict[str, bytes]] = {}
+
+    def draw_once(adaptation: Adaptation) -> dict[str, bytes]:
+        records = [getattr(adaptation, name) for name in names]
+        key = tuple(record and record.to_bytes() for record in records)
+        if key not in drawn:
+            drawn[key] = draw(adaptation)
+        return drawn[key]
+
+    with mock.patch.object(register, "draw", draw_once):
+        yield

@@ -8,6 +8,7 @@ import shutil
 import socket
 import unicodedata
 from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,9 +115,16 @@ def test_a_manifest_counts_from_one() -> None:
 
 
 def test_the_lock_is_over_every_distribution_that_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = [{"Name": name, "Version": "1"} for name in ("B", "a", "a", None)]
-    monkeypatch.setattr("sdk.seal.manifest.distributions", lambda: [SimpleNamespace(metadata=each) for each in named])
+    texts = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n\nVersion: 2\n" for name in ("B", "a", "a")]
+    named = [SimpleNamespace(read_text={"METADATA": text}.get) for text in (*texts, "Metadata-Version: 2.1\n")]
+    monkeypatch.setattr("sdk.seal.manifest.distributions", lambda: named)
     assert lock_digest() == sha256(b"a==1\nb==1\n")
+
+
+def test_the_lock_has_the_names_and_versions_of_importlib() -> None:
+    lines = {f"{each.metadata['Name'].lower()}=={each.version}\n" for each in distributions() if each.metadata["Name"]}
+    assert len(lines) > 100
+    assert lock_digest() == sha256("".join(sorted(lines)).encode())
 
 
 @pytest.mark.parametrize("encrypt", [True, False])

@@ -109,7 +109,7 @@ def _run(
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the module was imported before it runs as __main__
-        run_hardened(command[-1], [])
+        run_hardened(command[4], list(command[5:]))
 
 
 class Popen:

@@ -185,14 +185,16 @@ class Search(NamedTuple):
         layers = self.shape.num_hidden_layers
         if self.of(choice(recomputed=0)).fits:
             return 0
-        low, high = 0, layers  # low does not fit
+        if not self.of(choice(recomputed=layers - 1)).fits:  # of a base that is much too large, these two are all
+            return None
+        low, high = 0, layers - 1  # low does not fit, high does
         while high - low > 1:
             middle = (low + high) // 2
             if self.of(choice(recomputed=middle)).fits:
                 high = middle
             else:
                 low = middle
-        return high if high < layers else None
+        return high
 
     def _arrangements(self) -> Iterator[tuple[bool, int, bool]]:
         """Yield (packing, number of GPUs, whether the base is sharded)."""

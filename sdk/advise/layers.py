@@ -17,6 +17,10 @@ BESIDE_TEXT = ("vision", "audio")  # groups of what looks at images and listens 
 WITHOUT_WINDOW = "global_"  # of groups in layers without a window, where their heads differ from those with one
 
 
+# Advice asks these of one shape thousands of times, once for each way to train that it weighs.
+_of_each_shape = lru_cache(maxsize=64)
+
+
 class Linear(NamedTuple):
     """A torch.nn.Linear that stands in `count` decoder layers; those of one group read the same input.
 
@@ -31,7 +35,7 @@ class Linear(NamedTuple):
     count: int  # type: ignore[assignment]
 
 
-@lru_cache(maxsize=256)  # advice asks for those of one model thousands of times
+@_of_each_shape
 def linear_layers(shape: ModelShape) -> tuple[Linear, ...]:
     """Return all linear layers but the head and the routed experts."""
     if shape.linear_layers:
@@ -80,6 +84,7 @@ def mlp(shape: ModelShape, inner: int, count: int, fused: bool, prefix: str = ""
     return (up, up, down) if shape.gated_mlp else (up, down)
 
 
+@_of_each_shape
 def linear_parameters(shape: ModelShape) -> int:
     return sum(layer.inputs * layer.outputs * layer.count for layer in linear_layers(shape))
 
@@ -100,6 +105,7 @@ def other_parameters(shape: ModelShape) -> int:
     return embeddings + further + router
 
 
+@_of_each_shape
 def parameters(shape: ModelShape) -> int:
     return linear_parameters(shape) + expert_parameters(shape) + other_parameters(shape)
 
@@ -115,14 +121,16 @@ def active_parameters(shape: ModelShape) -> int:
     return linear + round(expert_parameters(shape) * share) + shape.vocab_size * shape.hidden_size
 
 
-def adapted_layers(shape: ModelShape) -> list[Linear]:
+@_of_each_shape
+def adapted_layers(shape: ModelShape) -> tuple[Linear, ...]:
     """Return the linear layers that bear adapters: all, or those outside the MLPs where there are routed experts."""
-    return [layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS)]
+    return tuple(layer for layer in linear_layers(shape) if not (shape.num_experts and layer.group in MLPS))
 
 
-def adapted_by_text(shape: ModelShape) -> list[Linear]:
+@_of_each_shape
+def adapted_by_text(shape: ModelShape) -> tuple[Linear, ...]:
     """Return those of them that a token of text goes through."""
-    return [layer for layer in adapted_layers(shape) if not layer.group.startswith(BESIDE_TEXT)]
+    return tuple(layer for layer in adapted_layers(shape) if not layer.group.startswith(BESIDE_TEXT))
 
 
 def adapter_parameters(shape: ModelShape, lora_r: int) -> int:
