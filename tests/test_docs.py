@@ -94,9 +94,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_shell(line: str) -> None:
     """`sdk …`, `cd …` and lines of these with && and > run in this process, where everything is imported already.
 
-    Any other line runs in a shell. The folder that it leads to counts until its end.
+    So does one behind `NAME=value`. Any other line runs in a shell. The folder that it leads to counts until its end.
     """
-    plain = re.fullmatch(r"(sdk|cd) [^|&;<>$]+(> \S+)?( && (sdk|cd) [^|&;<>$]+(> \S+)?)*", line)
+    plain = re.fullmatch(r"([A-Z_]+=\w+ )?(sdk|cd) [^|&;<>$]+(> \S+)?( && (sdk|cd) [^|&;<>$]+(> \S+)?)*", line)
     before = Path.cwd()
     try:
         if plain:
@@ -110,11 +110,14 @@ def run_shell(line: str) -> None:
 
 def run_here(command: str) -> None:
     command, _, target = command.partition(">")
-    program, *arguments = shlex.split(command)
+    words = shlex.split(command)
+    variables = dict(word.split("=", 1) for word in words[:1] if "=" in word)
+    program, *arguments = words[len(variables) :]
     if program == "cd":
         os.chdir(*arguments)
         return
     with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, variables))
         if target:
             stack.enter_context(
                 contextlib.redirect_stdout(stack.enter_context(open(target.strip(), "w", encoding="utf-8")))

@@ -133,13 +133,13 @@ def test_the_gate_keeps_every_match_of_fuzzed_texts(patterns: dict[tuple[str, in
     sampler = Sampler(list(patterns), seed=11)
     texts = [text for domain in FILES for text, _ in rows_of(domain)]
     found = 0
-    for _ in range(3000):
+    for _ in range(1200):
         text = fold(sampler.fuzz(texts))
         deadline = time.monotonic() + SOON
         expected = sorted(without.matches(text, deadline))
         assert sorted(prefilter.matches(text, deadline)) == expected, text
         found += len(expected)
-    assert found > 2000
+    assert found > 800
 
 
 def test_the_gate_keeps_every_match_of_long_texts(patterns: dict[tuple[str, int], str]) -> None:
