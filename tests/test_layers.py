@@ -17,7 +17,7 @@ LAYERS = [  # a room imports from itself and from layers above its own line
     ["html"],
     ["records", "regular_files"],
     ["decoders", "crypto", "store", "processes", "policy", "keep_list", "packing", "lookup", "intervals"],
-    ["non_inferiority"],
+    ["non_inferiority", "likeness"],
     ["audit", "domain", "recognizer_format", "stored_formats", "data", "hardware", "isolated", "pool"],
     ["base", "model"],
     ["advise", "scrub", "review", "train", "evaluate", "seal", "registry", "approve", "documents"],

@@ -4,7 +4,7 @@
 2. every policy that was in force, the domain, and the project's keys are those of the charter
 3. every record that the log names is there, unaltered, and none besides
 4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plain adapter is gone
-5. every package: signature, manifest, files, provenance
+5. every package: signature, manifest, files, provenance, and that the behaviour in it is the one that was measured
 6. every decision: what its record says is what its envelope signs, by a key of the key ring
 7. what was promoted was sealed under rules that the owner had put in force
 8. the base model is the one that was adapted
@@ -24,6 +24,7 @@ from sdk.policy import loosened
 from sdk.project.gather import in_force_when_sealed, trainer_pem
 from sdk.project.inventory import check_inventory, unnamed
 from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, standing_of
+from sdk.project.sealing import behaviour_ref
 from sdk.project.state import ProjectState
 from sdk.records import (
     STEP_RECORDS,
@@ -33,12 +34,13 @@ from sdk.records import (
     Package,
     Publication,
     Release,
+    Scores,
     StepRecord,
     Verified,
     sha256,
 )
 from sdk.regular_files import ENVELOPE_BYTES, read_regular
-from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
+from sdk.seal import ADAPTER, BEHAVIOUR, PACKAGE, PROVENANCE, Manifest, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
 
 
@@ -98,9 +100,22 @@ def check_packages(state: ProjectState) -> int:
     for package in packages:
         folder, pem = state.folder(package), trainer_pem(state, package)
         manifest = open_package(folder / PACKAGE, package, pem, None)
+        _require_measured(state, package, manifest)
         path = folder / PROVENANCE
         check_provenance(read_regular(path, ENVELOPE_BYTES, Remedy.PROJECT), manifest, package.package, pem, str(path))
     return len(packages)
+
+
+def _require_measured(state: ProjectState, package: Package, manifest: Manifest) -> None:
+    measured = behaviour_ref(state.lineage(Scores, package, "scores"))
+    sealed = {ref.path: ref.sha256 for ref in manifest.files}.get(BEHAVIOUR)
+    if sealed is not None and (measured is None or measured.sha256 != sealed):
+        raise Tampered(
+            f"Package {package.package[:12]} holds another {BEHAVIOUR} than its evaluation left.",
+            remedy=Remedy.PROJECT,
+            expected=measured.sha256 if measured else "none",
+            found=sealed,
+        )
 
 
 def check_approvals(state: ProjectState) -> int:

@@ -29,6 +29,7 @@ from sdk.records.base_types import (
     request_key,
     sha256,
 )
+from sdk.records.behaviour import Behaviour, BehaviourCheck, Likeness, LikenessLimits, Probe, ProbeText
 from sdk.records.benchmarks import (
     DECIDING,
     SAFETY,
@@ -166,6 +167,8 @@ __all__ = [
     "Approval",
     "AskedFloors",
     "Backend",
+    "Behaviour",
+    "BehaviourCheck",
     "BenchmarkResult",
     "BenchmarkSettings",
     "Benchmarks",
@@ -191,6 +194,8 @@ __all__ = [
     "Leakage",
     "Leaks",
     "Lengths",
+    "Likeness",
+    "LikenessLimits",
     "LoraInit",
     "LossPoint",
     "LossSpike",
@@ -220,6 +225,8 @@ __all__ = [
     "Pilot",
     "Piloted",
     "PlotName",
+    "Probe",
+    "ProbeText",
     "Probed",
     "Publication",
     "Quantization",
