@@ -77,7 +77,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("nowhere", "members", {}, "OutOfOrder"),
     ("nowhere", "predictions", {}, "OutOfOrder"),
     ("nowhere", "history", {}, "OutOfOrder"),
-    ("nowhere", "export", {"form": "jsonl"}, "OutOfOrder"),
+    ("nowhere", "export_log", {"form": "jsonl"}, "OutOfOrder"),
     ("new", "prove", {"seq": 99}, "InvalidInput"),
     ("new", "documents", {}, "OutOfOrder"),
     ("nowhere", "policy", {}, "OutOfOrder"),

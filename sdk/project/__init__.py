@@ -702,7 +702,7 @@ class Project:
         state.append("read", "finished", {}, {"what": "events"})
         return events
 
-    def export(self, form: Literal["jsonl", "ocsf"]) -> bytes:
+    def export_log(self, form: Literal["jsonl", "ocsf"]) -> bytes:
         """Export the audit log for other systems, a line for each event: as it is, or as OCSF for a SIEM. An event."""
         from sdk.audit.export import to_jsonl, to_ocsf_jsonl
 

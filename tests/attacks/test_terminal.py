@@ -183,7 +183,7 @@ OWN_ANSWERS: dict[str, Callable[[], Any]] = {  # where a method's type does not 
     "preview": lambda: [[(HOSTILE, True), (HOSTILE, False)]],
     "sample_questions": lambda: [(HOSTILE, HOSTILE)],
     "ui_command": lambda: (["true"], {}),
-    "export": lambda: (json.dumps({"reason": HOSTILE}) + "\n").encode(),
+    "export_log": lambda: (json.dumps({"reason": HOSTILE}) + "\n").encode(),
     "enroll": lambda: member(),
     "rotate": lambda: member(),
     "revoke": lambda: (member(),),
