@@ -434,7 +434,7 @@ def test_the_eighteen_identifiers_are_those_of_the_rule_with_counts_actions_and_
 
 def test_a_policy_that_names_no_identifier_is_said_to_name_none() -> None:
     text = documents(complete(policy=policy("finance")))[HIPAA]
-    assert "**The policy `finance@6` names no identifiers**" in text
+    assert "**The policy `finance@7` names no identifiers**" in text
     assert not re.search(r"^\| \([A-R]\) ", text, re.MULTILINE)
     assert [what for section, what in gaps(text) if section.startswith("3.")] == []
 

@@ -56,6 +56,7 @@ from sdk.records.evaluation import (
     SliceScore,
     TextOutcome,
 )
+from sdk.records.export_record import EXPORT_FORMATS, Export, ExportFormat, ExportType, MergeBase, Parity
 from sdk.records.floors import (
     ALL,
     BASE,
@@ -134,6 +135,7 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
     Declared,
     Benchmarks,
     MethodComparison,
+    Export,
 )
 
 __all__ = [
@@ -141,6 +143,7 @@ __all__ = [
     "ALWAYS",
     "BASE",
     "DECIDING",
+    "EXPORT_FORMATS",
     "FUSED",
     "KEEP",
     "MAJORITY",
@@ -182,6 +185,9 @@ __all__ = [
     "Declared",
     "Enough",
     "ExpectedAccuracy",
+    "Export",
+    "ExportFormat",
+    "ExportType",
     "FileRef",
     "Finding",
     "Floor",
@@ -201,6 +207,7 @@ __all__ = [
     "LossSpike",
     "MajorityScore",
     "Memory",
+    "MergeBase",
     "MessageRole",
     "Method",
     "MethodComparison",
@@ -220,6 +227,7 @@ __all__ = [
     "OwnRows",
     "Package",
     "PairedChange",
+    "Parity",
     "PassMeasurement",
     "PeftMethod",
     "Pilot",
