@@ -33,6 +33,7 @@ from sdk.records import (
     BenchmarkSettings,
     Columns,
     Declared,
+    Export,
     Interval,
     Leakage,
     Leaks,
@@ -51,6 +52,7 @@ from sdk.records import (
 )
 from sdk.store import shipped
 from tests import registry_records as made
+from tests.test_records import examples
 from tests.workshop import Workshop
 
 TEMPLATES = Path(sdk.documents.__file__).parent
@@ -366,6 +368,17 @@ def test_figures_are_those_of_the_records() -> None:
         assert dossier.policy.digest in texts[name]
         assert dossier.run.digest in texts[name]
         assert dossier.scrubbed.data["train"].sha256 in texts[name]
+
+
+def test_copies_in_plain_stand_in_the_card_with_the_reason() -> None:
+    left = examples()["export"]
+    assert isinstance(left, Export)
+    text = documents(complete(exports=(left,)))[CARD]
+    (row,) = [line for line in text.splitlines() if line.startswith("| merged |")]
+    assert left.identity in row
+    assert "0.0010" in row
+    assert "50.0 %" in row
+    assert "The branch servers run vLLM." in row
 
 
 def test_the_pages_on_safety_and_performance_count_from_the_records() -> None:

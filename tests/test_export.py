@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import AutoModelForCausalLM
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed, Tampered
 from sdk.data.base_folder import BaseFolder
+from sdk.export import export_files as step
 from sdk.export import weight_files
 from sdk.export.matrices import as_plain_lora, changes_of
 from sdk.export.merge import MergedWeights, write_merged
@@ -314,8 +316,6 @@ def test_a_model_that_behaves_otherwise_is_wiped_and_its_figures_are_kept(
     copied: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its perplexity is as good as ever: that alone passes nothing."""
-    from sdk.export import export_files as step
-
     honest = step.certify
 
     def worse(*given: Any) -> Any:
@@ -328,6 +328,26 @@ def test_a_model_that_behaves_otherwise_is_wiped_and_its_figures_are_kept(
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["export.max_kl_mean", "export.min_top1"]
     assert last(copied)[1] == "refused"
     assert "0.0630" in last(copied)[2]["reason"]
+    assert nothing_left(tmp_path, copied)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda changes: {}, "as if without the adapter"),
+        (lambda changes: {name: replace(one, b=-one.b) for name, one in changes.items()}, "effect -"),
+        (lambda changes: {name: replace(one, b=one.b / 2) for name, one in changes.items()}, "too weakly"),
+    ],
+)
+def test_a_merge_that_went_wrong_is_refused_by_the_seal(
+    copied: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, said: str
+) -> None:
+    """Though every byte of it is as it was written."""
+    monkeypatch.setattr(step, "changes_of", lambda *given: fault(changes_of(*given)))
+    with pytest.raises(Refused, match="behaviour seal") as caught:
+        copied.export_model(tmp_path / "out", to="merged", dtype="f32", reason=REASON)
+    assert said in caught.value.faults[0]
+    assert last(copied)[1] == "refused"
     assert nothing_left(tmp_path, copied)
 
 

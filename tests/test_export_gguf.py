@@ -1,14 +1,14 @@
 """GGUF by llama.cpp's converter, asked in llama.cpp: the same answers as un-merged, and what is served wrongly is told.
 
-The base is SmolLM2-135M-Instruct with three of its layers, which keeps its tokenizer, and so the converter's way.
+The base is SmolLM2-135M-Instruct with two of its layers, which keeps its tokenizer, and so the converter's way.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sdk.data import read_rows
 from sdk.data.base_folder import BaseFolder
+from sdk.data.general import general_rows
 from sdk.data.measures import Measures
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput, MissingExtra, StepFailed
@@ -34,7 +35,7 @@ from sdk.model.probes import measure_behaviour
 from sdk.records import Parity, Quantization
 from tools import llama_converter, real_base
 
-LAYERS = 3
+LAYERS = 2
 
 
 def quiet(*told: Any) -> None:
@@ -75,11 +76,8 @@ def adapter(base: Path) -> tuple[dict[str, Any], bytes]:
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "lora_" in name:
-                value.normal_(std=0.012)
+                value.normal_(std=0.03)
     return json.loads(adapter_config(model, "base")), adapter_weights(model)
-
-
-Made = Callable[[ExportSettings, Path], tuple[Written, Parity]]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,7 @@ def parts(base: Path, adapter: tuple[dict[str, Any], bytes], tmp_path_factory: p
     folder = tmp_path_factory.mktemp("gguf-domain") / "domain"
     real_base.write_domain(folder)
     domain = read_domain(folder)
-    rows = [*read_rows(folder / "eval.jsonl").rows][:6]
+    rows = [*read_rows(folder / "eval.jsonl").rows][:3]
     config, weights = adapter
     with BaseFolder(base) as opened:
         opened.digest()
@@ -97,7 +95,8 @@ def parts(base: Path, adapter: tuple[dict[str, Any], bytes], tmp_path_factory: p
             return load_adapted(opened, Quantization(method="lora"), config, weights, domain.prompt, 8)
 
         model = approved()
-        seal = measure_behaviour(model.model, Chat(model.tokenizer), domain.prompt, ["en"])
+        with mock.patch("sdk.model.probes.general_rows", lambda languages: [*general_rows(languages)][:6]):
+            seal = measure_behaviour(model.model, Chat(model.tokenizer), domain.prompt, ["en"])
         source = Source(opened, Quantization(method="lora"), config, bytearray(weights), [], domain.prompt, 8, seal)
         yield source, approved, (rows, Measures([domain.metric], domain.scoring), domain.metric)
 
@@ -119,10 +118,11 @@ def test_sixteen_bits_answer_as_what_was_approved(sixteen: tuple[Path, Written, 
     out, written, parity = sixteen
     assert parity.behaviour
     assert parity.behaviour.passed, parity.behaviour.brief()
+    assert parity.behaviour.likeness.effect == pytest.approx(1, abs=0.02)
     assert parity.behaviour.limits.bits == 16
     assert parity.kl_mean < 0.002
     assert parity.top1.value > 0.97
-    assert parity.same_answers.value >= 5 / 6
+    assert parity.same_answers.value > 0.6
     assert {path.name for path in out.iterdir()} == {"model.gguf", "Modelfile"}
     assert len(written.tools["llama.cpp convert_hf_to_gguf.py"]) == 64
     text = (out / "Modelfile").read_text()
@@ -132,27 +132,21 @@ def test_sixteen_bits_answer_as_what_was_approved(sixteen: tuple[Path, Written, 
 
 
 @pytest.mark.real_base
-def test_eight_bits_pass_as_eight_bits(parts: Any, converter: Path, tmp_path: Path) -> None:
-    _, parity = exported(parts, ExportSettings("gguf", dtype="q8_0", converter=converter), tmp_path / "out")
-    assert parity.behaviour
-    assert parity.behaviour.passed, parity.behaviour.brief()
-    assert parity.behaviour.limits.bits == 8
-    assert parity.kl_mean < 0.02
-
-
-@pytest.mark.real_base
-def test_an_adapter_has_its_true_scale_and_one_that_is_added_twice_is_told(
+def test_on_eight_bits_an_adapter_has_its_true_scale_and_one_that_is_added_twice_is_told(
     parts: Any, converter: Path, sixteen: tuple[Path, Written, Parity], base: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    _, parity = exported(parts, ExportSettings("gguf-lora", converter=converter), out)
+    _, parity = exported(parts, ExportSettings("gguf-lora", dtype="q8_0", converter=converter), out)
     assert parity.behaviour
     assert parity.behaviour.passed, parity.behaviour.brief()
+    assert parity.behaviour.likeness.effect == pytest.approx(1, abs=0.08)
+    assert parity.behaviour.limits.bits == 8
+    assert parity.kl_mean < 0.02
     assert [path.name for path in out.iterdir()] == ["adapter.gguf"]
     seal, chat = parts[0].behaviour, Chat(AutoTokenizer.from_pretrained(base))
     with InLlama(sixteen[0] / "model.gguf", out / "adapter.gguf", chat, 512, quiet) as engine:
         check = check_behaviour(seal, engine.behave(seal), 16)
-    assert "too strongly" in check.faults[0]
+    assert not check.passed, check.brief()
 
 
 @pytest.mark.real_base
@@ -182,7 +176,7 @@ def script(folder: Path, body: str) -> Path:
         ("raise NotImplementedError('BPE pre-tokenizer was not recognized')", StepFailed, "BPE pre-tokenizer was not"),
         ("import nothing_of_this_name", MissingExtra, "nothing_of_this_name"),
         ("", StepFailed, "said: nothing"),
-        (f"raise OSError('x' * 10_000)", StepFailed, "OSError: x"),  # noqa: F541
+        (f"raise OSError('x' * 3_000)", StepFailed, "OSError: x"),  # noqa: F541
     ],
 )
 def test_a_converter_that_fails_is_quoted_shortly(body: str, error: Any, said: str, tmp_path: Path) -> None:

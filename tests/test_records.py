@@ -256,6 +256,7 @@ DIGESTS = {
     "benchmarks": "4a004842eeae0b0aa331ddcfd70f9dd25290064f663336860d22a294c2fd08e4",
     "methodcomparison": "3e5ac50e319c58cf1b76b7c43ffb164225df36063c982143f6375391c7e4de76",
     "pilot": "3dffceaf7a35fdf33e1a667ed0e948e26dcadf1f85592684482d47cc6f4091bf",
+    "export": "826e49e3fe1546527aa4deb4992ff7a0cb7ce10dbc0e309039b3631a41e31539",
 }
 
 

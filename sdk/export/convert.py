@@ -78,6 +78,6 @@ def _convert(converter: Path, script: str, arguments: list[str], out: Path) -> N
         )
     if status or not out.is_file():
         raise StepFailed(
-            f"llama.cpp's {script} failed (exit {status}) and said: {last} Nothing was exported. Where it does not "
+            f"llama.cpp's {script} failed (exit {status}) and said: {last}. Nothing was exported. Where it does not "
             "know this architecture or tokenizer, name a newer checkout; where the disk is full, free space."
         )

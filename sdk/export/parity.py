@@ -112,7 +112,7 @@ def certify(
     pairs = [*zip(approved.likely, exported.likely, strict=True)]
     divergences = np.array([_divergence(one, other) for one, other in pairs])
     top = [_likeliest(one) == _likeliest(other) for one, other in pairs]
-    lost = [_of(one, token) - _of(other, token) for (one, other), token in zip(pairs, asked.wanted, strict=True)]
+    lost = [_lost(one, other, token) for (one, other), token in zip(pairs, asked.wanted, strict=True)]
     places = len(pairs)
     if asked.questions:
         same = [one == other for one, other in zip(approved.answers, exported.answers, strict=True)]
@@ -154,6 +154,13 @@ def _of(likely: Likely, token: int) -> float:
     """
     value = likely.get(token, min(likely.values()))
     return value if math.isfinite(value) else math.log(_LEAST)
+
+
+def _lost(approved: Likely, exported: Likely, token: int) -> float:
+    """Return by how much less likely the token became, nats; 0 where both are below what the engine names."""
+    if token in exported:
+        return _of(approved, token) - _of(exported, token)
+    return max(0.0, _of(approved, token) - _of(exported, token))
 
 
 def _divergence(approved: Likely, exported: Likely) -> float:
