@@ -25,7 +25,7 @@ from sdk.model.base_tokenizer import tokenizer_from
 from sdk.model.chat import Chat
 from sdk.model.dense_weights import keep_unpacked
 from sdk.model.generate import generate_ids
-from sdk.model.load import compute_dtype, load_opened
+from sdk.model.load import load_opened
 from sdk.model.probes import ask_probes
 from sdk.records import Behaviour, OnProgress, Quantization
 
@@ -97,7 +97,9 @@ class InTransformers:
 def load_merged(folder: Path, on_progress: OnProgress) -> InTransformers:
     """Load a merged folder as anybody does who has transformers and not this package."""
     offline = {"local_files_only": True, "trust_remote_code": False}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=compute_dtype(), **offline)
+    # On a GPU in the type that it is stored in; a CPU computes in 32 bits, which changes no weight.
+    dtype, device = ("auto", "cuda") if torch.cuda.is_available() else (torch.float32, "cpu")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **offline).to(device)
     return InTransformers(model.eval(), Chat(tokenizer_from(folder, folder)), on_progress)
 
 

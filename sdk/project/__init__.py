@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.errors import InvalidInput, OutOfOrder, SDKError
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, DomainChoice, KeyURIs
-from sdk.project.export_papers import wipe_cut_off
+from sdk.project.cut_off import wipe_cut_off
 from sdk.project.notebook import NotebookProgress, in_notebook
 from sdk.project.perform import perform
 from sdk.project.read_only import ReadOnlyState, is_read_only
