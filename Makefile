@@ -24,6 +24,7 @@ demo-smollm2: .venv/installed
 
 test: .venv/installed-dev
 	-@$(BIN)/python -m tools.real_base > /dev/null # where it cannot be had, its tests are skipped and say why
+	-@$(BIN)/python -m tools.llama_converter > /dev/null # the same
 	$(BIN)/python -m pytest
 
 test-fast: .venv/installed-dev

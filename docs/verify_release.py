@@ -27,6 +27,7 @@ OMS = "https://model_signing/signature/v1.0"
 RING, DECISION = "application/vnd.domain-adaptation-sdk.ring+json", "urn:domain-adaptation-sdk:decision:v1"
 ALWAYS = {"adapter_config.json", "bom.json", "manifest.json", "model.sig"}
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+SOME = TOKENIZER | {"behaviour.json"}  # the latter in packages since 0.2.0
 PLAIN, SEALED = "adapter_model.safetensors", "adapter_model.safetensors.floe"
 EITHER = {"reviewer", "approver"}
 ROLES = {"review": {"reviewer"}, "approve": {"approver"}, "reject": EITHER, "withdraw": EITHER}
@@ -199,7 +200,7 @@ class Release:
     def check_package(self):
         """OpenSSF Model Signing 1.0; all of the bundle but the signature proper follows from files and key."""
         data = self.data = {path.name: read(path) for path in sorted(self.package.iterdir())}
-        need(data.keys() <= ALWAYS | TOKENIZER | {PLAIN, SEALED}, f"not all belong to a package: {[*data]!a}")
+        need(data.keys() <= ALWAYS | SOME | {PLAIN, SEALED}, f"not all belong to a package: {[*data]!a}")
         need(data.keys() >= ALWAYS and len({PLAIN, SEALED} & data.keys()) == 1, "a file of the package is missing")
         self.files = {name: digest(data[name]).hex() for name in data if name != "model.sig"}
         self.trainer = self.members.get(json.loads(data["manifest.json"])["signing_key"])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.policy.schema import ApproveRules as ApproveRules
     from sdk.policy.schema import AuditRules as AuditRules
     from sdk.policy.schema import EvaluateRules as EvaluateRules
+    from sdk.policy.schema import ExportRules as ExportRules
     from sdk.policy.schema import LeakRules as LeakRules
     from sdk.policy.schema import Policy as Policy
     from sdk.policy.schema import RuleSource as RuleSource
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Alternative as Alternative
     from sdk.records import Approval as Approval
     from sdk.records import AskedFloors as AskedFloors
+    from sdk.records import BehaviourCheck as BehaviourCheck
     from sdk.records import BenchmarkResult as BenchmarkResult
     from sdk.records import Benchmarks as Benchmarks
     from sdk.records import BenchmarkSettings as BenchmarkSettings
@@ -54,6 +56,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Comparison as Comparison
     from sdk.records import Confusion as Confusion
     from sdk.records import ExpectedAccuracy as ExpectedAccuracy
+    from sdk.records import Export as Export
     from sdk.records import FileRef as FileRef
     from sdk.records import Finding as Finding
     from sdk.records import Floor as Floor
@@ -64,6 +67,8 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Leakage as Leakage
     from sdk.records import Leaks as Leaks
     from sdk.records import Lengths as Lengths
+    from sdk.records import Likeness as Likeness
+    from sdk.records import LikenessLimits as LikenessLimits
     from sdk.records import LossPoint as LossPoint
     from sdk.records import LossSpike as LossSpike
     from sdk.records import MajorityScore as MajorityScore
@@ -80,6 +85,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test compares it with what
     from sdk.records import Overlap as Overlap
     from sdk.records import Package as Package
     from sdk.records import PairedChange as PairedChange
+    from sdk.records import Parity as Parity
     from sdk.records import Pilot as Pilot
     from sdk.records import Piloted as Piloted
     from sdk.records import Probed as Probed
@@ -119,20 +125,21 @@ _NAMES = {  # module -> public names in it, so that importing sdk imports nothin
     "sdk.hardware": "detect_hardware",
     "sdk.model.adapted": "AdaptedModel",
     "sdk.policy.schema": """
-        ApproveRules AuditRules EvaluateRules LeakRules Policy RuleSource ScrubRules SealRules
+        ApproveRules AuditRules EvaluateRules ExportRules LeakRules Policy RuleSource ScrubRules SealRules
         TrainRules
     """,
     "sdk.project": "Project",
     "sdk.project.charter": "copy_domain",
     "sdk.project.estimating": "estimate",
     "sdk.records": """
-        Advice Alternative Approval AskedFloors BenchmarkResult BenchmarkSettings Benchmarks Calibration Columns
-        Comparison Confusion ExpectedAccuracy FileRef Finding Floor Forgetting FullFinetuning Hardware Interval
-        Leakage Leaks Lengths LossPoint LossSpike MajorityScore Memory MethodComparison MethodResult MethodRun
-        MetricScores Metrics ModelShape NearDuplicate Needs Outcome Overlap Package PairedChange Pilot Piloted
-        Probed Publication Quarantined QuestionScores Range Recall Release Reliability Review Run Scores
-        Scrubbed SliceScore SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings
-        ValidationPoint Verified
+        Advice Alternative Approval AskedFloors BehaviourCheck BenchmarkResult BenchmarkSettings Benchmarks
+        Calibration Columns Comparison Confusion ExpectedAccuracy Export FileRef Finding Floor Forgetting
+        FullFinetuning Hardware Interval Leakage Leaks Lengths Likeness LikenessLimits LossPoint LossSpike
+        MajorityScore Memory MethodComparison MethodResult MethodRun MetricScores Metrics ModelShape
+        NearDuplicate Needs Outcome Overlap Package PairedChange Parity Pilot Piloted Probed Publication
+        Quarantined QuestionScores Range Recall Release Reliability Review Run Scores Scrubbed SliceScore
+        SourceFile Speed StandingDecision StepRecord Stratum TextOutcome Texts TrainSettings ValidationPoint
+        Verified
     """,
     "sdk.review": "ReviewRow",
     "sdk.serve.admit": "Trust",

@@ -9,9 +9,11 @@ named here, no open file.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +32,9 @@ Stream = int | IO[bytes]
 PIPE: Stream = subprocess.PIPE
 NOTHING: Stream = subprocess.DEVNULL
 LOCALHOST = "127.0.0.1"
+_C_LIBRARY = ctypes.CDLL(None)  # loaded beforehand: between fork and exec nothing may be
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LAST_BYTES = 4096  # of what a script said
 
 _SOURCES = str(Path(__file__).resolve().parents[1])  # the folder that holds this package
 
@@ -203,6 +208,33 @@ def start_script(script: Path, folder: Path) -> Child:
         close_fds=True,
         start_new_session=True,
     )
+
+
+def run_script(script: Path, arguments: Sequence[str], imports: Sequence[Path]) -> tuple[int, str]:
+    """Run a script of others that a user has named, to its end, and return its exit status and the end of its errors.
+
+    imports: the folders that it imports from besides the libraries that are installed. It ends with this process.
+    """
+    found = os.pathsep.join(map(str, imports))
+    with tempfile.TemporaryFile() as errors:
+        status = subprocess.run(  # noqa: S603 - the user has named it
+            [sys.executable, "-P", "-B", str(script), *arguments],
+            stdin=NOTHING,
+            stdout=NOTHING,
+            stderr=errors,
+            cwd=working_folder(),
+            env=environment({"PYTHONPATH": found, "HF_HUB_OFFLINE": "1"}),
+            close_fds=True,
+            start_new_session=True,
+            preexec_fn=_end_with_this_process if sys.platform == "linux" else None,
+            check=False,
+        ).returncode
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _LAST_BYTES))
+        return status, errors.read().decode(errors="replace")
+
+
+def _end_with_this_process() -> None:
+    _C_LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run_in_front(command: Sequence[str], variables: Mapping[str, str], access: Sequence[str] = ()) -> int:

@@ -82,6 +82,8 @@ test_errors:
     a_remedy_that_is_handed_on_is_one every_tampered_gives_a_remedy
 test_evaluate:
     an_adapter_that_learned_the_answer_scores_above_its_base quantized_bases_are_evaluated_too
+test_export: all
+test_export_gguf: all
 test_flavor:
     an_alias_that_was_moved_by_hand another_loader_in_the_store_runs_in_mlflow_and_not_in_ours
     by_version_by_run_and_without_mlflows_loading from_the_embedded_database

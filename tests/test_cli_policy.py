@@ -34,8 +34,8 @@ def broken(path: Path) -> Path:
 def test_check_names_every_policy_that_is_well_formed() -> None:
     done = run("check", "gdpr", "sr-11-7", POLICIES / "hipaa.yaml")
     assert done.exit_code == 0
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["gdpr@5", "finance@6", "hipaa@5"]
-    assert json.loads(run("check", "--json", "gdpr").stdout) == ["gdpr@5"]
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["gdpr@6", "finance@7", "hipaa@6"]
+    assert json.loads(run("check", "--json", "gdpr").stdout) == ["gdpr@6"]
 
 
 def test_check_lists_every_fault_of_every_file(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_explain_shows_every_key_its_reader_and_the_rule() -> None:
     assert "follows from 17 CFR 240.17a-4(a), (f)" in done.stdout
     assert "Not covered" in done.stdout
     shown = json.loads(run("explain", "finance", "--json").stdout)
-    assert (shown["policy"], [each["key"] for each in shown["keys"]]) == ("finance@6", list(KEYS))
+    assert (shown["policy"], [each["key"] for each in shown["keys"]]) == ("finance@7", list(KEYS))
 
 
 def test_explain_shows_text_that_looks_like_markup_as_it_is(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_explain_shows_text_that_looks_like_markup_as_it_is(tmp_path: Path) -> N
 def test_the_shipped_cases_pass() -> None:
     done = run("test", *sorted((POLICIES / "tests").glob("*.yaml")))
     assert done.exit_code == 0, done.stderr
-    assert "gdpr@5: 28 cases as expected." in done.stdout
+    assert "gdpr@6: 31 cases as expected." in done.stdout
 
 
 def test_a_case_that_fails_is_named_and_the_exit_code_is_3(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_case_that_fails_is_named_and_the_exit_code_is_3(tmp_path: Path) -> No
     path.write_text(yaml.safe_dump({"policy": "mine.yaml", "cases": cases}))
     done = run("test", path)
     assert done.exit_code == 3
-    assert "gdpr@5: one is enough: violates approve.approvals: 1 of 2" in " ".join(done.stderr.split())
+    assert "gdpr@6: one is enough: violates approve.approvals: 1 of 2" in " ".join(done.stderr.split())
     assert "none:" not in done.stderr
 
 

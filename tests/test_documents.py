@@ -33,6 +33,7 @@ from sdk.records import (
     BenchmarkSettings,
     Columns,
     Declared,
+    Export,
     Interval,
     Leakage,
     Leaks,
@@ -51,6 +52,7 @@ from sdk.records import (
 )
 from sdk.store import shipped
 from tests import registry_records as made
+from tests.test_records import examples
 from tests.workshop import Workshop
 
 TEMPLATES = Path(sdk.documents.__file__).parent
@@ -368,6 +370,17 @@ def test_figures_are_those_of_the_records() -> None:
         assert dossier.scrubbed.data["train"].sha256 in texts[name]
 
 
+def test_copies_in_plain_stand_in_the_card_with_the_reason() -> None:
+    left = examples()["export"]
+    assert isinstance(left, Export)
+    text = documents(complete(exports=(left,)))[CARD]
+    (row,) = [line for line in text.splitlines() if line.startswith("| merged |")]
+    assert left.identity in row
+    assert "0.0010" in row
+    assert "50.0 %" in row
+    assert "The branch servers run vLLM." in row
+
+
 def test_the_pages_on_safety_and_performance_count_from_the_records() -> None:
     """In both languages; shares with exact limits; a bound of the policy with what is shown of it; no id of a row."""
     spike = LossSpike(step=90, loss=4.5, usual=0.5, z=40, rows=(SECRET,), rows_in_step=8)
@@ -434,7 +447,7 @@ def test_the_eighteen_identifiers_are_those_of_the_rule_with_counts_actions_and_
 
 def test_a_policy_that_names_no_identifier_is_said_to_name_none() -> None:
     text = documents(complete(policy=policy("finance")))[HIPAA]
-    assert "**The policy `finance@6` names no identifiers**" in text
+    assert "**The policy `finance@7` names no identifiers**" in text
     assert not re.search(r"^\| \([A-R]\) ", text, re.MULTILINE)
     assert [what for section, what in gaps(text) if section.startswith("3.")] == []
 

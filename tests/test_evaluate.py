@@ -134,7 +134,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
 
 @pytest.fixture(scope="module")
 def scores(base: Path, questions: Path, adapter: tuple[dict[str, Any], bytes]) -> Scores:
-    return evaluate(questions, str(base), "lora", *adapter, MEASURES, DOMAIN, quiet)
+    return evaluate(questions, str(base), "lora", *adapter, MEASURES, DOMAIN, quiet).scores
 
 
 def test_an_adapter_that_learned_the_answer_scores_above_its_base(scores: Scores) -> None:
@@ -185,17 +185,18 @@ def test_the_same_again_gives_the_same(
     def on_progress(what: str, done: int, total: int | None, figures: Any) -> None:
         told.append((what, done, total))
 
-    again = evaluate(questions, str(base), "lora", *adapter, MEASURES, DOMAIN, on_progress)
+    again = evaluate(questions, str(base), "lora", *adapter, MEASURES, DOMAIN, on_progress).scores
     timing = {"seconds": 0.0, "tokens_per_second": 0.0}
     assert again.model_copy(update=timing) == scores.model_copy(update=timing)
-    assert told == [("generate (base)", 12, 12), ("generate (adapted)", 12, 12)]
+    asked = [("generate (base)", 12, 12), ("generate (adapted)", 12, 12)]
+    assert told == [*asked, ("evaluate (behaviour)", 0, None)]
 
 
 @pytest.mark.parametrize("method", ["qlora-4bit", "qlora-8bit"])
 def test_quantized_bases_are_evaluated_too(
     base: Path, questions: Path, adapter: tuple[dict[str, Any], bytes], method: Any
 ) -> None:
-    scores = evaluate(questions, str(base), method, *adapter, MEASURES, DOMAIN, quiet)
+    scores = evaluate(questions, str(base), method, *adapter, MEASURES, DOMAIN, quiet).scores
     assert scores.adapted["all"].perplexity < scores.base["all"].perplexity
 
 
@@ -234,7 +235,8 @@ def test_labels_and_likelihoods_of_choices_are_measured_of_both_models(
     metrics = ["multiple_choice", "multiple_choice_likelihood", "multiple_choice_likelihood_norm"]
     changes = {"metric": "macro_f1", "metrics": metrics, "scoring": {"labels": CHOICES}}
     domain = Domain.model_validate({**DOMAIN.model_dump(), **changes})
-    scores = evaluate(choices, str(base), "lora", *adapter, Measures(domain.measured, domain.scoring), domain, quiet)
+    measures = Measures(domain.measured, domain.scoring)
+    scores = evaluate(choices, str(base), "lora", *adapter, measures, domain, quiet).scores
     found = scores.adapted["all"]
     for metric in ("classification", *metrics):
         assert found.of(metric).value == 0.75, f"{metric}: what was learned is right for nine of twelve"  # type: ignore[arg-type]

@@ -36,6 +36,13 @@ LATER = {
     "approve.separate_duties": "of persons",
     "approve.reviews": "of persons",
     "approve.approvals": "of persons",
+    "export.formats": "the user names the form, and export refuses before it begins",
+    "export.max_kl_mean": "measured",
+    "export.max_kl_p99": "measured",
+    "export.min_top1": "measured",
+    "export.min_same_answers": "measured",
+    "export.max_score_loss": "measured",
+    "export.max_perplexity_ratio": "measured",
 }
 
 

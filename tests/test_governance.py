@@ -352,7 +352,7 @@ GOVERNED: dict[str, tuple[Act, str]] = {  # what is done, and the event that say
     "rotate": (lambda p, w, out: p.rotate("signing", w.approver("new")), "rotate"),
     "adopt": (lambda p, w, out: p.adopt(policy=out / "policy.yaml"), "init"),
     "history": (lambda p, w, out: p.history(), "read"),
-    "export": (lambda p, w, out: p.export("jsonl"), "read"),
+    "export_log": (lambda p, w, out: p.export_log("jsonl"), "read"),
     "prove": (lambda p, w, out: p.prove(3), "read"),
 }
 
@@ -390,7 +390,7 @@ def done_without_record(made: Project, workshop: Workshop, folder: Path, name: s
     return tried, found
 
 
-QUICK = ["enroll", "revoke", "rotate", "adopt", "history", "export", "prove", "load", "promote"]
+QUICK = ["enroll", "revoke", "rotate", "adopt", "history", "export_log", "prove", "load", "promote"]
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -15,12 +15,14 @@ from sdk.policy import (
     MOMENTS,
     RULES,
     AfterEvaluate,
+    AfterExport,
     AfterScrub,
     Allowing,
     ApprovalsCounted,
     BeforeBenchmark,
     BeforeCreate,
     BeforeEvaluate,
+    BeforeExport,
     BeforeRegister,
     BeforeScrub,
     BeforeTrain,
@@ -72,7 +74,7 @@ def lab() -> dict[str, Any]:
     return yaml.safe_load((shipped("policies") / "unsafe-lab.yaml").read_text())
 
 
-ROOMS = ("scrub", "train", "evaluate", "leaks", "seal", "approve", "audit")
+ROOMS = ("scrub", "train", "evaluate", "leaks", "seal", "approve", "export", "audit")
 
 
 def keys(document: dict[str, Any]) -> set[str]:
@@ -200,6 +202,13 @@ TURNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "approve.separate_duties": (True, False, {"shared_duties": "owner and approver"}),
     "approve.reviews": (2, 1, {"reviews": 1}),
     "approve.approvals": (2, 1, {"approvals": 1}),
+    "export.formats": (["peft"], ["peft", "gguf"], {"export_format": "gguf"}),
+    "export.max_kl_mean": (0.02, 0.1, {"kl_mean": 0.063}),
+    "export.max_kl_p99": (0.3, 2.0, {"kl_p99": 0.5}),
+    "export.min_top1": (0.95, 0.8, {"top1": 0.806}),
+    "export.min_same_answers": (0.8, 0.5, {"same_answers": 0.7}),
+    "export.max_score_loss": (0.05, 0.1, {"score_loss": 0.06}),
+    "export.max_perplexity_ratio": (1.02, 1.05, {"perplexity_ratio": 1.034}),
 }
 
 
@@ -207,6 +216,14 @@ def test_every_rule_is_turned_below() -> None:
     assert set(TURNS) == set(RULES)
 
 
+EQUAL: dict[str, Any] = {
+    "kl_mean": 0.0,
+    "kl_p99": 0.0,
+    "top1": 1.0,
+    "same_answers": 1.0,
+    "score_loss": 0.0,
+    "perplexity_ratio": 1.0,
+}
 CLEAN: dict[str, Any] = {"contamination": 0.0, "repeated": ""}
 # what nothing is wrong with under unsafe-lab, at every moment
 HARMLESS: dict[type[Moment], Moment] = {
@@ -239,6 +256,8 @@ HARMLESS: dict[type[Moment], Moment] = {
         TrainerKnown(shared_duties=""),
         ReviewsCounted(reviews=99),
         ApprovalsCounted(approvals=99),
+        BeforeExport(export_format="peft"),
+        AfterExport(**EQUAL),
     )
 }
 
@@ -280,12 +299,30 @@ def test_turning_a_rule_turns_the_outcome(rule: str) -> None:
         ("approve.min_reason_length", {"reason_length": 10}),
         ("approve.reviews", {"reviews": 1}),
         ("approve.approvals", {"approvals": 1}),
+        ("export.max_kl_mean", {"kl_mean": 0.1}),
+        ("export.max_kl_p99", {"kl_p99": 2.0}),
+        ("export.min_top1", {"top1": 0.8}),
+        ("export.min_same_answers", {"same_answers": 0.5}),
+        ("export.max_score_loss", {"score_loss": 0.1}),
+        ("export.max_perplexity_ratio", {"perplexity_ratio": 1.05}),
     ],
 )
 def test_a_limit_that_is_just_kept_is_kept(rule: str, facts: dict[str, Any]) -> None:
     policy = turned(rule, TURNS[rule][1])
     for moment in moments_of(rule, facts):
         require(policy, moment)
+
+
+def test_a_policy_of_an_earlier_version_lets_nothing_out_in_plain() -> None:
+    document = lab()
+    before = Policy.model_validate(document).model_dump(mode="json")
+    del document["export"]
+    earlier = Policy.model_validate(document)
+    assert "export" not in earlier.model_dump(mode="json")  # so its digest is what it was
+    assert before["export"]["formats"] == ["peft", "merged", "gguf", "gguf-lora"]
+    with pytest.raises(Refused, match=r"export\.formats"):
+        require(earlier, BeforeExport(export_format="peft"))
+    assert len(violations(earlier, AfterExport(**EQUAL))) == 6
 
 
 def test_the_least_improvement_is_one() -> None:
@@ -348,6 +385,15 @@ CHECKED: dict[type[Moment], set[str]] = {
     TrainerKnown: {"approve.separate_duties"},
     ReviewsCounted: {"approve.reviews"},
     ApprovalsCounted: {"approve.approvals"},
+    BeforeExport: {"export.formats"},
+    AfterExport: {
+        "export.max_kl_mean",
+        "export.max_kl_p99",
+        "export.min_top1",
+        "export.min_same_answers",
+        "export.max_score_loss",
+        "export.max_perplexity_ratio",
+    },
 }
 
 
@@ -543,6 +589,13 @@ STRICTER: dict[str, tuple[Any, Any]] = {  # key -> (a value, a stricter one)
     "approve.separate_duties": (False, True),
     "approve.min_reason_length": (10, 20),
     "approve.valid_days": (None, 365),
+    "export.formats": (["peft", "gguf"], ["peft"]),
+    "export.max_kl_mean": (0.1, 0.02),
+    "export.max_kl_p99": (2.0, 0.3),
+    "export.min_top1": (0.8, 0.95),
+    "export.min_same_answers": (0.5, 0.8),
+    "export.max_score_loss": (0.1, 0.05),
+    "export.max_perplexity_ratio": (1.05, 1.02),
     "audit.retention_years": (3, 6),
     "audit.unrecorded_training": ("continue", "refuse"),
 }

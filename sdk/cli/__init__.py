@@ -5,6 +5,7 @@ from sdk.cli import (  # noqa: F401 - they register themselves
     audit_commands,
     benchmark_commands,
     commands,
+    export_commands,
     flow,
     founding_commands,
     key_commands,

@@ -38,7 +38,7 @@ WAY = {
     "Begin": ("run", "init", "domain", "adopt", "estimate"),
     "Rows and settings": ("advise", "probe", "scrub", "review", "reveal", "pilot", "compare"),
     "Training and measuring": ("train", "predictions", "evaluate", "prepare", "benchmark", "leaks"),
-    "Into production": ("register", "explain", "approve", "promote", "load", "generate"),
+    "Into production": ("register", "explain", "approve", "promote", "load", "generate", "export", "check-export"),
     "Looking and proving": ("history", "verify", "audit", "documents", "ui"),
     "Keys, policies, this machine": ("keys", "policy", "doctor", "completion"),
 }

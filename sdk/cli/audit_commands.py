@@ -70,7 +70,7 @@ def export(
 ) -> None:
     """Hand the events over to another system. An event."""
     with output(False) as out:
-        lines = Project.open(project).export(form)
+        lines = Project.open(project).export_log(form)
         if to is None:
             # To a file or a pipe as it is, byte for byte; in front of a person nothing may steer the terminal.
             text = lines.decode()

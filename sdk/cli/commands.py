@@ -150,6 +150,7 @@ def verify(
                 counted(verified.packages, "package"),
                 counted(verified.approvals, "decision"),
             ),
+            *([styled("[dim]Papers of {} in plain.", counted(verified.exports, "export"))] if verified.exports else []),
             *map(show.note, verified.notes),
             styled(
                 "[dim]Root {}. Keep it elsewhere, and the checkpoint below: they show a project that was replaced, and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -22,6 +23,7 @@ from sdk.records import (
     METRICS,
     Approval,
     Decision,
+    Export,
     Release,
     Run,
     Scores,
@@ -291,6 +293,35 @@ def release(release: Release) -> RenderableType:
             ("model version", visible(f"{release.model_name} version {release.version} in {release.tracking_uri}")),
             ("run", visible(release.run_id)),
         ]
+    )
+
+
+def export(record: Export, folder: Path) -> RenderableType:
+    parity, total = record.parity, sum(ref.size for ref in record.exported)
+    onto = f" onto {record.onto}" if record.onto else ""
+    return Group(
+        styled("[bold green]Exported[/] {}{} to {}. These weights are in plain now.", record.format, onto, folder),
+        grid(
+            [
+                ("parent", f"sha256:{record.package}"),
+                ("identity", f"sha256:{record.identity}"),
+                ("files", f"{len(record.exported)}, {total / 1e6:,.1f} MB, weights {record.weight_type}"),
+                ("asked in", visible(parity.engine)),
+                ("behaviour seal", parity.behaviour.brief() if parity.behaviour else "none: the package is older"),
+                ("divergence", f"{parity.kl_mean:.5f} nats a token, 99th percentile {parity.kl_p99:.4f}"),
+                ("likeliest token", f"the same at {parity.top1.value:.1%} of {parity.places} places"),
+                ("greedy answers", f"the same for {parity.same_answers.value:.1%} of {parity.questions} questions"),
+                (
+                    parity.metric,
+                    f"{parity.score_exported:.3f}, approved {parity.score:.3f}; "
+                    f"change {parity.score_change.value:+.3f} "
+                    f"({parity.score_change.low:+.3f} to {parity.score_change.high:+.3f})",
+                ),
+                ("perplexity", f"{parity.perplexity_ratio:.4f} of the approved model's"),
+                *(("note", visible(text)) for text in record.notes),
+            ]
+        ),
+        styled("[dim]Before it is served elsewhere: sdk check-export {}", folder),
     )
 
 

@@ -13,6 +13,7 @@ from sdk.records import (
     BenchmarkResult,
     Benchmarks,
     Declared,
+    Export,
     Leaks,
     Package,
     Record,
@@ -91,6 +92,7 @@ class Dossier:
     package: Package | None = None
     release: Release | None = None
     approvals: tuple[Decided, ...] = ()
+    exports: tuple[Export, ...] = ()  # of the release, oldest first
     events: Sequence[Happened] = ()  # oldest first
     base_source: str = ""  # empty, as the licence: of a project that a version before 0.2.0 made
     base_license: str = ""

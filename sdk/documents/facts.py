@@ -78,6 +78,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
     records, package, review = dossier.records, dossier.package, dossier.review
     digests = {name: record.digest for name, record in records.items() if record is not None}
     digests |= {f"benchmarks, {number}": each.digest for number, each in enumerate(dossier.benchmarks, 1)}
+    digests |= {f"export, {number}": each.digest for number, each in enumerate(dossier.exports, 1)}
     asked = dossier.scores.asked if dossier.scores else None
     if dossier.declared is not None:
         digests["what persons declared"] = dossier.declared.record.digest
@@ -101,6 +102,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "signed_by": dossier.person(package.signed_by) if package else _unrecorded(Package),
         "reviewer": dossier.person(review.reviewer) if review else _unrecorded(Review),
         "approvals": dossier.approvals,
+        "exports": dossier.exports,
         "undecided": _unrecorded(Approval),
         "actions": _actions(dossier),
         "newest": dossier.events[-1] if dossier.events else ABSENT,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sdk.model.uncompiled  # noqa: F401 - sets what the libraries below read when they are imported
 
@@ -30,8 +30,10 @@ from sdk.model import Base, Chat, Encoded, cut_texts, encode_rows
 from sdk.model.adapter import attach_adapter
 from sdk.model.generate import answer_ids
 from sdk.model.load import load_base
+from sdk.model.probes import measure_behaviour
 from sdk.records import (
     ALWAYS,
+    Behaviour,
     Forgetting,
     Interval,
     Method,
@@ -49,6 +51,13 @@ _BATCH_TOKENS = 4_096
 _LOSS_TOKENS = 512
 
 
+class Evaluation(NamedTuple):
+    """What base and adapted model scored, and how the two behave where they differ."""
+
+    scores: Scores
+    behaviour: Behaviour
+
+
 def evaluate(
     data: RowsFile | Path,
     base: Base,
@@ -58,11 +67,11 @@ def evaluate(
     measures: Measures,
     domain: Domain,
     on_progress: OnProgress,
-) -> Scores:
+) -> Evaluation:
     """Ask both models every question of a scrubbed evaluation file and compare with its reference answers.
 
     Where the file holds running text, both read it: its perplexity is the metric, and that on general texts and answers
-    tells what was forgotten.
+    tells what was forgotten. In any case both are asked the probes of their behaviour.
     adapter_config, adapter_weights: content of adapter_config.json and bytes of adapter_model.safetensors, which are
     attached from memory. measures: the domain's metrics.
     Raises InvalidInput with every row that does not fit the model, StepFailed where a perplexity is not finite.
@@ -88,7 +97,8 @@ def evaluate(
     adapted = attach_adapter(model, adapter_config, adapter_weights)
     after, speed = given(adapted, "adapted")
     old, new = measures.measure(before), measures.measure(after)
-    return Scores(
+    behaviour = _behaviour(adapted, chat, rows, domain.prompt, on_progress)
+    scores = Scores(
         metric=domain.metric,
         base=_by_language(rows, old, "base"),
         adapted=_by_language(rows, new, "adapted"),
@@ -98,6 +108,12 @@ def evaluate(
         tokens_per_second=speed,
         seconds=time.monotonic() - began,
     )
+    return Evaluation(scores, behaviour)
+
+
+def _behaviour(adapted: PeftModel, chat: Chat, rows: Sequence[Row], prompt: str, on_progress: OnProgress) -> Behaviour:
+    on_progress("evaluate (behaviour)", 0, None, {})
+    return measure_behaviour(adapted, chat, prompt, {row.language for row in rows})
 
 
 def _encode_choices(chat: Chat, rows: Sequence[Row], prompt: str, longest: int) -> list[list[Encoded]]:
@@ -158,7 +174,7 @@ def _read_texts(
     adapter: tuple[Mapping[str, Any], bytes],
     prompt: str,
     on_progress: OnProgress,
-) -> Scores:
+) -> Evaluation:
     """Return the perplexity of running text, and that on general texts and answers, before and after the training."""
     began = time.monotonic()
     length = min(TEXT_LENGTH, getattr(model.config, "max_position_embeddings", TEXT_LENGTH))
@@ -182,7 +198,8 @@ def _read_texts(
     after = read(adapted, "adapted")
     speed = sum(len(piece.input_ids) for piece in pieces) / (time.monotonic() - reading)
     kinds = {"texts": [row.is_text for row in general], "answers": [not row.is_text for row in general]}
-    return Scores(
+    behaviour = _behaviour(adapted, chat, rows, prompt, on_progress)
+    scores = Scores(
         metric="perplexity",
         base=_read_by_language(rows, before[: len(rows)], "base"),
         adapted=_read_by_language(rows, after[: len(rows)], "adapted"),
@@ -208,6 +225,7 @@ def _read_texts(
         tokens_per_second=speed,
         seconds=time.monotonic() - began,
     )
+    return Evaluation(scores, behaviour)
 
 
 def _read_by_language(rows: Sequence[Row], found: Sequence[_Read], which: str) -> dict[str, Metrics]:

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from sdk.errors import InvalidInput
+from sdk.model.dense_weights import keep_unpacked
 from sdk.records import canonical_json
 
 _Types = Mapping[str, type | tuple[type, ...]]
@@ -177,4 +178,6 @@ def attach_adapter(model: PreTrainedModel, config: Mapping[str, Any], weights: b
         raise InvalidInput("The adapter does not fit this base model; use the base that it was trained on.") from error
     assert isinstance(adapted, PeftModel)
     set_adapter_weights(adapted, weights)
+    if config.get("use_dora"):
+        keep_unpacked(adapted)
     return adapted.requires_grad_(False).eval()

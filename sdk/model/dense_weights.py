@@ -27,6 +27,16 @@ def is_packed(layer: torch.nn.Module) -> bool:
     return isinstance(layer, Linear4bit) and getattr(layer.weight.quant_state, "packing_format_for_cpu", False)
 
 
+def keep_unpacked(model: torch.nn.Module) -> None:
+    """Have bitsandbytes leave the order of 4-bit weights as it is: PEFT reads them for DoRA's norms, and reads amiss.
+
+    On a CPU with bfloat16 instructions, where every answer of such an adapter would be wrong.
+    """
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
+
+
 def dense(layer: torch.nn.Module, dtype: torch.dtype) -> torch.Tensor:
     """Return the layer's weights, (outputs, inputs), in this type; a new tensor where they are quantized."""
     weight: Any = layer.weight

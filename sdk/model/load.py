@@ -16,7 +16,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.integrations import replace_with_bnb_linear
+from transformers.quantizers.base import HfQuantizer, get_keys_to_not_convert
 from transformers.utils.logging import disable_progress_bar
 
 from sdk.data.base_folder import Base, BaseFolder, private_copy
@@ -79,10 +80,31 @@ def _left_alone(
     """Return the modules that are not quantized; None: those that transformers leaves by itself."""
     if quantization.method not in ("qlora-4bit", "qlora-8bit") or not quantization.kept:
         return None
-    with torch.device("meta"):  # names alone, without weights
-        skeleton = model_class._from_config(config)
+    skeleton = _skeleton(model_class, config)
     # Given a list, transformers leaves nothing else, and would quantize the head.
     return [*get_keys_to_not_convert(skeleton), *kept_layers(skeleton, quantization)]
+
+
+def _skeleton(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
+    with torch.device("meta"):  # names alone, without weights
+        made: PreTrainedModel = model_class._from_config(config)
+    return made
+
+
+def skeleton_of(opened: BaseFolder, quantization: Quantization) -> PreTrainedModel:
+    """Return an opened base's modules without weights, those that are quantized as bitsandbytes' layers."""
+    with private_copy(opened) as private:
+        config = AutoConfig.from_pretrained(private, local_files_only=True, trust_remote_code=False)
+    model_class, config = _model_class(config)
+    model = _skeleton(model_class, config)
+    options = _quantization(quantization, compute_dtype(), model_class, config)
+    if options is not None:
+        skipped = HfQuantizer.get_modules_to_not_convert(
+            model, options.llm_int8_skip_modules, model._keep_in_fp32_modules
+        )
+        with torch.device("meta"):
+            model = replace_with_bnb_linear(model, skipped, options)
+    return model
 
 
 def load_base(

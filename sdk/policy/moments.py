@@ -120,6 +120,34 @@ class ApprovalCount(Fact):
     approvals: int = Field(description="distinct approvers whose approvals count")
 
 
+class ExportedForm(Fact):
+    export_format: str = Field(description="form in which plain weights are to leave the project")
+
+
+class MeanDivergence(Fact):
+    kl_mean: float = Field(description="from the approved model to the exported one, nats a token")
+
+
+class TailDivergence(Fact):
+    kl_p99: float = Field(description="99th percentile of the same over the tokens, nats")
+
+
+class TopAgreement(Fact):
+    top1: float = Field(description="share of the tokens with the same most likely one")
+
+
+class SameAnswers(Fact):
+    same_answers: float = Field(description="share of the questions with the same greedy answer")
+
+
+class ScoreLoss(Fact):
+    score_loss: float = Field(description="most that the score may have fallen, by a 95 % paired interval")
+
+
+class PerplexityRatio(Fact):
+    perplexity_ratio: float = Field(description="of the reference answers, exported over approved")
+
+
 # -- moments ----------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +253,16 @@ class ApprovalsCounted(ApprovalCount, Moment):
     step = "approve"
 
 
+class BeforeExport(ExportedForm, Moment):
+    step = "export"
+
+
+class AfterExport(MeanDivergence, TailDivergence, TopAgreement, SameAnswers, ScoreLoss, PerplexityRatio, Moment):
+    """When the exported files were asked what the approved model was asked, in the engine that will serve them."""
+
+    step = "export"
+
+
 MOMENTS: tuple[type[Moment], ...] = (
     BeforeCreate,
     BeforeScrub,
@@ -243,4 +281,6 @@ MOMENTS: tuple[type[Moment], ...] = (
     TrainerKnown,
     ReviewsCounted,
     ApprovalsCounted,
+    BeforeExport,
+    AfterExport,
 )

@@ -56,6 +56,10 @@ def _bounds(before: dict[str, float] | None, after: dict[str, float] | None) -> 
     return changes.pop() if len(changes) == 1 else "other"
 
 
+def _formats(before: tuple[str, ...] | None, after: tuple[str, ...] | None) -> Change:
+    return FEWER(before or (), after or ())
+
+
 def _other(before: Any, after: Any) -> Change:
     """Call no value stricter than another by itself."""
     return "other"
@@ -64,6 +68,7 @@ def _other(before: Any, after: Any) -> Change:
 HIGHER = _ranked(lambda value: value)
 LOWER = _ranked(lambda value: -value)
 LOWER_NOT_NULL = _ranked(lambda value: float("-inf") if value is None else -value)
+HIGHER_NOT_NULL = _ranked(lambda value: float("-inf") if value is None else value)
 TRUE, FALSE = _ranked(bool), LOWER
 MORE, FEWER = _held(wider_is_stricter=True), _held(wider_is_stricter=False)
 REFUSE = _ranked(lambda value: value == "refuse")
@@ -115,6 +120,13 @@ KEYS: dict[str, Key] = {
     "approve.separate_duties": Key("approve, load", TRUE),
     "approve.min_reason_length": Key("approve, load", HIGHER),
     "approve.valid_days": Key("approve, load", LOWER_NOT_NULL, "approve"),
+    "export.formats": Key("export", _formats),
+    "export.max_kl_mean": Key("export", LOWER_NOT_NULL),
+    "export.max_kl_p99": Key("export", LOWER_NOT_NULL),
+    "export.min_top1": Key("export", HIGHER_NOT_NULL),
+    "export.min_same_answers": Key("export", HIGHER_NOT_NULL),
+    "export.max_score_loss": Key("export", LOWER_NOT_NULL),
+    "export.max_perplexity_ratio": Key("export", LOWER_NOT_NULL),
     "audit.retention_years": Key("audit", HIGHER, "audit"),
     "audit.unrecorded_training": Key("train", REFUSE, "project"),
 }

@@ -22,20 +22,27 @@ from sdk.policy.moments import (
     DomainCode,
     DomainFloors,
     Duties,
+    ExportedForm,
     Exposure,
     Extraction,
     Fact,
     Improvement,
     LeakCheck,
+    MeanDivergence,
     MissBound,
     ModelCode,
     Moment,
+    PerplexityRatio,
     PlantedRecall,
     QuestionCount,
     ReasonLength,
     Retention,
     ReviewCount,
+    SameAnswers,
+    ScoreLoss,
     SmallestGroup,
+    TailDivergence,
+    TopAgreement,
 )
 from sdk.policy.schema import Policy, policy_value
 from sdk.records import Frozen
@@ -196,6 +203,41 @@ RULES: dict[str, Rule] = {
         ApprovalCount,
         lambda limit, fact: fact.approvals >= limit,
         "{approvals} of {rule} approvals that count; have the approvers run `sdk approve`",
+    ),
+    "export.formats": _rule(
+        ExportedForm,
+        lambda limit, fact: fact.export_format in (limit or ()),
+        "plain weights may not leave as {export_format}; a policy of your own names the forms that may",
+    ),
+    "export.max_kl_mean": _rule(
+        MeanDivergence,
+        lambda limit, fact: limit is not None and fact.kl_mean <= limit,
+        "mean divergence {kl_mean:.4f} nats a token from the approved model is above {rule}",
+    ),
+    "export.max_kl_p99": _rule(
+        TailDivergence,
+        lambda limit, fact: limit is not None and fact.kl_p99 <= limit,
+        "99th percentile of the divergence {kl_p99:.3f} nats is above {rule}",
+    ),
+    "export.min_top1": _rule(
+        TopAgreement,
+        lambda limit, fact: limit is not None and fact.top1 >= limit,
+        "the most likely token is the same at {top1:.3f} of the places, below {rule}",
+    ),
+    "export.min_same_answers": _rule(
+        SameAnswers,
+        lambda limit, fact: limit is not None and fact.same_answers >= limit,
+        "{same_answers:.3f} of the questions get the same answer, below {rule}",
+    ),
+    "export.max_score_loss": _rule(
+        ScoreLoss,
+        lambda limit, fact: limit is not None and fact.score_loss <= limit,
+        "the score may have fallen by {score_loss:.3f} (95 % paired interval), above {rule}",
+    ),
+    "export.max_perplexity_ratio": _rule(
+        PerplexityRatio,
+        lambda limit, fact: limit is not None and fact.perplexity_ratio <= limit,
+        "the perplexity of the reference answers is {perplexity_ratio:.4f} times the approved model's, above {rule}",
     ),
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from pydantic.fields import FieldInfo
 
-from sdk.records import DECIDING, Frozen, Method, canonical_json, sha256, spelled
+from sdk.records import DECIDING, ExportFormat, Frozen, Method, canonical_json, sha256, spelled
 
 Action = Literal["placeholder", "token", "surrogate", "mask", "generalize", "shift", "delete", "keep"]
 # Keys that an earlier version did not know; a policy that a project has adopted may lack them.
@@ -17,6 +17,13 @@ ADDED = (
     "evaluate.run_domain_code",
     "evaluate.forgetting",
     "approve.separate_duties",
+    "export.formats",
+    "export.max_kl_mean",
+    "export.max_kl_p99",
+    "export.min_top1",
+    "export.min_same_answers",
+    "export.max_score_loss",
+    "export.max_perplexity_ratio",
 )
 ADDED_NAMES = frozenset(key.partition(".")[2] for key in ADDED)
 ALWAYS_DELETED = frozenset({"CVV", "PIN", "TRACK_DATA"})  # PCI DSS 4.0.1, 3.3.1: never kept after authorization
@@ -157,6 +164,38 @@ class ApproveRules(_Grown):
     )
 
 
+class ExportRules(_Grown):
+    """What plain weights must show before they leave; the whole section is missing in what earlier versions wrote."""
+
+    formats: tuple[ExportFormat, ...] | None = Field(
+        default=None,
+        description="forms in which a release may leave the project in plain; none: it may not. null: as none, only "
+        "in what earlier versions have written",
+    )
+    max_kl_mean: float | None = Field(
+        default=None, ge=0, description="mean Kullback-Leibler divergence from the approved model, nats a token"
+    )
+    max_kl_p99: float | None = Field(default=None, ge=0, description="its 99th percentile over the tokens, nats")
+    min_top1: float | None = Field(
+        default=None, ge=0, le=1, description="share of the tokens with the same most likely one"
+    )
+    min_same_answers: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the domain's questions with the same greedy answer",
+    )
+    max_score_loss: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="fall of the score on the domain's questions that a 95 % paired interval must exclude",
+    )
+    max_perplexity_ratio: float | None = Field(
+        default=None, ge=1, description="perplexity of the reference answers, over that of the approved model"
+    )
+
+
 class AuditRules(Frozen):
     retention_years: int = Field(ge=1, le=100, description="years for which the events must be kept")
     unrecorded_training: Literal["refuse", "continue"] = Field(
@@ -183,6 +222,7 @@ class Policy(Frozen):
     leaks: LeakRules
     seal: SealRules
     approve: ApproveRules
+    export: ExportRules = Field(default=ExportRules(), exclude_if=lambda rules: rules == ExportRules())
     audit: AuditRules
 
     @model_validator(mode="after")

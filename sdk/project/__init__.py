@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.errors import InvalidInput, OutOfOrder, SDKError
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, DomainChoice, KeyURIs
+from sdk.project.cut_off import wipe_cut_off
 from sdk.project.notebook import NotebookProgress, in_notebook
 from sdk.project.perform import perform
 from sdk.project.read_only import ReadOnlyState, is_read_only
@@ -29,9 +30,13 @@ from sdk.records import (
     Calibration,
     Columns,
     Decision,
+    Export,
+    ExportFormat,
+    ExportType,
     Finding,
     Hardware,
     Leaks,
+    MergeBase,
     MethodComparison,
     Metric,
     OnProgress,
@@ -571,6 +576,44 @@ class Project:
         with self._reading() as state:
             return load_release(state, release, package)
 
+    def export_model(
+        self,
+        folder: str | Path,
+        *,
+        to: ExportFormat,
+        reason: str,
+        release: Release | str | None = None,
+        onto: MergeBase = "trained-base",
+        dtype: ExportType | None = None,
+        converter: str | Path | None = None,
+    ) -> Export:
+        """Write a release (the champion by default) in plain to a new or empty folder, as a child release.
+
+        It ends the encryption: a declassification, by the policy's leave (export.formats), and an event with the
+        reason. What is written is asked, in the engine that will serve it, what the approved model is asked; where the
+        two differ by more than the policy allows, it is wiped, and the refusal is recorded with the figures.
+        to: peft, the adapter alone; merged, weights that transformers and vLLM load; gguf, the same for llama.cpp and
+        Ollama; gguf-lora, the adapter for llama.cpp. onto: whether a QLoRA run's adapter is added to the weights that
+        it was trained on, quantized and multiplied out, or to the original ones. dtype: None: of merged weights as the
+        base stores them, of GGUF f16. converter: folder of llama.cpp's.
+        """
+        from sdk.export.export_settings import ExportSettings
+        from sdk.project.exporting import export_release
+
+        settings = ExportSettings(to, onto, dtype, Path(converter) if converter is not None else None)
+        with self._working() as state:
+            return export_release(state, release, Path(folder), settings, reason, self._on_progress)
+
+    def check_export(self, folder: str | Path) -> Export:
+        """Check an exported folder: its files are those that left, and its parent may be served now.
+
+        Raises Tampered where a file or the signature is another one, Refused where the parent has been withdrawn or
+        rejected, or its approval has run out: then nobody should serve the folder any more.
+        """
+        from sdk.project.exporting import check_export
+
+        return check_export(self.state(), Path(folder))
+
     def trust(self) -> Trust:
         """Return what a machine that serves the model must know beforehand; `sdk keys trust FILE` saves it."""
         from sdk.project.loading import trust_of
@@ -702,7 +745,7 @@ class Project:
         state.append("read", "finished", {}, {"what": "events"})
         return events
 
-    def export(self, form: Literal["jsonl", "ocsf"]) -> bytes:
+    def export_log(self, form: Literal["jsonl", "ocsf"]) -> bytes:
         """Export the audit log for other systems, a line for each event: as it is, or as OCSF for a SIEM. An event."""
         from sdk.audit.export import to_jsonl, to_ocsf_jsonl
 
@@ -777,7 +820,9 @@ class Project:
             raise OutOfOrder(f"{self.root} is not a project; make one with `sdk init`.")
         with locked(self.root / LOCK):
             try:
-                yield self.state()
+                state = self.state()
+                wipe_cut_off(state)
+                yield state
             finally:
                 if isinstance(self._on_progress, NotebookProgress):
                     self._on_progress.close()

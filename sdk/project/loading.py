@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from sdk.seal import PACKAGE
 
 if TYPE_CHECKING:  # both load torch: what is refused by the log alone needs none
     from sdk.model.adapted import AdaptedModel
-    from sdk.serve.admit import Trust
+    from sdk.serve.admit import Admitted, Trust
 
 
 def load_release(state: ProjectState, release: Release | str | None, package: Path | None) -> AdaptedModel:
@@ -31,15 +33,23 @@ def load_release(state: ProjectState, release: Release | str | None, package: Pa
         if chosen is None and not promotions:
             raise Refused("No release has been approved yet; have it approved with `sdk approve`.")
         chosen = chosen or state.records.get(Release, promotions[-1].objects["release"])
-        of_chosen = [event for event in promotions if event.objects["release"] == chosen.digest]
-        if not of_chosen:
-            raise Refused(f"Package {chosen.package[:12]} was never promoted; see `sdk explain`.")
-        verify_project(state, registry=state.charter.tracking_uri is None)
-        from sdk.serve.admit import admit_package
+        with admitted_release(state, chosen, package) as parts:
+            return parts.load()
 
-        sealed = state.lineage(Package, chosen, "package")
-        folder = package or state.folder(sealed) / PACKAGE
-        return admit_package(folder, gather(state, chosen, of_chosen[-1]), trust_of(state), sealed.package)
+
+@contextmanager
+def admitted_release(state: ProjectState, release: Release, package: Path | None = None) -> Iterator[Admitted]:
+    """Give out what a release's model is made of, after the whole project has been verified and it may be served."""
+    promotions = [event for event in state.finished("promote") if event.objects["release"] == release.digest]
+    if not promotions:
+        raise Refused(f"Package {release.package[:12]} was never promoted; see `sdk explain`.")
+    verify_project(state, registry=state.charter.tracking_uri is None)
+    from sdk.serve.admit import admitted
+
+    sealed = state.lineage(Package, release, "package")
+    folder = package or state.folder(sealed) / PACKAGE
+    with admitted(folder, gather(state, release, promotions[-1]), trust_of(state), sealed.package) as parts:
+        yield parts
 
 
 def trust_of(state: ProjectState) -> Trust:

@@ -29,6 +29,8 @@ from sdk.records import (
     Scrubbed,
     default_floors,
 )
+from sdk.seal import BEHAVIOUR
+from sdk.store import write_atomic
 
 DESCRIBED = "domain/domain.yaml"  # in the project's folder
 ROUNDING = 1e-9  # a mean may differ by its order of summing
@@ -47,7 +49,7 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
         measures = measures_of(state, own_code=True)
         require_metrics_fit(state, questions, measures)
         config, weights = open_adapter(state, run)
-        scores = evaluate(
+        scores, behaviour = evaluate(
             data=questions,
             base=state.pinned_base(),
             method=run.settings,
@@ -57,6 +59,7 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
             domain=domain,
             on_progress=on_progress,
         )
+        write_atomic(folder / BEHAVIOUR, behaviour.to_bytes())
         asked = asked_floors(state, scrubbed.inputs[EVAL], bool(scores.texts))
         if scores.texts:
             return scores.model_copy(update={"asked": asked})

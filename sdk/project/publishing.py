@@ -20,6 +20,7 @@ from sdk.records import (
     Approval,
     Benchmarks,
     Decision,
+    Export,
     Leaks,
     Package,
     Publication,
@@ -110,9 +111,20 @@ def publish_request(state: ProjectState, release: Release, again: bool = False) 
             {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()},
             release_tags(state, package),
         )
+        exports = exports_of(state, release)
+        if exports:
+            from sdk.registry.exports import log_exports
+
+            folders = {record.digest: state.folder(record) for record in exports}
+            log_exports(Tracking(state.root, state.charter.tracking_uri), release, exports, folders, publication.status)
         return publication
 
     return Request(Publication, inputs, work)
+
+
+def exports_of(state: ProjectState, release: Release) -> list[Export]:
+    """Return what of a release has left in plain, oldest first."""
+    return [record for record in state.distinct(Export) if record.release == release.digest]
 
 
 def _where_it_stands(state: ProjectState, release: Release, verdict: Verdict, champion: Event | None) -> Publication:

@@ -16,8 +16,23 @@ from sdk.policy import BeforeRegister, LeaksChecked, LeaksUnchecked, Moment, Pol
 from sdk.project.inputs import common_inputs, settings_digest
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
-from sdk.records import SAFETY, Advice, BenchmarkResult, Benchmarks, Leaks, Package, Run, Scores, Scrubbed, StepRecord
-from sdk.seal import ADAPTER, DescribedFacts, lock_digest, seal
+from sdk.records import (
+    SAFETY,
+    Advice,
+    Behaviour,
+    BenchmarkResult,
+    Benchmarks,
+    FileRef,
+    Leaks,
+    Package,
+    Run,
+    Scores,
+    Scrubbed,
+    StepRecord,
+)
+from sdk.regular_files import CONFIG_BYTES
+from sdk.seal import ADAPTER, BEHAVIOUR, DescribedFacts, Recorded, lock_digest, seal
+from sdk.store import read_ref
 
 BENCHMARKS = "benchmarks-"  # what the names of a package's inputs that are benchmarks begin with
 MEASURED = ("leaks", BENCHMARKS)  # likewise, of all that a release is refused for
@@ -122,11 +137,23 @@ def seal_request(state: ProjectState, evaluated: Evaluated) -> Request[Package]:
         wrapper = state.wrapper() if policy.seal.encrypt else None
         signed_by = holder.name if holder else ""
         adapter = state.folder(run) / ADAPTER
+        known = Recorded(run.adapter, measured_behaviour(state, evaluated.scores))
         # The package's tokenizer is that of the recorded base, whatever lies in the base's folder by now.
         with state.opened_base() as opened, private_copy(opened) as tokenizer:
-            return seal(adapter, tokenizer, facts, signer, signed_by, wrapper, folder, run.adapter)
+            return seal(adapter, tokenizer, facts, signer, signed_by, wrapper, folder, known)
 
     return Request(Package, inputs, work)
+
+
+def behaviour_ref(scores: Scores) -> FileRef | None:
+    """Return the file of an evaluation that says how both models behave. None: an earlier version evaluated."""
+    return next((ref for ref in scores.files if ref.path == BEHAVIOUR), None)
+
+
+def measured_behaviour(state: ProjectState, scores: Scores) -> Behaviour | None:
+    """Read how both models of an evaluation behave. None: an earlier version evaluated."""
+    ref = behaviour_ref(scores)
+    return Behaviour.from_bytes(read_ref(state.folder(scores), ref, CONFIG_BYTES)) if ref is not None else None
 
 
 def _facts(state: ProjectState, evaluated: Evaluated) -> DescribedFacts:

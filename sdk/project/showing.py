@@ -13,6 +13,7 @@ from sdk.documents import Decided, Dossier, TakenIn
 from sdk.errors import InvalidInput
 from sdk.project.gather import decisions_on, sealing_event
 from sdk.project.inputs import find_run, reviews_of
+from sdk.project.publishing import exports_of
 from sdk.project.sealing import benchmarks_of
 from sdk.project.state import ProjectState
 from sdk.records import (
@@ -62,6 +63,7 @@ def dossier(state: ProjectState) -> Dossier:
         benchmarks=benchmarks_of(state, run) if run else (),
         package=package,
         release=release,
+        exports=tuple(exports_of(state, release)) if release else (),
         approvals=tuple(Decided(each.approver, each.decision, each.reason, each.time) for each in decisions),
         events=state.events,
         base_source=state.charter.base_source,

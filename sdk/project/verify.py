@@ -4,7 +4,8 @@
 2. every policy that was in force, the domain, and the project's keys are those of the charter
 3. every record that the log names is there, unaltered, and none besides
 4. every file in a step's folder is the recorded one, and none is there besides; a sealed run's plain adapter is gone
-5. every package: signature, manifest, files, provenance
+5. every package: signature, manifest, files, provenance, and that the behaviour in it is the one that was measured; of
+   what was exported the papers that are kept here
 6. every decision: what its record says is what its envelope signs, by a key of the key ring
 7. what was promoted was sealed under rules that the owner had put in force
 8. the base model is the one that was adapted
@@ -21,9 +22,11 @@ from sdk.approve import read_decision
 from sdk.crypto.keyring import Term, terms
 from sdk.errors import Remedy, Tampered, another
 from sdk.policy import loosened
+from sdk.project.export_papers import check_exports
 from sdk.project.gather import in_force_when_sealed, trainer_pem
 from sdk.project.inventory import check_inventory, unnamed
-from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, standing_of
+from sdk.project.publishing import BASE_TAG, HEAD_TAG, adaptation, exports_of, standing_of
+from sdk.project.sealing import behaviour_ref
 from sdk.project.state import ProjectState
 from sdk.records import (
     STEP_RECORDS,
@@ -33,12 +36,13 @@ from sdk.records import (
     Package,
     Publication,
     Release,
+    Scores,
     StepRecord,
     Verified,
     sha256,
 )
 from sdk.regular_files import ENVELOPE_BYTES, read_regular
-from sdk.seal import ADAPTER, PACKAGE, PROVENANCE, check_provenance, open_package
+from sdk.seal import ADAPTER, BEHAVIOUR, PACKAGE, PROVENANCE, Manifest, check_provenance, open_package
 from sdk.store import ASIDE, POLICIES, check_ref
 
 
@@ -98,9 +102,22 @@ def check_packages(state: ProjectState) -> int:
     for package in packages:
         folder, pem = state.folder(package), trainer_pem(state, package)
         manifest = open_package(folder / PACKAGE, package, pem, None)
+        _require_measured(state, package, manifest)
         path = folder / PROVENANCE
         check_provenance(read_regular(path, ENVELOPE_BYTES, Remedy.PROJECT), manifest, package.package, pem, str(path))
     return len(packages)
+
+
+def _require_measured(state: ProjectState, package: Package, manifest: Manifest) -> None:
+    measured = behaviour_ref(state.lineage(Scores, package, "scores"))
+    sealed = {ref.path: ref.sha256 for ref in manifest.files}.get(BEHAVIOUR)
+    if sealed is not None and (measured is None or measured.sha256 != sealed):
+        raise Tampered(
+            f"Package {package.package[:12]} holds another {BEHAVIOUR} than its evaluation left.",
+            remedy=Remedy.PROJECT,
+            expected=measured.sha256 if measured else "none",
+            found=sealed,
+        )
 
 
 def check_approvals(state: ProjectState) -> int:
@@ -204,6 +221,11 @@ def check_registry(state: ProjectState, release: Release) -> None:
     governance = next((one.files for one in reversed(publications) if one.files), ())
     tags = {BASE_TAG: package.inputs["base"]}
     check_release(release, adaptation(state, package), tags, tracking, governance, standing, (HEAD_TAG,))
+    exports = exports_of(state, release)
+    if exports and publications:
+        from sdk.registry.exports import check_exports_logged
+
+        check_exports_logged(tracking, release, exports, publications[-1].status)
     version = read_version(tracking, release.model_name, release.version)
     name = f"MLflow, {release.model_name} version {release.version}"
     heads = [("tag", version.tags.get(HEAD_TAG, ""))]
@@ -231,7 +253,7 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
     unused = check_policies(state, records)
     added = check_inventory(state)
     files = check_files(state, records)
-    packages, approvals = check_packages(state), check_approvals(state)
+    packages, approvals, exports = check_packages(state), check_approvals(state), check_exports(state)
     check_promoted(state)
     check_base(state)
     releases = state.distinct(Release) if registry else []
@@ -245,6 +267,7 @@ def verify_project(state: ProjectState, registry: bool) -> Verified:
         files=files,
         packages=packages,
         approvals=approvals,
+        exports=exports,
         root=state.charter.root,
         checkpoint=state.audit.checkpoint().decode(),
         keep_until=state.keep_until(),

@@ -29,6 +29,7 @@ from sdk.records.base_types import (
     request_key,
     sha256,
 )
+from sdk.records.behaviour import Behaviour, BehaviourCheck, Likeness, LikenessLimits, Probe, ProbeText
 from sdk.records.benchmarks import (
     DECIDING,
     SAFETY,
@@ -55,6 +56,7 @@ from sdk.records.evaluation import (
     SliceScore,
     TextOutcome,
 )
+from sdk.records.export_record import EXPORT_FORMATS, Export, ExportFormat, ExportType, MergeBase, Parity
 from sdk.records.floors import (
     ALL,
     BASE,
@@ -133,6 +135,7 @@ STEP_RECORDS: tuple[type[StepRecord], ...] = (
     Declared,
     Benchmarks,
     MethodComparison,
+    Export,
 )
 
 __all__ = [
@@ -140,6 +143,7 @@ __all__ = [
     "ALWAYS",
     "BASE",
     "DECIDING",
+    "EXPORT_FORMATS",
     "FUSED",
     "KEEP",
     "MAJORITY",
@@ -166,6 +170,8 @@ __all__ = [
     "Approval",
     "AskedFloors",
     "Backend",
+    "Behaviour",
+    "BehaviourCheck",
     "BenchmarkResult",
     "BenchmarkSettings",
     "Benchmarks",
@@ -179,6 +185,9 @@ __all__ = [
     "Declared",
     "Enough",
     "ExpectedAccuracy",
+    "Export",
+    "ExportFormat",
+    "ExportType",
     "FileRef",
     "Finding",
     "Floor",
@@ -191,11 +200,14 @@ __all__ = [
     "Leakage",
     "Leaks",
     "Lengths",
+    "Likeness",
+    "LikenessLimits",
     "LoraInit",
     "LossPoint",
     "LossSpike",
     "MajorityScore",
     "Memory",
+    "MergeBase",
     "MessageRole",
     "Method",
     "MethodComparison",
@@ -215,11 +227,14 @@ __all__ = [
     "OwnRows",
     "Package",
     "PairedChange",
+    "Parity",
     "PassMeasurement",
     "PeftMethod",
     "Pilot",
     "Piloted",
     "PlotName",
+    "Probe",
+    "ProbeText",
     "Probed",
     "Publication",
     "Quantization",

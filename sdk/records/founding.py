@@ -97,6 +97,7 @@ class Verified(Frozen):
     files: int
     packages: int
     approvals: int
+    exports: int = Field(default=0, description="releases that left in plain, whose papers are kept")
     root: Sha256 = Field(description="what to pin where the model is loaded")
     checkpoint: str = Field(description="signed head of the audit log; keep it elsewhere")
     keep_until: str = Field(description="day before which the policy lets nobody delete the log")

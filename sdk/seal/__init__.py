@@ -3,6 +3,7 @@
 package/
   adapter_config.json                  PEFT's configuration
   tokenizer.json …                     tokenizer and chat template of the base
+  behaviour.json                       what adapted model and base answer to probes; earlier versions wrote none
   adapter_model.safetensors.floe       FLOE under a data key of its own (`.safetensors` where a policy allows plain)
   bom.json                             CycloneDX 1.6 ML-BOM
   manifest.json                        canonical JSON; its SHA-256 is the package's identity
@@ -29,6 +30,7 @@ the signer, the approvals and the version count is for who loads; so is which co
 from sdk.crypto.floe import wipe
 from sdk.seal.manifest import (
     ADAPTER,
+    BEHAVIOUR,
     BOM,
     CONFIG,
     MANIFEST,
@@ -41,13 +43,23 @@ from sdk.seal.manifest import (
     key_context,
     lock_digest,
 )
-from sdk.seal.package import open_package, read_adapter, read_template, seal, signed_sizes, unseal
+from sdk.seal.package import (
+    Recorded,
+    open_package,
+    read_adapter,
+    read_behaviour,
+    read_template,
+    seal,
+    signed_sizes,
+    unseal,
+)
 from sdk.seal.provenance import check_provenance
 from sdk.seal.tensors import Tensor
 from sdk.store import PACKAGE, PROVENANCE
 
 __all__ = [
     "ADAPTER",
+    "BEHAVIOUR",
     "BOM",
     "CONFIG",
     "MANIFEST",
@@ -59,12 +71,14 @@ __all__ = [
     "WEIGHTS",
     "DescribedFacts",
     "Manifest",
+    "Recorded",
     "Tensor",
     "check_provenance",
     "key_context",
     "lock_digest",
     "open_package",
     "read_adapter",
+    "read_behaviour",
     "read_template",
     "seal",
     "signed_sizes",

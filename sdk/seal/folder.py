@@ -12,12 +12,12 @@ from pathlib import Path
 from sdk.errors import Remedy, Tampered
 from sdk.records import FileRef, sha256
 from sdk.regular_files import digest_regular, read_regular
-from sdk.seal.manifest import BOM, CONFIG, MANIFEST, SEALED_WEIGHTS, SIGNATURE, TOKENIZER, WEIGHTS
+from sdk.seal.manifest import BEHAVIOUR, BOM, CONFIG, MANIFEST, SEALED_WEIGHTS, SIGNATURE, TOKENIZER, WEIGHTS
 
 ALWAYS = (CONFIG, BOM, MANIFEST, SIGNATURE)
-POSSIBLE = frozenset({*ALWAYS, *TOKENIZER, WEIGHTS, SEALED_WEIGHTS})
+POSSIBLE = frozenset({*ALWAYS, *TOKENIZER, BEHAVIOUR, WEIGHTS, SEALED_WEIGHTS})
 # What is parsed, from the very bytes that were hashed, and how large it may be; only model.sig is parsed unverified.
-KEPT_BYTES = {SIGNATURE: 1 << 16, CONFIG: 1 << 20, BOM: 1 << 22, MANIFEST: 1 << 24}
+KEPT_BYTES = {SIGNATURE: 1 << 16, CONFIG: 1 << 20, BEHAVIOUR: 1 << 22, BOM: 1 << 22, MANIFEST: 1 << 24}
 CHUNK_BYTES = 1 << 20
 
 

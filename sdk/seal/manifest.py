@@ -19,6 +19,7 @@ BOM = "bom.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 SEALED_WEIGHTS = f"{WEIGHTS}.floe"
+BEHAVIOUR = "behaviour.json"  # how the adapted model and its base behave; packages of earlier versions have none
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", CHAT_TEMPLATE)
 
 # Names in ASCII, and figures as text: canonical_json is RFC 8785 for what has no floats and no rare names.

@@ -9,20 +9,21 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdk import crypto
 from sdk.crypto import floe
 from sdk.crypto.dsse import read_canonical
 from sdk.durable import create_anew, fsync_folder, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
-from sdk.records import FileRef, Package, canonical_json, sha256
+from sdk.records import Behaviour, FileRef, Package, canonical_json, sha256
 from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, TEMPLATE_BYTES, open_regular, read_regular
 from sdk.seal import oms
 from sdk.seal.bom import check_bom, write_bom
 from sdk.seal.folder import list_files, read_file, read_files
 from sdk.seal.manifest import (
     ADAPTER,
+    BEHAVIOUR,
     BOM,
     CONFIG,
     MANIFEST,
@@ -132,8 +133,15 @@ def _copy(source: Path, out: Path) -> FileRef:
     return _write(out, source.name, read_regular(source, COPIED_BYTES))
 
 
-def _require_trained(adapter: Path, digests: Mapping[str, str], recorded: Iterable[FileRef]) -> None:
-    for ref in recorded:
+class Recorded(NamedTuple):
+    """What records say of an adapter: its files as training left them, and how it behaves."""
+
+    files: tuple[FileRef, ...] = ()
+    behaviour: Behaviour | None = None
+
+
+def _require_trained(adapter: Path, digests: Mapping[str, str], recorded: Recorded) -> None:
+    for ref in recorded.files:
         name = ref.path.rpartition("/")[2]
         if digests.get(name) != ref.sha256:
             raise Tampered(
@@ -152,19 +160,22 @@ def seal(
     signed_by: str,
     wrapper: crypto.Wrapper | None,
     out: Path,
-    recorded: Iterable[FileRef] = (),
+    recorded: Recorded | None = None,
 ) -> Package:
     """Write the package to `out`/package and its provenance beside it.
 
     adapter: folder of PEFT's two files; tokenizer: folder of the base, of which the tokenizer's files are copied;
-    wrapper: who wraps the data key; None leaves the weights in plain; recorded: the adapter's files as training left
-    them, so that Tampered is raised before others are signed.
+    wrapper: who wraps the data key; None leaves the weights in plain. Raises Tampered before files are signed that are
+    not the recorded ones.
     """
+    recorded = recorded or Recorded()
     folder = out / PACKAGE
     folder.mkdir(parents=True, exist_ok=True)
     data_key = crypto.Secret.random() if wrapper else None
     files = [_copy(adapter / CONFIG, folder)]
     files += [_copy(tokenizer / name, folder) for name in TOKENIZER if (tokenizer / name).is_file()]
+    if recorded.behaviour is not None:
+        files.append(_write(folder, BEHAVIOUR, recorded.behaviour.to_bytes()))
     stored, plain_sha256, tensors = _seal_weights(adapter / WEIGHTS, folder, facts, data_key)
     files += [stored, _write(folder, BOM, write_bom(facts, plain_sha256))]
     _require_trained(adapter, {CONFIG: files[0].sha256, WEIGHTS: plain_sha256}, recorded)
@@ -282,22 +293,40 @@ def signed_sizes(folder: Path, public_pem: str) -> dict[str, int]:
     return {**sizes, SIGNATURE: signature[0].size, MANIFEST: identity.size}
 
 
-def _read_config(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
-    contents = read_files(folder, [CONFIG])
-    if contents.refs[CONFIG] not in manifest.files:
+def _read_listed(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Read a small file again; Tampered where it is not the one that the manifest lists."""
+    contents = read_files(folder, [name])
+    if contents.refs[name] not in manifest.files:
         raise Tampered(
-            f"{folder / CONFIG} has been altered since the package was opened.",
+            f"{folder / name} has been altered since the package was opened.",
             remedy=Remedy.COPY,
-            expected=next((ref.sha256 for ref in manifest.files if ref.path == CONFIG), "no such file"),
-            found=contents.refs[CONFIG].sha256,
+            expected=next((ref.sha256 for ref in manifest.files if ref.path == name), "no such file"),
+            found=contents.refs[name].sha256,
         )
+    return contents.data[name]
+
+
+def _read_config(folder: Path, manifest: Manifest) -> Mapping[str, Any]:
     try:
-        config = json.loads(contents.data[CONFIG])
+        config = json.loads(_read_listed(folder, manifest, CONFIG))
     except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
         raise Tampered(f"{folder / CONFIG} is not a JSON object.", remedy=Remedy.COPY)
     return config
+
+
+def read_behaviour(folder: Path, manifest: Manifest) -> Behaviour | None:
+    """Read how the package's model and its base behave. None: an earlier version of this SDK wrote the package."""
+    if BEHAVIOUR not in {ref.path for ref in manifest.files}:
+        return None
+    try:
+        return Behaviour.from_bytes(_read_listed(folder, manifest, BEHAVIOUR))
+    except ValueError:  # pydantic's, too
+        raise Tampered(
+            f"{folder / BEHAVIOUR} is not the behaviour of a model, or of another version of this SDK.",
+            remedy=Remedy.COPY,
+        ) from None
 
 
 def read_template(folder: Path, manifest: Manifest) -> str | None:

@@ -26,9 +26,11 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -36,7 +38,7 @@ from sdk import crypto
 from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event
 from sdk.crypto.keyring import Member, Ring, open_rings, why_not_valid
-from sdk.data.base_folder import PinnedBase, locate_base
+from sdk.data.base_folder import BaseFolder, PinnedBase, locate_base
 from sdk.errors import InvalidInput, Remedy, Tampered, another
 from sdk.model import open_base
 from sdk.model.adapted import AdaptedModel, load_adapted
@@ -60,6 +62,28 @@ from sdk.store import copy_file, log_origin, state_folder
 
 GOVERNANCE = "governance"  # folder of a release beside its package
 TRUST = "SDK_TRUST"
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What a model that may be served is made of, all of it checked. The weights are wiped when the block ends.
+
+    folder: the package, in a place that only this process's user can enter; config, weights: of the adapter.
+    """
+
+    folder: Path
+    manifest: Manifest
+    base: BaseFolder
+    quantization: Quantization
+    config: Mapping[str, Any]
+    weights: bytearray
+
+    def load(self) -> AdaptedModel:
+        """Load the base as it was trained and attach the adapter."""
+        manifest = self.manifest
+        return load_adapted(
+            self.base, self.quantization, self.config, self.weights, manifest.prompt, manifest.max_new_tokens
+        )
 
 
 class Trust(Frozen):
@@ -99,7 +123,14 @@ def admit(folder: Path, trust: Trust) -> AdaptedModel:
 
 
 def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str | None = None) -> AdaptedModel:
-    """Load a package's model after the steps above.
+    """Load a package's model after the steps above. expected: as for `admitted`."""
+    with admitted(package, evidence, trust, expected) as parts:
+        return parts.load()
+
+
+@contextmanager
+def admitted(package: Path, evidence: Evidence, trust: Trust, expected: str | None = None) -> Iterator[Admitted]:
+    """Give out what a package's model is made of, after steps 1 to 11; step 12 is the block, step 13 its end.
 
     expected: the package's identity, where the caller knows which it must be.
     """
@@ -125,14 +156,11 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
         try:
             pinned = _pinned_base(trust, manifest, read_template(folder, manifest))
             with open_base(pinned) as base:  # 11
-                model = load_adapted(
-                    base, _quantization(manifest), config, weights, manifest.prompt, manifest.max_new_tokens
-                )  # 12
+                yield Admitted(folder, manifest, base, _quantization(manifest), config, weights)  # 12
         finally:
             wipe(weights)  # 13
         if trust.served is not None:
             write_served(trust.served, log, promotion, rings)
-    return model
 
 
 def _data_key(evidence: Evidence, manifest: Manifest, trust: Trust) -> crypto.Secret | None:

@@ -31,7 +31,7 @@ from sdk.project.state import ProjectState, read_ring_files
 from sdk.records import Run, Scrubbed, sha256
 from sdk.review import draw
 from sdk.scrub.find.recognizers import read_recognizers
-from sdk.seal import MANIFEST, PACKAGE, open_package, seal
+from sdk.seal import MANIFEST, PACKAGE, Recorded, open_package, seal
 from sdk.serve.evidence import read_evidence
 from sdk.store import bytes_ref, file_ref
 from sdk.train import Job
@@ -351,7 +351,7 @@ def test_an_adapter_that_was_swapped_after_its_evaluation_is_not_signed(
 
     def sealed(version: int) -> str:
         wrapper, out = crypto.LocalWrapper(maker.keys.secret), tmp_path / str(version)
-        made = seal(adapter, maker.base, maker.facts(version), maker.keys.trainer, "Tess", wrapper, out, refs)
+        made = seal(adapter, maker.base, maker.facts(version), maker.keys.trainer, "Tess", wrapper, out, Recorded(refs))
         return made.package
 
     assert sealed(1)

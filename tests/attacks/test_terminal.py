@@ -183,7 +183,7 @@ OWN_ANSWERS: dict[str, Callable[[], Any]] = {  # where a method's type does not 
     "preview": lambda: [[(HOSTILE, True), (HOSTILE, False)]],
     "sample_questions": lambda: [(HOSTILE, HOSTILE)],
     "ui_command": lambda: (["true"], {}),
-    "export": lambda: (json.dumps({"reason": HOSTILE}) + "\n").encode(),
+    "export_log": lambda: (json.dumps({"reason": HOSTILE}) + "\n").encode(),
     "enroll": lambda: member(),
     "rotate": lambda: member(),
     "revoke": lambda: (member(),),
@@ -236,6 +236,7 @@ COMMANDS = """
 advise; advise --probe --pilot; advise --model llama-3.1-8b; estimate llama-3.1-8b; probe; pilot; compare; predictions
 init NEW; init --adopt EVIL; init --domain-from NEW; adopt; domain copy EVIL NEW; completion bash
 scrub; scrub EVIL; scrub --data EVIL; review; reveal <X_1> --reason EVIL; evaluate; register
+export NEW --to merged --reason EVIL; check-export EVIL
 approve --key env:EVIL --reason EVIL; explain; promote; load EVIL; generate EVIL; history; verify; ui
 doctor; leaks; train; documents; prepare mmlu EVIL; benchmark mmlu=EVIL
 run NEW; run NEW --approver-key env:EVIL --reason EVIL; audit tail; audit verify; audit export; audit export --to NEW
