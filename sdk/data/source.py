@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
 from sdk.data.columns import suggest
 from sdk.data.containers import BOM, CONTAINERS
@@ -199,19 +200,27 @@ def each_written_row(file: RowsFile, take: Callable[[Row], None]) -> None:
     require_recorded(file, digest_regular(file.path)[1])
     with HashedFile(file.path) as opened:
         for line in opened.lines():
-            take(Row.model_validate_json(line))
+            try:
+                row = Row.model_validate_json(line)
+            except ValidationError:  # which repeats the row's text
+                raise _altered(file, "lines that this package does not write") from None
+            take(row)
         require_recorded(file, opened.sha256)
 
 
 def require_recorded(file: RowsFile, found: str) -> None:
     """Raise Tampered unless the rows' digest is the recorded one, where one was recorded."""
     if file.sha256 not in ("", found):
-        raise Tampered(
-            f"{file.path} has been altered: its SHA-256 is not the recorded one.",
-            remedy=Remedy.PROJECT,
-            expected=file.sha256,
-            found=found,
-        )
+        raise _altered(file, found)
+
+
+def _altered(file: RowsFile, found: str) -> Tampered:
+    return Tampered(
+        f"{file.path} has been altered: its SHA-256 is not the recorded one.",
+        remedy=Remedy.PROJECT,
+        expected=file.sha256,
+        found=found,
+    )
 
 
 def first_rows(file: Path | RowsFile, count: int) -> tuple[Row, ...]:
