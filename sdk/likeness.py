@@ -11,22 +11,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sdk.errors import InvalidInput
-from sdk.records import Behaviour, BehaviourCheck, Likeness, LikenessLimits, Probe
+from sdk.records import LEAST, MEASURABLE, Behaviour, BehaviourCheck, Likeness, LikenessLimits, Probe, divergence
 
 # What one probe asks of an engine: how likely each of these tokens is, nats. Those left out are less likely than these.
 Answers = Sequence[Mapping[int, float]]
 
-LEAST = -30.0  # nats; less likely tokens are all alike
+SHARE = 0.25  # of the base's distance, at most, whatever the precision
 TOKENS_GIVEN = 5  # for a probe, at least
-MEASURABLE = 0.01  # nats between adapted model and base, as a mean; below, the adapter's effect drowns in rounding
-_REST = 1e-9  # what all other tokens together have, at least
 
 LIMITS = {
     limits.bits: limits
     for limits in (
-        LikenessLimits(bits=16, distance=0.02, effect=0.08),
-        LikenessLimits(bits=8, distance=0.02, effect=0.08),
-        LikenessLimits(bits=4, distance=0.2, effect=0.2),
+        LikenessLimits(bits=16, distance=0.006, effect=0.03),
+        LikenessLimits(bits=8, distance=0.04, effect=0.05),
+        LikenessLimits(bits=4, distance=0.45, effect=0.12),
     )
 }
 
@@ -60,8 +58,8 @@ def compare_behaviour(behaviour: Behaviour, answers: Answers) -> Likeness:
             weight = (math.exp(before) + math.exp(after)) / 2
             moved += weight * (after - before) * (now - before)
             wanted += weight * (after - before) ** 2
-        distance += _divergence(adapted, seen)
-        difference += _divergence(adapted, base)
+        distance += divergence(adapted, seen)
+        difference += probe.difference
         same += _most_likely(seen) == _most_likely(adapted)
     count = len(probes)
     return Likeness(
@@ -76,17 +74,23 @@ def compare_behaviour(behaviour: Behaviour, answers: Answers) -> Likeness:
 def check_behaviour(behaviour: Behaviour, answers: Answers, bits: float) -> BehaviourCheck:
     """Hold an engine's answers to the first probes, in their order, against what was sealed.
 
-    bits: of the most coarsely rounded weights of those served and those sealed; 16 where they are the same weights.
-    Raises InvalidInput where there is nothing to compare, or no limits are known.
+    bits: of the most coarsely rounded weights of those served and those sealed; 16 where they are the same weights, 8
+    where an adapter was merged into bfloat16, which has so many significant bits. Raises InvalidInput where there is
+    nothing to compare, or no limits are known.
     """
-    limits, found = likeness_limits(bits), compare_behaviour(behaviour, answers)
+    limits = likeness_limits(bits)
+    return check_likeness(compare_behaviour(behaviour, answers), limits)
+
+
+def check_likeness(found: Likeness, limits: LikenessLimits) -> BehaviourCheck:
+    """Hold what was found against limits."""
     faults = []
     if found.effect is not None and not abs(found.effect - 1) <= limits.effect:
         faults.append(
             f"effect {found.effect:.3f}, which must be from {1 - limits.effect:g} to {1 + limits.effect:g}: "
             f"{_likely_cause(found.effect)}"
         )
-    most = limits.distance if found.effect is None else min(limits.distance, found.difference / 2)
+    most = limits.distance if found.effect is None else min(limits.distance, SHARE * found.difference)
     if not found.distance <= most:
         faults.append(
             f"distance {found.distance:.4f} nats from the sealed model, which must be at most {most:.4f}; the base "
@@ -125,10 +129,3 @@ def _require_usable(probes: Sequence[Probe], answers: Answers) -> None:
 
 def _most_likely(values: Sequence[float]) -> int:
     return max(range(len(values)), key=values.__getitem__)
-
-
-def _divergence(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the Kullback-Leibler divergence over these tokens and the rest, which counts as one; nats."""
-    found = sum(math.exp(p) * (p - q) for p, q in zip(one, other, strict=True))
-    p, q = (max(_REST, 1 - sum(map(math.exp, side))) for side in (one, other))
-    return max(0.0, found + p * math.log(p / q))

@@ -24,25 +24,29 @@ from safetensors.torch import save_file
 from sdk import crypto
 from sdk.crypto import floe
 from sdk.errors import InvalidInput, Tampered
-from sdk.records import Package, sha256
+from sdk.records import Behaviour, Package, Probe, ProbeText, sha256
 from sdk.seal import (
     ADAPTER,
+    BEHAVIOUR,
     PACKAGE,
     PROVENANCE,
     SEALED_WEIGHTS,
     DescribedFacts,
     Manifest,
+    Recorded,
     check_provenance,
     key_context,
     lock_digest,
     oms,
     open_package,
     read_adapter,
+    read_behaviour,
     seal,
     unseal,
     wipe,
 )
 from sdk.seal.tensors import read_tensors
+from sdk.store import file_ref
 
 KEY, WRAPPER = crypto.SigningKey.random(), crypto.LocalWrapper(crypto.Secret.random())
 DIGEST = "0" * 64
@@ -58,6 +62,13 @@ def safetensors(tensors: dict[str, tuple[str, list[int], bytes]]) -> bytes:
 
 
 WEIGHTS = safetensors({"a.lora_A": ("F32", [7, 20], b"MARKED-WEIGHTS" * 40), "a.lora_B": ("BF16", [3], b"123456")})
+
+
+SEEN = Behaviour(
+    bits=16,
+    texts=(ProbeText(messages=({"role": "text", "content": "One two."},), ids=(1, 2), asked=0),),
+    probes=(Probe(text=0, place=1, tokens=(2, 3), base=(-100, -2400), adapted=(-2400, -100)),),
+)
 
 
 def facts(number: int = 1) -> DescribedFacts:
@@ -93,8 +104,9 @@ def make(folder: Path, encrypt: bool = True, number: int = 1, weights: bytes = W
     (base / "chat_template.jinja").write_text("{{ messages }}")
     (base / "config.json").write_text("{}")
     assert read_adapter(folder / "run") == ({"r": 8}, weights)
-    out = folder / "out"
-    return out / PACKAGE, seal(adapter, base, facts(number), KEY, "trainer", WRAPPER if encrypt else None, out)
+    out, wrapper = folder / "out", WRAPPER if encrypt else None
+    known = Recorded(behaviour=SEEN)
+    return out / PACKAGE, seal(adapter, base, facts(number), KEY, "trainer", wrapper, out, known)
 
 
 def data_key(manifest: Manifest) -> crypto.Secret | None:
@@ -146,6 +158,7 @@ def test_a_manifest_says_what_the_package_is_made_of(tmp_path: Path) -> None:
     assert [ref.path for ref in manifest.files] == [
         "adapter_config.json",
         "adapter_model.safetensors.floe",
+        "behaviour.json",
         "bom.json",
         "chat_template.jinja",
         "tokenizer.json",
@@ -301,6 +314,26 @@ def test_even_signed_contradictions_are_refused(
     _edit(folder / name, **changes)
     _resign(folder)
     refused(folder, None, words)
+
+
+def test_behaviour_is_read_as_it_was_sealed(tmp_path: Path) -> None:
+    folder, package = make(tmp_path)
+    manifest = open_package(folder, package, KEY.public_pem, None)
+    assert read_behaviour(folder, manifest) == SEEN
+    (folder / BEHAVIOUR).write_bytes(SEEN.to_bytes().replace(b"-100", b"-101", 1))
+    with pytest.raises(Tampered, match=r"behaviour\.json has been altered since the package was opened"):
+        read_behaviour(folder, manifest)
+
+
+def test_a_signed_behaviour_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder, _ = make(tmp_path)
+    (folder / BEHAVIOUR).write_text("{}")
+    ref = file_ref(folder / BEHAVIOUR, folder)
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    others = [each for each in manifest.files if each.path != BEHAVIOUR]
+    with pytest.raises(Tampered, match=r"behaviour\.json is not the behaviour of a model"):
+        read_behaviour(folder, manifest.model_copy(update={"files": (*others, ref)}))
+    assert read_behaviour(folder, manifest.model_copy(update={"files": tuple(others)})) is None  # of an earlier version
 
 
 def test_a_signed_manifest_in_another_form_is_refused(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 from sdk.data import conversation
 from sdk.data.general import general_rows
 from sdk.errors import InvalidInput
-from sdk.likeness import LEAST, Answers, check_behaviour
+from sdk.likeness import Answers, check_behaviour
 from sdk.model.chat import Chat, Encoded
 from sdk.model.likelihood import base_of
-from sdk.records import Behaviour, BehaviourCheck, Probe, ProbeText
+from sdk.records import LEAST, Behaviour, BehaviourCheck, Probe, ProbeText
 
 PROBES = 64
 AT_LOAD = 8  # of them, the first
@@ -134,8 +134,8 @@ def ask_probes(model: PreTrainedModel | PeftModel, behaviour: Behaviour, count: 
     seen: dict[tuple[int, int], torch.Tensor] = {}
     for start in range(0, len(numbers), _TOGETHER):
         batch = numbers[start : start + _TOGETHER]
-        rows = [behaviour.texts[number].ids for number in batch]
         places = [sorted({probe.place for probe in probes if probe.text == number}) for number in batch]
+        rows = [behaviour.texts[number].ids[: asked[-1]] for number, asked in zip(batch, places, strict=True)]
         for number, asked, lines in zip(batch, places, _log_probabilities(model, rows, places), strict=True):
             seen |= {(number, place): line for place, line in zip(asked, lines, strict=True)}
     return [

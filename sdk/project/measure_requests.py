@@ -60,11 +60,14 @@ def evaluate_request(state: ProjectState, on_progress: OnProgress) -> Request[Sc
             on_progress=on_progress,
         )
         write_atomic(folder / BEHAVIOUR, behaviour.to_bytes())
-        asked = asked_floors(state, scrubbed.inputs[EVAL], bool(scores.texts))
+        added: dict[str, object] = {
+            "asked": asked_floors(state, scrubbed.inputs[EVAL], bool(scores.texts)),
+            "behaviour_change": behaviour.difference,
+        }
         if scores.texts:
-            return scores.model_copy(update={"asked": asked})
+            return scores.model_copy(update=added)
         majority = measures.majority_scores(read_rows(state.rows(scrubbed, "train")).rows, read_rows(questions).rows)
-        return scores.model_copy(update={"majority": majority, "asked": asked})
+        return scores.model_copy(update={"majority": majority, **added})
 
     def after(scores: Scores) -> AfterEvaluate:
         return score_facts(state, scores, str(state.root / DESCRIBED))

@@ -29,7 +29,17 @@ from sdk.records.base_types import (
     request_key,
     sha256,
 )
-from sdk.records.behaviour import Behaviour, BehaviourCheck, Likeness, LikenessLimits, Probe, ProbeText
+from sdk.records.behaviour import (
+    LEAST,
+    MEASURABLE,
+    Behaviour,
+    BehaviourCheck,
+    Likeness,
+    LikenessLimits,
+    Probe,
+    ProbeText,
+    divergence,
+)
 from sdk.records.benchmarks import (
     DECIDING,
     SAFETY,
@@ -146,7 +156,9 @@ __all__ = [
     "EXPORT_FORMATS",
     "FUSED",
     "KEEP",
+    "LEAST",
     "MAJORITY",
+    "MEASURABLE",
     "MEASURED",
     "METHODS",
     "METRICS",
@@ -270,6 +282,7 @@ __all__ = [
     "as_written",
     "canonical_json",
     "default_floors",
+    "divergence",
     "fault_text",
     "floor_rule",
     "floors_text",

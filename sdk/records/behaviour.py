@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from sdk.records.base_types import Frozen, canonical_json
 
+MEASURABLE = 0.01  # nats between adapted model and base; below, an adapter's effect drowns in rounding
+LEAST = -30.0  # nats; less likely tokens are all alike
+_REST = 1e-9  # what all other tokens together have, at least
 Token = Annotated[int, Field(ge=0)]
 Thousandths = Annotated[int, Field(ge=-100_000, le=0, description="a log-probability, thousandths of a nat")]
 
@@ -32,6 +37,18 @@ class Probe(Frozen):
     base: tuple[Thousandths, ...] = Field(description="of each of these tokens, by the base model")
     adapted: tuple[Thousandths, ...] = Field(description="of each of these tokens, with the adapter")
 
+    @property
+    def difference(self) -> float:
+        """Return the divergence from the adapted model to the base, nats."""
+        return divergence(*([each / 1000 for each in side] for side in (self.adapted, self.base)))
+
+
+def divergence(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the Kullback-Leibler divergence over these tokens and the rest, which counts as one, nats."""
+    found = sum(math.exp(p) * (p - q) for p, q in zip(one, other, strict=True))
+    p, q = (max(_REST, 1 - sum(map(math.exp, side))) for side in (one, other))
+    return max(0.0, found + p * math.log(p / q))
+
 
 class Behaviour(Frozen):
     """Probes where a base model and the same with its adapter differ most, those that tell most first."""
@@ -53,6 +70,11 @@ class Behaviour(Frozen):
 
     def _summary(self) -> dict[str, Any]:
         return {"probes": f"{len(self.probes)} in {len(self.texts)} texts", "weights": f"{self.bits} bits"}
+
+    @property
+    def difference(self) -> float:
+        """Return the mean divergence from the adapted model to its base, nats."""
+        return sum(probe.difference for probe in self.probes) / len(self.probes)
 
     def prompts(self, count: int | None = None) -> list[list[int]]:
         """Return what an engine is given to continue by one token: for each of the first probes, the tokens before."""

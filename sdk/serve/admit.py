@@ -14,7 +14,8 @@
 10. decrypt: into memory
 11. base: the one that is named here, never one that a file of the package names, and of the manifest's digest
 12. load what step 11 has opened, and attach the adapter
-13. wipe the plain weights, remember what was served
+13. behaviour: the model answers the first probes as the adapted model did when it was evaluated, within rounding
+14. wipe the plain weights, remember what was served
 
 It raises Tampered, or Refused with every reason, at the first step that fails; nothing is served then.
 """
@@ -39,13 +40,25 @@ from sdk.approve import Case, judge, require_allowed
 from sdk.audit import Event
 from sdk.crypto.keyring import Member, Ring, open_rings, why_not_valid
 from sdk.data.base_folder import BaseFolder, PinnedBase, locate_base
-from sdk.errors import InvalidInput, Remedy, Tampered, another
-from sdk.model import open_base
+from sdk.errors import InvalidInput, Refused, Remedy, Tampered, another
+from sdk.model import Chat, open_base
 from sdk.model.adapted import AdaptedModel, load_adapted
+from sdk.model.probes import AT_LOAD, check_model
 from sdk.policy import Policy
-from sdk.records import Frozen, Quantization, Sha256, canonical_json, sha256
+from sdk.records import Behaviour, Frozen, Quantization, Sha256, canonical_json, sha256
 from sdk.regular_files import KEY_BYTES, read_regular
-from sdk.seal import MANIFEST, PACKAGE, Manifest, key_context, open_package, read_template, signed_sizes, unseal, wipe
+from sdk.seal import (
+    MANIFEST,
+    PACKAGE,
+    Manifest,
+    key_context,
+    open_package,
+    read_behaviour,
+    read_template,
+    signed_sizes,
+    unseal,
+    wipe,
+)
 from sdk.seal.folder import list_files, read_file
 from sdk.serve.evidence import (
     DATA_KEY,
@@ -79,11 +92,15 @@ class Admitted:
     weights: bytearray
 
     def load(self) -> AdaptedModel:
-        """Load the base as it was trained and attach the adapter."""
+        """Load the base as it was trained and attach the adapter. Refused where the model behaves otherwise."""
         manifest = self.manifest
-        return load_adapted(
+        model = load_adapted(
             self.base, self.quantization, self.config, self.weights, manifest.prompt, manifest.max_new_tokens
         )
+        behaviour = read_behaviour(self.folder, manifest)
+        if behaviour is not None:
+            _check_behaviour(model, behaviour)
+        return model
 
 
 class Trust(Frozen):
@@ -130,7 +147,8 @@ def admit_package(package: Path, evidence: Evidence, trust: Trust, expected: str
 
 @contextmanager
 def admitted(package: Path, evidence: Evidence, trust: Trust, expected: str | None = None) -> Iterator[Admitted]:
-    """Give out what a package's model is made of, after steps 1 to 11; step 12 is the block, step 13 its end.
+    """Give out what a package's model is made of, after steps 1 to 11; steps 12 and 13 are the block, step 14 its
+    end.
 
     expected: the package's identity, where the caller knows which it must be.
     """
@@ -156,9 +174,9 @@ def admitted(package: Path, evidence: Evidence, trust: Trust, expected: str | No
         try:
             pinned = _pinned_base(trust, manifest, read_template(folder, manifest))
             with open_base(pinned) as base:  # 11
-                yield Admitted(folder, manifest, base, _quantization(manifest), config, weights)  # 12
+                yield Admitted(folder, manifest, base, _quantization(manifest), config, weights)  # 12, 13
         finally:
-            wipe(weights)  # 13
+            wipe(weights)  # 14
         if trust.served is not None:
             write_served(trust.served, log, promotion, rings)
 
@@ -242,6 +260,18 @@ def _pinned_base(trust: Trust, manifest: Manifest, template: str | None) -> Pinn
     if not isinstance(locate_base(trust.base), Path):
         raise InvalidInput(f"The base {trust.base} must be a folder on this machine; download it first.")
     return PinnedBase(trust.base, manifest.base_digest, template)
+
+
+def _check_behaviour(model: AdaptedModel, behaviour: Behaviour) -> None:
+    found = check_model(model.model, Chat(model.tokenizer), behaviour, AT_LOAD)
+    if not found.passed:
+        raise Refused(
+            "The loaded model does not behave as the adapted model did when it was evaluated, although all its files "
+            "are the sealed ones: this machine or its libraries compute it otherwise. Install the versions that the "
+            "package's manifest.json names under `code`, then load again; if it stays so, evaluate and register anew "
+            f"on this machine's versions. Found: {found.brief()}.",
+            found.faults,
+        )
 
 
 def _quantization(manifest: Manifest) -> Quantization:
