@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sdk.regular_files import read_shipped
+from sdk.files.regular_files import read_shipped
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _HEAD = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from sdk.characters import visible
+from sdk.wording import visible
 
 STYLE = """
 :root { color-scheme: light; }

@@ -24,10 +24,10 @@ from pathlib import Path
 from sdk.crypto import Secret
 from sdk.data import Held, Message, Planted, Row
 from sdk.errors import InvalidInput, Remedy
+from sdk.files.regular_files import TABLE_BYTES, read_regular
+from sdk.files.store import read_ref, recorded_lines, write_atomic
 from sdk.intervals import rows_needed, upper_bound
 from sdk.records import Review, Scrubbed, Stratum, canonical_json, sha256
-from sdk.regular_files import TABLE_BYTES, read_regular
-from sdk.store import read_ref, recorded_lines, write_atomic
 
 MISSES = "misses.enc"
 MISSED = "MISSED"  # kind of a mark whose kind was not said

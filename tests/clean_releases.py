@@ -30,13 +30,13 @@ from sdk.audit.checkpoint import write_checkpoint, write_proof
 from sdk.audit.segments import segment_name
 from sdk.audit.tree import Frontier, consistency_ranges, inclusion_ranges, leaf_hashes, range_frontiers
 from sdk.crypto import floe, keyring
+from sdk.files.store import log_origin, shipped
 from sdk.model import base_digest
 from sdk.model.adapter import check_config
 from sdk.policy import Policy
 from sdk.records import canonical_json, sha256
 from sdk.seal import MANIFEST, PACKAGE, SEALED_WEIGHTS, DescribedFacts, Manifest, oms, seal
 from sdk.serve.admit import Trust, admit
-from sdk.store import log_origin, shipped
 
 SMALL = floe.Parameters(segment=96)  # of files whose encryption is looked at alone; ours have segments of 1 MiB
 REASON = "Scores, lineage and findings were looked at."

@@ -8,10 +8,10 @@ from typing import Any
 
 from sdk import crypto
 from sdk.domain import Domain, read_domain
+from sdk.files.store import Records, shipped
 from sdk.policy import Policy, read_policy
 from sdk.project.state import ProjectState
 from sdk.records import Charter, Package, sha256
-from sdk.store import Records, shipped
 from tests.registry_records import advice, ref, run, scrubbed
 
 A, B, C = sha256(b"a"), sha256(b"b"), sha256(b"c")

@@ -32,6 +32,7 @@ from sdk.crypto.keyfile import open_private, open_secret
 from sdk.crypto.passphrase import protect, unprotect
 from sdk.documents.answers import parse_answers
 from sdk.errors import InvalidInput, Refused, SDKError, Tampered
+from sdk.files.store import Records, shipped
 from sdk.model.adapter import check_config
 from sdk.policy import read_policy
 from sdk.records import Package, canonical_json, sha256
@@ -41,7 +42,6 @@ from sdk.seal.package import _read_manifest
 from sdk.seal.tensors import read_tensors
 from sdk.serve.admit import _claimed_signer, read_trust
 from sdk.serve.evidence import read_evidence, read_policy_bytes, read_wrapped
-from sdk.store import Records, shipped
 from tests.clean_releases import SMALL, Link, Maker, Release, Tree, encrypted, manifest_of, tensors, write_tree
 
 SECONDS = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from sdk.files.store import folder_refs
 from sdk.records import (
     Advice,
     Decision,
@@ -29,7 +30,6 @@ from sdk.records import (
     sha256,
 )
 from sdk.registry import Adaptation, Standing
-from sdk.store import folder_refs
 
 STEPS = 60
 PACKAGE_FILES = (

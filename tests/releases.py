@@ -13,10 +13,10 @@ from sdk import crypto
 from sdk.approve import Decision, Digests, sign_decision
 from sdk.audit import Audit, read_body, write_consistency
 from sdk.crypto import keyring
+from sdk.files.store import log_origin
 from sdk.records import canonical_json, sha256
 from sdk.seal import oms
 from sdk.serve.admit import Trust
-from sdk.store import log_origin
 
 GOOD = "The scores, the findings and the lineage were looked at."
 TRAINER = "the trainer"  # whoever the project's trainer is

@@ -30,9 +30,9 @@ from sdk.approve.decision import PREDICATE_TYPE, to_statement
 from sdk.crypto import dsse, keyring
 from sdk.crypto.keyring import Member, Ring, timestamp
 from sdk.errors import InvalidInput, Refused, Tampered
+from sdk.files.store import shipped
 from sdk.policy import Policy
 from sdk.records import canonical_json
-from sdk.store import shipped
 
 START = datetime(2020, 11, 1, tzinfo=UTC)  # long ago, whatever the clock says
 NOW = START + timedelta(days=100)

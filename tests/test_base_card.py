@@ -12,10 +12,10 @@ from sdk import InvalidInput
 from sdk.data.base_card import BaseCard, parse_base_card
 from sdk.data.base_folder import BaseFolder
 from sdk.documents.write import documents
+from sdk.files.store import embedded_base
 from sdk.registry.entry import entry_for
 from sdk.registry.model_report import _origin
 from sdk.seal.bom import write_bom
-from sdk.store import embedded_base
 from tests.registry_records import adaptation
 from tests.test_documents import empty
 from tests.test_seal import facts

@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 import sdk.cli  # noqa: F401 - the commands register themselves
 from sdk.cli.app import app
+from sdk.files.store import shipped
 from sdk.policy import KEYS
-from sdk.store import shipped
 
 POLICIES = shipped("policies")
 

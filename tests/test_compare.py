@@ -13,6 +13,7 @@ import pytest
 from sdk import InvalidInput, OutOfOrder, Project, StepFailed
 from sdk.advise import find_model
 from sdk.data import Row, read_rows
+from sdk.files.store import embedded_base
 from sdk.intervals import crossed
 from sdk.measure import methods_compared
 from sdk.measure.held_questions import hold_questions
@@ -24,7 +25,6 @@ from sdk.records import ComparedMethod, Hardware, MethodComparison, MethodRun, N
 from sdk.registry import Tracking
 from sdk.registry.comparison_page import PAGE
 from sdk.registry.comparison_runs import COMPARE_TAG
-from sdk.store import embedded_base
 from tests.test_secrets import leaks
 from tests.workshop import Workshop, write_policy
 

@@ -13,12 +13,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from sdk.data import conversation, read_rows
 from sdk.domain import read_domain
+from sdk.files.store import shipped
 from sdk.model import Chat, Encoded, decoder
 from sdk.model.decoder import Task, can_decode, decode
 from sdk.model.dense_weights import dense
 from sdk.model.inference_layers import inference_layers
 from sdk.model.load import load_base
-from sdk.store import shipped
 from tests.tiny import one_thread  # noqa: F401 - a fixture
 
 SHAPE: dict[str, Any] = {

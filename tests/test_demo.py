@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from sdk import Project
+from sdk.files.store import shipped
 from sdk.records import Run, Scores, Scrubbed
-from sdk.store import shipped
 from tests.test_docs import ROOT, desk, run_examples  # noqa: F401 - desk is a fixture
 
 

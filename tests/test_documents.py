@@ -25,6 +25,7 @@ from sdk.documents.answers import KEYS, parse_answers, template
 from sdk.documents.render import SUFFIX, escaped, render
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
+from sdk.files.store import shipped
 from sdk.intervals import share
 from sdk.policy import Policy, read_policy
 from sdk.records import (
@@ -50,7 +51,6 @@ from sdk.records import (
     Stratum,
     sha256,
 )
-from sdk.store import shipped
 from tests import registry_records as made
 from tests.test_records import examples
 from tests.workshop import Workshop

@@ -23,11 +23,11 @@ from sdk.crypto.keyring import Ring
 from sdk.documents.answers import Declaration
 from sdk.domain import Domain
 from sdk.errors import SAME_CAUSE, WHOM_TO_TELL, InvalidInput, Remedy, Tampered, another, by_cause, short
+from sdk.files.store import Records, check_ref, file_ref
 from sdk.policy import Policy, validation_faults
 from sdk.records import Calibration, Charter, FileRef, StepRecord, in_words, sha256
 from sdk.seal import oms
 from sdk.serve.evidence import read_evidence, read_policy_bytes
-from sdk.store import Records, check_ref, file_ref
 
 ROOT = Path(sdk.__file__).parent
 KEY, STRANGER = crypto.SigningKey.random(), crypto.SigningKey.random()

@@ -27,12 +27,12 @@ from sdk.export import weight_files
 from sdk.export.matrices import as_plain_lora, changes_of
 from sdk.export.merge import MergedWeights, write_merged
 from sdk.export.target import note_of
+from sdk.files.store import held_checkpoint
 from sdk.model.adapter import adapter_config, adapter_weights, attach_adapter
 from sdk.model.load import load_base
 from sdk.records import Export, Quantization, Release
 from sdk.registry import Tracking
 from sdk.registry.exports import EXPORT_TAG, PARENT_STATUS_TAG
-from sdk.store import held_checkpoint
 from tests.copies import copy_with_mlflow
 from tests.tiny import make_base
 from tests.workshop import Workshop, write_policy
@@ -163,10 +163,12 @@ def test_an_adapter_of_a_shared_weight_is_refused(base: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def copied(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("export-project") / "finished"
-    copy_with_mlflow(finished.root, folder)
-    return Project(folder)
+def copied(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    folder = tmp_path_factory.mktemp("export-project")
+    copy_with_mlflow(finished.root, folder / "finished")
+    with pytest.MonkeyPatch.context() as patch:  # the copy's log goes on apart from the project's
+        patch.setenv("SDK_STATE_HOME", str(folder / "state"))
+        yield Project(folder / "finished")
 
 
 @pytest.fixture

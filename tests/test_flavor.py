@@ -17,11 +17,11 @@ from mlflow.models import Model
 
 from sdk import Project, flavor
 from sdk.errors import InvalidInput, Refused, Tampered
+from sdk.files.store import file_ref
 from sdk.records import FileRef, Release
 from sdk.registry import Adaptation, Tracking, check_release, publish
 from sdk.registry.mlmodel import render_mlmodel
 from sdk.registry.register import register
-from sdk.store import file_ref
 from tests.copies import copy_with_mlflow
 from tests.registry_records import GOVERNANCE_FILES, PACKAGE_FILES, adaptation, make_governance, standing
 

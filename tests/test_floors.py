@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from sdk.data import Message, Row
 from sdk.data.measures import Measures
 from sdk.domain import PLANTED, Domain, read_domain
+from sdk.files.store import shipped
 from sdk.project.measure_requests import asked_floors, score_facts
 from sdk.records import MAJORITY, NO_SCORING, AskedFloors, Floor, MajorityScore, Scores, as_written, floors_text
-from sdk.store import shipped
 from tests.fixed_state import A, B, FixedState
 from tests.registry_records import ref, scores
 from tests.workshop import rows

@@ -19,7 +19,7 @@ from sdk.project.showing import dossier, people_of
 from sdk.records import Package, Release, Run, Scrubbed
 from tests import warm
 from tests.waiting import SECONDS, wait_until
-from tests.workshop import Workshop, whole_way
+from tests.workshop import Workshop, raised, whole_way
 
 
 def client(project: Project) -> MlflowClient:
@@ -126,7 +126,7 @@ def test_edits_count_after_they_were_adopted(workshop: Workshop, tmp_path: Path)
         project.advise()
     with pytest.raises(InvalidInput, match="raise the policy's version"):
         project.adopt()
-    path.write_text(path.read_text().replace("version: 5", "version: 6"))
+    path.write_text(raised(path.read_text()))
     project.adopt()
     assert project.state().policy().approve.approvals == 2
     assert project.advise()

@@ -10,12 +10,12 @@ import pytest
 
 from sdk.data import RowsFile
 from sdk.errors import Refused
+from sdk.files.store import shipped
 from sdk.policy import KEYS, RULES, Foreseen, Policy, read_policy, require
 from sdk.project import foreseeing
 from sdk.project.foreseeing import TEXTS, foresee, foresee_of, require_use
 from sdk.project.train_requests import train_facts, train_request
 from sdk.records import AskedFloors, NearDuplicate, Overlap, Scrubbed
-from sdk.store import shipped
 from tests.fixed_state import FixedState
 
 POLICIES = sorted(path.stem for path in shipped("policies").glob("*.yaml"))

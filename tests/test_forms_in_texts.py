@@ -9,10 +9,10 @@ import re
 
 import pytest
 
+from sdk.files.store import shipped
 from sdk.scrub.find.checksums.nationals import ALONE, NAMED, Form, is_label, without_labels
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.spans import Span
-from sdk.store import shipped
 
 VALUES: dict[str, tuple[str, ...]] = {
     "records": (

@@ -11,14 +11,14 @@ import pytest
 from mlflow import MlflowClient
 
 from sdk import InvalidInput, OutOfOrder, Project, Refused, SDKError, StepFailed, Tampered, crypto, load_release
+from sdk.files.store import held_checkpoint
 from sdk.project.gather import gather
 from sdk.records import Package, Release, Run
 from sdk.serve.admit import admit
 from sdk.serve.evidence import write_evidence
-from sdk.store import held_checkpoint
 from tests.audit_faults import FAULTS
 from tests.copies import copy_with_mlflow
-from tests.workshop import REASON, Workshop, whole_way, write_policy
+from tests.workshop import NEXT_VERSION, REASON, Workshop, whole_way, write_policy
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
 
@@ -364,7 +364,7 @@ def done(project: Project, action: str) -> int:
 def done_without_record(made: Project, workshop: Workshop, folder: Path, name: str) -> tuple[int, list[str]]:
     """Under each fault of the log, at the intent and at the outcome: how often it was tried, and what was done all the
     same."""
-    write_policy(folder / "policy.yaml", version=6, **RELAXED, approve__min_reason_length=5)
+    write_policy(folder / "policy.yaml", version=NEXT_VERSION, **RELAXED, approve__min_reason_length=5)
     rows = (workshop.domain / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "rows.jsonl").write_text("".join(rows[1:]), encoding="utf-8")
     act, action = GOVERNED[name]

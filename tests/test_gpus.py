@@ -19,9 +19,9 @@ from transformers.models.llama.modeling_llama import LlamaModel
 
 from sdk.data import read_rows
 from sdk.errors import InvalidInput, SDKError, StepFailed
+from sdk.files.store import write_atomic
 from sdk.model import Encoded
 from sdk.records import Run, TrainSettings
-from sdk.store import write_atomic
 from sdk.train import process_group, train, worker
 from sdk.train.batching import Batches
 from sdk.train.job import Job

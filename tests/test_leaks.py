@@ -16,6 +16,7 @@ from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.data import Row, conversation, read_rows
 from sdk.data.canaries import KINDS, MAX_CANARIES, Canary, canaries, canary_rows, is_canary, planted_kinds
 from sdk.evaluate import mean_losses
+from sdk.files.store import shipped
 from sdk.intervals import share_interval
 from sdk.measure import leaks as step
 from sdk.measure import power
@@ -27,12 +28,11 @@ from sdk.policy import read_policy
 from sdk.project.adapter_files import open_adapter
 from sdk.project.inputs import CANARIES
 from sdk.records import Leaks, Package, Run, Scrubbed
-from sdk.store import shipped
 from sdk.train.job import Job
 from sdk.train.validation import hold_out
 from tests.test_secrets import forms
 from tests.tiny import settings
-from tests.workshop import Workshop, rows, write_policy
+from tests.workshop import Workshop, raised, rows, write_policy
 
 KEY = bytes(range(32))
 PLANTED = 16
@@ -421,7 +421,7 @@ def test_rows_without_canaries_cannot_be_asked_for(workshop: Workshop, tmp_path:
     with pytest.raises(InvalidInput, match=r"leaks\.canaries"):
         project.check_leaks()
     path = project.root / "policy.yaml"
-    path.write_text(path.read_text().replace("canaries: 0", "canaries: 4").replace("version: 5", "version: 6"))
+    path.write_text(raised(path.read_text().replace("canaries: 0", "canaries: 4")))
     project.adopt()
     with pytest.raises(OutOfOrder, match="sdk scrub"):
         project.check_leaks()

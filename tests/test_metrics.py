@@ -28,11 +28,11 @@ from sdk.data.numeric_answers import final_number, same_number
 from sdk.domain import Domain, read_domain
 from sdk.errors import InvalidInput, Refused, Tampered
 from sdk.evaluate.sandbox import own_function_judge
+from sdk.files.store import shipped
 from sdk.intervals import bootstrap, bootstrap_figure, share
 from sdk.project.charter import adopt_domain
 from sdk.project.foreseeing import require_use
 from sdk.records import METRICS, NO_SCORING, Metric, Scores, Scoring, Scrubbed, default_floors
-from sdk.store import shipped
 from tests.workshop import write_policy
 
 

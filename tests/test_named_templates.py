@@ -15,9 +15,9 @@ from sdk.data import conversation, read_rows
 from sdk.data.base_folder import BaseFolder
 from sdk.data.lengths import count_tokens
 from sdk.errors import InvalidInput, Tampered
+from sdk.files.regular_files import read_text
 from sdk.model import Chat, base_digest, load_chat, load_tokenizer, settle_chat
 from sdk.records import TEMPLATES, NamedTemplate, Package, Run, sha256
-from sdk.regular_files import read_text
 from sdk.seal import MANIFEST, Manifest
 from sdk.seal.package import read_template
 from sdk.train import preview

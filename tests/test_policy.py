@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import sdk
 from sdk.errors import InvalidInput, Refused
+from sdk.files.store import shipped
 from sdk.policy import (
     KEYS,
     MOMENTS,
@@ -47,7 +48,6 @@ from sdk.policy import (
     violations,
 )
 from sdk.policy.rules import Rule
-from sdk.store import shipped
 
 NAMES = ("default", "eu-ai-act", "finance", "gdpr", "hipaa", "unsafe-lab")
 SETTINGS = {  # keys that a step obeys rather than `require` checks -> where a test turns them

@@ -17,10 +17,10 @@ from sdk.advise.layers import adapter_parameters, expert_parameters, linear_laye
 from sdk.advise.memory import CPU_HOLES, CPU_RUNTIME_GIB, CUBLAS_GIB, available_gib, device_gib
 from sdk.advise.reliability import MEASURED, reliability
 from sdk.advise.speed import pass_seconds, recorded
+from sdk.files.store import embedded_base
 from sdk.hardware import find_gpu
 from sdk.packing import MicroBatch, expected_micro_batch
 from sdk.records import Calibration, Hardware, Lengths, Method, ModelShape, Needs, Probed, TrainSettings
-from sdk.store import embedded_base
 from sdk.train.methods import check_settings
 from tests.benchmarks import memory as benchmark
 from tests.benchmarks import planning

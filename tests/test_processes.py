@@ -14,7 +14,7 @@ import pytest
 
 import sdk
 from sdk import InvalidInput, StepFailed, processes
-from sdk.isolated import Isolated
+from sdk.processes.isolated import Isolated
 
 ROOT = Path(sdk.__file__).parents[1]
 WAITS = """
@@ -116,7 +116,7 @@ def test_a_port_that_is_taken_is_refused_where_it_was_named_and_another_is_found
 ANSWERS = """
 import os
 from sdk.errors import InvalidInput
-from sdk.isolated import answer
+from sdk.processes.isolated import answer
 
 def work(request, on_progress):
     on_progress("works", 1, 2, {})

@@ -10,9 +10,9 @@ import pytest
 
 from sdk.data import read_rows
 from sdk.errors import InvalidInput
+from sdk.files.store import shipped
 from sdk.policy import read_policy
 from sdk.scrub.find.detector import Detector
-from sdk.store import shipped
 from tests.forms import FORMS
 
 DOMAINS = ("finance", "medical")

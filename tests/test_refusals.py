@@ -10,7 +10,7 @@ from sdk.advise import find_model, parameters
 from sdk.project.sealing import _facts, find_evaluated
 from sdk.records import Publication, Release, Run
 from tests.audit_faults import FAULTS
-from tests.workshop import REASON, Workshop, whole_way, write_policy
+from tests.workshop import NEXT_VERSION, REASON, Workshop, whole_way, write_policy
 
 RELAXED = {"evaluate__domain_floors": False, "evaluate__must_improve": False, "evaluate__min_questions": 1}
 
@@ -158,7 +158,9 @@ def test_two_approvals_a_rejection_and_a_changed_mind(workshop: Workshop, tmp_pa
 def test_a_policy_never_applies_backwards(workshop: Workshop, tmp_path: Path) -> None:
     made = project(workshop, tmp_path)
     whole_way(made, workshop.approver("ada"))
-    made.adopt(policy=write_policy(tmp_path / "stricter.yaml", version=6, **{**RELAXED, "approve__approvals": 2}))
+    made.adopt(
+        policy=write_policy(tmp_path / "stricter.yaml", version=NEXT_VERSION, **{**RELAXED, "approve__approvals": 2})
+    )
     assert made.load()
     made.advise()
     made.scrub()

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import FileInfo
 
 from sdk.errors import InvalidInput, StepFailed, Tampered
+from sdk.files.store import file_ref, folder_refs
 from sdk.records import FileRef, Release, Status, sha256
 from sdk.registry import (
     Adaptation,
@@ -37,7 +38,6 @@ from sdk.registry import (
 from sdk.registry.entry import MAX_DESCRIPTION, MAX_PARAM, entry_for
 from sdk.registry.places import Client
 from sdk.registry.register import _made_files, _package_files, complete, register
-from sdk.store import file_ref, folder_refs
 from tests.copies import copy_with_mlflow
 from tests.registry_records import (
     GOVERNANCE_FILES,

@@ -21,8 +21,9 @@ from pydantic import ValidationError
 
 from sdk.crypto import Secret
 from sdk.data import conversation, read_rows
+from sdk.domain.keep_list import KeepList
 from sdk.errors import InvalidInput, MissingExtra, StepFailed
-from sdk.keep_list import KeepList
+from sdk.files.store import check_ref, shipped
 from sdk.policy import Action, ScrubRules
 from sdk.project.scrub_requests import batch_runner
 from sdk.records import Finding, Scrubbed
@@ -35,7 +36,6 @@ from sdk.scrub.parallel import in_processes, in_this_process
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
 from sdk.scrub.step import scrub
-from sdk.store import check_ref, shipped
 from tests.warm import real_starts, run_code
 
 KEY = bytes(range(32))

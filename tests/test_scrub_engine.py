@@ -25,9 +25,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
-from sdk import compiled_patterns
 from sdk.data import read_rows
+from sdk.domain import compiled_patterns
 from sdk.errors import InvalidInput, MissingExtra
+from sdk.files.store import shipped
 from sdk.scrub.find.context import WindowContextEnhancer
 from sdk.scrub.find.detector import Detector, DetectorFailed, DetectorTimedOut
 from sdk.scrub.find.recognizers import read_recognizers
@@ -37,7 +38,6 @@ from sdk.scrub.prefilter.matching import NO_STRATEGIES, SWITCH, PatternTimedOut,
 from sdk.scrub.prefilter.requirements import requirements_of
 from sdk.scrub.prefilter.strategies import WholeText
 from sdk.scrub.spans import Span, merged
-from sdk.store import shipped
 from tests.hostile import Sampler, patterns_of
 from tools import shipped_patterns
 

@@ -18,6 +18,7 @@ from sdk import Project
 from sdk.cli import show
 from sdk.data import Row, read_rows
 from sdk.errors import InvalidInput, Refused
+from sdk.files.store import shipped
 from sdk.policy import Action, AfterScrub, ScrubRules, read_policy, require
 from sdk.records import FileRef, Finding, Quarantined, Recall, Scrubbed
 from sdk.records.scrubbing import TREATMENTS
@@ -27,7 +28,6 @@ from sdk.scrub.report import report
 from sdk.scrub.spans import Span
 from sdk.scrub.statistics import RowStatistics, form, shape, size_class
 from sdk.scrub.step import scrub
-from sdk.store import shipped
 from tests.workshop import Workshop, write_policy
 
 POLICY = read_policy(shipped("policies") / "hipaa.yaml")

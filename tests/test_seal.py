@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from sdk import crypto
 from sdk.crypto import floe
 from sdk.errors import InvalidInput, Tampered
+from sdk.files.store import file_ref
 from sdk.records import Behaviour, Package, Probe, ProbeText, sha256
 from sdk.seal import (
     ADAPTER,
@@ -46,7 +47,6 @@ from sdk.seal import (
     wipe,
 )
 from sdk.seal.tensors import read_tensors
-from sdk.store import file_ref
 
 KEY, WRAPPER = crypto.SigningKey.random(), crypto.LocalWrapper(crypto.Secret.random())
 DIGEST = "0" * 64

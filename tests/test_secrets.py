@@ -13,8 +13,8 @@ import pytest
 from sdk import InvalidInput, Project
 from sdk.cli import main
 from sdk.data import read_rows
+from sdk.files.store import shipped
 from sdk.records import Run, Scrubbed
-from sdk.store import shipped
 from sdk.train import Job, train
 from tests.warm import context
 from tests.workshop import REASON, Workshop, rows, write_policy

@@ -22,10 +22,10 @@ from mlflow.server.auth.client import AuthServiceClient
 from psycopg2.extensions import connection as Connection
 
 from sdk.errors import StepFailed, Tampered
+from sdk.files.store import file_ref
 from sdk.records import FileRef, Release
 from sdk.registry import Adaptation, Tracking, check_alias, check_release, fetch_release, publish, read_version
 from sdk.registry.register import register
-from sdk.store import file_ref
 from tests.registry_records import GOVERNANCE_FILES, adaptation, make_governance, standing
 from tests.servers import free_port, running, server_command, serving
 from tests.warm import Popen

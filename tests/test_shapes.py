@@ -35,8 +35,8 @@ from sdk.advise.layers import (
 from sdk.advise.model_config import shape_of
 from sdk.advise.models import find_model, models
 from sdk.errors import InvalidInput
+from sdk.files.store import embedded_base
 from sdk.records import ModelShape
-from sdk.store import embedded_base
 from sdk.train.methods import peft_config
 from tests.test_hub import NAME, Hub
 from tests.tiny import settings

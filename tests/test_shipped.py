@@ -10,8 +10,8 @@ import pytest
 
 from sdk.data import read_rows, refuse_overlap
 from sdk.domain import read_domain
+from sdk.files.store import embedded_base, shipped
 from sdk.model import base_digest, check_base
-from sdk.store import embedded_base, shipped
 from tests.workshop import rows
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,9 +16,9 @@ from sdk.data.measures import Measured, ratio
 from sdk.data.slices import LEAST_QUESTIONS, group_questions, score_slices
 from sdk.domain import Domain
 from sdk.errors import InvalidInput
+from sdk.files.store import shipped
 from sdk.project.measure_requests import score_facts
 from sdk.records import AskedFloors, Interval, Metric, Metrics, Outcome, Scores, floors_text
-from sdk.store import shipped
 from tests.fixed_state import FixedState
 
 

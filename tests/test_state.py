@@ -15,10 +15,10 @@ from sdk import Project, crypto
 from sdk.crypto import keyring
 from sdk.crypto.keyring import Ring, sign_ring, timestamp
 from sdk.errors import OutOfOrder, SDKError, StepFailed, Tampered, Unrecorded
+from sdk.files.store import held_checkpoint, shipped
 from sdk.policy import read_policy
 from sdk.project.state import ProjectState
 from sdk.records import Run, Scrubbed, sha256
-from sdk.store import held_checkpoint, shipped
 from tests.fixed_state import A, B, C, FixedState
 from tests.registry_records import run, scrubbed
 from tests.tiny import make_base

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sdk.errors import InvalidInput, OutOfOrder, StepFailed, Tampered
+from sdk.files.store import Records, check_ref, file_ref, folder_refs, locked, shipped, write_atomic
 from sdk.records import FileRef, LossPoint, Recall, Record, Run, canonical_json
-from sdk.store import Records, check_ref, file_ref, folder_refs, locked, shipped, write_atomic
 from tests.waiting import SECONDS
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdk.files.store import shipped
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.find.tagger.name_recognizer import BLOCK, WEIGHTS, EmbeddedNameRecognizer, NameTagger
 from sdk.scrub.find.tagger.network import Network
 from sdk.scrub.find.tagger.tokens import Ints, lexicon_flags, segment, tokenize
 from sdk.scrub.spans import Span, merged
-from sdk.store import shipped
 from tests.benchmarks import scrub as benchmark
 
 HERE = Path(__file__).parent

@@ -15,9 +15,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from sdk.errors import InvalidInput, StepFailed
+from sdk.files.store import check_ref
 from sdk.model import base_digest
 from sdk.records import Run
-from sdk.store import check_ref
 from sdk.train import Job, preview, train
 from sdk.train.dropout import Dropout
 from sdk.train.trainer import Trainer

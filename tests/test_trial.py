@@ -10,11 +10,11 @@ import pytest
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed
 from sdk.advise import find_model
 from sdk.data import read_rows
-from sdk.isolated import Isolated
+from sdk.files.store import embedded_base
 from sdk.measure import pilot, probe, trials
 from sdk.measure.trials import TrialSetup
+from sdk.processes.isolated import Isolated
 from sdk.records import Advice, Calibration, Hardware, Method, Needs, Pilot, Scrubbed, TrainSettings
-from sdk.store import embedded_base
 from tests.test_secrets import forms, leaks
 from tests.tiny import settings
 from tests.warm import real_starts

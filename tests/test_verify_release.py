@@ -21,9 +21,9 @@ import pytest
 from sdk import Project, SDKError, crypto
 from sdk.audit import Audit
 from sdk.crypto import dsse
+from sdk.files.store import log_origin
 from sdk.records import canonical_json, sha256
 from sdk.serve.admit import Trust, admit
-from sdk.store import log_origin
 from tests.releases import SIGNERS, Bench, Keys, Plan, Said, make, write
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 
 from sdk.cli.progress import Figures
 from sdk.errors import StepFailed, Tampered
+from sdk.files.store import SPOOL
 from sdk.hardware import peak_tflops
 from sdk.project.streaming import MetricsStream, unsent
 from sdk.records import Run, TrainSettings, request_key
@@ -30,7 +31,6 @@ from sdk.registry import sender as sending
 from sdk.registry.artifacts import MLMODEL
 from sdk.registry.figures import Sender
 from sdk.registry.register import register
-from sdk.store import SPOOL
 from sdk.train import Job, train, watch
 from sdk.train.metrics_log import MetricsLog
 from sdk.train.utilization import MachineReader, ModelFlops, model_flops

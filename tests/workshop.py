@@ -1,6 +1,7 @@
 """Small projects that go the whole way in seconds, for tests of the whole."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from sdk import Project, crypto
-from sdk.store import shipped
+from sdk.files.store import shipped
 from tests.tiny import make_base
 
 REASON = "Scores, lineage and findings were looked at."
@@ -22,6 +23,14 @@ def write_policy(path: Path, start: str = "default", **changes: object) -> Path:
         (document[room] if room else document)[key] = value
     path.write_text(yaml.safe_dump(document))
     return path
+
+
+def raised(policy: str, by: int = 1) -> str:
+    """A policy's text with a higher version, which another text needs."""
+    return re.sub(r"^version: (\d+)$", lambda found: f"version: {int(found[1]) + by}", policy, flags=re.MULTILINE)
+
+
+NEXT_VERSION = yaml.safe_load((shipped("policies") / "default.yaml").read_text())["version"] + 1
 
 
 @dataclass(frozen=True)

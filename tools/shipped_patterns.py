@@ -1,6 +1,7 @@
 """Compile the shipped recognizers' patterns and read off them what they require, so that nobody waits for either.
 
-It writes sdk/compiled_patterns.json and sdk/scrub/prefilter/shipped.json. A test says when it has to be run again.
+It writes sdk/domain/compiled_patterns.json and sdk/scrub/prefilter/shipped.json. A test says when it has to be run
+again.
 
 PYTHONHASHSEED=0 python -m tools.shipped_patterns
 """
@@ -15,11 +16,11 @@ from typing import Any
 import regex
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 
-from sdk import compiled_patterns
+from sdk.domain import compiled_patterns
+from sdk.files.store import shipped
 from sdk.scrub.find.recognizers import read_recognizers
 from sdk.scrub.prefilter import shipped as shipped_requirements
 from sdk.scrub.prefilter.requirements import read_requirements
-from sdk.store import shipped
 
 
 def versions() -> dict[str, str]:

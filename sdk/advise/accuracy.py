@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdk.advise.layers import parameters
+from sdk.files.regular_files import read_shipped
 from sdk.records import Accuracy, Comparison, ExpectedAccuracy, Method, ModelShape, Needs, Pilot
-from sdk.regular_files import read_shipped
 from sdk.wording import counted
 
 EVIDENCE = Path(__file__).with_name("evidence.json")

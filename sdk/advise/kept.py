@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdk.advise.layers import WITHOUT_WINDOW, adapted_by_text, linear_layers
+from sdk.files.regular_files import read_shipped
 from sdk.records import ModelShape
-from sdk.regular_files import read_shipped
 
 Sizes = Mapping[str, float]
 # What stands for an architecture that was not counted: one without fused kernels; no model_type has a space.

@@ -22,8 +22,8 @@ from sdk.advise.layers import parameters
 from sdk.advise.parts import listed
 from sdk.decoders import language_part, named_type, not_decoder_fault
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import linked, open_regular, read_regular
 from sdk.records import ModelShape, fault_text
-from sdk.regular_files import linked, open_regular, read_regular
 from sdk.stored_formats import stored_format, stored_format_fault
 
 SHAPE_BYTES = 1 << 20  # of a config.json; no published one comes near

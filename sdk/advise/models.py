@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sdk.advise.model_config import read_shape, shape_of
+from sdk.files.regular_files import read_shipped
+from sdk.files.store import EMBEDDED, embedded_base
 from sdk.lookup import key, unknown
 from sdk.records import ModelShape
-from sdk.regular_files import read_shipped
-from sdk.store import EMBEDDED, embedded_base
 
 # Words that name a vendor or a variant of one shape: "meta-llama/Llama-3.1-8B-Instruct" is "llama318b".
 NOISE = frozenset({"meta", "instruct", "chat", "hf", "it", "base", "pt", "4k", "128k"})

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdk.advise.kept import is_counted
+from sdk.files.regular_files import read_shipped
 from sdk.records import Hardware, ModelShape, Reliability, TrainSettings
-from sdk.regular_files import read_shipped
 
 MEASURED = Path(__file__).with_name("measured.json")
 ARCHITECTURES_MEASURED = Path(__file__).with_name("measured_architectures.json")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sdk.durable import open_own
 from sdk.errors import StepFailed
+from sdk.files.durable import open_own
 
 LOCK = "lock"
 LOCK_SECONDS = 60.0  # a commit takes milliseconds: who holds the lock for longer has stopped

@@ -22,9 +22,9 @@ from sdk.audit.reader import Files, LogReader, Proven, read_file, read_holder
 from sdk.audit.segments import SEGMENT_BYTES, Place, read_lines, segment_name, write_lines
 from sdk.audit.tree import EMPTY_ROOT, Frontier, leaf_hashes
 from sdk.crypto import Signer
-from sdk.durable import create_anew
 from sdk.errors import Remedy, StepFailed, Tampered
-from sdk.store import ASIDE, write_atomic
+from sdk.files.durable import create_anew
+from sdk.files.store import ASIDE, write_atomic
 
 Opened = tuple[Path, Path, FileIO]  # a holder, and the open file that takes its place with its name
 

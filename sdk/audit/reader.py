@@ -33,8 +33,8 @@ from sdk.audit.segments import (
 )
 from sdk.audit.tree import Frontier, Range, consistency_ranges, inclusion_ranges, leaf_hashes, range_frontiers
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
-from sdk.regular_files import NOTE_BYTES, read_if_there
-from sdk.store import ASIDE
+from sdk.files.regular_files import NOTE_BYTES, read_if_there
+from sdk.files.store import ASIDE
 from sdk.wording import counted
 
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from sdk.audit.event import places
 from sdk.audit.group import MAX_COMMIT
 from sdk.audit.lock import LOCK
-from sdk.durable import fsync_folder, open_own
 from sdk.errors import Remedy, Tampered
-from sdk.regular_files import LOG_PART_BYTES, read_span
-from sdk.store import ASIDE
+from sdk.files.durable import fsync_folder, open_own
+from sdk.files.regular_files import LOG_PART_BYTES, read_span
+from sdk.files.store import ASIDE
 from sdk.wording import counted
 
 SEGMENT_BYTES = 64 * 2**20  # a segment that has reached it gets no more events

@@ -19,15 +19,15 @@ from typer.exceptions import TyperException
 from typer.main import get_command_name
 
 from sdk import crypto
-from sdk.characters import visible
 from sdk.cli.doctor import DISTRIBUTION, installed_version
 from sdk.cli.old_forms import renew
 from sdk.cli.progress import Progress, progress
 from sdk.cli.terminal import Terminal, json_text, styled
 from sdk.errors import InvalidInput, SDKError
+from sdk.files.regular_files import KEY_BYTES, read_regular
 from sdk.project import Project
 from sdk.records import TEMPLATES
-from sdk.regular_files import KEY_BYTES, read_regular
+from sdk.wording import visible
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 advice: it does not fit or a need is not met; 2 bad input or wrong order; 3 refused by policy or

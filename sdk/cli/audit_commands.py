@@ -11,8 +11,8 @@ import typer
 from sdk.cli import show
 from sdk.cli.app import HERE, Commands, JsonOption, ProjectOption, app, output, working
 from sdk.cli.terminal import escape_json, styled
+from sdk.files.store import write_atomic
 from sdk.project import Project
-from sdk.store import write_atomic
 from sdk.wording import counted
 
 audit = typer.Typer(

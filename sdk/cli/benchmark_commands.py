@@ -11,12 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sdk.characters import visible
 from sdk.cli.app import HERE, JsonOption, ProjectOption, QuietOption, app, output, working
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.project.preparing import prepare_benchmark
 from sdk.records import ALL, SAFETY, BenchmarkResult, Benchmarks, BenchmarkSettings, MetricScores, PairedChange
+from sdk.wording import visible
 
 FIELDS = BenchmarkSettings.model_fields
 

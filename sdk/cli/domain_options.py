@@ -9,11 +9,11 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from sdk.characters import visible
 from sdk.cli.terminal import styled
 from sdk.project.own_settings import settings_in_force
 from sdk.project.state import ProjectState
 from sdk.records import ALL, Metric
+from sdk.wording import visible
 
 OWN = "Rows of your own"  # a group of --help
 

@@ -14,7 +14,6 @@ from rich.panel import Panel
 from rich.text import Text
 
 from sdk import crypto
-from sdk.characters import visible
 from sdk.cli import benchmark_commands, show, show_advice
 from sdk.cli import leak_check as show_leaks
 from sdk.cli.advise import AccuracyOption, MaxLossOption, read_needs
@@ -51,7 +50,7 @@ from sdk.records import (
     Scrubbed,
     Verified,
 )
-from sdk.wording import counted
+from sdk.wording import counted, visible
 
 QUESTIONS = 4
 PLAYED = "demo-approver"

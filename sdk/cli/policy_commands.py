@@ -10,13 +10,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sdk.characters import visible
 from sdk.cli.app import Commands, JsonOption, app, output
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput, Refused
 from sdk.policy import Explained, differences, explained, read_policy, run_cases
 from sdk.project.charter import find_policy
-from sdk.wording import counted
+from sdk.wording import counted, visible
 
 policy = typer.Typer(help="Check, compare, explain and test policy files.", cls=Commands, no_args_is_help=True)
 app.add_typer(policy, name="policy")

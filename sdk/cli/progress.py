@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from sdk.characters import visible
+from sdk.wording import visible
 
 GAP = "  "
 NARROW = 100  # columns

@@ -10,14 +10,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sdk.characters import is_unseen, visible
 from sdk.cli.app import Output
 from sdk.cli.show import grid
 from sdk.cli.terminal import styled
 from sdk.errors import InvalidInput
 from sdk.project import Project
 from sdk.records import Review
-from sdk.wording import counted
+from sdk.wording import counted, is_unseen, visible
 
 if TYPE_CHECKING:  # both bring numpy, which a command line that only advises does without
     from sdk.data import Planted

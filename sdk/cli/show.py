@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.audit import Event
-from sdk.characters import visible
 from sdk.cli.terminal import styled
 from sdk.errors import SHOWN_FAULTS
 from sdk.records import (
@@ -30,7 +29,7 @@ from sdk.records import (
     Scrubbed,
     TrainSettings,
 )
-from sdk.wording import counted
+from sdk.wording import counted, visible
 
 if TYPE_CHECKING:
     from sdk.approve import Verdict

@@ -9,12 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sdk.characters import visible
 from sdk.cli.picture import Band, Bar, Part, Stack
 from sdk.cli.show import grid
 from sdk.cli.terminal import styled
 from sdk.records import METHODS, Advice, Alternative, Range, Reliability, Speed, TrainSettings
-from sdk.wording import counted
+from sdk.wording import counted, visible
 
 Verdict = Literal["fits", "need not met", "uncertain", "does not fit"]
 # term of Memory -> its pattern and colour

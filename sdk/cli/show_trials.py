@@ -9,12 +9,11 @@ from typing import NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from sdk.characters import visible
 from sdk.cli.picture import Band, IntervalBar, axis
 from sdk.cli.show_advice import candidate, columns, percent
 from sdk.cli.terminal import styled
 from sdk.records import Calibration, Interval, MethodComparison, Pilot, Run
-from sdk.wording import counted
+from sdk.wording import counted, visible
 
 
 class Compared(NamedTuple):

@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from sdk.characters import is_unseen, visible
+from sdk.wording import is_unseen, visible
 
 _FIELD = re.compile(r"\{(?::([^{}]*))?\}")
 _LAYOUT = "\n\t"  # what a view may be laid out with

@@ -9,7 +9,7 @@ import typer
 
 from sdk.cli.app import HERE, JsonOption, ProjectOption, app, working
 from sdk.cli.terminal import styled
-from sdk.store import DECLARATIONS
+from sdk.files.store import DECLARATIONS
 
 
 @app.command()

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from sdk.crypto.passphrase import is_protected, protect, unprotect
 from sdk.crypto.secret import Secret
 from sdk.crypto.signing import UNREADABLE, LogKey, SigningKey
-from sdk.durable import create_file, fsync_folder, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
-from sdk.regular_files import KEY_BYTES, open_regular, read_opened
+from sdk.files.durable import create_file, fsync_folder, write_all
+from sdk.files.regular_files import KEY_BYTES, open_regular, read_opened
 
 PASSPHRASE = "SDK_KEY_PASSPHRASE"  # noqa: S105 - the variable's name
 

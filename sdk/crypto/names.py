@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from sdk.characters import is_unseen, visible
 from sdk.errors import InvalidInput
+from sdk.wording import is_unseen, visible
 
 # A small letter or sign -> the Latin one that it, or its capital, is drawn like. It need not be complete: a word that
 # mixes alphabets is refused as such, so only words that are wholly of another alphabet have to be found here.

@@ -26,8 +26,8 @@ from sdk.data.source import (
     read_rows,
 )
 from sdk.errors import InvalidInput
+from sdk.files.store import write_atomic
 from sdk.records import canonical_json, sha256
-from sdk.store import write_atomic
 
 __all__ = [
     "DATA_LISTS",

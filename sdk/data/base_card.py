@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from sdk.characters import visible
 from sdk.data.base_folder import CARD
 from sdk.errors import InvalidInput
 from sdk.policy import parse_yaml
+from sdk.wording import visible
 
 UNKNOWN = "unknown"
 _FRONT_MATTER = re.compile(r"\ufeff?---\r?\n(.*?)\r?\n---\r?(\n|$)", re.DOTALL)

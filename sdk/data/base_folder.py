@@ -23,11 +23,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from sdk.crypto.block_tags import BLOCK_BYTES, BlockTags
-from sdk.durable import create_file, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
+from sdk.files.durable import create_file, write_all
+from sdk.files.regular_files import TEMPLATE_BYTES, open_folder, open_inside
+from sdk.files.store import CHAT_TEMPLATE, EMBEDDED, embedded_base
 from sdk.records import canonical_json, sha256
-from sdk.regular_files import TEMPLATE_BYTES, open_folder, open_inside
-from sdk.store import CHAT_TEMPLATE, EMBEDDED, embedded_base
 
 WEIGHTS = ".safetensors"
 INDEX = "model.safetensors.index.json"

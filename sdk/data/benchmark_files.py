@@ -23,8 +23,8 @@ import pyarrow.parquet
 from sdk.data.arrow_values import as_json
 from sdk.data.rows import json_value
 from sdk.errors import InvalidInput, by_cause
+from sdk.files.regular_files import MIB, ROWS_BYTES, decoded, read_regular
 from sdk.records import canonical_json, sha256
-from sdk.regular_files import MIB, ROWS_BYTES, decoded, read_regular
 from sdk.wording import counted
 
 Split = Literal["test", "dev", "train"]

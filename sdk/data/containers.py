@@ -18,7 +18,7 @@ from sdk.data.plain_text import html_text
 from sdk.data.rows import Container, Faults, Raw, Twice, json_value
 from sdk.data.rows_files import DOCUMENTS, KINDS
 from sdk.errors import InvalidInput
-from sdk.regular_files import MIB, ROW_BYTES, ROWS_BYTES, HashedFile
+from sdk.files.regular_files import MIB, ROW_BYTES, ROWS_BYTES, HashedFile
 from sdk.wording import counted
 
 BOM = b"\xef\xbb\xbf"

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sdk.data.rows import Row
-from sdk.regular_files import read_shipped
+from sdk.files.regular_files import read_shipped
 
 
 def general_rows(languages: Collection[str]) -> list[Row]:

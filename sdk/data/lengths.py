@@ -21,8 +21,8 @@ from sdk.data.base_folder import BaseFolder
 from sdk.data.sampling import RowsSample
 from sdk.data.template import ChatTemplate
 from sdk.errors import InvalidInput
+from sdk.files.store import CHAT_TEMPLATE
 from sdk.records import Lengths, OnProgress
-from sdk.store import CHAT_TEMPLATE
 
 KEPT = 256  # longest rows that Lengths takes
 PERCENTILES = (50, 90, 95, 99)

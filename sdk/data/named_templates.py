@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import TEMPLATE_BYTES, read_regular
 from sdk.records import TEMPLATES
-from sdk.regular_files import TEMPLATE_BYTES, read_regular
 
 _FOLDER = Path(__file__).resolve().parent / "templates"
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")

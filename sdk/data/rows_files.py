@@ -13,9 +13,9 @@ from pydantic import Field, ValidationError, field_validator
 from sdk.data.columns import Arrangement
 from sdk.data.rows import Container
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import digest_regular
 from sdk.policy import read_yaml, validation_faults
 from sdk.records import Columns, Frozen, canonical_json, sha256
-from sdk.regular_files import digest_regular
 
 DATA_LISTS = (".yaml", ".yml")
 # Kinds of files by their names' ends; the value is what a kind is called.

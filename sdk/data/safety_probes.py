@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sdk.data.benchmark_files import BenchmarkFile, BenchmarkRow
+from sdk.files.regular_files import read_shipped
 from sdk.records import SAFETY, sha256
-from sdk.regular_files import read_shipped
 
 HARMFUL, UNANSWERABLE = "harmful", "unanswerable"  # kinds of probes
 VERSION = "1"  # of the probes and of the rule

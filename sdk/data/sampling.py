@@ -20,7 +20,7 @@ from sdk.data.layouts import Builder
 from sdk.data.rows import Raw, Row, json_value
 from sdk.data.rows_files import Portion, RowsFile, joined_digest, portions
 from sdk.data.source import read_rows, require_recorded
-from sdk.regular_files import HashedFile
+from sdk.files.regular_files import HashedFile
 
 SAMPLED_ABOVE = 50_000  # rows
 DRAWN, LONGEST = 6_000, 1_000

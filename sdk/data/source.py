@@ -18,8 +18,8 @@ from sdk.data.layouts import Builder, named
 from sdk.data.rows import Container, Layout, Raw, Row, Table
 from sdk.data.rows_files import DOCUMENTS, KINDS, Portion, RowsFile, joined_digest, portions
 from sdk.errors import InvalidInput, Remedy, Tampered, by_cause
+from sdk.files.regular_files import HashedFile, digest_regular
 from sdk.records import Columns, SourceFile, canonical_json
-from sdk.regular_files import HashedFile, digest_regular
 from sdk.wording import counted
 
 

@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from sdk.data.template import CHARACTERS, GROWTH, MEMORY_BYTES, OVER, REFUSED
-from sdk.regular_files import KIB, read_regular
+from sdk.files.regular_files import KIB, read_regular
 
 
 class _Answers(Extension):

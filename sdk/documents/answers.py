@@ -10,10 +10,10 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from sdk.documents.render import FOLDER, SUFFIX
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import read_shipped
 from sdk.lookup import nearest
 from sdk.policy import key_lines, parse_yaml
 from sdk.records import Declared, Frozen, fault_text, spelled
-from sdk.regular_files import read_shipped
 
 MOST_CHARACTERS = 4000
 MOST_FAULTS = 100  # the nearest key is looked for at each

@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError, Undefined
 from markupsafe import Markup
 
-from sdk.characters import visible
 from sdk.documents.gaps import ABSENT, COUNT, Absent, number_gaps
 from sdk.errors import InvalidInput
 from sdk.intervals import share
 from sdk.records import Hardware, Interval, Recall
+from sdk.wording import visible
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".md.jinja"

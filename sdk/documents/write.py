@@ -11,7 +11,7 @@ from sdk.documents.dossier import Dossier
 from sdk.documents.facts import facts
 from sdk.documents.pages import to_html
 from sdk.documents.render import render
-from sdk.store import write_atomic
+from sdk.files.store import write_atomic
 
 Format = Literal["md", "html", "both"]
 MODEL_CARD = "model-card"

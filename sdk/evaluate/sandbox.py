@@ -18,7 +18,7 @@ from sdk import processes
 from sdk.data import Row, answer
 from sdk.data.measures import Given
 from sdk.errors import InvalidInput
-from sdk.regular_files import MIB
+from sdk.files.regular_files import MIB
 
 CPU_SECONDS = 3  # as many as lm_eval's own check gives, which counts seconds of the clock
 WAITING = 5  # times as long by the clock, for what sleeps, and for a busy machine

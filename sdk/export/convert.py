@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sdk.errors import InvalidInput, MissingExtra, StepFailed
+from sdk.files.regular_files import CONFIG_BYTES, digest_regular, read_if_there
 from sdk.processes import run_script
 from sdk.records import ExportType
-from sdk.regular_files import CONFIG_BYTES, digest_regular, read_if_there
 
 MODEL_SCRIPT, ADAPTER_SCRIPT = "convert_hf_to_gguf.py", "convert_lora_to_gguf.py"
 _VENDORED = Path("vendor") / "llama.cpp"

@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from sdk.data.base_folder import BaseFolder
 from sdk.errors import InvalidInput, StepFailed
 from sdk.export.convert import xllamacpp_version
-from sdk.isolated import Isolated
 from sdk.likeness import Answers
 from sdk.model.base_tokenizer import tokenizer_from
 from sdk.model.chat import Chat
@@ -27,6 +26,7 @@ from sdk.model.dense_weights import keep_unpacked
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_opened
 from sdk.model.probes import ask_probes
+from sdk.processes.isolated import Isolated
 from sdk.records import Behaviour, OnProgress, Quantization
 
 MOST_LIKELY = 256  # tokens that an engine is asked for

@@ -29,11 +29,11 @@ from sdk.export.modelfile import write_modelfile
 from sdk.export.parity import ask_engine, certify, what_to_ask
 from sdk.export.target import wipe_folder
 from sdk.export.weight_files import write_new
+from sdk.files.regular_files import CONFIG_BYTES, read_regular
 from sdk.likeness import check_behaviour
 from sdk.model.adapted import AdaptedModel
 from sdk.model.chat import Chat
 from sdk.records import Behaviour, Metric, OnProgress, Parity, Quantization, canonical_json
-from sdk.regular_files import CONFIG_BYTES, read_regular
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 GGUF, GGUF_ADAPTER, MODELFILE = "model.gguf", "adapter.gguf", "Modelfile"

@@ -12,7 +12,7 @@ from typing import Any
 import xllamacpp
 
 from sdk.errors import StepFailed
-from sdk.isolated import answer
+from sdk.processes.isolated import answer
 from sdk.records import OnProgress
 
 _server: list[xllamacpp.Server] = []

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sdk.durable import fsync_folder, open_own, write_all
 from sdk.errors import InvalidInput, StepFailed
-from sdk.regular_files import KEY_BYTES, read_if_there
-from sdk.store import as_named, state_folder, write_atomic
+from sdk.files.durable import fsync_folder, open_own, write_all
+from sdk.files.regular_files import KEY_BYTES, read_if_there
+from sdk.files.store import as_named, state_folder, write_atomic
 
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.exporting")
 _ZEROS = bytes(1 << 20)

@@ -12,8 +12,8 @@ import torch
 
 from sdk.data.base_folder import INDEX
 from sdk.data.tensor_headers import ITEM_BYTES
-from sdk.durable import create_file, write_all
 from sdk.errors import StepFailed
+from sdk.files.durable import create_file, write_all
 from sdk.records import canonical_json
 
 FILE_BYTES = 5 * 10**9  # of a file, where a tensor is not larger; as transformers and the hub have it

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import read_shipped
 from sdk.hardware.nvidia import pcie_gbs
 from sdk.lookup import NEAREST, key, unknown
 from sdk.records import Backend, Frozen, Hardware
-from sdk.regular_files import read_shipped
 
 FILE = Path(__file__).with_name("accelerators.json")
 CAPABILITY_WITH_BF16 = (8, 0)  # Ampere

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pydantic import Field, ValidationError
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import NOTE_BYTES, read_if_there
+from sdk.files.store import state_folder, write_atomic
 from sdk.records import Frozen
-from sdk.regular_files import NOTE_BYTES, read_if_there
-from sdk.store import state_folder, write_atomic
 
 FILE = "cpu-rates.json"
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import SHIPPED_BYTES, read_regular
 from sdk.hardware.catalogue import bitsandbytes_on, has_bf16, of_driver
 from sdk.hardware.cpu_rates import read_cpu_rates
 from sdk.hardware.nvidia import Gpu, power_and_link, visible_gpus
 from sdk.records import Hardware
-from sdk.regular_files import SHIPPED_BYTES, read_regular
 
 GIB = 2**30
 MIG = " MIG "  # in the name that the driver gives to a part of a GPU

@@ -23,11 +23,11 @@ from sdk.crypto import Secret
 from sdk.data import RowsFile, rows_request
 from sdk.data.base_folder import base_name
 from sdk.errors import InvalidInput, SDKError, StepFailed
-from sdk.isolated import Isolated
 from sdk.lookup import key, nearest
 from sdk.measure.judging import Judged, Need, judge, reference_of
 from sdk.measure.pilot import ASKING, LEAST_STEPS, TRIAL, comparable, steps_of_a_whole_run, try_candidate
 from sdk.measure.trials import TrialSetup, one_sentence
+from sdk.processes.isolated import Isolated
 from sdk.records import (
     NO_SCORING,
     Calibration,

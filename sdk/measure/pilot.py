@@ -18,9 +18,11 @@ from sdk.advise import predict
 from sdk.crypto import Secret
 from sdk.data import RowsFile, rows_request
 from sdk.errors import Remedy, SDKError, StepFailed
+from sdk.files.regular_files import PROGRESS_BYTES, read_regular
+from sdk.files.store import write_atomic
 from sdk.intervals import RESAMPLES, SEED, bootstrap
-from sdk.isolated import Isolated
 from sdk.measure.trials import HELD_OUT, TrialResult, TrialSetup, one_sentence
+from sdk.processes.isolated import Isolated
 from sdk.records import (
     NO_SCORING,
     Advice,
@@ -35,8 +37,6 @@ from sdk.records import (
     Scoring,
     TrainSettings,
 )
-from sdk.regular_files import PROGRESS_BYTES, read_regular
-from sdk.store import write_atomic
 
 TRIAL = "sdk.measure.trial"  # the module that trains and asks
 ASKING = 0.25  # of the minutes; the rest is for training

@@ -12,8 +12,8 @@ from sdk.advise import predict
 from sdk.data import RowsFile, rows_request
 from sdk.data.base_folder import Base, base_name
 from sdk.errors import SDKError, StepFailed
-from sdk.isolated import Isolated
 from sdk.measure.trials import TrialSetup, one_sentence
+from sdk.processes.isolated import Isolated
 from sdk.records import Calibration, Lengths, Needs, OnProgress, PassMeasurement, Probed, TrainSettings
 
 MEASURING = "sdk.train.one_pass"  # the module that measures

@@ -22,13 +22,13 @@ from sdk.data.measures import Measures
 from sdk.errors import StepFailed
 from sdk.evaluate import QUESTIONS_AT_ONCE, ask, mean_losses
 from sdk.intervals import SEED
-from sdk.isolated import answer
 from sdk.measure.held_questions import hold_questions
 from sdk.measure.trials import TrialResult
 from sdk.model import Chat, cut_texts, encode_rows, keep_base_open, learned
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.packing import one_row_at_a_time
+from sdk.processes.isolated import answer
 from sdk.records import Forgetting, MethodRun, OnProgress, Scoring, TrainSettings
 from sdk.seal import read_adapter
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sdk.data import Row, conversation
 from sdk.model.chat import Chat, Learned, NamedChat, Unusable, encode_chats, pieces_of
 from sdk.model.token_rows import TokenBatch, TokenFile, TokenRows
-from sdk.pool import AHEAD, Pool, serve
+from sdk.processes.pool import AHEAD, Pool, serve
 from sdk.records import OnProgress
 
 ROWS, CHARACTERS = 256, 200_000  # in a batch at most; in one, from which it is full

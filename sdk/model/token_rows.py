@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from sdk.durable import create_nameless, write_all
+from sdk.files.durable import create_nameless, write_all
 from sdk.model.chat import Encoded
 
 _SCHEMA = pyarrow.schema([("input_ids", pyarrow.list_(pyarrow.int32())), ("in_loss", pyarrow.list_(pyarrow.bool_()))])

@@ -10,7 +10,7 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from sdk.regular_files import TEMPLATE_BYTES, read_regular
+from sdk.files.regular_files import TEMPLATE_BYTES, read_regular
 
 _TRAINING = "_training.jinja"
 

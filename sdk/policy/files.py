@@ -12,9 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import YAML_BYTES, decoded, read_regular
 from sdk.policy.schema import ADDED, Policy, policy_value
 from sdk.records import fault_text
-from sdk.regular_files import YAML_BYTES, decoded, read_regular
 
 # PyYAML's errors, and what its constructors let through for a scalar that is not what its tag says
 _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sdk.crypto.keyring import Member, RevocationReason, Role
 from sdk.errors import InvalidInput, OutOfOrder, SDKError
+from sdk.files.store import locked, require_no_link, write_atomic
 from sdk.project.charter import ENCRYPTION_KEY, LOG_KEY, OWNER_KEY, SIGNING_KEY, BaseChoice, DomainChoice, KeyURIs
 from sdk.project.cut_off import wipe_cut_off
 from sdk.project.notebook import NotebookProgress, in_notebook
@@ -55,7 +56,6 @@ from sdk.records import (
     Verified,
 )
 from sdk.records.summary import as_html, as_text
-from sdk.store import locked, require_no_link, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import ADAPTER_BYTES
+from sdk.files.store import read_ref
 from sdk.project.gather import data_key, trainer_pem
 from sdk.project.state import ProjectState
 from sdk.records import Package, Run
-from sdk.regular_files import ADAPTER_BYTES
 from sdk.seal import ADAPTER, CONFIG, PACKAGE, WEIGHTS, open_package, unseal
-from sdk.store import read_ref
 
 
 def open_adapter(state: ProjectState, run: Run) -> tuple[Mapping[str, Any], bytes]:

@@ -23,6 +23,8 @@ from sdk.crypto.keyring import (
 )
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import YAML_BYTES, read_regular
+from sdk.files.store import bytes_ref
 from sdk.policy import Policy, loosened, parse_policy
 from sdk.project.charter import (
     ENCRYPTION_NAME,
@@ -41,9 +43,7 @@ from sdk.project.own_settings import own_texts
 from sdk.project.perform import Request, perform, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Package, Release, Rewrapped
-from sdk.regular_files import YAML_BYTES, read_regular
 from sdk.seal import PACKAGE, key_context, open_package
-from sdk.store import bytes_ref
 
 OwnKey = Literal["signing", "log", "encryption", "owner"]
 ROLES: dict[OwnKey, Role] = {"signing": "trainer", "log": "log", "encryption": "encryption", "owner": "owner"}

@@ -25,12 +25,10 @@ from sdk.domain import (
     require_files,
     require_function,
 )
+from sdk.domain.recognizer_format import parse_recognizers
 from sdk.errors import InvalidInput
-from sdk.policy import Policy, read_policy, validation_faults
-from sdk.recognizer_format import parse_recognizers
-from sdk.records import Charter, OwnRows, canonical_json
-from sdk.regular_files import KEY_BYTES, RECOGNIZERS_BYTES, FileBytes, read_regular, read_text
-from sdk.store import (
+from sdk.files.regular_files import KEY_BYTES, RECOGNIZERS_BYTES, FileBytes, read_regular, read_text
+from sdk.files.store import (
     POLICIES,
     RINGS,
     SECRET_CONTEXT,
@@ -45,6 +43,8 @@ from sdk.store import (
     shipped,
     write_atomic,
 )
+from sdk.policy import Policy, read_policy, validation_faults
+from sdk.records import Charter, OwnRows, canonical_json
 
 SIGNING_KEY = "file:keys/signing.pem"
 LOG_KEY = "file:keys/log.pem"

@@ -17,6 +17,8 @@ from sdk.data.base_folder import base_name, locate_base
 from sdk.data.named_templates import require_template_name
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import YAML_BYTES, read_regular
+from sdk.files.store import EMBEDDED, pin_root, require_no_link
 from sdk.policy import BeforeCreate, parse_policy, require
 from sdk.project.charter import (
     TRAINER_NAME,
@@ -39,8 +41,6 @@ from sdk.project.charter import (
 )
 from sdk.project.own_settings import open_own, own_texts, read_settings, settle_settings
 from sdk.records import PROJECT_NAME, PROJECT_NAME_RULE, Charter
-from sdk.regular_files import YAML_BYTES, read_regular
-from sdk.store import EMBEDDED, pin_root, require_no_link
 
 
 def create_folder(

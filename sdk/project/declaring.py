@@ -6,11 +6,11 @@ from contextlib import suppress
 
 from sdk.documents.answers import parse_answers, template
 from sdk.errors import StepFailed
+from sdk.files.regular_files import YAML_BYTES, read_if_there
+from sdk.files.store import DECLARATIONS, write_atomic
 from sdk.project.perform import Request
 from sdk.project.state import ProjectState
 from sdk.records import Declared, sha256
-from sdk.regular_files import YAML_BYTES, read_if_there
-from sdk.store import DECLARATIONS, write_atomic
 
 
 def declare_request(state: ProjectState) -> Request[Declared] | None:

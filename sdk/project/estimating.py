@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from sdk.advise import advise, find_model
 from sdk.advise.accuracy import contradictions
 from sdk.errors import InvalidInput
+from sdk.files.store import EMBEDDED, embedded_base
 from sdk.hardware import detect_hardware, find_gpu
 from sdk.policy import validation_faults
 from sdk.records import Accuracy, Advice, ApplicationType, Columns, Hardware, ModelShape, Needs, OnProgress, PeftMethod
-from sdk.store import EMBEDDED, embedded_base
 
 if TYPE_CHECKING:
     from sdk.data.sampling import RowsSample

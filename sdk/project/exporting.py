@@ -10,6 +10,8 @@ from sdk.approve import require_allowed
 from sdk.errors import InvalidInput, OutOfOrder, Refused
 from sdk.export.export_settings import ExportSettings
 from sdk.export.target import note_of, require_free, staging
+from sdk.files.regular_files import CONFIG_BYTES, read_regular
+from sdk.files.store import write_atomic
 from sdk.policy import AfterExport, BeforeExport
 from sdk.project.domain_metrics import OWN_CODE, measures_of
 from sdk.project.export_papers import signer_pem
@@ -20,11 +22,9 @@ from sdk.project.perform import Request, perform
 from sdk.project.publishing import publish_request
 from sdk.project.state import ProjectState
 from sdk.records import Export, Metric, OnProgress, Package, Parity, Release, Run, Scrubbed
-from sdk.regular_files import CONFIG_BYTES, read_regular
 from sdk.seal import read_behaviour
 from sdk.seal.exported import PAPERS, identity_of, manifest_of_export, open_export, sign_export
 from sdk.seal.manifest import MANIFEST, TOKENIZER
-from sdk.store import write_atomic
 
 if TYPE_CHECKING:  # both load torch
     from sdk.data import Row

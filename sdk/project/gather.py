@@ -9,11 +9,11 @@ from sdk.approve import Case, InForceWhenSealed, Verdict, judge
 from sdk.audit import Event, History, write_consistency
 from sdk.crypto.keyring import find_term
 from sdk.errors import InvalidInput, Refused
+from sdk.files.store import RINGS
 from sdk.project.state import ProjectState, read_ring_files
 from sdk.records import Approval, Package, Publication, Release, Rewrapped, canonical_json, sha256
 from sdk.seal import Manifest, key_context
 from sdk.serve.evidence import Evidence, Sealing, find_trainer
-from sdk.store import RINGS
 
 
 def find_release(state: ProjectState, wanted: Release | str | None) -> Release:

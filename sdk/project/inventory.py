@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sdk.errors import Remedy, Tampered
+from sdk.files.store import ASIDE, DECLARATIONS, POLICIES, RINGS
 from sdk.project.state import ProjectState
 from sdk.records import STEP_RECORDS, Charter
-from sdk.store import ASIDE, DECLARATIONS, POLICIES, RINGS
 
 ARTIFACTS, KEYS, REVIEW, UNRECORDED, UNSENT = "artifacts", "keys", "review", "unrecorded", "unsent"
 FOLDERS = {"audit", RINGS, "records", POLICIES, "domain", ARTIFACTS, KEYS, REVIEW, UNRECORDED, UNSENT}

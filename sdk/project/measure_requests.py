@@ -8,6 +8,7 @@ from sdk.data import read_rows
 from sdk.data.canaries import canaries, planted_kinds
 from sdk.domain import read_domain
 from sdk.errors import InvalidInput, OutOfOrder
+from sdk.files.store import write_atomic
 from sdk.measure.power import CONTROLS, passes, why_little_is_found
 from sdk.policy import AfterEvaluate, BeforeEvaluate
 from sdk.project.adapter_files import open_adapter
@@ -30,7 +31,6 @@ from sdk.records import (
     default_floors,
 )
 from sdk.seal import BEHAVIOUR
-from sdk.store import write_atomic
 
 DESCRIBED = "domain/domain.yaml"  # in the project's folder
 ROUNDING = 1e-9  # a mean may differ by its order of summing

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from sdk.errors import Refused, SDKError, StepFailed, Unrecorded
+from sdk.files.store import folder_refs, write_atomic
 from sdk.policy import Moment, Policy, require
 from sdk.project.interruption import interruptible
 from sdk.project.state import ProjectState
 from sdk.records import StepRecord, request_key
-from sdk.store import folder_refs, write_atomic
 
 R = TypeVar("R", bound=StepRecord)
 UNRECORDED = "unrecorded"

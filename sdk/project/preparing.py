@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sdk.store import write_atomic
+from sdk.files.store import write_atomic
 
 
 class PreparedBenchmark(NamedTuple):

@@ -14,8 +14,8 @@ from pathlib import Path
 from sdk import crypto
 from sdk.audit import Audit, Event, Phase
 from sdk.errors import InvalidInput, StepFailed, Unrecorded
+from sdk.files.store import held_checkpoint, locked, log_origin, state_folder, write_atomic
 from sdk.project.state import DECISIONS, ProjectState
-from sdk.store import held_checkpoint, locked, log_origin, state_folder, write_atomic
 
 KEY = "log.pem"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from sdk.files.store import check_ref, write_atomic
 from sdk.policy import Demand, demands
 from sdk.project.gather import sealing_event
 from sdk.project.inputs import reviews_of, settings_digest
@@ -18,7 +19,6 @@ from sdk.project.streaming import unsent
 from sdk.project.train_requests import train_facts
 from sdk.records import NO_GROUPS, Leaks, OnProgress, Package, Release, Run, Scores, Scrubbed
 from sdk.scrub import REPORTS
-from sdk.store import check_ref, write_atomic
 
 MIN_K = "scrub.min_k"
 

@@ -10,6 +10,8 @@ from sdk.audit import account
 from sdk.data import Held, RowsFile, each_written_row, holds_texts, read_rows, rows_digest
 from sdk.data.canaries import canary_rows, planted_kinds
 from sdk.errors import InvalidInput, MissingExtra, Refused
+from sdk.files.regular_files import TABLE_BYTES, FileBytes
+from sdk.files.store import read_ref
 from sdk.policy import AfterScrub, BeforeScrub, Contamination
 from sdk.project.domain_metrics import require_metrics_fit
 from sdk.project.inputs import CANARIES, EVAL, common_inputs, reviews_of, settings_digest
@@ -17,10 +19,8 @@ from sdk.project.own_settings import named_columns
 from sdk.project.perform import Request, recorded
 from sdk.project.state import ProjectState
 from sdk.records import Columns, OnProgress, Overlap, Review, Scrubbed
-from sdk.regular_files import TABLE_BYTES, FileBytes
 from sdk.review import Judge, ReviewProgress, conclude, draw, judge_rows, read_drawn, read_misses, sample_size
 from sdk.scrub import TOKEN_TABLE, kind_of, reveal
-from sdk.store import read_ref
 
 
 class Mix(NamedTuple):

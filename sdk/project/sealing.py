@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from sdk.data.base_folder import private_copy
 from sdk.errors import OutOfOrder, Refused
+from sdk.files.regular_files import CONFIG_BYTES
+from sdk.files.store import read_ref
 from sdk.non_inferiority import held_against
 from sdk.policy import BeforeRegister, LeaksChecked, LeaksUnchecked, Moment, Policy, require
 from sdk.project.inputs import common_inputs, settings_digest
@@ -30,9 +32,7 @@ from sdk.records import (
     Scrubbed,
     StepRecord,
 )
-from sdk.regular_files import CONFIG_BYTES
 from sdk.seal import ADAPTER, BEHAVIOUR, DescribedFacts, Recorded, lock_digest, seal
-from sdk.store import read_ref
 
 BENCHMARKS = "benchmarks-"  # what the names of a package's inputs that are benchmarks begin with
 MEASURED = ("leaks", BENCHMARKS)  # likewise, of all that a release is refused for

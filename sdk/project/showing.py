@@ -11,6 +11,7 @@ from sdk.audit import ACCOUNT
 from sdk.data import answer, question, read_rows
 from sdk.documents import Decided, Dossier, TakenIn
 from sdk.errors import InvalidInput
+from sdk.files.store import recorded_lines
 from sdk.project.gather import decisions_on, sealing_event
 from sdk.project.inputs import find_run, reviews_of
 from sdk.project.publishing import exports_of
@@ -29,7 +30,6 @@ from sdk.records import (
     Scores,
     Scrubbed,
 )
-from sdk.store import recorded_lines
 
 
 def dossier(state: ProjectState) -> Dossier:

@@ -28,9 +28,7 @@ from sdk.audit import Audit, Checkpoint, Event, Phase, clock_faults, keep_until,
 from sdk.crypto.keyring import LogHead, Ring, first_that_holds, open_rings, require_within_limit
 from sdk.domain import DATA, PLANTED, SETTINGS, Domain, parse_domain
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered, Unrecorded
-from sdk.policy import Policy, parse_policy
-from sdk.records import Charter, Record, Scrubbed, StepRecord, canonical_json, sha256
-from sdk.regular_files import (
+from sdk.files.regular_files import (
     ENVELOPE_BYTES,
     POLICY_BYTES,
     RECOGNIZERS_BYTES,
@@ -38,7 +36,7 @@ from sdk.regular_files import (
     FileBytes,
     read_regular,
 )
-from sdk.store import (
+from sdk.files.store import (
     ASIDE,
     EMBEDDED,
     POLICIES,
@@ -57,6 +55,8 @@ from sdk.store import (
     require_no_link,
     shipped,
 )
+from sdk.policy import Policy, parse_policy
+from sdk.records import Charter, Record, Scrubbed, StepRecord, canonical_json, sha256
 
 if TYPE_CHECKING:  # both bring Arrow, which advice does without
     from sdk.data import RowsFile

@@ -14,9 +14,9 @@ from types import TracebackType
 
 from sdk import processes
 from sdk.errors import Remedy
+from sdk.files.regular_files import FIGURES_BYTES, read_regular
+from sdk.files.store import SPOOL, write_atomic
 from sdk.records import request_key
-from sdk.regular_files import FIGURES_BYTES, read_regular
-from sdk.store import SPOOL, write_atomic
 
 # At the end, for the last figures and the run's status.
 GRACE_SECONDS = 10.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from sdk.advise import advise, candidates, find_model
 from sdk.advise.accuracy import ALLOWED_LOSS
 from sdk.errors import InvalidInput, Refused, StepFailed
+from sdk.files.store import write_atomic
 from sdk.hardware import detect_hardware
 from sdk.measure.trials import TrialSetup
 from sdk.policy import BeforeTrial, require
@@ -30,7 +31,6 @@ from sdk.records import (
     Scrubbed,
     TrainSettings,
 )
-from sdk.store import write_atomic
 
 # Metrics by which a pilot tells methods apart: higher is better, and an answer's own score needs no other process.
 PILOTED = {metric for metric, kind in METRICS.items() if kind.of_one_answer} - {"json_schema"}

@@ -21,6 +21,8 @@ from __future__ import annotations
 from sdk.approve import read_decision
 from sdk.crypto.keyring import Term, terms
 from sdk.errors import Remedy, Tampered, another
+from sdk.files.regular_files import ENVELOPE_BYTES, read_regular
+from sdk.files.store import ASIDE, POLICIES, check_ref
 from sdk.policy import loosened
 from sdk.project.export_papers import check_exports
 from sdk.project.gather import in_force_when_sealed, trainer_pem
@@ -41,9 +43,7 @@ from sdk.records import (
     Verified,
     sha256,
 )
-from sdk.regular_files import ENVELOPE_BYTES, read_regular
 from sdk.seal import ADAPTER, BEHAVIOUR, PACKAGE, PROVENANCE, Manifest, check_provenance, open_package
-from sdk.store import ASIDE, POLICIES, check_ref
 
 
 def check_records(state: ProjectState) -> list[StepRecord]:

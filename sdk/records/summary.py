@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from sdk.characters import visible
 from sdk.html import escape
+from sdk.wording import visible
 
 MOST_CHARACTERS = 1500  # of a table as text
 ROW_CHARACTERS = 190  # of one value

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from mlflow import MlflowClient
 
 from sdk.errors import Remedy, Tampered, short
+from sdk.files.store import copy_file, file_ref
 from sdk.records import FileRef
-from sdk.store import copy_file, file_ref
 
 RELEASE_FOLDER = "release"
 GOVERNANCE_FOLDER = f"{RELEASE_FOLDER}/governance"

@@ -17,12 +17,12 @@ from requests.exceptions import RequestException
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from sdk.durable import lock_file
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered
+from sdk.files.durable import lock_file
+from sdk.files.store import ASIDE, copy_file
 from sdk.processes import python_command
 from sdk.records import Release
 from sdk.registry.places import ARTIFACT_ROOT, ARTIFACTS, SERVERS, Client, Places, artifact_root
-from sdk.store import ASIDE, copy_file
 
 # Those of the variables that the package sets, and that hold for a server too.
 QUIET = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_LOGGING_LEVEL")

@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import FIGURES_BYTES, open_regular, read_opened
+from sdk.files.store import LIVE_SECTIONS
 from sdk.registry.connection import FAILURES
 from sdk.registry.runs import BATCH
-from sdk.regular_files import FIGURES_BYTES, open_regular, read_opened
-from sdk.store import LIVE_SECTIONS
 
 
 class Sender:

@@ -30,6 +30,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from sdk.errors import InvalidInput
+from sdk.files.store import PACKAGE, PROVENANCE, check_ref, file_ref, write_atomic
 from sdk.records import FileRef, OnProgress, Package, Release
 from sdk.registry.aliases import ALIAS_REGISTERED, describe, set_alias
 from sdk.registry.artifacts import (
@@ -47,7 +48,6 @@ from sdk.registry.model_report import render
 from sdk.registry.plots import draw
 from sdk.registry.runs import BATCH, find_experiment, find_run
 from sdk.registry.standing import CANDIDATE, Standing
-from sdk.store import PACKAGE, PROVENANCE, check_ref, file_ref, write_atomic
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0

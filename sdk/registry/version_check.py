@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from sdk.errors import Remedy, Tampered, short
+from sdk.files.store import LIVE_SECTIONS
 from sdk.records import FileRef, Release
 from sdk.registry import earlier
 from sdk.registry.aliases import ALIAS_APPROVED, ALIAS_REGISTERED, check_alias
@@ -23,7 +24,6 @@ from sdk.registry.connection import Tracking, require_same, talking
 from sdk.registry.entry import PACKAGE_TAG, Adaptation, DataShown, Value, entry_for
 from sdk.registry.places import Client
 from sdk.registry.standing import CANDIDATE, Standing
-from sdk.store import LIVE_SECTIONS
 
 RUN_NAME_TAG = "mlflow.runName"  # MLflow's own copy of a run's name, which is compared with ours; it adds no other tag
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from sdk.crypto import Secret
 from sdk.data import Planted, Row, RowSource, row_line
+from sdk.domain.keep_list import NOTHING_KEPT, KeepList
 from sdk.errors import InvalidInput
-from sdk.keep_list import NOTHING_KEPT, KeepList
+from sdk.files.regular_files import FileBytes
 from sdk.policy import ALWAYS_DELETED, ScrubRules
 from sdk.records import canonical_json
-from sdk.regular_files import FileBytes
 from sdk.scrub.fields import BY_COLUMN, KEEP, TEXT, FieldRules, Leaf, Treatment, id_leaf, rebuild
 from sdk.scrub.find.detector import MOST, Detector
 from sdk.scrub.find.row_names import settled

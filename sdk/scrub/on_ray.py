@@ -23,7 +23,7 @@ import ray.data
 from sdk import processes
 from sdk.data import Row, RowSource
 from sdk.errors import StepFailed
-from sdk.pool import ONE_THREAD
+from sdk.processes.pool import ONE_THREAD
 from sdk.scrub.batch import Batch, ScrubbedBatch, Scrubber, ScrubSetup
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.parallel import BatchRunner

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from sdk.pool import AHEAD, Pool, serve
+from sdk.processes.pool import AHEAD, Pool, serve
 from sdk.scrub.batch import Batch, ScrubbedBatch, Scrubber, ScrubSetup
 from sdk.scrub.find.detector import Detector
 

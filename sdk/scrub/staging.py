@@ -16,11 +16,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from sdk.durable import create_anew, fsync_folder, open_own, write_all
 from sdk.errors import StepFailed
+from sdk.files.durable import create_anew, fsync_folder, open_own, write_all
+from sdk.files.regular_files import RECORD_BYTES, HashedFile, read_if_there
+from sdk.files.store import ASIDE, write_atomic
 from sdk.records import FileRef, canonical_json
-from sdk.regular_files import RECORD_BYTES, HashedFile, read_if_there
-from sdk.store import ASIDE, write_atomic
 
 JOURNAL = f"journal.json{ASIDE}"
 _CHUNK = 1 << 20  # bytes

@@ -20,11 +20,12 @@ from typing import NamedTuple
 from sdk.crypto import Secret
 from sdk.data import ChosenRows, Held, QuestionHashes, Row, RowSource, each_row, open_rows, refuse_overlap
 from sdk.data.canaries import PREFIX, is_canary
+from sdk.domain.keep_list import NOTHING_KEPT, KeepList
 from sdk.errors import InvalidInput, StepFailed, by_cause
-from sdk.keep_list import NOTHING_KEPT, KeepList
+from sdk.files.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
+from sdk.files.store import file_ref, write_atomic
 from sdk.policy import ScrubRules
 from sdk.records import MEASURED, Columns, FileRef, OnProgress, Quarantined, Recall, Scrubbed, canonical_json, sha256
-from sdk.regular_files import RECOGNIZERS_BYTES, TABLE_BYTES, FileBytes, read_regular
 from sdk.scrub.batch import Batch, ScrubSetup, batches, make_detector, unsealed
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.find.name_columns import name_columns, safe_paths
@@ -36,7 +37,6 @@ from sdk.scrub.report import report
 from sdk.scrub.selection import Selection, Selector
 from sdk.scrub.staging import Staging
 from sdk.scrub.tally import Tally
-from sdk.store import file_ref, write_atomic
 from sdk.wording import counted
 
 CHECKPOINT_SECONDS = 5.0  # of work that an interruption may cost

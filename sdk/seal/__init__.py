@@ -28,6 +28,7 @@ the signer, the approvals and the version count is for who loads; so is which co
 """
 
 from sdk.crypto.floe import wipe
+from sdk.files.store import PACKAGE, PROVENANCE
 from sdk.seal.manifest import (
     ADAPTER,
     BEHAVIOUR,
@@ -55,7 +56,6 @@ from sdk.seal.package import (
 )
 from sdk.seal.provenance import check_provenance
 from sdk.seal.tensors import Tensor
-from sdk.store import PACKAGE, PROVENANCE
 
 __all__ = [
     "ADAPTER",

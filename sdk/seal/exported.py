@@ -20,12 +20,12 @@ from pydantic import Field
 from sdk import crypto
 from sdk.crypto.dsse import read_canonical
 from sdk.errors import Remedy, Tampered, another
+from sdk.files.regular_files import CONFIG_BYTES, read_regular
+from sdk.files.store import bytes_ref, folder_refs, write_atomic
 from sdk.records import Export, ExportFormat, FileRef, Frozen, MergeBase, Parity, Sha256, canonical_json
-from sdk.regular_files import CONFIG_BYTES, read_regular
 from sdk.seal import oms
 from sdk.seal.bom import MODEL
 from sdk.seal.manifest import BOM, MANIFEST, SIGNATURE, Manifest
-from sdk.store import bytes_ref, folder_refs, write_atomic
 
 PARITY = "parity.json"
 PAPERS = (PARITY, BOM, MANIFEST, SIGNATURE)

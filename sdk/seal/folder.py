@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.errors import Remedy, Tampered
+from sdk.files.regular_files import digest_regular, read_regular
 from sdk.records import FileRef, sha256
-from sdk.regular_files import digest_regular, read_regular
 from sdk.seal.manifest import BEHAVIOUR, BOM, CONFIG, MANIFEST, SEALED_WEIGHTS, SIGNATURE, TOKENIZER, WEIGHTS
 
 ALWAYS = (CONFIG, BOM, MANIFEST, SIGNATURE)

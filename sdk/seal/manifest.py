@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sdk.files.store import CHAT_TEMPLATE
 from sdk.records import FileRef, Frozen, Sha256, is_empty, sha256
 from sdk.seal.tensors import Tensor
-from sdk.store import CHAT_TEMPLATE
 
 ADAPTER = "adapter"  # the folder of the plain adapter in a training run's folder
 MANIFEST = "manifest.json"

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sdk import crypto
 from sdk.crypto import dsse
 from sdk.errors import InvalidInput, Remedy, Tampered, short
+from sdk.files.store import PACKAGE
 from sdk.records import Sha256, canonical_json, sha256
 from sdk.seal.manifest import SIGNATURE
-from sdk.store import PACKAGE
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"

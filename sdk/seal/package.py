@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from sdk import crypto
 from sdk.crypto import floe
 from sdk.crypto.dsse import read_canonical
-from sdk.durable import create_anew, fsync_folder, write_all
 from sdk.errors import InvalidInput, Remedy, StepFailed, Tampered, another
+from sdk.files.durable import create_anew, fsync_folder, write_all
+from sdk.files.regular_files import ADAPTER_BYTES, CONFIG_BYTES, TEMPLATE_BYTES, open_regular, read_regular
+from sdk.files.store import ASIDE, CHAT_TEMPLATE, PACKAGE, PROVENANCE, write_atomic
 from sdk.records import Behaviour, FileRef, Package, canonical_json, sha256
-from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, TEMPLATE_BYTES, open_regular, read_regular
 from sdk.seal import oms
 from sdk.seal.bom import check_bom, write_bom
 from sdk.seal.folder import list_files, read_file, read_files
@@ -38,7 +39,6 @@ from sdk.seal.manifest import (
 )
 from sdk.seal.provenance import write_provenance
 from sdk.seal.tensors import Tensor, read_tensors
-from sdk.store import ASIDE, CHAT_TEMPLATE, PACKAGE, PROVENANCE, write_atomic
 
 COPIED_BYTES = 64 << 20  # of a tokenizer's file; the largest that is published has 34 MB
 

@@ -41,12 +41,13 @@ from sdk.audit import Event
 from sdk.crypto.keyring import Member, Ring, open_rings, why_not_valid
 from sdk.data.base_folder import BaseFolder, PinnedBase, locate_base
 from sdk.errors import InvalidInput, Refused, Remedy, Tampered, another
+from sdk.files.regular_files import KEY_BYTES, read_regular
+from sdk.files.store import copy_file, log_origin, state_folder
 from sdk.model import Chat, open_base
 from sdk.model.adapted import AdaptedModel, load_adapted
 from sdk.model.probes import AT_LOAD, check_model
 from sdk.policy import Policy
 from sdk.records import Behaviour, Frozen, Quantization, Sha256, canonical_json, sha256
-from sdk.regular_files import KEY_BYTES, read_regular
 from sdk.seal import (
     MANIFEST,
     PACKAGE,
@@ -71,7 +72,6 @@ from sdk.serve.evidence import (
     read_wrapped,
 )
 from sdk.serve.governing import check_fresh, prove_promotion, prove_rules, write_served
-from sdk.store import copy_file, log_origin, state_folder
 
 GOVERNANCE = "governance"  # folder of a release beside its package
 TRUST = "SDK_TRUST"

@@ -26,10 +26,10 @@ from pathlib import Path
 
 from sdk.crypto.keyring import Member, Ring
 from sdk.errors import InvalidInput, Remedy, Tampered
+from sdk.files.regular_files import ENVELOPE_BYTES, read_if_there, read_regular
+from sdk.files.store import RINGS, write_atomic
 from sdk.policy import Policy
 from sdk.records import canonical_json, sha256
-from sdk.regular_files import ENVELOPE_BYTES, read_if_there, read_regular
-from sdk.store import RINGS, write_atomic
 
 POLICY, REPORT, LINE, PROOF, DATA_KEY = (
     "policy.json",

@@ -23,8 +23,9 @@ from sdk.audit import (
 )
 from sdk.crypto.keyring import Ring, find_term, first_that_holds, require_terms, require_within_limit
 from sdk.errors import Refused, Remedy, Tampered, another
+from sdk.files.regular_files import NOTE_BYTES, read_if_there
+from sdk.files.store import write_atomic
 from sdk.records import canonical_json, sha256
-from sdk.regular_files import NOTE_BYTES, read_if_there
 from sdk.seal import Manifest
 from sdk.serve.evidence import (
     BEFORE,
@@ -39,7 +40,6 @@ from sdk.serve.evidence import (
     Sealing,
     read_policy_bytes,
 )
-from sdk.store import write_atomic
 
 
 class ProvenLog(NamedTuple):

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from sdk.crypto import NONCE_BYTES, TAG_BYTES, Secret
-from sdk.durable import create_file, fsync_folder, write_all
 from sdk.errors import Remedy, StepFailed, Tampered
+from sdk.files.durable import create_file, fsync_folder, write_all
+from sdk.files.regular_files import ADAPTER_BYTES, CONFIG_BYTES, read_regular
 from sdk.records import canonical_json, sha256
-from sdk.regular_files import ADAPTER_BYTES, CONFIG_BYTES, read_regular
 
 _LIST = "checkpoint.json"
 _ASIDE = ".tmp"

@@ -20,12 +20,12 @@ import torch
 
 from sdk import processes
 from sdk.data.base_folder import Base, PinnedBase
-from sdk.durable import create_file
 from sdk.errors import InvalidInput, SDKError, StepFailed
+from sdk.files.durable import create_file
+from sdk.files.regular_files import PROGRESS_BYTES, RECORD_BYTES, read_regular, read_span
 from sdk.hardware import cpu_cores
-from sdk.isolated import PARENT, Fault, ProgressLine
+from sdk.processes.isolated import PARENT, Fault, ProgressLine
 from sdk.records import OnProgress, Run, TrainSettings
-from sdk.regular_files import PROGRESS_BYTES, RECORD_BYTES, read_regular, read_span
 from sdk.train.failures import MemoryRanOut
 from sdk.train.job import Job
 from sdk.train.shard import check_settings

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from sdk.durable import append_to
-from sdk.regular_files import FIGURES_BYTES, read_if_there
-from sdk.store import write_atomic
+from sdk.files.durable import append_to
+from sdk.files.regular_files import FIGURES_BYTES, read_if_there
+from sdk.files.store import write_atomic
 
 
 class MetricsLog:

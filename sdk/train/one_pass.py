@@ -22,9 +22,9 @@ from transformers import (
 
 from sdk.data import read_rows, rows_of
 from sdk.data.base_folder import Base, base_from_json
-from sdk.isolated import answer
 from sdk.model import Chat, Encoded, Learned, cut_texts, encode_rows, keep_base_open, learned
 from sdk.packing import one_row_at_a_time
+from sdk.processes.isolated import answer
 from sdk.records import PROMPTS, OnProgress, PassMeasurement, TrainSettings
 from sdk.train.batching import Batches, micro_batches
 from sdk.train.checkpoints import Checkpoints

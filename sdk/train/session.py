@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import FIGURES_BYTES, read_if_there
+from sdk.files.store import SPOOL, write_atomic
 from sdk.records import TrainSettings
-from sdk.regular_files import FIGURES_BYTES, read_if_there
-from sdk.store import SPOOL, write_atomic
 from sdk.train.checkpoints import Checkpoints, TrainingCheckpoint
 from sdk.train.peak_memory import PeakMemory
 from sdk.train.training_state import Position

@@ -21,6 +21,7 @@ from sdk.crypto import Secret
 from sdk.data import Row
 from sdk.data.canaries import is_canary
 from sdk.errors import InvalidInput, StepFailed
+from sdk.files.store import SPOOL, file_ref, write_atomic
 from sdk.hardware import cpu_cores
 from sdk.model import Base, Chat, PinnedBase, base_name, learned, pin_base
 from sdk.model.kept_layers import kept_layers
@@ -29,7 +30,6 @@ from sdk.model.row_encoder import EncodingSetup, RowEncoder
 from sdk.model.token_rows import TokenRows
 from sdk.packing import one_row_at_a_time
 from sdk.records import MORE_STEPS, PROMPTS, Hardware, LossPoint, OnProgress, Run, TrainSettings, canonical_json, sha256
-from sdk.store import SPOOL, file_ref, write_atomic
 from sdk.train.adapter_init import export_adapter, initialize_adapter
 from sdk.train.batching import Batches, continued, micro_batches
 from sdk.train.callbacks import add_callbacks

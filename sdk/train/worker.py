@@ -10,11 +10,11 @@ from types import TracebackType
 
 from torch.distributed import DistError
 
-from sdk import isolated
-from sdk.durable import append_to, write_all
+from sdk.files.durable import append_to, write_all
+from sdk.files.store import write_atomic
 from sdk.hardened import forbid_dumps
-from sdk.isolated import PARENT, Fault, ProgressLine, end_with_parents
-from sdk.store import write_atomic
+from sdk.processes import isolated
+from sdk.processes.isolated import PARENT, Fault, ProgressLine, end_with_parents
 from sdk.train import process_group
 from sdk.train.job import Job
 from sdk.train.launch import ERROR, PROGRESS, RESULT

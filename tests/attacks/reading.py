@@ -9,7 +9,7 @@ import sdk
 
 ROOT = Path(sdk.__file__).parent
 # The reader, what the writers are made of, and the script that imports nothing of sdk and shuts itself in.
-OPENERS = {ROOT / "regular_files.py", ROOT / "durable.py", ROOT / "evaluate" / "contained.py"}
+OPENERS = {ROOT / "files" / "regular_files.py", ROOT / "files" / "durable.py", ROOT / "evaluate" / "contained.py"}
 BY_PATH = {"read_bytes", "read_text", "write_bytes", "write_text", "touch", "open_code", "FileIO", "memmap", "fromfile"}
 COPIES = {"copy", "copy2", "copyfile", "copyfileobj", "copymode", "copytree", "move"}
 MODULES = {"os", "io", "codecs", "gzip", "bz2", "lzma", "tarfile", "zipfile", "shelve", "dbm", "fileinput", "posix"}

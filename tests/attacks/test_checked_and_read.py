@@ -25,6 +25,7 @@ from sdk import Project, crypto
 from sdk.crypto import keyring
 from sdk.data import Row, RowsFile, open_rows, read_rows
 from sdk.errors import InvalidInput, SDKError, Tampered
+from sdk.files.store import bytes_ref, file_ref
 from sdk.project.adapter_files import open_adapter
 from sdk.project.charter import adopt_domain
 from sdk.project.state import ProjectState, read_ring_files
@@ -33,7 +34,6 @@ from sdk.review import draw
 from sdk.scrub.find.recognizers import read_recognizers
 from sdk.seal import MANIFEST, PACKAGE, Recorded, open_package, seal
 from sdk.serve.evidence import read_evidence
-from sdk.store import bytes_ref, file_ref
 from sdk.train import Job
 from tests.attacks.old_project import clean, project  # noqa: F401 - fixtures
 from tests.attacks.reading import OPENERS, ROOT, places

@@ -22,10 +22,10 @@ import pytest
 import sdk
 from sdk import processes
 from sdk.data import read_rows
-from sdk.isolated import Isolated
 from sdk.measure.probe import MEASURING, measure
 from sdk.model import ANSWERS, load_chat, row_encoder
 from sdk.model.row_encoder import EncodingSetup, RowEncoder
+from sdk.processes.isolated import Isolated
 from sdk.project.streaming import MetricsStream
 from sdk.registry import Tracking, ui_command, ui_variables
 from sdk.scrub.parallel import in_processes

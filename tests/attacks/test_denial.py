@@ -17,13 +17,13 @@ from sdk import crypto
 from sdk.advise.model_config import read_shape
 from sdk.data import open_rows, read_rows
 from sdk.domain import read_domain
+from sdk.domain.recognizer_format import DENIED_WORDS
 from sdk.errors import InvalidInput, SDKError, Tampered
+from sdk.files.regular_files import RECOGNIZERS_BYTES, YAML_BYTES
 from sdk.policy import read_policy
 from sdk.project import Project
 from sdk.project.charter import adopt_domain, copy_domain
 from sdk.project.state import ProjectState
-from sdk.recognizer_format import DENIED_WORDS
-from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES
 from sdk.scrub.find.recognizers import read_recognizers
 from sdk.serve.admit import read_trust
 from tests.attacks.old_project import clean, project, verified, within_moments  # noqa: F401 - fixtures
@@ -241,7 +241,7 @@ def test_weights_of_another_size_than_was_signed_are_not_even_copied(release: Re
 
     with (
         patch("tests.clean_releases.write_tree", grown),
-        patch("sdk.store.create_file", side_effect=_small_only),
+        patch("sdk.files.store.create_file", side_effect=_small_only),
         within_moments(),
         pytest.raises(Tampered, match="its size is not the recorded one"),
     ):
@@ -249,7 +249,7 @@ def test_weights_of_another_size_than_was_signed_are_not_even_copied(release: Re
 
 
 def _small_only(path: Path, *more: object) -> object:
-    from sdk.durable import create_file
+    from sdk.files.durable import create_file
 
     assert not path.name.endswith(".floe"), "weights were copied before their size was looked at"
     return create_file(path)

@@ -27,7 +27,6 @@ import sdk
 from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed, Tampered, records
 from sdk.approve import Verdict
 from sdk.audit import Event
-from sdk.characters import is_unseen, visible
 from sdk.cli.app import app
 from sdk.cli.progress import Bars
 from sdk.cli.review_rows import reviewed
@@ -37,10 +36,11 @@ from sdk.documents.dossier import Dossier
 from sdk.documents.write import write
 from sdk.domain import Domain
 from sdk.errors import MissingExtra, Remedy, SDKError, Unrecorded
+from sdk.files.store import shipped
 from sdk.policy import Policy
 from sdk.registry import Adaptation
 from sdk.registry.model_report import CAPTIONS, render
-from sdk.store import shipped
+from sdk.wording import is_unseen, visible
 from tests.attacks.hostile_values import ESCAPES, HOSTILE, MARKUP, TIME, hostile
 from tests.test_cli import here
 from tests.workshop import Workshop

@@ -21,7 +21,7 @@ from sdk.policy import Policy
 from sdk.records import canonical_json
 from tests.clean_releases import Maker, Release, Tree, grown, hex_of, numbered, tensors
 from tests.shared import folder_in_memory
-from tests.workshop import Workshop
+from tests.workshop import Workshop, raised
 
 NOBODY: list[bytes] = []  # decisions: no approval at all
 
@@ -231,15 +231,14 @@ def test_the_same_name_for_another_text_is_refused_to_the_owner_too(insider: Ins
 def test_a_looser_policy_that_the_owner_put_in_force_is_told(workshop: Workshop, tmp_path: Path) -> None:
     project, text = workshop.project("loosened"), workshop.policy.read_text()
 
-    def put_in_force(version: int, approvals: int) -> tuple[str, list[str]]:
-        policy = tmp_path / f"{version}.yaml"
-        changed = text.replace("approvals: 1", f"approvals: {approvals}").replace("version: 5", f"version: {version}")
-        policy.write_text(changed)
+    def put_in_force(by: int, approvals: int) -> tuple[str, list[str]]:
+        policy = tmp_path / f"{by}.yaml"
+        policy.write_text(raised(text.replace("approvals: 1", f"approvals: {approvals}"), by))
         project.adopt(policy=policy)
         event = [one for one in project.history() if (one.action, one.phase) == ("init", "started")][-1]
         return event.detail.get("looser", ""), [note for note in project.verify().notes if "is looser than" in note]
 
-    assert put_in_force(6, approvals=3) == ("", [])
-    said, [note] = put_in_force(7, approvals=2)
+    assert put_in_force(1, approvals=3) == ("", [])
+    said, [note] = put_in_force(2, approvals=2)
     assert "approve.approvals" in said
     assert "approve.approvals" in note

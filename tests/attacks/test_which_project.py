@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from sdk import InvalidInput, Project, SDKError, StepFailed, Tampered
 from sdk.audit import Audit
 from sdk.cli.app import app
+from sdk.files.store import held_checkpoint, log_origin, pin_root, pinned_root, state_folder
 from sdk.records import Release
-from sdk.store import held_checkpoint, log_origin, pin_root, pinned_root, state_folder
 from tests.servers import free_port, serving
 from tests.shared import folder_in_memory
 from tests.waiting import SECONDS
@@ -403,6 +403,6 @@ def test_a_machine_that_cannot_remember_says_so(copy: Project, monkeypatch: pyte
 
     assert not any("cannot remember" in note for note in copy.verify().notes)
     shutil.rmtree(state_folder() / "projects")
-    monkeypatch.setattr("sdk.store.write_atomic", full)
+    monkeypatch.setattr("sdk.files.store.write_atomic", full)
     assert any("cannot remember the project" in note for note in copy.verify().notes)
     assert copy.state().find_latest(Release)

@@ -31,13 +31,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from sdk.domain import read_domain
+from sdk.files.store import embedded_base, shipped
 from sdk.likeness import check_likeness, compare_behaviour, likeness_limits
 from sdk.model import Chat
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.model.probes import AT_LOAD, ask_probes, measure_behaviour
 from sdk.records import Likeness, Quantization
-from sdk.store import embedded_base, shipped
 from sdk.train import Job, train
 from tests import behaviour_faults as faults
 from tests.tiny import settings

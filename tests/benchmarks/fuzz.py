@@ -13,9 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sdk.data import read_rows
+from sdk.files.store import shipped
 from sdk.scrub.find.views import fold
 from sdk.scrub.prefilter.matching import NO_STRATEGIES, Prefilter
-from sdk.store import shipped
 from tests.hostile import Sampler, patterns_of
 
 

@@ -236,12 +236,12 @@ def demo(steps: int) -> dict[str, Any]:
     from sdk.data import conversation, read_rows
     from sdk.domain import read_domain
     from sdk.evaluate.own_questions import _negative_log_likelihoods, ask
+    from sdk.files.store import shipped
     from sdk.model import Chat, encode_rows
     from sdk.model.adapter import attach_adapter
     from sdk.model.generate import PLAIN_ROWS, _by_transformers, _greedy
     from sdk.model.load import load_base
     from sdk.seal import read_adapter
-    from sdk.store import shipped
     from sdk.train import Job, train
     from tests.tiny import settings
 

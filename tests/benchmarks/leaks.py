@@ -21,13 +21,13 @@ import torch
 from sdk.data import Message, Row, read_rows
 from sdk.data.canaries import Canary, canaries
 from sdk.domain import Domain, read_domain
+from sdk.files.store import shipped
 from sdk.measure import leaks, power
 from sdk.model import Chat
 from sdk.model.adapter import attach_adapter
 from sdk.model.load import load_base
 from sdk.records import Leakage, Run, TrainSettings
 from sdk.seal import read_adapter
-from sdk.store import shipped
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 
 ADVISED = {"finance": (8, 32, 0.05), "medical": (16, 64, 0.1)}  # rank, alpha, dropout

@@ -39,7 +39,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from sdk.store import embedded_base
+from sdk.files.store import embedded_base
 from tests.benchmarks.training import _linear, _tokenizer, machine
 from tools import real_base
 

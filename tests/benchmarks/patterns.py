@@ -24,8 +24,8 @@ from presidio_analyzer.recognizer_registry import RecognizerRegistry
 from rich.console import Console
 from rich.table import Table
 
+from sdk.files.store import shipped
 from sdk.scrub.find.detector import Detector
-from sdk.store import shipped
 
 RECORD = 87  # characters, the mean of short records
 SENTENCES = (

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import safetensors.torch
 import torch
 
+from sdk.files.store import embedded_base
 from sdk.records import Run, TrainSettings
-from sdk.store import embedded_base
 from sdk.train import Job, train
 from sdk.train.engine import graphs, install
 from tests.played_recording import PlayedRecording

@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from sdk.files.store import shipped
 from sdk.scrub.find.detector import Detector
 from sdk.scrub.replace.generalize import generalized
 from sdk.scrub.spans import Span
-from sdk.store import shipped
 
 # what others call a kind -> ours; of what is not named here the name stays
 SAME = {

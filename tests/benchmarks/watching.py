@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
+from sdk.files.store import shipped
 from sdk.project.streaming import MetricsStream
 from sdk.records import TrainSettings
 from sdk.registry import Tracking
-from sdk.store import shipped
 from sdk.train import ONLY_THE_LAST_CHECKPOINT, Job, train
 from sdk.train.watch import Watch
 

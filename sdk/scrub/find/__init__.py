@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import regex
 
-from sdk.compiled_patterns import require_pattern, used_by_regex
+from sdk.domain.compiled_patterns import require_pattern, used_by_regex
 from sdk.scrub.find.without_models import models_left_out
 
 with models_left_out(), used_by_regex():

@@ -21,7 +21,7 @@ import regex
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpEngine
 
-from sdk.regular_files import FileBytes
+from sdk.files.regular_files import FileBytes
 from sdk.scrub.find.checksums.checksum_recognizer import ChecksumRecognizer
 from sdk.scrub.find.checksums.nationals import without_labels
 from sdk.scrub.find.context import WindowContextEnhancer

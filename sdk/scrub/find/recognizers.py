@@ -16,9 +16,9 @@ from presidio_analyzer.recognizer_registry.recognizers_loader_utils import (
     RecognizerListLoader,
 )
 
+from sdk.domain.recognizer_format import parse_recognizers
 from sdk.errors import InvalidInput
-from sdk.recognizer_format import parse_recognizers
-from sdk.regular_files import RECOGNIZERS_BYTES, FileBytes, read_regular
+from sdk.files.regular_files import RECOGNIZERS_BYTES, FileBytes, read_regular
 from sdk.scrub.find import checksums, chinese_addresses, chinese_names, hl7, institutions, street_addresses
 from sdk.scrub.find.tagger import name_recognizer
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import regex
 
-from sdk.compiled_patterns import compiled
+from sdk.domain.compiled_patterns import compiled
 from sdk.errors import InvalidInput
 from sdk.scrub.prefilter.requirements import Requirements, requirements_of
 from sdk.scrub.prefilter.shape_index import STRANGER

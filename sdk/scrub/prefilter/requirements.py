@@ -14,7 +14,7 @@ from typing import Any
 
 import regex
 
-from sdk.compiled_patterns import compiled
+from sdk.domain.compiled_patterns import compiled
 from sdk.scrub.prefilter import text_shapes
 from sdk.scrub.prefilter.backtracking import ways
 from sdk.scrub.prefilter.literals import Required, Spelling

@@ -13,7 +13,7 @@ from typing import Any
 
 import regex
 
-from sdk.regular_files import read_shipped
+from sdk.files.regular_files import read_shipped
 
 FILE = Path(__file__).with_name("shipped.json")
 

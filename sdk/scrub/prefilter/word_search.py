@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from sdk.compiled_patterns import compiled
+from sdk.domain.compiled_patterns import compiled
 from sdk.scrub.prefilter.literals import LONGEST_LITERAL, trie
 from sdk.scrub.prefilter.requirements import Requirements
 from sdk.scrub.prefilter.shape_index import LEAD, MOST_SHAPES, STRANGER, can_begin

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sdk.crypto import Secret
 from sdk.errors import InvalidInput, OutOfOrder
+from sdk.files.regular_files import TABLE_BYTES, FileBytes, read_regular
+from sdk.files.store import write_atomic
 from sdk.records import canonical_json
-from sdk.regular_files import TABLE_BYTES, FileBytes, read_regular
-from sdk.store import write_atomic
 
 TOKEN_TABLE = "vault.enc"  # noqa: S105 - a file's name
 _CONTEXT = b"scrub vault 1"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sdk.regular_files import read_shipped
+from sdk.files.regular_files import read_shipped
 from sdk.scrub.find.tagger.tokens import LEXICONS, Floats, Ints, bigram_feature, hash_word, word_features
 
 MOST_TYPES = 50_000  # words whose vectors are kept, 25 MB of them; then all are forgotten

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sdk.files.regular_files import read_shipped
 from sdk.policy import read_yaml
-from sdk.regular_files import read_shipped
 from sdk.scrub.find.tagger.network import Network
 from sdk.scrub.spans import Span
 

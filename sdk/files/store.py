@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sdk.durable import create_anew, create_file, fsync_folder, lock_file, write_all
 from sdk.errors import InvalidInput, OutOfOrder, Remedy, StepFailed, Tampered
-from sdk.records import FileRef, Record, canonical_json, sha256
-from sdk.regular_files import (
+from sdk.files.durable import create_anew, create_file, fsync_folder, lock_file, write_all
+from sdk.files.regular_files import (
     KEY_BYTES,
     RECORD_BYTES,
     ROW_BYTES,
@@ -25,6 +24,7 @@ from sdk.regular_files import (
     require_size,
     size_of,
 )
+from sdk.records import FileRef, Record, canonical_json, sha256
 
 R = TypeVar("R", bound=Record)
 EMBEDDED = "embedded"
@@ -45,14 +45,14 @@ _COPIED = 1 << 20  # bytes at a time
 
 def shipped(kind: str) -> Path:
     """Return the folder `policies` or `domains`: inside an installed wheel, else at the root of the checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "_shipped" / kind
     return inside if inside.is_dir() else package.parent / kind
 
 
 def embedded_base() -> Path:
     """Return the folder of the base model that ships with the package."""
-    return Path(__file__).resolve().parent / "base"
+    return Path(__file__).resolve().parents[1] / "base"
 
 
 def state_folder() -> Path:

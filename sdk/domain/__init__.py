@@ -11,8 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from sdk.domain.keep_list import NOTHING_KEPT, KeepList
 from sdk.errors import InvalidInput
-from sdk.keep_list import NOTHING_KEPT, KeepList
+from sdk.files.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 from sdk.policy import parse_yaml, validation_faults
 from sdk.records import (
     ALL,
@@ -30,7 +31,6 @@ from sdk.records import (
     floor_rule,
     spelled,
 )
-from sdk.regular_files import RECOGNIZERS_BYTES, YAML_BYTES, FileBytes, read_regular
 
 SETTINGS = {"domain.yaml": YAML_BYTES, "recognizers.yaml": RECOGNIZERS_BYTES}  # and how large each may be
 DATA = ("train.jsonl", "eval.jsonl")  # a domain without them is for rows that its user brings

@@ -18,7 +18,7 @@ from typing import Any
 import regex
 from regex import _regex
 
-from sdk.regular_files import read_shipped
+from sdk.files.regular_files import read_shipped
 
 FILE = Path(__file__).with_name("compiled_patterns.json")
 _compile = regex.compile

@@ -7,10 +7,10 @@ from typing import Any
 
 import regex
 
-from sdk.compiled_patterns import require_pattern
+from sdk.domain.compiled_patterns import require_pattern
 from sdk.errors import InvalidInput
+from sdk.files.regular_files import FileBytes
 from sdk.policy import parse_yaml
-from sdk.regular_files import FileBytes
 
 # Presidio makes one alternation of a deny list, which is tried at each place of a text: with 1,000 words a text of
 # 200 characters takes half a second, with 4,000 more than the ten seconds that a text may take.

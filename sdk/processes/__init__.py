@@ -36,7 +36,7 @@ _C_LIBRARY = ctypes.CDLL(None)  # loaded beforehand: between fork and exec nothi
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LAST_BYTES = 4096  # of what a script said
 
-_SOURCES = str(Path(__file__).resolve().parents[1])  # the folder that holds this package
+_SOURCES = str(Path(__file__).resolve().parents[2])  # the folder that holds this package
 
 # Why a child gets variables -> those, by name; a name that ends in * stands for all that begin so. No other is handed
 # on: no key, passphrase or token, and nothing that changes which code a program runs (PYTHONSTARTUP, LD_PRELOAD).
