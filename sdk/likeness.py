@@ -16,15 +16,15 @@ from sdk.records import LEAST, MEASURABLE, Behaviour, BehaviourCheck, Likeness, 
 # What one probe asks of an engine: how likely each of these tokens is, nats. Those left out are less likely than these.
 Answers = Sequence[Mapping[int, float]]
 
-SHARE = 0.25  # of the base's distance, at most, whatever the precision
+SHARE = 0.3  # of the base's distance, at most, where that is beyond the limit
 TOKENS_GIVEN = 5  # for a probe, at least
 
 LIMITS = {
     limits.bits: limits
     for limits in (
-        LikenessLimits(bits=16, distance=0.006, effect=0.03),
-        LikenessLimits(bits=8, distance=0.04, effect=0.05),
-        LikenessLimits(bits=4, distance=0.45, effect=0.12),
+        LikenessLimits(bits=16, distance=0.01, effect=0.04),
+        LikenessLimits(bits=8, distance=0.08, effect=0.15),
+        LikenessLimits(bits=4, distance=0.45, effect=0.18),
     )
 }
 
@@ -64,7 +64,7 @@ def compare_behaviour(behaviour: Behaviour, answers: Answers) -> Likeness:
     count = len(probes)
     return Likeness(
         probes=count,
-        effect=moved / wanted if difference / count >= MEASURABLE else None,
+        effect=moved / wanted if wanted else 1.0,
         distance=distance / count,
         difference=difference / count,
         agreement=same / count,
@@ -85,12 +85,14 @@ def check_behaviour(behaviour: Behaviour, answers: Answers, bits: float) -> Beha
 def check_likeness(found: Likeness, limits: LikenessLimits) -> BehaviourCheck:
     """Hold what was found against limits."""
     faults = []
-    if found.effect is not None and not abs(found.effect - 1) <= limits.effect:
+    if found.difference >= MEASURABLE and not abs(found.effect - 1) <= limits.effect:
         faults.append(
             f"effect {found.effect:.3f}, which must be from {1 - limits.effect:g} to {1 + limits.effect:g}: "
             f"{_likely_cause(found.effect)}"
         )
-    most = limits.distance if found.effect is None else min(limits.distance, SHARE * found.difference)
+    # Of an adapter that changes less than rounding does, the effect alone tells.
+    told = found.difference >= limits.distance
+    most = min(limits.distance, SHARE * found.difference) if told else limits.distance
     if not found.distance <= most:
         faults.append(
             f"distance {found.distance:.4f} nats from the sealed model, which must be at most {most:.4f}; the base "

@@ -252,7 +252,8 @@ OF_THE_ADAPTER: dict[str, Callable[[Served], None]] = {
 }
 # Of these, where answers take long.
 FEW = ("scale x 0.5", "scale x 0.8", "scale x 1.25", "scale x 2", "upper half of the blocks missing", "sign of B")
-SMALL_IN_4_BITS = ("scale x 0.8", "scale x 1.25")  # which such rounding may hide
+# What such rounding may hide.
+SMALL_IN_4_BITS = ("scale x 0.8", "scale x 1.25", "alpha_pattern lost (attention at half)")
 # What is small: whether it is seen depends on the adapter, so it is counted apart.
 SMALL: dict[str, Callable[[Served], None]] = {
     "dropout left on": training_mode,
@@ -317,6 +318,16 @@ def overflowing(model: PeftModel) -> PreTrainedModel:
     whole = merged(model)
     whole.get_output_embeddings().register_forward_hook(lambda _, __, output: output * math.nan)
     return whole
+
+
+def kept(model: PeftModel, dtype: torch.dtype) -> float:
+    """Return the share of the adapter's change that the weights keep when they are merged into a type."""
+    found = of = 0.0
+    for layer in Served(model, {}).layers.values():
+        weight, change = layer.get_base_layer().weight.data, layer.get_delta_weight(NAME)
+        found += float((((weight + change).to(dtype).float() - weight) * change).sum())
+        of += float((change * change).sum())
+    return found / of
 
 
 def quantized(model: PeftModel, rounding: Callable[[torch.Tensor], torch.Tensor]) -> PreTrainedModel:

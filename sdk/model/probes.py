@@ -61,6 +61,7 @@ def measure_behaviour(adapted: PeftModel, chat: Chat, prompt: str, languages: Co
     used = sorted({each.text for each in chosen})
     return Behaviour(
         bits=_bits(adapted),
+        dtype=_dtype(adapted),
         texts=tuple(texts[number] for number in used),
         probes=tuple(each.probe.model_copy(update={"text": used.index(each.text)}) for each in chosen),
     )
@@ -127,6 +128,10 @@ def _bits(model: PeftModel) -> int:
     return 4 if getattr(base, "is_loaded_in_4bit", False) else 8 if getattr(base, "is_loaded_in_8bit", False) else 16
 
 
+def _dtype(model: PreTrainedModel | PeftModel) -> str:
+    return str(base_of(model).get_input_embeddings().weight.dtype).removeprefix("torch.")
+
+
 def ask_probes(model: PreTrainedModel | PeftModel, behaviour: Behaviour, count: int = PROBES) -> Answers:
     """Ask a model the first probes; return the log-probability of each token that a probe names, nats."""
     probes = behaviour.probes[:count]
@@ -173,7 +178,12 @@ def token_faults(chat: Chat, behaviour: Behaviour) -> list[str]:
 
 
 def check_model(model: PreTrainedModel | PeftModel, chat: Chat, behaviour: Behaviour, count: int) -> BehaviourCheck:
-    """Hold a loaded model, with the weights that were measured, against its sealed behaviour by the first probes."""
-    # 8 bits round activations as well, row by row and with columns that depend on the batch.
-    found = check_behaviour(behaviour, ask_probes(model, behaviour, count), 8 if behaviour.bits == 8 else 16)
+    """Hold a loaded model, with the weights that were measured, against its sealed behaviour by the first probes.
+
+    Where it computes in another type, as on a machine with another GPU, it is held against the widest limits: few
+    probes, and an adapter of which a coarser type swallows a part, tell gross faults only.
+    """
+    # Weights of 8 bits round activations as well, by columns that depend on the batch.
+    bits = (8 if behaviour.bits == 8 else 16) if _dtype(model) == behaviour.dtype else 4
+    found = check_behaviour(behaviour, ask_probes(model, behaviour, count), bits)
     return found.model_copy(update={"faults": (*token_faults(chat, behaviour), *found.faults)})

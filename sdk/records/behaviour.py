@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from sdk.records.base_types import Frozen, canonical_json
 
-MEASURABLE = 0.01  # nats between adapted model and base; below, an adapter's effect drowns in rounding
+MEASURABLE = 0.02  # nats between adapted model and base; below, rounding to 16 bits hides an adapter
 LEAST = -30.0  # nats; less likely tokens are all alike
 _REST = 1e-9  # what all other tokens together have, at least
 Token = Annotated[int, Field(ge=0)]
@@ -54,6 +54,7 @@ class Behaviour(Frozen):
     """Probes where a base model and the same with its adapter differ most, those that tell most first."""
 
     bits: int = Field(gt=0, le=16, description="of the base's weights when it was asked; 16 stands for 32, too")
+    dtype: str = Field(default="float32", description="that it computed in, as torch names it")
     texts: tuple[ProbeText, ...] = Field(min_length=1)
     probes: tuple[Probe, ...] = Field(min_length=1)
 
@@ -100,10 +101,7 @@ class Likeness(Frozen):
     """
 
     probes: int = Field(gt=0)
-    effect: float | None = Field(
-        description="share that was seen of what the adapter changes: 1 as sealed, 0 the base model; None: it changes "
-        "too little to tell"
-    )
+    effect: float = Field(description="share that was seen of what the adapter changes: 1 as sealed, 0 the base model")
     distance: float = Field(ge=0, description="divergence to what was seen")
     difference: float = Field(ge=0, description="divergence to the sealed base model")
     agreement: float = Field(ge=0, le=1, description="probes whose most likely token is the same, as a share of all")
@@ -125,6 +123,11 @@ class BehaviourCheck(Frozen):
     faults: tuple[str, ...] = Field(default=(), description="what is outside of its limit, one line each")
 
     @property
+    def shown(self) -> bool:
+        """Tell whether base and adapted model differ measurably, so that the adapter's effect is judged."""
+        return self.likeness.difference >= MEASURABLE
+
+    @property
     def passed(self) -> bool:
         return not self.faults
 
@@ -133,8 +136,8 @@ class BehaviourCheck(Frozen):
 
     def brief(self) -> str:
         found, limits = self.likeness, self.limits
-        effect = "not measurable" if found.effect is None else f"{found.effect:.3f} (1 ± {limits.effect:g})"
+        judged = f"1 ± {limits.effect:g}" if self.shown else "not judged: too little is changed"
         return (
-            f"effect {effect}, distance {found.distance:.4f} nats (at most {limits.distance:g}; the base model's is "
-            f"{found.difference:.3f}) on {found.probes} probes"
+            f"effect {found.effect:.3f} ({judged}), distance {found.distance:.4f} nats (at most {limits.distance:g}; "
+            f"the base model's is {found.difference:.3f}) on {found.probes} probes"
         )

@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -111,9 +112,11 @@ class Zoo:
         self.config = json.loads((adapter / "adapter_config.json").read_bytes())
         self.weights = (adapter / "adapter_model.safetensors").read_bytes()
         self.method = trained.options.get("method", "lora")
+        self.no_8_bits = bool(trained.options.get("use_dora"))  # PEFT's fails over bitsandbytes' 8 bits on a CPU
         self.rows: list[dict[str, Any]] = []
         self.languages = ("en",) if trained.base == "real" else ("en", "zh")
         self.prompt = read_domain(shipped("domains") / trained.domain).prompt
+        self.kept = faults.kept(self.load("lora"), torch.bfloat16)
         model = self.load(self.method)
         began = time.process_time()
         self.behaviour = measure_behaviour(model, self.chat, self.prompt, self.languages)
@@ -141,7 +144,7 @@ class Zoo:
         self.wrong(self.load(self.method), "as trained", 16, base=True)
         if self.behaviour.bits == 16:
             few = self.trained.base == "real"
-            if not few:
+            if not few and not self.no_8_bits:
                 self.wrong(self.load("qlora-8bit"), "8 bits", 8)
             self.wrong(self.load("qlora-4bit"), "NF4", 4, few=few)
 
@@ -157,7 +160,8 @@ class Zoo:
         plain = model if bits == 16 else self.load("lora")
         self.note("right", "merged, float32", "float32", min(16, bits), faults.merged(plain))
         if bits == 16:
-            self.note("right", "over a base in 8 bits", "int8", 8, self.load("qlora-8bit"))
+            if not self.no_8_bits:
+                self.note("right", "over a base in 8 bits", "int8", 8, self.load("qlora-8bit"))
             self.note("right", "over a base in NF4", "NF4", 4, self.load("qlora-4bit"))
             self.note("lossy", "merged into NF4", "NF4", 4, self.load("qlora-4bit").merge_and_unload())
         for name, rounding in ROUNDINGS.items():
@@ -192,7 +196,6 @@ class Zoo:
             self.note("wrong", "DoRA's magnitude lost", form, bits, without_magnitude(self))
 
 
-AS_TRAINED = ("as trained", "bfloat16", "float16")  # what the first probes are asked of
 ROUNDINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "8 bits in blocks (Q8_0)": lambda weight: faults.in_blocks(weight, 8),
     "8 bits a row (INT8)": lambda weight: faults.by_row(weight, 8),
@@ -210,8 +213,9 @@ def without_magnitude(zoo: Zoo) -> PeftModel:
     return attach_adapter(model, {name: each for name, each in zoo.config.items() if name != "use_dora"}, weights)
 
 
-def passed(row: dict[str, Any], probes: str) -> bool:
-    return check_likeness(Likeness.model_validate(row[probes]), likeness_limits(row["bits"])).passed
+def outcome(row: dict[str, Any], probes: str) -> str:
+    check = check_likeness(Likeness.model_validate(row[probes]), likeness_limits(row["bits"]))
+    return "passed" if check.passed else "refused"
 
 
 def fits(one: Path, other: Path) -> bool:
@@ -221,21 +225,29 @@ def fits(one: Path, other: Path) -> bool:
 
 
 def summed_up(results: dict[str, Any]) -> Iterator[str]:
-    """Say how many forms are missed or refused without cause; of the first probes, those of the weights as trained."""
+    """Say how many forms pass and how many are refused; by the first probes, of those as trained."""
     for tuned in (True, False):
         rows = [(name, row) for name, one in results.items() if one["tuned"] == tuned for row in one["rows"]]
         for probes in ("whole", "first"):
             for kind in ("right", "wrong", "small", "lossy"):
                 tried = [
-                    (name, row)
+                    (name, row, outcome(row, probes))
                     for name, row in rows
-                    if row["kind"] == kind and (probes == "whole" or row["form"] in AS_TRAINED)
+                    if row["kind"] == kind and (probes == "whole" or row["form"] == "as trained")
                 ]
-                bad = [(name, row) for name, row in tried if passed(row, probes) != (kind == "right")]
-                what = "refused without cause" if kind == "right" else "missed"
-                yield f"{'tuned' if tuned else 'held out'}, {probes}: {kind}: {len(bad)} of {len(tried)} {what}"
-                if kind != "small":
-                    yield from (f"    {name}: {row['name']} ({row['form']}): {row[probes]}" for name, row in bad)
+                counts = Counter(found for *_, found in tried)
+                said = ", ".join(f"{count} {found}" for found, count in sorted(counts.items()))
+                yield f"{'tuned' if tuned else 'held out'}, {probes} probes, {kind}: {said or 'none'}"
+                expected = "passed" if kind == "right" else "refused"
+                yield from (
+                    f"    {found}: {name}, {row['name']} ({row['form']}): {brief(row[probes])}"
+                    for name, row, found in tried
+                    if found != expected
+                )
+
+
+def brief(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {figures[name]:.4f}" for name in ("effect", "distance", "difference"))
 
 
 def main() -> int:
@@ -271,6 +283,7 @@ def main() -> int:
                 "options": each.options,
                 "tuned": each.tuned,
                 "seconds": {name: round(seconds, 3) for name, seconds in zoo.seconds.items()},
+                "kept_by_bfloat16": round(zoo.kept, 3),
                 "probes": len(zoo.behaviour.probes),
                 "texts": len(zoo.behaviour.texts),
                 "bytes": len(zoo.behaviour.to_bytes()),
