@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from sdk import InvalidInput, OutOfOrder, Project, Refused, StepFailed, Tampered
 from sdk.data.base_folder import BaseFolder
 from sdk.export import export_files as step
 from sdk.export import weight_files
+from sdk.export.export_settings import ExportSettings
 from sdk.export.matrices import as_plain_lora, changes_of
 from sdk.export.merge import MergedWeights, write_merged
 from sdk.export.target import note_of
@@ -160,6 +162,24 @@ def test_an_adapter_of_a_shared_weight_is_refused(base: Path) -> None:
 
 
 # -- the way out ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "written", "sealed", "bits"),
+    [
+        (ExportSettings("peft"), "f32", 4, 16),
+        (ExportSettings("merged"), "f16", 4, 16),
+        (ExportSettings("merged"), "bf16+f32", 16, 8),
+        (ExportSettings("merged", onto="original"), "f16", 4, 4),
+        (ExportSettings("gguf", dtype="bf16"), "bf16", 16, 8),
+        (ExportSettings("gguf", dtype="q8_0"), "q8_0", 16, 8),
+        (ExportSettings("gguf-lora", dtype="bf16"), "f32", 16, 16),
+        (ExportSettings("gguf-lora", dtype="q8_0"), "f32", 16, 8),
+    ],
+)
+def test_the_seal_allows_for_what_a_form_rounds(settings: ExportSettings, written: str, sealed: int, bits: int) -> None:
+    behaviour = SimpleNamespace(bits=sealed)
+    assert step._bits(settings, step.Written(written, {}), behaviour) == bits  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +376,7 @@ def test_a_merge_that_went_wrong_is_refused_by_the_seal(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from sdk.export.target import note_of, staging
 with staging(Path(sys.argv[1]), note_of(sys.argv[2])) as stage:
     (stage.folder / "model.safetensors").write_bytes(b"weights" * 1000)

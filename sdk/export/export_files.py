@@ -155,7 +155,7 @@ def export_files(
         check = None
         if source.behaviour is not None:
             check = check_behaviour(
-                source.behaviour, engine.behave(source.behaviour), _bits(settings, source.behaviour)
+                source.behaviour, engine.behave(source.behaviour), _bits(settings, written, source.behaviour)
             )
         parity = certify(engine.name, asked, before, after, (measures, metric), check, began)
     if (out / _WORK).exists():
@@ -165,11 +165,15 @@ def export_files(
     return written, parity
 
 
-def _bits(settings: ExportSettings, behaviour: Behaviour) -> int:
-    """Return the bits of the most coarsely rounded weights of those written and those sealed; 16 for the same ones."""
-    written = 8 if settings.format in ("gguf", "gguf-lora") and settings.gguf_dtype == "q8_0" else 16
+def _bits(settings: ExportSettings, written: Written, behaviour: Behaviour) -> int:
+    """Return the bits of the most coarsely rounded weights of those written and those sealed; 16 for the same ones.
+
+    bfloat16 has eight significant bits, and what an adapter changes falls below the last of them, as in q8_0.
+    """
+    kind = settings.gguf_dtype if settings.format == "gguf-lora" else written.weight_type
+    bits = 8 if kind == "q8_0" or ("bf16" in kind and settings.format != "gguf-lora") else 16
     same = settings.format == "peft" or settings.onto == "trained-base"
-    return written if same and written == 16 else min(written, behaviour.bits)
+    return bits if same and bits == 16 else min(bits, behaviour.bits)
 
 
 def _add_modelfile(source: Source, out: Path, chat: Chat, written: Written) -> None:
