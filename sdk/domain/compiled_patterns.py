@@ -72,13 +72,17 @@ def _made_of(pattern: str, stored: list[Any]) -> regex.Pattern[str]:
     return made
 
 
+def of_this_release(file: Path) -> list[list[Any]]:
+    """Return the patterns of a file that tools/shipped_patterns.py wrote; none where another release of regex runs."""
+    document = json.loads(read_shipped(file))
+    patterns: list[list[Any]] = document["patterns"] if document["regex"] == regex.__version__ else []
+    return patterns
+
+
 @functools.lru_cache(maxsize=1)
 def _stored() -> dict[str, dict[int, list[Any]]]:
-    """Return pattern -> the flags that it was asked with -> the rest; nothing where another release of regex runs."""
-    document = json.loads(read_shipped(FILE))
-    if document["regex"] != regex.__version__:
-        return {}
+    """Return pattern -> the flags that it was asked with -> the rest."""
     stored: dict[str, dict[int, list[Any]]] = {}
-    for pattern, flags, *rest in document["patterns"]:
+    for pattern, flags, *rest in of_this_release(FILE):
         stored.setdefault(pattern, {})[flags] = rest
     return stored

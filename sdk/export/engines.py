@@ -25,7 +25,7 @@ from sdk.model.chat import Chat
 from sdk.model.dense_weights import keep_unpacked
 from sdk.model.generate import generate_ids
 from sdk.model.load import load_opened
-from sdk.model.probes import ask_probes
+from sdk.model.probes import ask_probes, log_probabilities
 from sdk.processes.isolated import Isolated
 from sdk.records import Behaviour, OnProgress, Quantization
 
@@ -65,20 +65,12 @@ class InTransformers:
     def behave(self, behaviour: Behaviour) -> Answers:
         return ask_probes(self.model, behaviour)
 
-    @torch.inference_mode()
     def next_tokens(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> list[Likely]:
         found: list[Likely] = []
         for start in range(0, len(rows), _TOGETHER):
-            batch = rows[start : start + _TOGETHER]
-            ids = torch.zeros((len(batch), max(map(len, batch))), dtype=torch.long)
-            for line, row in enumerate(batch):
-                ids[line, : len(row)] = torch.tensor(row)
-            # Padding stands behind the row, where a causal model does not look; a learned prompt stands in front.
-            logits = self.model(input_ids=ids.to(self.model.device), use_cache=False).logits[:, -ids.shape[1] :]
-            for line, row in enumerate(batch):
-                asked = places[start + line]
-                values = torch.log_softmax(logits[line, [place - 1 for place in asked]].float(), dim=-1).cpu()
-                for place, line_values in zip(asked, values, strict=True):
+            batch, asked = rows[start : start + _TOGETHER], places[start : start + _TOGETHER]
+            for row, at, values in zip(batch, asked, log_probabilities(self.model, batch, asked), strict=True):
+                for place, line_values in zip(at, values.cpu(), strict=True):
                     likeliest = line_values.topk(min(MOST_LIKELY, len(line_values)))
                     likely = dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
                     likely.setdefault(row[place], line_values[row[place]].item())

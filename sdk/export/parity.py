@@ -23,12 +23,12 @@ from sdk.errors import InvalidInput, Refused
 from sdk.export.engines import Engine, Likely, Messages
 from sdk.intervals import bootstrap, share_interval
 from sdk.model import Chat, encode_rows
-from sdk.records import BehaviourCheck, Metric, Parity
+from sdk.records import BehaviourCheck, Metric, Parity, divergence
 
 QUESTIONS = 128  # that are asked at most, evenly taken
 PLACES = 768  # of reference answers at most
 _COMPARED = 64  # tokens of the approved model at a place; the others count as one
-_LEAST = 1e-9  # probability of what is left
+_LEAST = 1e-9  # probability of what is impossible
 _TEXT_TOKENS = 24  # that running text is continued by
 
 
@@ -167,6 +167,4 @@ def _divergence(approved: Likely, exported: Likely) -> float:
     """Return the Kullback-Leibler divergence over the approved model's likeliest tokens and all others as one, nats."""
     tokens = sorted(approved, key=approved.__getitem__, reverse=True)[:_COMPARED]
     p, q = ([_of(side, token) for token in tokens] for side in (approved, exported))
-    within = sum(math.exp(one) * (one - other) for one, other in zip(p, q, strict=True))
-    rest = [max(_LEAST, 1 - sum(map(math.exp, side))) for side in (p, q)]
-    return max(0.0, within + rest[0] * math.log(rest[0] / rest[1]))
+    return divergence(p, q)

@@ -53,8 +53,8 @@ def measure_behaviour(adapted: PeftModel, chat: Chat, prompt: str, languages: Co
         batch = numbers[start : start + _TOGETHER]
         rows, wanted = [texts[number].ids for number in batch], [places[number] for number in batch]
         with adapted.disable_adapter():
-            before = list(_log_probabilities(adapted, rows, wanted))
-        after = _log_probabilities(adapted, rows, wanted)
+            before = list(log_probabilities(adapted, rows, wanted))
+        after = log_probabilities(adapted, rows, wanted)
         for number, base, now in zip(batch, before, after, strict=True):
             candidates += _choose(number, places[number], base, now)
     chosen = sorted(candidates, key=lambda each: (-each.value, each.text, each.probe.place))[:PROBES]
@@ -141,7 +141,7 @@ def ask_probes(model: PreTrainedModel | PeftModel, behaviour: Behaviour, count: 
         batch = numbers[start : start + _TOGETHER]
         places = [sorted({probe.place for probe in probes if probe.text == number}) for number in batch]
         rows = [behaviour.texts[number].ids[: asked[-1]] for number, asked in zip(batch, places, strict=True)]
-        for number, asked, lines in zip(batch, places, _log_probabilities(model, rows, places), strict=True):
+        for number, asked, lines in zip(batch, places, log_probabilities(model, rows, places), strict=True):
             seen |= {(number, place): line for place, line in zip(asked, lines, strict=True)}
     return [
         dict(zip(probe.tokens, seen[probe.text, probe.place][list(probe.tokens)].tolist(), strict=True))
@@ -150,7 +150,7 @@ def ask_probes(model: PreTrainedModel | PeftModel, behaviour: Behaviour, count: 
 
 
 @torch.inference_mode()
-def _log_probabilities(
+def log_probabilities(
     model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]
 ) -> Iterator[torch.Tensor]:
     """Yield for each row, float32, how likely each token is at its places: (places, vocabulary)."""

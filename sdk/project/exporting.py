@@ -22,7 +22,6 @@ from sdk.project.perform import Request, perform
 from sdk.project.publishing import publish_request
 from sdk.project.state import ProjectState
 from sdk.records import Export, Metric, OnProgress, Package, Parity, Release, Run, Scrubbed
-from sdk.seal import read_behaviour
 from sdk.seal.exported import PAPERS, identity_of, manifest_of_export, open_export, sign_export
 from sdk.seal.manifest import MANIFEST, TOKENIZER
 
@@ -140,7 +139,7 @@ def _write(
         tokenizer=[path for name in TOKENIZER if (path := parts.folder / name).is_file()],
         prompt=manifest.prompt,
         max_new_tokens=manifest.max_new_tokens,
-        behaviour=read_behaviour(parts.folder, manifest),
+        behaviour=parts.behaviour,
     )
     held = _held_out(state, state.lineage(Package, release, "package"))
     written, parity = export_files(source, settings, out, parts.load, held, on_progress)

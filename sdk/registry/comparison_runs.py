@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -12,7 +11,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sdk.records import MethodComparison, MethodResult
 from sdk.registry.artifacts import send
 from sdk.registry.connection import Tracking, talking
-from sdk.registry.runs import find_experiment, find_run
+from sdk.registry.runs import find_experiment, find_or_create_run
 
 COMPARE_TAG, METHOD_TAG = "sdk.compare", "sdk.compared_method"  # the record's digest; that and the method
 FOLDER = "comparison"
@@ -26,7 +25,7 @@ def log_comparison(tracking: Tracking, project: str, record: MethodComparison, f
     with talking(tracking, "the comparison was brought to it", "sdk compare"):
         client = tracking.connect()
         experiment = find_experiment(client, project, tracking.artifact_location)
-        parent = _run(client, experiment, COMPARE_TAG, record.digest, f"compare {record.digest[:8]}", {})
+        parent = find_or_create_run(client, experiment, (COMPARE_TAG, record.digest), f"compare {record.digest[:8]}")
         if parent.info.status == "FINISHED":
             return
         for one in record.methods:
@@ -45,9 +44,8 @@ def log_comparison(tracking: Tracking, project: str, record: MethodComparison, f
 def _log_method(
     client: MlflowClient, experiment: str, parent: str, record: MethodComparison, one: MethodResult
 ) -> None:
-    run = _run(
-        client, experiment, METHOD_TAG, f"{record.digest} {one.method}", one.method, {MLFLOW_PARENT_RUN_ID: parent}
-    )
+    tag = (METHOD_TAG, f"{record.digest} {one.method}")
+    run = find_or_create_run(client, experiment, tag, one.method, {MLFLOW_PARENT_RUN_ID: parent})
     if run.info.status == "FINISHED":
         return
     started = run.info.start_time
@@ -89,8 +87,3 @@ def _log_method(
         ],
     )
     client.set_terminated(run.info.run_id, "FINISHED")
-
-
-def _run(client: MlflowClient, experiment: str, tag: str, value: str, name: str, tags: dict[str, str]) -> Any:
-    found = find_run(client, experiment, tag, value)
-    return found or client.create_run(experiment, tags={tag: value, **tags}, run_name=name)

@@ -14,7 +14,7 @@ from sdk.errors import Remedy, Tampered
 from sdk.records import Export, Release, Status
 from sdk.registry.artifacts import send, stored
 from sdk.registry.connection import Tracking, talking
-from sdk.registry.runs import find_run
+from sdk.registry.runs import find_or_create_run, find_run
 
 EXPORT_TAG, PARENT_TAG, PARENT_STATUS_TAG = "sdk.export", "sdk.parent", "sdk.parent_status"
 _FOLDER = "export"
@@ -34,11 +34,13 @@ def log_exports(
 
 
 def _log(client: MlflowClient, release: Release, record: Export, folder: Path, status: Status) -> None:
-    run = find_run(client, release.experiment_id, EXPORT_TAG, record.identity)
-    if run is None:
-        name = f"export {record.format} {record.identity[:8]}"
-        tags = {EXPORT_TAG: record.identity, MLFLOW_PARENT_RUN_ID: release.run_id}
-        run = client.create_run(release.experiment_id, tags=tags, run_name=name)
+    run = find_or_create_run(
+        client,
+        release.experiment_id,
+        (EXPORT_TAG, record.identity),
+        f"export {record.format} {record.identity[:8]}",
+        {MLFLOW_PARENT_RUN_ID: release.run_id},
+    )
     run_id = run.info.run_id
     wanted = _tags(record, status)
     changed = [RunTag(key, value) for key, value in wanted.items() if run.data.tags.get(key) != value]

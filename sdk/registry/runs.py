@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mlflow import MlflowClient
@@ -31,3 +32,11 @@ def find_run(client: MlflowClient, experiment_id: str, tag: str, value: str) -> 
     runs = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time ASC"])
     free = (run for run in runs if tag != TRAIN_TAG or PACKAGE_TAG not in run.data.tags)
     return next(free, None)
+
+
+def find_or_create_run(
+    client: MlflowClient, experiment_id: str, tag: tuple[str, str], name: str, tags: Mapping[str, str] | None = None
+) -> Any:
+    """Find the oldest run with this tag, or create it with this name; tags: of a new one, besides."""
+    found = find_run(client, experiment_id, *tag)
+    return found or client.create_run(experiment_id, tags={**(tags or {}), tag[0]: tag[1]}, run_name=name)

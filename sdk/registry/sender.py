@@ -24,7 +24,7 @@ from sdk.errors import InvalidInput
 from sdk.registry.connection import FAILURES, Tracking
 from sdk.registry.entry import TRAIN_TAG
 from sdk.registry.figures import Sender
-from sdk.registry.runs import find_experiment, find_run
+from sdk.registry.runs import find_experiment, find_or_create_run
 
 # Between two sendings: this long, and so long that they take at most one part in SHARE of a core.
 PAUSE_SECONDS = 2.0
@@ -73,11 +73,9 @@ class LiveRun:
     def _start(self, client: MlflowClient) -> str:
         """Find the training request's run, or create it, and mark it running; return its id."""
         experiment_id = find_experiment(client, self.project, self.tracking.artifact_location)
-        run = find_run(client, experiment_id, TRAIN_TAG, self.key)
-        if run is None:
-            name = f"{self.project}-training-{self.key[:8]}"
-            run = client.create_run(experiment_id, tags={TRAIN_TAG: self.key}, run_name=name)
-        elif run.info.status != "RUNNING":
+        name = f"{self.project}-training-{self.key[:8]}"
+        run = find_or_create_run(client, experiment_id, (TRAIN_TAG, self.key), name)
+        if run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
         return str(run.info.run_id)
 

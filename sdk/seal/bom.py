@@ -19,7 +19,8 @@ MODEL = "machine-learning-model"
 BASE_HASH = "SHA-256 over canonical JSON of [name, size, SHA-256] of the base's files"
 
 
-def _sha256(digest: str) -> list[dict[str, str]]:
+def sha256_hashes(digest: str) -> list[dict[str, str]]:
+    """Write a digest as CycloneDX has it."""
     return [{"alg": "SHA-256", "content": digest}]
 
 
@@ -43,7 +44,7 @@ def _model_card(facts: Facts) -> dict[str, Any]:
 def _adapter(facts: Facts, weights_sha256: str) -> dict[str, Any]:
     return {
         "bom-ref": "adapter",
-        "hashes": _sha256(weights_sha256),
+        "hashes": sha256_hashes(weights_sha256),
         "modelCard": _model_card(facts),
         "name": facts.project,
         "type": MODEL,
@@ -57,7 +58,7 @@ def _base(facts: DescribedFacts) -> dict[str, Any]:
     source = [{"name": "domain-adaptation-sdk:source", "value": facts.base_source}] if facts.base_source else []
     return {
         "bom-ref": "base",
-        "hashes": _sha256(facts.base_digest),
+        "hashes": sha256_hashes(facts.base_digest),
         "name": facts.base,
         "properties": [{"name": "domain-adaptation-sdk:hash", "value": BASE_HASH}, *source],
         "type": MODEL,
@@ -70,7 +71,7 @@ def _data(split: str, digest: str) -> dict[str, Any]:
     return {
         "bom-ref": f"data:{split}",
         "data": [{"description": "scrubbed rows", "name": split, "type": "dataset"}],
-        "hashes": _sha256(digest),
+        "hashes": sha256_hashes(digest),
         "name": split,
         "type": "data",
     }
@@ -111,7 +112,7 @@ def check_bom(data: bytes, manifest: Manifest, name: str) -> None:
             "specVersion": "1.6",
             "serialNumber": str(serial),
             "metadata": {"component": {"hashes": hashes}},
-        } if serial == _serial_number(manifest.package_id) and hashes == _sha256(manifest.weights_sha256):
+        } if serial == _serial_number(manifest.package_id) and hashes == sha256_hashes(manifest.weights_sha256):
             return
     raise Tampered(
         f"{name} is not the bill of materials of package {manifest.package_id}.",

@@ -24,7 +24,7 @@ from sdk.files.regular_files import CONFIG_BYTES, read_regular
 from sdk.files.store import bytes_ref, folder_refs, write_atomic
 from sdk.records import Export, ExportFormat, FileRef, Frozen, MergeBase, Parity, Sha256, canonical_json
 from sdk.seal import oms
-from sdk.seal.bom import MODEL
+from sdk.seal.bom import MODEL, sha256_hashes
 from sdk.seal.manifest import BOM, MANIFEST, SIGNATURE, Manifest
 
 PARITY = "parity.json"
@@ -72,11 +72,8 @@ def sign_export(folder: Path, manifest: ExportManifest, parity: Parity, signer: 
 
 
 def _bill(manifest: ExportManifest, weights: tuple[FileRef, ...]) -> bytes:
-    def hashes(digest: str) -> list[dict[str, str]]:
-        return [{"alg": "SHA-256", "content": digest}]
-
     files = [
-        {"bom-ref": f"file:{ref.path}", "hashes": hashes(ref.sha256), "name": ref.path, "type": "file"}
+        {"bom-ref": f"file:{ref.path}", "hashes": sha256_hashes(ref.sha256), "name": ref.path, "type": "file"}
         for ref in weights
     ]
     tools = [
@@ -91,11 +88,11 @@ def _bill(manifest: ExportManifest, weights: tuple[FileRef, ...]) -> bytes:
         "pedigree": {
             "ancestors": [
                 {
-                    "hashes": hashes(manifest.parent),
+                    "hashes": sha256_hashes(manifest.parent),
                     "name": f"{manifest.project} {manifest.parent_version}",
                     "type": MODEL,
                 },
-                {"hashes": hashes(manifest.base_digest), "name": manifest.base, "type": MODEL},
+                {"hashes": sha256_hashes(manifest.base_digest), "name": manifest.base, "type": MODEL},
             ]
         },
         "properties": [{"name": f"domain-adaptation-sdk:{name}", "value": text} for name, text in properties.items()],

@@ -90,6 +90,7 @@ class Admitted:
     quantization: Quantization
     config: Mapping[str, Any]
     weights: bytearray
+    behaviour: Behaviour | None  # None: the package is older than such seals
 
     def load(self) -> AdaptedModel:
         """Load the base as it was trained and attach the adapter. Refused where the model behaves otherwise."""
@@ -97,9 +98,8 @@ class Admitted:
         model = load_adapted(
             self.base, self.quantization, self.config, self.weights, manifest.prompt, manifest.max_new_tokens
         )
-        behaviour = read_behaviour(self.folder, manifest)
-        if behaviour is not None:
-            _check_behaviour(model, behaviour)
+        if self.behaviour is not None:
+            _check_behaviour(model, self.behaviour)
         return model
 
 
@@ -174,7 +174,8 @@ def admitted(package: Path, evidence: Evidence, trust: Trust, expected: str | No
         try:
             pinned = _pinned_base(trust, manifest, read_template(folder, manifest))
             with open_base(pinned) as base:  # 11
-                yield Admitted(folder, manifest, base, _quantization(manifest), config, weights)  # 12, 13
+                behaviour = read_behaviour(folder, manifest)
+                yield Admitted(folder, manifest, base, _quantization(manifest), config, weights, behaviour)  # 12, 13
         finally:
             wipe(weights)  # 14
         if trust.served is not None:

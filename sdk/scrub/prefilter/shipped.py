@@ -7,13 +7,10 @@ release nothing of it is used. A pattern that is not in it is read when it is ne
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
-import regex
-
-from sdk.files.regular_files import read_shipped
+from sdk.domain.compiled_patterns import of_this_release
 
 FILE = Path(__file__).with_name("shipped.json")
 
@@ -21,7 +18,4 @@ FILE = Path(__file__).with_name("shipped.json")
 @functools.lru_cache(maxsize=1)
 def shipped_requirements() -> dict[tuple[str, int], dict[str, Any]]:
     """Return what is known of (pattern, flags), as Requirements.from_json takes it."""
-    document = json.loads(read_shipped(FILE))
-    if document["regex"] != regex.__version__:
-        return {}
-    return {(pattern, flags): values for pattern, flags, values in document["patterns"]}
+    return {(pattern, flags): values for pattern, flags, values in of_this_release(FILE)}
